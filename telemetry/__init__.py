@@ -1,0 +1,17 @@
+"""What happened: recorded once, as facts, and used many times.
+
+The rooms, from the ground up; imports point down only:
+
+* `facts`      the frozen facts of a job's life, and their JSON form
+* `catalogue`  every span, event, attribute and metric: name, unit, help, labels
+* `clock`      UTC for timestamps, CLOCK_BOOTTIME for durations, the boot id
+* `identity`   UID of an attempt, and the trace and span ids that follow from it
+* `journal`    the append-only file that every fact reaches first; read, merged and tailed
+* `bus`        emit: journal first, then whoever listens; a listener that fails is dropped and counted
+* `outbox`     what of a journal each sink has acknowledged
+* `measure`    processes, control groups -> snapshot -> totals that never fall
+* `live`       facts -> spans, log events, metrics; may drop, and counts what it drops
+* `ledger`     facts -> the accounting record, its delivery and its reconciliation; may delay, never drops
+
+Only this package knows OpenTelemetry and Prometheus.
+"""

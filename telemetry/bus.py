@@ -1,0 +1,56 @@
+"""Emit a fact: the journal first, then the listeners. A listener cannot hurt the job."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from telemetry.facts import Entry, Fact
+
+Emit: TypeAlias = Callable[[Fact], object]
+Listener: TypeAlias = Callable[[Entry], None]
+
+
+class FactWriter(Protocol):
+    """Where facts are kept: `journal.Journal`, or a list in tests."""
+
+    def append(self, fact: Fact) -> Entry:
+        """Keep *fact*; it is safe on return."""
+        ...
+
+
+class Bus:
+    """Carries facts from those who see them to the journal, and then to whoever listens.
+
+    Listeners run in the emitter's thread and must only queue or set an event. One that raises is
+    dropped for good and counted: observation never fails a job.
+    """
+
+    def __init__(self, journal: FactWriter) -> None:
+        self._journal = journal
+        self._listeners: tuple[Listener, ...] = ()
+        self._mutex = threading.Lock()
+        self.listeners_dropped = 0
+
+    def emit(self, fact: Fact) -> Entry:
+        """Journal *fact*, then tell the listeners.
+
+        Raises:
+            JournalFull: the fact could not be kept; nobody is told.
+        """
+        entry = self._journal.append(fact)
+        for listener in self._listeners:
+            try:
+                listener(entry)
+            except Exception:  # noqa: BLE001 - promise 6: whatever a listener does wrong, the job goes on
+                self._drop(listener)
+        return entry
+
+    def listen(self, listener: Listener) -> None:
+        """Tell *listener* every entry from now on."""
+        with self._mutex:
+            self._listeners = (*self._listeners, listener)
+
+    def _drop(self, listener: Listener) -> None:
+        with self._mutex:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+            self.listeners_dropped += 1

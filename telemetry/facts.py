@@ -1,0 +1,419 @@
+"""The facts: what happened to a job, frozen when it happened. Pure.
+
+A fact is never changed, and everything else (status, spans, metrics, the accounting record) is a
+fold over facts. Fields are plain JSON values; units stand in names. `DURABLE` facts are forced to
+disk before the caller goes on. Rules of evolution: facts and fields are added, never renamed; a
+reader skips kinds and fields that it does not know (`FORMAT_VERSION` changes only when that rule
+is not enough).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeAlias
+
+FORMAT_VERSION = 1
+
+Scalar: TypeAlias = str | int | float | bool
+StageName = Literal[
+    "initialize", "transfer_input_sandbox", "resolve_input_data", "execute", "process_job_outputs", "finalize"
+]
+STAGES: tuple[StageName, ...] = (
+    "initialize",
+    "transfer_input_sandbox",
+    "resolve_input_data",
+    "execute",
+    "process_job_outputs",
+    "finalize",
+)
+#: The stages whose shares stand in the accounting record and sum to its wall clock.
+ACCOUNTED_STAGES = STAGES[:-1]
+
+#: "failure" blames the payload or its input, "error" blames us or the infrastructure (OTel CI/CD result values).
+StageResult = Literal["success", "failure", "error", "timeout", "cancellation", "skip"]
+Stream = Literal["stdout", "stderr"]
+
+
+class UnreadableFact(ValueError):
+    """A journal line is not a fact: damaged, or written by a newer version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """Base of all facts. The journal adds writer, sequence and the times of writing."""
+
+    DURABLE: ClassVar[bool] = False
+
+
+# --- the agent's --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobMatched(Fact):
+    """The WMS gave this attempt to this agent. Carries all that identifies the attempt.
+
+    The three `*_utc_ns` of the WMS are by its clock; `clock_offset_seconds` is WMS minus node.
+    """
+
+    DURABLE: ClassVar[bool] = True
+    uid: str
+    wms_id: str
+    job_id: int
+    attempt: int
+    claim: str
+    owner: str
+    owner_group: str
+    vo: str
+    job_group: str = ""
+    job_name: str = ""
+    job_type: str = "User"
+    job_class: str = "unknown"
+    processing_type: str = "unknown"
+    site: str
+    computing_element: str
+    queue: str = ""
+    host_name: str = ""
+    pilot_stamp: str = ""
+    pilot_reference: str = ""
+    batch_system: str = ""
+    batch_job_id: str = ""
+    processors: int = 1
+    processors_requested: int = 1
+    cpu_normalization_factor: float = 1.0
+    benchmark_name: str = ""
+    benchmark_value: float = 0.0
+    benchmark_source: str = ""
+    submit_start_utc_ns: int
+    submit_end_utc_ns: int
+    waiting_utc_ns: int
+    match_start_utc_ns: int
+    match_end_utc_ns: int
+    submit_traceparent: str = ""
+    previous_uid: str = ""
+    clock_offset_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobAccepted(Fact):
+    """The computing element took the wrapper: "Job submitted as <task>"."""
+
+    DURABLE: ClassVar[bool] = True
+    task: str
+    computing_element: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperReaped(Fact):
+    """The wrapper process has ended, as its parent's wait4 saw it."""
+
+    pid: int
+    exit_code: int | None
+    signal: int | None
+    end_boottime_ns: int
+    user_cpu_seconds: float
+    system_cpu_seconds: float
+
+
+# --- the wrapper's ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperStarted(Fact):
+    """The wrapper process runs. `start_boottime_ns` is the start of the process, imports included."""
+
+    pid: int
+    start_boottime_ns: int
+    started_by: Literal["zygote", "interpreter"]
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStarted(Fact):
+    """A lifecycle stage began; its boundary is the end of the stage before."""
+
+    stage: StageName
+    at_boottime_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFinished(Fact):
+    """A lifecycle stage ended. `error_type` is of low cardinality, `message` says the cause."""
+
+    stage: StageName
+    at_boottime_ns: int
+    result: StageResult
+    error_type: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationFinished(Fact):
+    """A part of a stage that deserves a sub-span: an HTTP call, an unpacking, a transfer."""
+
+    name: str
+    stage: StageName
+    start_boottime_ns: int
+    end_boottime_ns: int
+    kind: Literal["internal", "client"] = "internal"
+    attributes: Mapping[str, Scalar] = field(default_factory=dict)
+    error_type: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusChanged(Fact):
+    """A status for the WMS. None leaves a field as it is; the moment is the entry's UTC."""
+
+    status: str | None = None
+    minor_status: str | None = None
+    application_status: str | None = None
+    source: str = "JobWrapper"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParametersSet(Fact):
+    """Job parameters for the WMS, under DIRAC's names."""
+
+    parameters: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeartbeatMade(Fact):
+    """The seven heartbeat values under DIRAC's names; an empty mapping asks for commands only."""
+
+    values: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadPlanned(Fact):
+    """About to exec: what recovery needs to find every process of this payload."""
+
+    DURABLE: ClassVar[bool] = True
+    starter_pid: int
+    cgroup_paths: tuple[str, ...] = ()
+    environment_mark: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadStarted(Fact):
+    """The exec succeeded, told by the close-on-exec pipe."""
+
+    DURABLE: ClassVar[bool] = True
+    pid: int
+    start_boottime_ns: int
+    executable: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadRefused(Fact):
+    """The exec failed; no payload runs, and none will."""
+
+    errno: int
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadEnded(Fact):
+    """The payload's top process has ended, by the starter's wait4 (CPU of it and its waited-for children)."""
+
+    DURABLE: ClassVar[bool] = True
+    exit_code: int | None
+    signal: int | None
+    end_boottime_ns: int
+    user_cpu_seconds: float
+    system_cpu_seconds: float
+    max_rss_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageSampled(Fact):
+    """One look at the payload's process tree: totals since its start, never falling, and gauges."""
+
+    stage: StageName
+    cpu_user_seconds: float
+    cpu_system_seconds: float
+    cpu_method: str
+    wall_seconds: float
+    rss_bytes: int
+    swap_bytes: int = 0
+    processes: int = 0
+    threads: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    available_disk_bytes: int = 0
+    load_average: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageSettled(Fact):
+    """Final use of resources of the payload and all its descendants, with method and uncertainty."""
+
+    DURABLE: ClassVar[bool] = True
+    cpu_user_seconds: float
+    cpu_system_seconds: float
+    cpu_method: str
+    cpu_uncertainty_seconds: float
+    orphan_cpu_seconds: float
+    peak_rss_bytes: int
+    peak_pss_bytes: int | None = None
+    peak_cgroup_memory_bytes: int | None = None
+    memory_method: str = ""
+    max_processes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperSettled(Fact):
+    """What the wrapper itself (with the starter) has used up to the end of its last accounted stage."""
+
+    wrapper_cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSeen(Fact):
+    """Totals of a stream of the payload so far: exact lines and bytes, and what the peek dropped."""
+
+    stream: Stream
+    lines: int
+    bytes: int
+    peek_lines_dropped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitHit(Fact):
+    """A limit was reached; `minor_status` is DIRAC's name of the cause."""
+
+    limit: str
+    minor_status: str
+    measured: float
+    allowed: float
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KillRequested(Fact):
+    """Somebody wants the payload ended: the first cause is never overwritten."""
+
+    origin: Literal["user", "watchdog", "signal", "fence", "wrapper", "recovery"]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalSent(Fact):
+    """A signal was sent to these processes of the payload."""
+
+    signal: int
+    pids: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KillFinished(Fact):
+    """The kill is over: how long it took and which processes survived it."""
+
+    duration_seconds: float
+    survivors: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fenced(Fact):
+    """The WMS says that this attempt is not, or no longer, ours."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataMoved(Fact):
+    """Files of one kind were moved; sizes in bytes, of sandboxes as compressed."""
+
+    kind: Literal["input_sandbox", "input_data", "output_sandbox", "output_data"]
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptEnded(Fact):
+    """The one end of an attempt. `minor_status` is the WMS's final one for this attempt.
+
+    `status` is Done, Completed, Failed, Killed or Rescheduled; `error_type` is empty for success.
+    """
+
+    DURABLE: ClassVar[bool] = True
+    status: str
+    minor_status: str
+    error_type: str = ""
+    recorded_by: Literal["wrapper", "agent"] = "wrapper"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownFact(Fact):
+    """A fact of a kind that this version does not know; kept so that nothing is lost."""
+
+    kind: str
+    data: Mapping[str, Any]
+
+
+KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasses__() if kind is not UnknownFact}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A fact as the journal holds it: who wrote it, in which order, and when."""
+
+    writer: str
+    sequence: int
+    utc_ns: int
+    boottime_ns: int
+    boot_id: str
+    fact: Fact
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """*entry* as the JSON object of one journal line."""
+    fact = entry.fact
+    if isinstance(fact, UnknownFact):
+        kind, data = fact.kind, dict(fact.data)
+    else:
+        kind = type(fact).__name__
+        data = {item.name: getattr(fact, item.name) for item in fields(fact)}
+    return {
+        "v": FORMAT_VERSION,
+        "writer": entry.writer,
+        "sequence": entry.sequence,
+        "utc_ns": entry.utc_ns,
+        "boottime_ns": entry.boottime_ns,
+        "boot_id": entry.boot_id,
+        "fact": kind,
+        "data": data,
+    }
+
+
+def from_json(line: Mapping[str, Any]) -> Entry:
+    """The entry of one journal line.
+
+    Raises:
+        UnreadableFact: the envelope is not ours, or a known fact lacks a field.
+    """
+    try:
+        if line["v"] != FORMAT_VERSION:
+            raise UnreadableFact(f"journal format {line['v']}, this version reads {FORMAT_VERSION}")
+        return Entry(
+            writer=str(line["writer"]),
+            sequence=int(line["sequence"]),
+            utc_ns=int(line["utc_ns"]),
+            boottime_ns=int(line["boottime_ns"]),
+            boot_id=str(line["boot_id"]),
+            fact=_fact(str(line["fact"]), line["data"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise UnreadableFact(f"not a journal line: {error!r}") from error
+
+
+def _fact(kind: str, data: Mapping[str, Any]) -> Fact:
+    known = KINDS.get(kind)
+    if known is None:
+        return UnknownFact(kind=kind, data=dict(data))
+    names = {item.name for item in fields(known)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name in names}
+    return known(**values)

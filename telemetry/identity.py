@@ -1,0 +1,33 @@
+"""Who an attempt is, everywhere the same: UID, trace id, span ids. Pure.
+
+All ids follow from the UID, so that whoever replays a journal renders the very spans that the
+dead wrapper would have, and a second copy of anything is recognised as a copy.
+"""
+
+import hashlib
+import uuid
+
+
+def attempt_uid(wms_id: str, job_id: int, attempt: int) -> str:
+    """UID of one attempt: uuid5 of the WMS's random id and "JobID/Attempt"."""
+    return str(uuid.uuid5(uuid.UUID(wms_id), f"{job_id}/{attempt}"))
+
+
+def submission_uid(wms_id: str, job_id: int) -> str:
+    """UID of a job's submission, which is a trace of its own; attempts link to it."""
+    return str(uuid.uuid5(uuid.UUID(wms_id), f"{job_id}/submit"))
+
+
+def trace_id(uid: str) -> str:
+    """32 hex digits: the first 16 bytes of sha256(UID)."""
+    return hashlib.sha256(uid.encode()).digest()[:16].hex()
+
+
+def span_id(uid: str, path: str, sequence: int = 0) -> str:
+    """16 hex digits for the *sequence*-th span at *path* (such as ``job/execute``) of an attempt."""
+    return hashlib.sha256(f"{uid}\n{path}\n{sequence}".encode()).digest()[:8].hex()
+
+
+def traceparent(trace: str, span: str) -> str:
+    """W3C trace context, version 00, sampled."""
+    return f"00-{trace}-{span}-01"

@@ -1,0 +1,228 @@
+"""The journal: where every fact arrives first.
+
+One folder (a job's `control/`), one file for each writer: `<writer>.journal.jsonl`, a JSON object
+a line, appended by a single write. The writer holds a POSIX record lock on `<writer>.lock` for
+its life, so a writer is dead when its lock is free, not when a pid is gone. (The lock has a file
+of its own: closing *any* descriptor of a locked file would drop the lock, and readers open the
+journal itself.) A torn last line is a fact of life: readers count it, the next append starts a
+new line.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from telemetry.clock import Clock
+from telemetry.facts import Entry, Fact, UnreadableFact, from_json, to_json
+
+SUFFIX = ".journal.jsonl"
+#: Room kept for the closing facts of a job when the disk runs full.
+RESERVE_BYTES = 1 << 20
+
+
+class JournalBusy(RuntimeError):
+    """Another living process writes this journal."""
+
+
+class JournalFull(OSError):
+    """The disk has no room for a fact, and the reserve is spent."""
+
+
+class Journal:
+    """The writing end, for one writer. Safe to use from several threads; not across a fork."""
+
+    def __init__(self, folder: Path, writer: str, clock: Clock, *, reserve_bytes: int = 0) -> None:
+        """Open or continue *writer*'s file in *folder*, and reserve room for its last facts.
+
+        Raises:
+            JournalBusy: the writer's lock is held.
+            JournalFull: no room for *reserve_bytes*.
+        """
+        self._path = folder / f"{writer}{SUFFIX}"
+        self._writer = writer
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._lock_fd = _take_lock(folder / f"{writer}.lock")
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._sequence, self._torn = _last_sequence(self._path)
+        self._reserve = folder / f"{writer}.reserve"
+        if reserve_bytes:
+            self._make_reserve(reserve_bytes)
+
+    def append(self, fact: Fact) -> Entry:
+        """Write *fact*; on return it is in the file, and on disk if its class is durable.
+
+        Raises:
+            JournalFull: no room, even after giving up the reserve.
+        """
+        with self._mutex:
+            entry = Entry(
+                self._writer,
+                self._sequence + 1,
+                self._clock.utc_ns(),
+                self._clock.boottime_ns(),
+                self._clock.boot_id,
+                fact,
+            )
+            self._write(json.dumps(to_json(entry), separators=(",", ":")).encode() + b"\n")
+            self._sequence += 1
+            if fact.DURABLE:
+                os.fdatasync(self._fd)
+            return entry
+
+    def close(self) -> None:
+        """Force the file to disk, give the reserve back and let the lock go. Idempotent."""
+        with self._mutex:
+            if self._fd < 0:
+                return
+            os.fdatasync(self._fd)
+            os.close(self._fd)
+            self._reserve.unlink(missing_ok=True)
+            os.close(self._lock_fd)
+            self._fd = self._lock_fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, line: bytes) -> None:
+        if self._torn:
+            line = b"\n" + line
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._give_up_reserve():
+                raise JournalFull(error.errno, f"cannot write {self._path}: {error.strerror}") from error
+            written = 0
+        if written < len(line):
+            self._finish(line[written:])
+        self._torn = False
+
+    def _finish(self, rest: bytes) -> None:
+        """Write what a full disk cut off; the reserve makes room."""
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT) and self._give_up_reserve():
+                    continue
+                self._torn = True
+                raise JournalFull(error.errno, f"cannot write {self._path}: {error.strerror}") from error
+
+    def _make_reserve(self, reserve_bytes: int) -> None:
+        fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, reserve_bytes)
+        except OSError as error:
+            self._reserve.unlink(missing_ok=True)
+            raise JournalFull(error.errno, f"no room to reserve {reserve_bytes} bytes beside {self._path}") from error
+        finally:
+            os.close(fd)
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            self._reserve.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
+@dataclass
+class JournalTail:
+    """The reading end: follows all writers of a folder from where it stopped the last time."""
+
+    folder: Path
+    #: Lines that were not facts: torn by a crash, or damaged. They are skipped and counted.
+    damaged: int = 0
+    _offsets: dict[Path, int] = field(default_factory=dict)
+
+    def poll(self) -> list[Entry]:
+        """The entries completed since the last call, in the order of `merge`."""
+        entries: list[Entry] = []
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            entries.extend(self._read(path))
+        return merge(entries)
+
+    def _read(self, path: Path) -> Iterator[Entry]:
+        start = self._offsets.get(path, 0)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read()
+        except FileNotFoundError:  # the job's folder was cleaned up under us
+            return
+        end = data.rfind(b"\n") + 1
+        self._offsets[path] = start + end
+        for line in data[:end].splitlines():
+            if not line:
+                continue
+            try:
+                yield from_json(json.loads(line))
+            except (UnreadableFact, ValueError):
+                self.damaged += 1
+
+
+def read_journal(folder: Path) -> list[Entry]:
+    """All facts of *folder*, merged. Damaged lines are left out; use `JournalTail` to count them."""
+    return JournalTail(folder).poll()
+
+
+def merge(entries: list[Entry]) -> list[Entry]:
+    """Bring entries of several writers and boots into the order in which they happened.
+
+    Within a boot CLOCK_BOOTTIME decides, because UTC may step; boots follow each other by the
+    smallest UTC seen in each. A writer's own sequence is never broken.
+    """
+    first_utc: dict[str, int] = {}
+    for entry in entries:
+        first_utc[entry.boot_id] = min(entry.utc_ns, first_utc.get(entry.boot_id, entry.utc_ns))
+    return sorted(entries, key=lambda e: (first_utc[e.boot_id], e.boot_id, e.boottime_ns, e.writer, e.sequence))
+
+
+def is_written(folder: Path, writer: str) -> bool:
+    """Whether a living process holds *writer*'s lock in *folder* (asked from another process)."""
+    path = folder / f"{writer}.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _take_lock(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        os.close(fd)
+        raise JournalBusy(f"{path} is held by a living process; wait for it, or look for it with fuser") from error
+    return fd
+
+
+def _last_sequence(path: Path) -> tuple[int, bool]:
+    """The highest sequence in *path*, and whether its last line is torn."""
+    data = path.read_bytes()
+    last = 0
+    for line in data.splitlines():
+        try:
+            last = max(last, from_json(json.loads(line)).sequence)
+        except (UnreadableFact, ValueError):
+            continue
+    return last, bool(data) and not data.endswith(b"\n")
