@@ -1,0 +1,75 @@
+# jobspan: everything that a checkout can do. `make help` lists it.
+# Needs Python 3.11 or newer (with venv) and make; all else is installed into .venv.
+
+PYTHON ?= python3
+#: Versions that everything was tested with; `make LOCK= test` installs whatever fits pyproject.toml instead.
+LOCK ?= requirements.lock
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+DEMO_ARGS ?=
+
+# Compiled modules make each of our many short processes start faster; foreign modules make them unpredictable.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench mutants lock clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runner ## install, run the demo jobs from submission to reconciliation, show the results
+	@$(BIN)/jobspan demo --jobs tests/data/demo $(DEMO_ARGS)
+
+test: $(VENV)/.dev ## all tests except mutants and benchmarks; PYTEST_ARGS="-k word" narrows them
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+mutants: $(VENV)/.dev ## break each promise of the README on purpose; its named test must notice
+	@$(BIN)/python tests/mutants/run.py
+
+bench: $(VENV)/.runner ## what a job costs: latency, memory, jobs a second; BENCH_ARGS="--jobs 50" shortens it
+	@$(BIN)/python tests/bench/latency.py $(BENCH_ARGS)
+
+lock: ## renew requirements.lock from what the package index offers now
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install -q '.[dev]'
+	@{ echo "# The versions that all was tested with, by \"make lock\" on $$($(PYTHON) -V), Linux $$(uname -m)."; \
+	   build/lock/bin/python -m pip freeze --exclude jobspan; } > build/requirements.lock
+	@! grep -n -E '@|://|^-' build/requirements.lock || { echo "make lock: the lock must not name hosts or paths" >&2; exit 1; }
+	@mv build/requirements.lock requirements.lock && rm -rf build/lock && wc -l requirements.lock
+
+clean: ## remove .venv, caches and what builds left
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.python: pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "make: jobspan needs Python 3.11 or newer, and $(PYTHON) is not; name another: make PYTHON=/usr/bin/python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo \
+	  "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+# One environment for everything; the runner with its embedded WMS is enough for the demo.
+$(VENV)/.runner: $(VENV)/.python
+	$(call install,wms)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python
+	$(call install,dev)
+	@touch $(VENV)/.runner $@
+
+define install
+	@echo "installing .[$(1)] into $(VENV)$(if $(LOCK), with the versions of $(LOCK)) ..."
+	@$(BIN)/python -m pip install -q $(if $(LOCK),-c $(LOCK)) -e '.[$(1)]' || { echo \
+	  "make: the installation failed (pip says why above). $(LOCK) was made with Python 3.11: if a version in it does not" \
+	  "exist for $$($(BIN)/python -V), run the same with LOCK= to take the newest that fit." >&2; exit 1; }
+endef

@@ -1,0 +1,97 @@
+"""What holds for every test: a clean environment, honest randomness, and nothing left behind."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.support.components import IN_CI, cgroup2_folder, require
+from tests.support.processes import kill, marked_by
+from tests.support.waiting import eventually
+
+#: No deadline for one example: the machine may be busy, and durations are tested elsewhere.
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
+settings.register_profile("here", deadline=None, max_examples=50)
+settings.load_profile("ci" if IN_CI else "here")
+
+#: In the environment of every process that a test starts, unless the test or the product cleans it away.
+MARK = f"PYTEST_RUN_MARK={secrets.token_hex(8)}"
+REMOVED_PREFIXES = ("OTEL_", "JOBSPAN_", "PYTHONDONTWRITE", "TRACE", "BAGGAGE", "REQUESTS_CA", "CURL_CA", "SSL_CERT")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked cgroup, root or prometheus need that very thing."""
+    for marker, component in (("cgroup", "cgroup"), ("root", "root"), ("prometheus", "promtool")):
+        if item.get_closest_marker(marker):
+            require(component)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No proxy, collector, configuration or home folder of the person who runs the tests has a say in them."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(REMOVED_PREFIXES) or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    name, _, value = MARK.partition("=")
+    os.environ.update({name: value, "HOME": str(tmp_path_factory.mktemp("home"))})
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_process_left(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """When a module of tests is through, no process that it started lives on (daemons included)."""
+    yield
+    base = tmp_path_factory.getbasetemp()
+
+    def gone() -> bool:
+        return not marked_by(MARK.encode(), base)
+
+    try:
+        eventually(gone, 5.0)
+    except AssertionError:
+        left = marked_by(MARK.encode(), base)
+        for seen in left:
+            kill(seen)
+        if left:
+            pytest.fail(
+                f"processes were left behind: {[(seen.pid, seen.command[:120]) for seen in left]}", pytrace=False
+            )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cgroup_left() -> Iterator[None]:
+    """When all tests are through, no empty control group of ours is left that was not there before."""
+    before = _groups()
+    yield
+    suspects = _groups() - before
+
+    def gone() -> bool:
+        suspects.intersection_update(_groups())
+        return not suspects
+
+    try:
+        eventually(gone, 3.0)
+    except AssertionError:
+        for group in suspects:
+            group.rmdir()
+        pytest.fail(f"control groups were left behind: {sorted(map(str, suspects))}", pytrace=False)
+
+
+def _groups() -> set[Path]:
+    """Control groups named after us without a process in them (those with one belong to a run that goes on)."""
+    folder = cgroup2_folder()
+    found = folder.rglob("jobspan*") if folder else ()
+    return {each for each in found if each.is_dir() and not _events(each)}
+
+
+def _events(group: Path) -> bool:
+    try:
+        return "populated 1" in (group / "cgroup.events").read_text()
+    except OSError:
+        return True

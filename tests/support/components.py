@@ -1,0 +1,58 @@
+"""Real components that a machine may lack: a test that needs one says so, and CI insists on it."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+#: Read at import, before the tests' environment is cleaned.
+IN_CI = os.environ.get("JOBSPAN_CI") == "1"
+
+
+def cgroup2_folder() -> Path | None:
+    """Our own group in the unified hierarchy; None when there is no such hierarchy."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    points = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+    return Path(points[0] + own[0].rstrip("/")) if points and own else None
+
+
+def _cgroup() -> str:
+    folder = cgroup2_folder()
+    if folder is None:
+        return "no cgroup v2 hierarchy is mounted"
+    probe = folder / f"jobspan-test-probe-{os.getpid()}"
+    try:
+        probe.mkdir()
+    except OSError as error:
+        return f"no control group can be made in {folder}: {error.strerror}"
+    probe.rmdir()
+    return ""
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "needs root"
+
+
+def _program(name: str) -> Callable[[], str]:
+    return lambda: "" if shutil.which(name) else f"{name} is not installed"
+
+
+#: What may be required: a name, and a check that returns why it is absent, or nothing.
+COMPONENTS: dict[str, Callable[[], str]] = {
+    "cgroup": _cgroup,
+    "root": _root,
+    "promtool": _program("promtool"),
+    "prometheus": _program("prometheus"),
+}
+
+
+def require(component: str) -> None:
+    """Go on only if *component* is there: else skip with the reason, or, in CI, fail with it."""
+    reason = COMPONENTS[component]()
+    if reason and IN_CI:
+        pytest.fail(f"{component} must be there in CI: {reason}", pytrace=False)
+    if reason:
+        pytest.skip(reason)

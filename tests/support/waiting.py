@@ -1,0 +1,29 @@
+"""Waiting for other processes, with a deadline. Tests use this and never a sleep."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(predicate: Callable[[], T], within_seconds: float = 10.0, what: str = "") -> T:
+    """The first true value of *predicate*, looked at again and again until the deadline.
+
+    For what can only be observed from outside (files, /proc, HTTP); whatever offers an event, a
+    future or a pipe is waited for directly.
+
+    Raises:
+        AssertionError: it was not true in time; says *what* was waited for and its last value.
+    """
+    pause = threading.Event()
+    deadline = time.monotonic() + within_seconds
+    delay = 0.002
+    while not (value := predicate()):
+        if time.monotonic() >= deadline:
+            name = what or getattr(predicate, "__name__", "it")
+            raise AssertionError(f"waited {within_seconds:g} s for {name} in vain; last seen: {value!r}")
+        pause.wait(delay)
+        delay = min(delay * 1.5, 0.05)
+    return value
