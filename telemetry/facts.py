@@ -265,9 +265,13 @@ class UsageSettled(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class WrapperSettled(Fact):
-    """What the wrapper itself (with the starter) has used up to the end of its last accounted stage."""
+    """What the wrapper itself (with the starter) has used up to the end of its last accounted stage.
+
+    `work_bytes` is what the job's working directory held then; None when nobody looked.
+    """
 
     wrapper_cpu_seconds: float
+    work_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
