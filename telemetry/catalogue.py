@@ -1,0 +1,390 @@
+"""Every name that leaves this machine: spans, events, attributes, metrics. Pure.
+
+The renderers take their names from here, and the dashboards are checked against it, so a name
+exists once. `jobspan.*` is our own namespace; OpenTelemetry's `process.*`, `error.type`,
+`service.*`, `host.*` and `log.record.uid` are used where they fit (semantic conventions 1.44).
+Attributes may be of high cardinality; span names, event names and metric labels are not, but for
+`job_id` on gauges that live as long as the job.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from telemetry.facts import ACCOUNTED_STAGES, STAGES
+
+SCOPE = "jobspan"
+
+# --- spans ----------------------------------------------------------------------------------------
+
+ROOT_SPAN = "jobspan.job"
+SUBMIT_SPAN = "submit"
+QUEUE_SPAN = "queue"
+MATCH_SPAN = "match"
+
+#: Paths from which span ids follow (`identity.span_id`). SUBMIT_PATH belongs to the submission's UID.
+ROOT_PATH = "job"
+SUBMIT_PATH = "submit"
+QUEUE_PATH = "job/queue"
+MATCH_PATH = "job/match"
+PAYLOAD_PATH = "job/execute/payload"
+
+SERVICE_NAME = "jobspan"
+WMS_SERVICE_NAME = "jobspan-wms"
+
+
+def stage_span(stage: str) -> str:
+    """Name of a lifecycle stage's span."""
+    return f"jobspan.stage.{stage}"
+
+
+def stage_path(stage: str) -> str:
+    """Path of a stage's span, from which its id follows."""
+    return f"{ROOT_PATH}/{stage}"
+
+
+def operation_path(stage: str, name: str) -> str:
+    """Path of the spans of the operations *name* of a stage; they are told apart by their sequence."""
+    return f"{stage_path(stage)}/{name}"
+
+
+SPANS: Mapping[str, str] = {
+    ROOT_SPAN: "one attempt of a job, from the start of the wrapper process to the end of finalize",
+    **{stage_span(stage): f"the stage {stage} of an attempt" for stage in STAGES},
+    SUBMIT_SPAN: "submission of the job to the WMS; a trace of its own, linked from every attempt",
+    QUEUE_SPAN: "the job waits in the WMS's queue, by the WMS's clock",
+    MATCH_SPAN: "the WMS gives the job to an agent, by the WMS's clock",
+}
+
+# --- events ---------------------------------------------------------------------------------------
+
+ACCOUNTING_EVENT = "jobspan.job.accounting"
+SUBMITTED_EVENT = "submitted"
+STATUS_EVENT = "status"
+PAYLOAD_REFUSED_EVENT = "payload refused"
+LIMIT_EVENT = "limit hit"
+KILL_REQUESTED_EVENT = "kill requested"
+SIGNAL_EVENT = "signal sent"
+KILL_FINISHED_EVENT = "kill finished"
+FENCED_EVENT = "fenced"
+
+EVENTS: Mapping[str, str] = {
+    ACCOUNTING_EVENT: "log event: the accounting record of an attempt, one for each UID",
+    SUBMITTED_EVENT: "span event: the computing element took the wrapper",
+    STATUS_EVENT: "span event: a status for the WMS",
+    PAYLOAD_REFUSED_EVENT: "span event: exec failed, no payload runs",
+    LIMIT_EVENT: "span event: the watchdog found a limit reached",
+    KILL_REQUESTED_EVENT: "span event: somebody wants the payload ended",
+    SIGNAL_EVENT: "span event: a signal was sent to processes of the payload",
+    KILL_FINISHED_EVENT: "span event: the kill is over",
+    FENCED_EVENT: "span event: the WMS says that the attempt is not, or no longer, ours",
+}
+
+# --- attributes -----------------------------------------------------------------------------------
+
+ERROR_TYPE = "error.type"
+EXIT_CODE = "process.exit.code"
+PROCESS_PID = "process.pid"
+EXECUTABLE_NAME = "process.executable.name"
+EXECUTABLE_PATH = "process.executable.path"
+RECORD_UID = "log.record.uid"
+SERVICE = "service.name"
+SERVICE_VERSION = "service.version"
+SERVICE_INSTANCE = "service.instance.id"
+HOST_NAME = "host.name"
+
+JOB_ID = "jobspan.job.id"
+JOB_ATTEMPT = "jobspan.job.attempt"
+JOB_UID = "jobspan.job.uid"
+JOB_NAME = "jobspan.job.name"
+JOB_GROUP = "jobspan.job.group"
+JOB_TYPE = "jobspan.job.type"
+JOB_OWNER = "jobspan.job.owner"
+JOB_OWNER_GROUP = "jobspan.job.owner_group"
+JOB_PROCESSORS = "jobspan.job.processors"
+JOB_STATUS = "jobspan.job.status"
+JOB_MINOR_STATUS = "jobspan.job.minor_status"
+JOB_APPLICATION_STATUS = "jobspan.job.application_status"
+STATUS_SOURCE = "jobspan.job.status_source"
+RECORDED_BY = "jobspan.job.recorded_by"
+WMS_ID = "jobspan.wms.id"
+VO_NAME = "jobspan.vo.name"
+SITE_NAME = "jobspan.site.name"
+CE_NAME = "jobspan.ce.name"
+CE_TASK = "jobspan.ce.task"
+QUEUE_NAME = "jobspan.queue.name"
+PILOT_STAMP = "jobspan.pilot.stamp"
+BATCH_SYSTEM = "jobspan.batch.system"
+BATCH_JOB_ID = "jobspan.batch.job.id"
+CLOCK_OFFSET = "jobspan.clock.offset"
+STAGE_NAME = "jobspan.stage.name"
+STAGE_RESULT = "jobspan.stage.result"
+LINK_TYPE = "jobspan.link.type"
+PAYLOAD_SIGNAL = "jobspan.process.signal"
+PAYLOAD_CPU_USER = "jobspan.payload.cpu.user"
+PAYLOAD_CPU_SYSTEM = "jobspan.payload.cpu.system"
+PAYLOAD_CPU_METHOD = "jobspan.payload.cpu.method"
+PAYLOAD_PEAK_RSS = "jobspan.payload.memory.peak_rss"
+PAYLOAD_ERRNO = "jobspan.payload.errno"
+LIMIT_NAME = "jobspan.limit.name"
+LIMIT_MEASURED = "jobspan.limit.measured"
+LIMIT_ALLOWED = "jobspan.limit.allowed"
+LIMIT_UNIT = "jobspan.limit.unit"
+KILL_ORIGIN = "jobspan.kill.origin"
+REASON = "jobspan.reason"
+SIGNAL_NUMBER = "jobspan.signal.number"
+SIGNAL_PIDS = "jobspan.signal.pids"
+KILL_DURATION = "jobspan.kill.duration"
+KILL_SURVIVORS = "jobspan.kill.survivors"
+
+ATTRIBUTES: Mapping[str, str] = {
+    ERROR_TYPE: "class of the failure, of low cardinality; the same value on spans and metrics",
+    EXIT_CODE: "exit code of the payload; 128 + N after signal N",
+    PROCESS_PID: "process id",
+    EXECUTABLE_NAME: "name of the payload's executable, without its folder",
+    EXECUTABLE_PATH: "path of the payload's executable",
+    RECORD_UID: "UID of the attempt: two log events with one value are two copies of one record",
+    SERVICE: "service.name",
+    SERVICE_VERSION: "version of jobspan",
+    SERVICE_INSTANCE: "UID of the attempt for a wrapper, identity of the job database for the WMS",
+    HOST_NAME: "worker node",
+    JOB_ID: "JobID",
+    JOB_ATTEMPT: "Attempt, counted from 1",
+    JOB_UID: "UID of the attempt",
+    JOB_NAME: "JobName",
+    JOB_GROUP: "JobGroup",
+    JOB_TYPE: "JobType",
+    JOB_OWNER: "the job's owner",
+    JOB_OWNER_GROUP: "the owner's group",
+    JOB_PROCESSORS: "processors given to the job",
+    JOB_STATUS: "Status, DIRAC's string",
+    JOB_MINOR_STATUS: "MinorStatus, DIRAC's string",
+    JOB_APPLICATION_STATUS: "ApplicationStatus",
+    STATUS_SOURCE: "who set the status",
+    RECORDED_BY: "who closed the attempt: wrapper, agent",
+    WMS_ID: "identity of the WMS's job database",
+    VO_NAME: "virtual organisation",
+    SITE_NAME: "site",
+    CE_NAME: "computing element",
+    CE_TASK: "the computing element's own name of the wrapper's task",
+    QUEUE_NAME: "queue of the computing element",
+    PILOT_STAMP: "pilot that took the job",
+    BATCH_SYSTEM: "batch system under the pilot",
+    BATCH_JOB_ID: "the batch system's name of the pilot's job",
+    CLOCK_OFFSET: "clock of the WMS minus clock of the node, seconds",
+    STAGE_NAME: "lifecycle stage",
+    STAGE_RESULT: "success, failure (payload), error (infrastructure), timeout, cancellation, skip",
+    LINK_TYPE: "what a link points to: submit, previous_attempt, caller",
+    PAYLOAD_SIGNAL: "signal that ended the payload",
+    PAYLOAD_CPU_USER: "user CPU of the payload and all its descendants, seconds",
+    PAYLOAD_CPU_SYSTEM: "system CPU of the payload and all its descendants, seconds",
+    PAYLOAD_CPU_METHOD: "how the CPU was measured: cgroup2, wait4 ...",
+    PAYLOAD_PEAK_RSS: "highest resident set of the payload's tree, bytes",
+    PAYLOAD_ERRNO: "errno of the failed exec",
+    LIMIT_NAME: "which limit",
+    LIMIT_MEASURED: "what was measured, in the limit's unit",
+    LIMIT_ALLOWED: "what was allowed, in the limit's unit",
+    LIMIT_UNIT: "unit of the limit",
+    KILL_ORIGIN: "user, watchdog, signal, fence, wrapper, recovery",
+    REASON: "why, in words",
+    SIGNAL_NUMBER: "number of the signal",
+    SIGNAL_PIDS: "processes that got the signal",
+    KILL_DURATION: "from the first signal to the last process's end, seconds",
+    KILL_SURVIVORS: "processes that outlived the kill",
+}
+
+# --- the accounting record ------------------------------------------------------------------------
+
+#: Every field of the accounting record, in the order in which people read it.
+RECORD_FIELDS: tuple[str, ...] = (
+    *("UID", "WMSID", "JobID", "Attempt", "Revision", "SchemaVersion", "TraceID", "VO", "CE", "Queue"),
+    *("PilotStamp", "PilotReference", "BatchSystem", "BatchJobID", "HostName"),
+    *("User", "UserGroup", "JobGroup", "JobType", "JobClass", "ProcessingType", "Site"),
+    *("FinalMajorStatus", "FinalMinorStatus", "CPUTime", "NormCPUTime", "ExecTime"),
+    *("InputDataSize", "OutputDataSize", "InputDataFiles", "OutputDataFiles", "DiskSpace"),
+    *("InputSandBoxSize", "OutputSandBoxSize", "ProcessedEvents"),
+    *("SubmissionTime", "MatchTime", "QueueWaitTime", "StartTime", "EndTime", "WallClockTime"),
+    *(f"StageWallClockTime.{stage}" for stage in ACCOUNTED_STAGES),
+    *("PayloadWallClockTime", "ClockOffset"),
+    *("CPUUserTime", "CPUSystemTime", "CPUMethod", "CPUUncertainty", "OrphanCPUTime", "WrapperCPUTime"),
+    *("Processors", "ProcessorsRequested", "CPUNormalizationFactor"),
+    *("BenchmarkName", "BenchmarkValue", "BenchmarkSource"),
+    *("PeakRSS", "PeakPSS", "PeakCgroupMemory", "MemoryMethod", "MaxProcesses", "ReadBytes", "WrittenBytes"),
+    *("OutputLines", "OutputBytes", "PeekLinesDropped", "ExitCode", "Signal", "ErrorType", "PayloadStarted"),
+    *("RecordedBy", "RecordTime"),
+)
+
+ACCOUNTING_PREFIX = "jobspan.accounting."
+_WORD = re.compile(r"WMS(?=ID)|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
+
+
+def accounting_attribute(field: str) -> str:
+    """Attribute of the accounting event that carries the record's *field*: the prefix and its snake_case."""
+    return ACCOUNTING_PREFIX + ".".join("_".join(_WORD.findall(part)).lower() for part in field.split("."))
+
+
+_FIELD_OF = {accounting_attribute(field): field for field in RECORD_FIELDS}
+
+
+def record_field(attribute: str) -> str:
+    """The record's field in *attribute*; of a field that this version does not know, the bare rest of the name."""
+    return _FIELD_OF.get(attribute, attribute.removeprefix(ACCOUNTING_PREFIX))
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+#: Jobs last from milliseconds to days.
+DURATION_BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric under its full name (counters end in `_total`), its unit in Prometheus's words, its labels."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Names under which a scrape shows it."""
+        if self.kind == "histogram":
+            return tuple(f"{self.name}_{part}" for part in ("bucket", "count", "sum"))
+        return (self.name,)
+
+    @property
+    def sample_labels(self) -> frozenset[str]:
+        """Labels that its samples may carry."""
+        return frozenset((*self.labels, "le") if self.kind == "histogram" else self.labels)
+
+
+PAYLOAD_CPU = Metric(
+    name="jobspan_payload_cpu_seconds_total",
+    kind="counter",
+    unit="seconds",
+    help="CPU of payloads and all their descendants",
+    labels=("mode",),
+)
+WALL = Metric(
+    name="jobspan_wall_seconds_total",
+    kind="counter",
+    unit="seconds",
+    help="Wall clock of attempts by lifecycle stage",
+    labels=("stage",),
+)
+WALL_CORE = Metric(
+    name="jobspan_wall_core_seconds_total",
+    kind="counter",
+    unit="seconds",
+    help="Wall clock of attempts times their processors, without finalize (ExecTime of the record)",
+)
+PEEK_LINES = Metric(
+    name="jobspan_peek_lines_total",
+    kind="counter",
+    unit="lines",
+    help="Lines that payloads wrote, as the peek saw them",
+    labels=("stream",),
+)
+PEEK_LINES_DROPPED = Metric(
+    name="jobspan_peek_lines_dropped_total",
+    kind="counter",
+    unit="lines",
+    help="Lines that the peek did not keep",
+    labels=("stream",),
+)
+OUTPUT_BYTES = Metric(
+    name="jobspan_output_bytes_total",
+    kind="counter",
+    unit="bytes",
+    help="Bytes that payloads wrote to their streams",
+    labels=("stream",),
+)
+JOBS_FINISHED = Metric(
+    name="jobspan_jobs_finished_total",
+    kind="counter",
+    unit="jobs",
+    help="Attempts that have ended, by final status and class of error",
+    labels=("status", "error_type"),
+)
+STAGE_DURATION = Metric(
+    name="jobspan_stage_duration_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Duration of lifecycle stages",
+    labels=("stage", "result"),
+    buckets=DURATION_BUCKETS_SECONDS,
+)
+JOB_WALL = Metric(
+    name="jobspan_job_wall_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="Wall clock of a living job so far",
+    labels=("job_id",),
+)
+JOB_CPU = Metric(
+    name="jobspan_job_cpu_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="CPU of a living job so far",
+    labels=("job_id",),
+)
+JOB_MEMORY = Metric(
+    name="jobspan_job_memory_bytes",
+    kind="gauge",
+    unit="bytes",
+    help="Resident memory of a living job",
+    labels=("job_id",),
+)
+JOB_PEEK_LINES = Metric(
+    name="jobspan_job_peek_lines",
+    kind="gauge",
+    unit="lines",
+    help="Lines that a living job has written so far",
+    labels=("job_id",),
+)
+JOB_LAST_OUTPUT = Metric(
+    name="jobspan_job_last_output_timestamp_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="When a living job wrote last, since 1970",
+    labels=("job_id",),
+)
+FACTS_DAMAGED = Metric(
+    name="jobspan_facts_damaged_total",
+    kind="counter",
+    unit="lines",
+    help="Journal lines that were not facts and were skipped, since the start of the agent",
+)
+LISTENERS_DROPPED = Metric(
+    name="jobspan_listeners_dropped_total",
+    kind="counter",
+    unit="listeners",
+    help="Listeners that failed and are told nothing any more, since the start of the agent",
+)
+SPOOL_PENDING = Metric(
+    name="jobspan_spool_pending",
+    kind="gauge",
+    unit="attempts",
+    help="Ended attempts that a sink has not taken yet",
+    labels=("sink",),
+)
+BUILD_INFO = Metric(
+    name="jobspan_build_info",
+    kind="gauge",
+    unit="",
+    help="Always 1; the label says which version runs",
+    labels=("version",),
+)
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
+        *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
+        *(FACTS_DAMAGED, LISTENERS_DROPPED, SPOOL_PENDING, BUILD_INFO),
+    )
+}

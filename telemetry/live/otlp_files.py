@@ -1,0 +1,141 @@
+"""traces.jsonl and logs.jsonl of a node: every ended attempt is one line in each.
+
+Wrappers and agents of a node may share the files: a line is appended under a lock by O_APPEND,
+whole or not at all. Readers take no lock; they skip and count lines that are damaged, and leave a
+last line alone that has no end yet.
+"""
+
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from telemetry.live.otlp import (
+    AccountingEvent,
+    NotOtlp,
+    SpanValue,
+    accounting_of,
+    log_line,
+    span_line,
+    spans_of,
+)
+from telemetry.live.spans import Rendered
+
+TRACES = "traces.jsonl"
+LOGS = "logs.jsonl"
+
+
+class OtlpFiles:
+    """The files of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.traces = folder / TRACES
+        self.logs = folder / LOGS
+
+    def write(self, rendered: Rendered) -> None:
+        """Append an attempt to both files, its record last; on disk on return.
+
+        Raises:
+            OSError: no room, or no right; what was begun is taken back.
+        """
+        self.traces.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if rendered.spans:
+            append_line(self.traces, span_line(rendered.spans))
+        if rendered.logs:
+            append_line(self.logs, log_line(rendered.logs))
+
+    def holds(self, uid: str) -> bool:
+        """Whether the accounting event of *uid* stands in the file."""
+        return bool(read_accounting(self.logs, uids={uid}).events)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append *line* to *path* whole or not at all, alone among all processes and threads; on disk on return.
+
+    Raises:
+        OSError: the disk is full, or we may not.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        # flock and not a record lock: it belongs to this descriptor, so that it also excludes our own
+        # threads, and a reader that closes the file does not drop it
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        try:
+            _write_all(fd, b"\n" + line if torn else line)
+            os.fdatasync(fd)
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SpansRead:
+    """Spans of a file in its order, copies included; and how many lines were damaged."""
+
+    spans: tuple[SpanValue, ...]
+    damaged: int
+
+
+@dataclass(frozen=True)
+class AccountingRead:
+    """Accounting events of a file in its order, copies included; and how many lines were damaged."""
+
+    events: tuple[AccountingEvent, ...]
+    damaged: int
+
+
+def read_spans(path: Path, *, containing: Collection[str] = ()) -> SpansRead:
+    """The spans in *path*; a missing file is an empty one.
+
+    Lines that contain none of the texts *containing* (such as a trace id) are not even parsed.
+    """
+    wanted = [text.encode() for text in containing]
+    spans: list[SpanValue] = []
+    damaged = 0
+    for _, line in _lines(path):
+        if wanted and not any(text in line for text in wanted):
+            continue
+        try:
+            spans.extend(spans_of(line))
+        except NotOtlp:
+            damaged += 1
+    return SpansRead(tuple(spans), damaged)
+
+
+def read_accounting(path: Path, *, uids: Collection[str] | None = None) -> AccountingRead:
+    """The accounting events in *path*, those of *uids* only if given; a missing file is an empty one."""
+    wanted = None if uids is None else [uid.encode() for uid in uids]
+    events: list[AccountingEvent] = []
+    damaged = 0
+    for number, line in _lines(path):
+        if wanted is not None and not any(uid in line for uid in wanted):
+            continue
+        try:
+            events.extend(accounting_of(line, number, uids))
+        except NotOtlp:
+            damaged += 1
+    return AccountingRead(tuple(events), damaged)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n") and line.strip():
+                yield number, line
