@@ -1,0 +1,134 @@
+"""What an attempt's payload has used: the settled account, or the best that a cut-off journal tells. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from telemetry.facts import OutputSeen, PayloadEnded, UsageSampled, UsageSettled
+from telemetry.ledger.selection import Attempt
+from telemetry.ledger.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """CPU of the payload's tree, in microseconds. `method` is None when there was no payload."""
+
+    user_us: int = 0
+    system_us: int = 0
+    method: str | None = None
+    uncertainty_us: int = 0
+    orphan_us: int = 0
+
+    @property
+    def total_us(self) -> int:
+        """User plus system: each is rounded first, so that the three add up."""
+        return self.user_us + self.system_us
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peaks of memory and processes, and what went through storage. None: not measured."""
+
+    peak_rss_bytes: int = 0
+    peak_pss_bytes: int | None = None
+    peak_cgroup_bytes: int | None = None
+    method: str | None = None
+    max_processes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Output:
+    """Totals of both streams."""
+
+    lines: int
+    bytes: int
+    peek_lines_dropped: int
+
+
+def last_look_ns(attempt: Attempt) -> int | None:
+    """Boottime of the last sample of the payload's tree; None without one."""
+    return max((each.boottime_ns for each in attempt.on_node if isinstance(each.fact, UsageSampled)), default=None)
+
+
+def cpu(attempt: Attempt, times: Timeline) -> Cpu:
+    """CPU of the payload.
+
+    `UsageSettled` is the truth (of two, the one that saw more). Without it, the wrapper died: the
+    highest of the samples and of wait4's account of the top process is a lower bound, and what
+    all its processors could have done after the last sample is the uncertainty.
+    """
+    settled = _settled(attempt)
+    if settled is not None:
+        return Cpu(
+            _us(settled.cpu_user_seconds),
+            _us(settled.cpu_system_seconds),
+            settled.cpu_method,
+            _us(settled.cpu_uncertainty_seconds),
+            _us(settled.orphan_cpu_seconds),
+        )
+    sampled = [
+        Cpu(_us(each.cpu_user_seconds), _us(each.cpu_system_seconds), "sampled") for each in attempt.facts(UsageSampled)
+    ]
+    waited = [
+        Cpu(_us(each.user_cpu_seconds), _us(each.system_cpu_seconds), "wait4") for each in attempt.facts(PayloadEnded)
+    ]
+    if not sampled and not waited and not times.payload_us:
+        return Cpu()
+    seen = _highest(sampled)
+    best = _highest([*sampled, *waited])
+    possible_us = seen.total_us + times.unsampled_us * attempt.matched.processors
+    return Cpu(best.user_us, best.system_us, best.method, max(0, possible_us - best.total_us))
+
+
+def memory(attempt: Attempt) -> Memory:
+    """Memory, processes and storage traffic: the settled account, else the highest samples."""
+    samples = attempt.facts(UsageSampled)
+    settled = _settled(attempt)
+    rss = [*(each.rss_bytes for each in samples), *(each.max_rss_bytes for each in attempt.facts(PayloadEnded))]
+    if settled is not None:
+        return Memory(
+            settled.peak_rss_bytes,
+            settled.peak_pss_bytes,
+            settled.peak_cgroup_memory_bytes,
+            settled.memory_method or None,
+            settled.max_processes,
+            settled.read_bytes,
+            settled.written_bytes,
+        )
+    return Memory(
+        peak_rss_bytes=_most(rss),
+        method="sampled" if rss else None,
+        max_processes=_most(each.processes for each in samples),
+        read_bytes=_most(each.read_bytes for each in samples),
+        written_bytes=_most(each.written_bytes for each in samples),
+    )
+
+
+def output(attempt: Attempt) -> Output:
+    """Lines and bytes of the payload: the highest totals of each stream, added up."""
+    lines: dict[str, int] = {}
+    size: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    for each in attempt.facts(OutputSeen):
+        lines[each.stream] = max(each.lines, lines.get(each.stream, 0))
+        size[each.stream] = max(each.bytes, size.get(each.stream, 0))
+        dropped[each.stream] = max(each.peek_lines_dropped, dropped.get(each.stream, 0))
+    return Output(sum(lines.values()), sum(size.values()), sum(dropped.values()))
+
+
+def _settled(attempt: Attempt) -> UsageSettled | None:
+    accounts = attempt.facts(UsageSettled)
+    return max(accounts, key=lambda each: each.cpu_user_seconds + each.cpu_system_seconds, default=None)
+
+
+def _highest(accounts: list[Cpu]) -> Cpu:
+    return max(accounts, key=lambda each: each.total_us, default=Cpu(method="sampled"))
+
+
+def _most(values: Iterable[int]) -> int:
+    return max(values, default=0)
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
