@@ -5,6 +5,7 @@ option; each option states its meaning here, and `jobspan config show` prints th
 """
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -361,6 +362,8 @@ def _value(value: Any, hint: Any, each: Field[Any], where: str) -> Any:
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{where} must be {hint.__name__}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} must be a finite number, not {value!r}")
     minimum, choices = each.metadata["minimum"], each.metadata["choices"]
     if minimum is not None and value < minimum:
         raise ConfigError(f"{where} must be at least {minimum:g}, not {value!r}")

@@ -63,6 +63,8 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("[JobAgent]\nSlots = 0\n", r"\[JobAgent\] Slots must be at least 1, not 0"),
         ('[JobAgent]\nSlots = "2"\n', r"\[JobAgent\] Slots must be int, not '2'"),
         ("[JobAgent]\nSlots = true\n", r"\[JobAgent\] Slots must be int, not True"),
+        ("[WMS]\nTimeout = nan\n", r"\[WMS\] Timeout must be a finite number, not nan"),
+        ("[WMS]\nTimeout = inf\n", r"\[WMS\] Timeout must be a finite number, not inf"),
         ("[JobAgent]\nWarmStart = 1\n", r"\[JobAgent\] WarmStart must be bool, not 1"),
         ("[Site]\nTag = [1]\n", r"\[Site\] Tag must be a list of strings"),
         ('[JobWrapper]\nCPUMethod = "guess"\n', r"CPUMethod must be one of auto, cgroup2, wait4"),
