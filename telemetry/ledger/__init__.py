@@ -1,1 +1,20 @@
-"""."""
+"""The ledger: what each attempt has cost, told once and held against everybody who saw it.
+
+May delay, never drops, and never counts twice.
+
+* `schema`       every field of the accounting record: type, unit, meaning
+* `record`       the record, its canonical form and digest; which of several counts
+* `selection`    which entries of a journal an attempt's record is made of
+* `timeline`     when things happened, in microseconds that add up
+* `usage`        CPU, memory and output: settled, or the best that a cut-off journal tells
+* `builder`      facts -> record
+* `sanity`       whether a record makes sense by itself
+* `deliver`      record -> WMS, until it is acknowledged
+* `evidence`     what reconciliation looks at
+* `checks`       one record against what others saw
+* `reconcile`    WMS against telemetry, and both against the witnesses
+* `differences`  what reconciliation finds
+* `report`       the same as text and JSON
+
+Everything but `deliver` is pure.
+"""
