@@ -6,14 +6,17 @@
 * `spans`       story (and record) -> the SDK's ReadableSpan and ReadableLogRecord, with ids that follow from the UID
 * `sdk`         the one place that imports the SDK's private modules
 * `otlp`        spans and log records -> protobuf and OTLP/JSON lines, and back to plain values
-* `otlp_files`  traces.jsonl and logs.jsonl of a node: one locked append a line; readers that count damage
+* `lines`       files of lines, appended whole or not at all
+* `otlp_files`  traces.jsonl and logs.jsonl of a node, and their readers, which count damage
 * `otlp_http`   the sender: accepted means accepted
-* `shipper`     ended attempts -> files and collector, until acknowledged
+* `shipping`    one ended attempt -> files and collector, acknowledged by UID
+* `shipper`     the thread that does so until every sink has settled
 * `tally`       facts of one attempt -> its share of the counters
 * `counters`    the shares of ended attempts on disk, each UID once
 * `metrics`     tallies -> a Prometheus collector with exemplars, totals that never fall
 * `exposition`  /metrics and /healthz
-* `waterfall`   OTLP files -> the attempts of a job as text
+* `traces`      OTLP files -> the submission and all attempts of a job, each span once
+* `waterfall`   the same as text
 
 Everything here runs in the agent (or in a wrapper that has none); a job runs without it.
 """

@@ -5,12 +5,11 @@ whole or not at all. Readers take no lock; they skip and count lines that are da
 last line alone that has no end yet.
 """
 
-import fcntl
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from telemetry.live.lines import append_line, complete_lines
 from telemetry.live.otlp import (
     AccountingEvent,
     NotOtlp,
@@ -50,34 +49,6 @@ class OtlpFiles:
         return bool(read_accounting(self.logs, uids={uid}).events)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append *line* to *path* whole or not at all, alone among all processes and threads; on disk on return.
-
-    Raises:
-        OSError: the disk is full, or we may not.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        # flock and not a record lock: it belongs to this descriptor, so that it also excludes our own
-        # threads, and a reader that closes the file does not drop it
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        size = os.fstat(fd).st_size
-        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        try:
-            _write_all(fd, b"\n" + line if torn else line)
-            os.fdatasync(fd)
-        except OSError:
-            os.ftruncate(fd, size)
-            raise
-    finally:
-        os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -105,7 +76,7 @@ def read_spans(path: Path, *, containing: Collection[str] = ()) -> SpansRead:
     wanted = [text.encode() for text in containing]
     spans: list[SpanValue] = []
     damaged = 0
-    for _, line in _lines(path):
+    for _, line in complete_lines(path):
         if wanted and not any(text in line for text in wanted):
             continue
         try:
@@ -120,7 +91,7 @@ def read_accounting(path: Path, *, uids: Collection[str] | None = None) -> Accou
     wanted = None if uids is None else [uid.encode() for uid in uids]
     events: list[AccountingEvent] = []
     damaged = 0
-    for number, line in _lines(path):
+    for number, line in complete_lines(path):
         if wanted is not None and not any(uid in line for uid in wanted):
             continue
         try:
@@ -128,14 +99,3 @@ def read_accounting(path: Path, *, uids: Collection[str] | None = None) -> Accou
         except NotOtlp:
             damaged += 1
     return AccountingRead(tuple(events), damaged)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        for number, line in enumerate(file, 1):
-            if line.endswith(b"\n") and line.strip():
-                yield number, line

@@ -137,13 +137,14 @@ def _judge(
     except (DecodeError, ParseError, UnicodeDecodeError):
         return SendResult(outcome="retry", detail="200 with an answer that is not OTLP")
     partial = answer.partial_success
-    rejected = partial.rejected_spans if isinstance(answer, ExportTraceServiceResponse) else _rejected_logs(answer)
-    if rejected:
+    if rejected := _rejected(answer):
         return SendResult(outcome="dead", detail=partial.error_message or "rejected", rejected=rejected)
     return SendResult(outcome="accepted", detail=partial.error_message)
 
 
-def _rejected_logs(answer: ExportLogsServiceResponse) -> int:
+def _rejected(answer: ExportTraceServiceResponse | ExportLogsServiceResponse) -> int:
+    if isinstance(answer, ExportTraceServiceResponse):
+        return answer.partial_success.rejected_spans
     return answer.partial_success.rejected_log_records
 
 

@@ -1,0 +1,180 @@
+"""The thread that ships ended attempts until every sink has settled them. Never in the way of anybody.
+
+What is pending is what stands in the control folders without an acknowledgement ("otlp-file",
+"otlp-http", by UID); the queue in memory only says where to look first. So a full queue, a crash
+or a collector that is down for a week lose nothing: the folders are scanned again.
+"""
+
+import json
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from telemetry.facts import AttemptEnded, Entry, JobMatched, UnreadableFact, from_json
+from telemetry.journal import SUFFIX, is_written, read_journal
+from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Shipping, ShipResult
+from telemetry.outbox import Acknowledgements
+
+FIRST_BACKOFF_SECONDS = 1.0
+MOST_BACKOFF_SECONDS = 60.0
+
+#: Facts of an attempt -> its accounting record under the design's field names (`telemetry.ledger` brings it).
+Build: TypeAlias = Callable[[list[Entry]], Mapping[str, object] | None]
+
+_log = logging.getLogger(__name__)
+
+
+class Shipper(threading.Thread):
+    """Ships what it is told of, and at its start what an earlier agent left. To be started after any fork."""
+
+    def __init__(
+        self, shipping: Shipping, build: Build, *, jobs_folder: Path | None = None, queue_limit: int = 1024
+    ) -> None:
+        super().__init__(name="otlp-shipper", daemon=True)
+        self._shipping = shipping
+        self._build = build
+        self._jobs_folder = jobs_folder
+        self._queue: deque[Path] = deque()
+        self._queue_limit = queue_limit
+        self._waiting: dict[Path, ShipResult | None] = {}
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._scan_due = True
+        self._backoff = Backoff()
+        #: Items that the collector refused for good, and attempts that could not be rendered.
+        self.rejected = self.unreadable = 0
+
+    def submit(self, control: Path) -> None:
+        """The attempt in *control* has ended. Never blocks; when the queue is full, the folders are scanned later."""
+        if len(self._queue) < self._queue_limit:
+            self._queue.append(control)
+        else:
+            self._scan_due = True
+        self._wake.set()
+
+    def pending(self) -> dict[str, int]:
+        """How many known attempts each sink has not settled."""
+        results = list(self._waiting.values())
+        unseen = len(self._queue) + results.count(None)
+        counts = {FILE_SINK: unseen + sum(1 for result in results if result and result.file == "retry")}
+        if HTTP_SINK in self._shipping.sinks:
+            counts[HTTP_SINK] = unseen + sum(1 for result in results if result and result.http == "retry")
+        return counts
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Write what is queued, try the collector once more, and end; whether that was done in time."""
+        self._stopping.set()
+        self._wake.set()
+        if self.is_alive():
+            self.join(timeout_seconds)
+        return not self.is_alive()
+
+    def run(self) -> None:
+        """Ship until stopped, and then what is still queued."""
+        while not self._stopping.is_set():
+            self._round(is_last=False)
+            self._wake.wait(self._backoff.remaining_seconds() if self._waiting else None)
+            self._wake.clear()
+        self._round(is_last=True)
+
+    def _round(self, *, is_last: bool) -> None:
+        self._gather()
+        for control in [each for each, result in self._waiting.items() if result is None]:
+            self._ship(control, send=False)
+        if is_last or self._backoff.is_over():
+            self._send_all()
+
+    def _gather(self) -> None:
+        if self._scan_due and self._jobs_folder is not None:
+            self._scan_due = False
+            for control in sorted(self._jobs_folder.glob("*/control")):
+                if not self._stopping.is_set() and control not in self._waiting and self._is_pending(control):
+                    self._waiting[control] = None
+        while self._queue:
+            self._waiting.setdefault(self._queue.popleft(), None)
+
+    def _is_pending(self, control: Path) -> bool:
+        """Whether *control* holds an attempt that has ended and that some sink has not settled."""
+        try:
+            uid = uid_of(control)
+            if uid is None or all(Acknowledgements(control, sink).outcome(uid) for sink in self._shipping.sinks):
+                return False
+            if is_written(control, "wrapper"):
+                return False
+            return any(isinstance(entry.fact, AttemptEnded) for entry in read_journal(control))
+        except OSError:  # the folder was cleaned up under us
+            return False
+
+    def _send_all(self) -> None:
+        """Try everything that waits, until the collector or the disk fails."""
+        for control in list(self._waiting):
+            self._ship(control, send=True)
+            if control in self._waiting:
+                result = self._waiting[control]
+                self._backoff.failed(result.retry_after_seconds if result else None)
+                return
+            self._backoff.succeeded()
+
+    def _ship(self, control: Path, *, send: bool) -> None:
+        """One try; *control* waits no longer when it has settled, or can never be rendered."""
+        try:
+            result = self._shipping.ship(control, self._build(read_journal(control)), send=send)
+        except Exception as error:  # noqa: BLE001 - boundary of the thread: one bad attempt must not stop the others
+            _log.warning("cannot ship %s: %s: %s", control, type(error).__name__, error)
+            self.unreadable += 1
+            self._waiting.pop(control, None)
+            return
+        self.rejected += result.rejected
+        if result.is_settled:
+            self._waiting.pop(control, None)
+        else:
+            self._waiting[control] = result
+
+
+class Backoff:
+    """When to try again: doubling from 1 s to 60 s, with jitter, or later if the other side asks for it."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+
+    def failed(self, retry_after_seconds: float | None) -> None:
+        """It did not work."""
+        wait_seconds = min(MOST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10))
+        wait_seconds *= random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
+        self._failures += 1
+        self._until = time.monotonic() + max(wait_seconds, retry_after_seconds or 0.0)
+
+    def succeeded(self) -> None:
+        """It worked."""
+        self._failures = 0
+        self._until = 0.0
+
+    def remaining_seconds(self) -> float:
+        """Seconds until the next try."""
+        return max(0.0, self._until - time.monotonic())
+
+    def is_over(self) -> bool:
+        """Whether it may be tried now."""
+        return time.monotonic() >= self._until
+
+
+def uid_of(control: Path) -> str | None:
+    """UID of the attempt in *control*, from the first JobMatched; cheaper than reading the whole journal."""
+    for path in sorted(control.glob(f"*{SUFFIX}")):
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    fact = from_json(json.loads(line)).fact
+                except (UnreadableFact, ValueError):
+                    continue
+                if isinstance(fact, JobMatched):
+                    return fact.uid
+                if path.name != f"agent{SUFFIX}":
+                    break  # elsewhere it would be the first line
+    return None

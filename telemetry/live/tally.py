@@ -1,0 +1,192 @@
+"""Facts of one attempt -> its share of the counters, and its gauges while it lives. Pure.
+
+Shares are integers, seconds counted in nanoseconds: a sum of floats depends on its order, and a
+counter that falls by one bit is a counter reset for Prometheus, which then counts all of it again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from telemetry import catalogue as names
+from telemetry.clock import NANOSECONDS
+from telemetry.facts import (
+    ACCOUNTED_STAGES,
+    STAGES,
+    AttemptEnded,
+    Entry,
+    Fact,
+    JobMatched,
+    OutputSeen,
+    StageFinished,
+    StageStarted,
+    Stream,
+    UsageSampled,
+    UsageSettled,
+    WrapperStarted,
+)
+
+#: Name of a metric and the values of its labels.
+Key: TypeAlias = tuple[str, tuple[str, ...]]
+STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSeen:
+    """One observation of the stage histogram; `end_utc_ns` dates its exemplar."""
+
+    stage: str
+    result: str
+    duration_ns: int
+    end_utc_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """The share of one attempt: counters (seconds in nanoseconds) and finished stages."""
+
+    uid: str
+    counters: Mapping[Key, int]
+    stages: tuple[StageSeen, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Living:
+    """What a living job shows. `wall_start` is the boot and boottime of the wrapper's start."""
+
+    job_id: int
+    attempt: int
+    wall_start: tuple[str, int]
+    cpu_ns: int
+    rss_bytes: int
+    lines: int
+    last_output_utc_ns: int
+
+
+class AttemptFold:
+    """Takes the facts of one attempt in whatever portions they come; totals only rise."""
+
+    def __init__(self) -> None:
+        self.match: JobMatched | None = None
+        self.ended: AttemptEnded | None = None
+        self._wrapper_start: tuple[str, int] | None = None
+        self._started: dict[str, tuple[str, int]] = {}
+        self._finished: dict[str, tuple[Entry, StageFinished]] = {}
+        self._last_ns: dict[str, int] = {}
+        self._cpu_ns = {"user": 0, "system": 0}
+        self._output = {stream: OutputSeen(stream=stream, lines=0, bytes=0) for stream in STREAMS}
+        self._rss_bytes = 0
+        self._last_output_utc_ns = 0
+
+    def add(self, entry: Entry) -> None:
+        """Count *entry*."""
+        if entry.writer == "wrapper":  # open stages last until here; who closes them may come much later
+            self._last_ns[entry.boot_id] = max(entry.boottime_ns, self._last_ns.get(entry.boot_id, 0))
+        match entry.fact:
+            case StageStarted() as fact:
+                self._started.setdefault(fact.stage, (entry.boot_id, fact.at_boottime_ns))
+            case StageFinished() as fact:
+                self._finished.setdefault(fact.stage, (entry, fact))
+            case OutputSeen() as fact:
+                self._add_output(entry, fact)
+            case UsageSampled() as fact:
+                self._rss_bytes = fact.rss_bytes
+                self._add_cpu(fact)
+            case UsageSettled() as fact:
+                self._add_cpu(fact)
+            case other:
+                self._add_landmark(entry, other)
+
+    def _add_landmark(self, entry: Entry, fact: Fact) -> None:
+        match fact:
+            case JobMatched():
+                self.match = self.match or fact
+            case WrapperStarted():
+                self._wrapper_start = self._wrapper_start or (entry.boot_id, fact.start_boottime_ns)
+            case AttemptEnded():
+                self.ended = self.ended or fact
+
+    def _add_cpu(self, fact: UsageSampled | UsageSettled) -> None:
+        for mode, seconds in (("user", fact.cpu_user_seconds), ("system", fact.cpu_system_seconds)):
+            self._cpu_ns[mode] = max(self._cpu_ns[mode], nanoseconds(seconds))
+
+    def _add_output(self, entry: Entry, fact: OutputSeen) -> None:
+        before = self._output[fact.stream]
+        if fact.bytes > before.bytes:
+            self._last_output_utc_ns = max(self._last_output_utc_ns, entry.utc_ns)
+        self._output[fact.stream] = OutputSeen(
+            stream=fact.stream,
+            lines=max(before.lines, fact.lines),
+            bytes=max(before.bytes, fact.bytes),
+            peek_lines_dropped=max(before.peek_lines_dropped, fact.peek_lines_dropped),
+        )
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def tally(self) -> Tally:
+        """The share of the attempt so far."""
+        wall_ns = {stage: self._wall_ns(stage) for stage in STAGES}
+        processors = self.match.processors if self.match else 1
+        counters: dict[Key, int] = {(names.PAYLOAD_CPU.name, (mode,)): value for mode, value in self._cpu_ns.items()}
+        counters.update({(names.WALL.name, (stage,)): value for stage, value in wall_ns.items()})
+        counters[names.WALL_CORE.name, ()] = sum(wall_ns[stage] for stage in ACCOUNTED_STAGES) * processors
+        for stream, seen in self._output.items():
+            counters[names.PEEK_LINES.name, (stream,)] = seen.lines
+            counters[names.PEEK_LINES_DROPPED.name, (stream,)] = seen.peek_lines_dropped
+            counters[names.OUTPUT_BYTES.name, (stream,)] = seen.bytes
+        if self.ended:
+            counters[names.JOBS_FINISHED.name, (self.ended.status, self.ended.error_type)] = 1
+        stages = tuple(self._seen(stage) for stage in STAGES if stage in self._finished)
+        return Tally(uid=self.match.uid if self.match else "", counters=counters, stages=stages)
+
+    def _wall_ns(self, stage: str) -> int:
+        if stage not in self._started:
+            return 0
+        boot_id, start_ns = self._started[stage]
+        end_ns = self._last_ns.get(boot_id, start_ns)
+        if stage in self._finished and self._finished[stage][0].boot_id == boot_id:
+            end_ns = self._finished[stage][1].at_boottime_ns
+        return max(0, end_ns - start_ns)
+
+    def _seen(self, stage: str) -> StageSeen:
+        entry, fact = self._finished[stage]
+        return StageSeen(stage=stage, result=fact.result, duration_ns=self._wall_ns(stage), end_utc_ns=entry.utc_ns)
+
+    def living(self) -> Living | None:
+        """The gauges; None before the wrapper has started and after the attempt has ended."""
+        if self.match is None or self._wrapper_start is None or self.ended:
+            return None
+        return Living(
+            job_id=self.match.job_id,
+            attempt=self.match.attempt,
+            wall_start=self._wrapper_start,
+            cpu_ns=sum(self._cpu_ns.values()),
+            rss_bytes=self._rss_bytes,
+            lines=sum(seen.lines for seen in self._output.values()),
+            last_output_utc_ns=self._last_output_utc_ns,
+        )
+
+
+def corrected(tally: Tally, record: Mapping[str, object]) -> Tally:
+    """*tally* with what the accounting *record* says better: CPU, wall clock, status. The rest stays."""
+    counters = dict(tally.counters)
+    says: dict[Key, str] = {
+        (names.PAYLOAD_CPU.name, ("user",)): "CPUUserTime",
+        (names.PAYLOAD_CPU.name, ("system",)): "CPUSystemTime",
+        (names.WALL_CORE.name, ()): "ExecTime",
+        **{(names.WALL.name, (stage,)): f"StageWallClockTime.{stage}" for stage in ACCOUNTED_STAGES},
+    }
+    for key, field in says.items():
+        value = record.get(field)
+        if isinstance(value, int | float):
+            counters[key] = nanoseconds(value)
+    status = record.get("FinalMajorStatus")
+    if status:
+        counters = {key: value for key, value in counters.items() if key[0] != names.JOBS_FINISHED.name}
+        counters[names.JOBS_FINISHED.name, (str(status), str(record.get("ErrorType") or ""))] = 1
+    return Tally(uid=tally.uid, counters=counters, stages=tally.stages)
+
+
+def nanoseconds(seconds: float) -> int:
+    """*seconds* as a whole number of nanoseconds."""
+    return round(seconds * NANOSECONDS)
