@@ -1,0 +1,78 @@
+"""What must appear nowhere: secrets are masked in every text that leaves the job or reaches a log.
+
+Secret are the contents of token files, the values of environment names that say so
+(`config.SECRET_NAME`), values of collector headers, and the userinfo of URLs.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from runner.config import SECRET_LEAST_LENGTH, Config, secrets_of
+
+MASK = "***"
+_USERINFO = re.compile(r"(?<=://)[^/\s@'\"<>]+@")
+
+
+class Redactor:
+    """Masks secrets in texts. Cheap to call; safe from several threads."""
+
+    def __init__(self, secrets: Iterable[str] = (), *, token_files: Iterable[Path] = ()) -> None:
+        self._secrets: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+        for secret in secrets:
+            self.add(secret)
+        for path in token_files:
+            self.add(_content(path))
+
+    @classmethod
+    def of(cls, config: Config) -> "Redactor":
+        """All that *config* knows to be secret: environment, collector headers, token files."""
+        headers = (item.partition("=")[2] for item in config.telemetry.otlp_headers)
+        tokens = {config.tokens_folder / f"{name}.token" for name in ("user", "pilot", "admin")}
+        tokens |= {
+            Path(name)
+            for name in (config.wms.token_file, config.wms.pilot_token_file, config.job_agent.metrics_token_file)
+            if name
+        }
+        return cls([*secrets_of(config.environment), *headers], token_files=tokens)
+
+    def add(self, secret: str) -> None:
+        """Mask *secret* too, from now on; shorter ones than 8 characters would mask ordinary words."""
+        secret = secret.strip()
+        if len(secret) < SECRET_LEAST_LENGTH or secret in self._secrets:
+            return
+        self._secrets |= {secret}
+        longest_first = sorted(self._secrets, key=len, reverse=True)
+        self._pattern = re.compile("|".join(re.escape(each) for each in longest_first))
+
+    def __call__(self, text: str) -> str:
+        """*text* without secrets."""
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        return _USERINFO.sub(f"{MASK}@", text) if "://" in text else text
+
+
+class RedactingFilter(logging.Filter):
+    """Masks secrets in log records, in the traceback too."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite *record*; it is never dropped."""
+        record.msg, record.args = self._redact(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = self._redact(record.exc_text)
+        return True
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):  # no such token here, so nothing to hide
+        return ""

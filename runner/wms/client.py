@@ -1,0 +1,150 @@
+"""The WMS as the runner and its users call it: DiracX's dialect and our own routes beside it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from runner.config import HttpConfig
+from runner.wms import answers, checked
+from runner.wms.dialect import DiracxDialect
+from runner.wms.tokens import TokenSource
+from runner.wms.transport import HttpCall, Transport
+from telemetry.clock import Clock
+from telemetry.facts import Scalar
+
+_JOBS = "/api/jobspan/jobs/{id}"
+#: Whoever asks page after page of a WMS that never ends is being fooled.
+MOST_PAGES = 100_000
+
+
+class WmsClient(DiracxDialect):
+    """One WMS, seen with one token. Safe from several threads; not across a fork."""
+
+    def __init__(
+        self,
+        url: str,
+        token: TokenSource | None,
+        *,
+        http: HttpConfig | None = None,
+        timeout_seconds: float = 10.0,
+        observe: Callable[[HttpCall], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Nothing is sent yet. *observe* is told every call, for sub-spans.
+
+        Raises:
+            ConfigError: *url* is no address of a WMS.
+        """
+        super().__init__(
+            Transport(
+                url, token, http=http or HttpConfig(), timeout_seconds=timeout_seconds, observe=observe, clock=clock
+            )
+        )
+
+    def info(self) -> Mapping[str, Any]:
+        """WMSID, Version and Time of the WMS; needs no token."""
+        answer = self._call("GET", "/api/jobspan/info", authorized=False)
+        info = checked.mapping(answer.body, "info")
+        checked.text(info.get("WMSID"), "WMSID")
+        return info
+
+    def match(self, offer: Mapping[str, object], wait_seconds: float) -> answers.MatchedJob | None:
+        """Ask for a job that fits *offer*, waiting at most *wait_seconds* for one."""
+        body = {**offer, "WaitSeconds": wait_seconds}
+        answer = self._call("POST", "/api/jobspan/match", body=body, patience_seconds=wait_seconds, repeatable=False)
+        return answers.matched_job(answer.body)
+
+    def renew_job_token(self, job_id: int) -> tuple[str, int]:
+        """A new token for the job whose token this client shows, and its end (UTC nanoseconds)."""
+        answer = self._job_call("POST", job_id, "/token")
+        return checked.text(answer.get("JobToken"), "JobToken"), checked.utc_ns(
+            answer.get("JobTokenExpires"), "JobTokenExpires"
+        )
+
+    def commands(self, stamp: str, jobs: Sequence[tuple[int, int]], wait_seconds: float) -> list[answers.Command]:
+        """Commands for *jobs* (JobID, Attempt) of the pilot *stamp*, waiting at most *wait_seconds* for one."""
+        body = {
+            "PilotStamp": stamp,
+            "Jobs": [{"JobID": job_id, "Attempt": attempt} for job_id, attempt in jobs],
+            "WaitSeconds": wait_seconds,
+        }
+        answer = self._call("POST", "/api/jobspan/commands", body=body, patience_seconds=wait_seconds)
+        given = checked.mapping(answer.body, "answer").get("Commands")
+        return [answers.command(each) for each in checked.items(given, "Commands")]
+
+    def acknowledge_commands(self, command_ids: Sequence[int]) -> None:
+        """These commands were carried out, or can never be; they are not given out again."""
+        self._call("POST", "/api/jobspan/commands/ack", body={"CommandIDs": list(command_ids)})
+
+    def send_accounting(self, records: Sequence[Mapping[str, object]]) -> list[answers.AccountingResult]:
+        """Deliver accounting records; what became of each, in their order."""
+        body = {"Records": [dict(each) for each in records]}
+        answer = self._call("POST", "/api/jobspan/accounting", body=body)
+        results = checked.items(checked.mapping(answer.body, "answer").get("Results"), "Results")
+        if len(results) != len(records):
+            raise checked.NonsenseError(f"{len(results)} results for {len(records)} records")
+        return [answers.accounting_result(each) for each in results]
+
+    def accounting(self, job_id: int | None = None, *, page: int = 1, per_page: int = 1000) -> answers.AccountingPage:
+        """One page of the records that we may see, of one job or of all."""
+        query = {"page": page, "per_page": per_page} | ({} if job_id is None else {"job_id": job_id})
+        return answers.accounting_page(self._call("GET", "/api/jobspan/accounting", query=query).body)
+
+    def all_accounting(self, job_id: int | None = None, *, per_page: int = 1000) -> answers.AccountingPage:
+        """All pages in one."""
+        records: list[Mapping[str, Any]] = []
+        for number in range(1, MOST_PAGES):
+            page = self.accounting(job_id, page=number, per_page=per_page)
+            records += page.records
+            if len(page.records) < per_page:
+                return answers.AccountingPage(records, page.superseded, page.duplicates)
+        raise checked.NonsenseError("accounting without end")
+
+    def witness(self, job_id: int | None = None, *, per_page: int = 1000) -> list[Mapping[str, Any]]:
+        """What the WMS itself saw of each attempt: statuses and times by its own clock, the last heartbeat."""
+        attempts: list[Mapping[str, Any]] = []
+        for number in range(1, MOST_PAGES):
+            query = {"page": number, "per_page": per_page} | ({} if job_id is None else {"job_id": job_id})
+            body = checked.mapping(self._call("GET", "/api/jobspan/witness", query=query).body, "witness")
+            page = [checked.mapping(each, "attempt") for each in checked.items(body.get("Attempts"), "Attempts")]
+            attempts += page
+            if len(page) < per_page:
+                return attempts
+        raise checked.NonsenseError("attempts without end")
+
+    def parameters(self, job_id: int) -> Mapping[str, Scalar]:
+        """The parameters of a job."""
+        return self._job_call("GET", job_id, "/parameters")
+
+    def peek(self, job_id: int) -> answers.Peek:
+        """The last lines of a job's output, as of its last heartbeat."""
+        return answers.peek(self._job_call("GET", job_id, "/peek"))
+
+    def description(self, job_id: int) -> tuple[Mapping[str, Any], str]:
+        """The description of a job, as a mapping of DIRAC's names and as JDL."""
+        given = self._job_call("GET", job_id, "/description")
+        return checked.mapping(given.get("Description"), "Description"), checked.text(given.get("JDL"), "JDL")
+
+    def catalog_lookup(self, lfns: Sequence[str], catalog: str = "") -> dict[str, answers.CatalogFile]:
+        """Those of *lfns* that the catalogue knows."""
+        body: dict[str, object] = {"LFNs": list(lfns)}
+        if catalog:
+            body["Catalog"] = catalog
+        return answers.catalog_files(self._call("POST", "/api/jobspan/catalog/lookup", body=body).body)
+
+    def catalog_register(self, catalog: str, lfn: str, file: answers.CatalogFile) -> None:
+        """Make *lfn* known with each of its replicas; the very same twice is no error."""
+        for element, pfn in file.replicas.items():
+            body = {
+                "Catalog": catalog,
+                "LFN": lfn,
+                "Size": file.size_bytes,
+                "Adler32": file.adler32,
+                "SE": element,
+                "PFN": pfn,
+            }
+            self._call("POST", "/api/jobspan/catalog/register", body=body)
+
+    def _job_call(self, method: str, job_id: int, rest: str) -> Mapping[str, Any]:
+        path = _JOBS + rest
+        answer = self._call(method, path.replace("{id}", str(job_id)), template=path)
+        return checked.mapping(answer.body, "answer")

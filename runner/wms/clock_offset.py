@@ -1,0 +1,52 @@
+"""How far the WMS's clock is from ours, from the Date headers of its answers. Pure.
+
+A Date header says the second only. Each answer therefore gives an interval; intervals of many
+answers are intersected, and while zero is possible the offset is zero: correcting a good clock by
+half a second of rounding would put statuses before the match, or after a kill.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from telemetry.clock import NANOSECONDS
+
+
+@dataclass(frozen=True)
+class _Interval:
+    low_ns: int
+    high_ns: int
+
+    def meet(self, other: "_Interval") -> "_Interval | None":
+        low, high = max(self.low_ns, other.low_ns), min(self.high_ns, other.high_ns)
+        return _Interval(low, high) if low <= high else None
+
+
+class ClockOffset:
+    """The estimate, WMS minus node. Safe from several threads."""
+
+    def __init__(self, initial_seconds: float = 0.0) -> None:
+        """*initial_seconds* is what somebody else measured; it holds until the first answer."""
+        self._initial_ns = round(initial_seconds * NANOSECONDS)
+        self._interval: _Interval | None = None
+        self._mutex = threading.Lock()
+
+    def saw(self, date_seconds: int, sent_utc_ns: int, received_utc_ns: int) -> None:
+        """The WMS said *date_seconds* at some moment between sending and receiving (ours)."""
+        date_ns = date_seconds * NANOSECONDS
+        seen = _Interval(date_ns - received_utc_ns, date_ns + NANOSECONDS - 1 - sent_utc_ns)
+        if seen.low_ns > seen.high_ns:  # our clock was set back during the call
+            return
+        with self._mutex:
+            both = self._interval.meet(seen) if self._interval else seen
+            self._interval = both or seen  # nothing in common: a clock was set, so begin anew
+
+    @property
+    def nanoseconds(self) -> int:
+        """To be added to our UTC to get the WMS's."""
+        with self._mutex:
+            interval = self._interval
+        if interval is None:
+            return self._initial_ns
+        if interval.low_ns <= 0 <= interval.high_ns:
+            return 0
+        return (interval.low_ns + interval.high_ns) // 2
