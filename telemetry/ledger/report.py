@@ -108,10 +108,8 @@ def _footer(result: Reconciliation) -> list[str]:
     lines = []
     for side, name in _SIDES.items():
         each = result.totals[side]
-        cpu_hours = each.cpu_seconds / 3600
-        lines.append(
-            f"{name + ':':<11}{_count(each.records, 'record')}, {_core_hours(each.core_seconds)}, {cpu_hours:.6f} CPU hours"
-        )
+        used = f"{_core_hours(each.core_seconds)}, {each.cpu_seconds / 3600:.6f} CPU hours"
+        lines.append(f"{name + ':':<11}{_count(each.records, 'record')}, {used}")
     seen = [f"{_WITNESSES[witness]} ({count})" for witness, count in result.witnessed.items() if count]
     lines.append(f"also held against: {', '.join(seen) if seen else 'nothing'}")
     if result.duplicates_on_wire:

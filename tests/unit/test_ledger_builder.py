@@ -1,0 +1,342 @@
+"""Facts to record: what each number is, and what a cut-off journal still tells."""
+
+import itertools
+
+import pytest
+
+from telemetry.clock import NANOSECONDS
+from telemetry.facts import (
+    STAGES,
+    AttemptEnded,
+    KillRequested,
+    LimitHit,
+    OutputSeen,
+    PayloadPlanned,
+    PayloadRefused,
+    StageFinished,
+    StageStarted,
+    UnknownFact,
+    UsageSettled,
+    WrapperStarted,
+)
+from telemetry.identity import trace_id
+from telemetry.ledger.builder import build
+from telemetry.ledger.record import Record
+from telemetry.ledger.sanity import inconsistencies
+from telemetry.ledger.schema import STAGE_FIELDS
+from telemetry.ledger.selection import Unidentified
+from tests.support.clock import NOON_UTC_NS
+from tests.support.ledger import Life, matched, whole_life
+
+
+def _shares(record: Record) -> list[float]:
+    return [record.number(name) for name in STAGE_FIELDS]
+
+
+def test_there_is_no_record_before_the_attempt_has_ended():
+    """A journal without an end is no record, however much it tells."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    assert build(life.entries) is None
+    assert build([]) is None
+
+
+def test_an_end_without_an_identity_is_an_error():
+    """A record that belongs to nobody is refused, not invented."""
+    life = Life()
+    life.recover()
+    with pytest.raises(Unidentified, match="JobMatched"):
+        build(life.entries)
+
+
+def test_a_whole_life_gives_the_record_that_a_person_would_write():
+    """Every group of fields, by hand, for one successful job."""
+    record = whole_life(matched(processors=2, processors_requested=4, cpu_normalization_factor=2.5)).record()
+    expected = {
+        "JobID": 1, "Attempt": 1, "Revision": 1, "RecordedBy": "wrapper", "User": "ada", "VO": "gridpp",
+        "FinalMajorStatus": "Done", "FinalMinorStatus": "Execution Complete", "ErrorType": "",
+        "SubmissionTime": "2026-01-15T11:59:31.000000Z", "MatchTime": "2026-01-15T11:59:59.000000Z",
+        "QueueWaitTime": 28.0, "StartTime": "2026-01-15T12:00:00.000000Z", "EndTime": "2026-01-15T12:00:03.051000Z",
+        "WallClockTime": 3.051, "ExecTime": 6.102, "PayloadWallClockTime": 2.0,
+        "CPUUserTime": 1.5, "CPUSystemTime": 0.25, "CPUTime": 1.75, "NormCPUTime": 4.375, "CPUMethod": "cgroup2",
+        "CPUUncertainty": 0.001, "WrapperCPUTime": 0.25, "Processors": 2, "ProcessorsRequested": 4,
+        "InputSandBoxSize": 1000, "OutputSandBoxSize": 300, "InputDataSize": 550, "InputDataFiles": 3,
+        "OutputDataSize": 0, "OutputDataFiles": 0, "DiskSpace": 4096, "ProcessedEvents": 0,
+        "PeakRSS": 1 << 22, "PeakPSS": None, "MemoryMethod": "cgroup2", "MaxProcesses": 3, "ReadBytes": 100,
+        "WrittenBytes": 200, "OutputLines": 11, "OutputBytes": 107, "PeekLinesDropped": 2,
+        "ExitCode": 0, "Signal": None, "PayloadStarted": True,
+    }  # fmt: skip
+    assert {name: record[name] for name in expected} == expected
+    assert record["TraceID"] == trace_id(record.text("UID"))
+    assert inconsistencies(record) == ()
+
+
+def test_the_wall_clock_starts_with_the_process_and_excludes_finalize():
+    """Imports belong to initialize, the sandbox download is in, finalize is out."""
+    record = whole_life().record()
+    assert _shares(record) == [0.15, 0.3, 0.2, 2.001, 0.4]
+    assert sum(record.micros(name) for name in STAGE_FIELDS) == record.micros("WallClockTime")
+
+
+def test_shares_sum_exactly_when_boundaries_fall_between_microseconds():
+    """Rounded boundaries, not rounded shares: nothing is lost between stages."""
+    life = Life()
+    life.match()
+    life.start_wrapper(0.0000004)
+    for stage in STAGES[:-1]:
+        life.next_stage(stage, 0.0000016)
+    life.end()
+    record = life.record()
+    assert record["WallClockTime"] == 0.000008
+    assert sum(record.micros(name) for name in STAGE_FIELDS) == 8
+
+
+def test_a_step_of_the_wall_clock_changes_no_duration_and_no_distance():
+    """UTC follows from one anchor: an hour's step during the payload is not in the record."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.next_stage("initialize", 1.0)
+    life.clock.step_utc(3600)
+    for stage in STAGES[1:-1]:
+        life.next_stage(stage, 1.0)
+    life.end()
+    record = life.record()
+    assert record["WallClockTime"] == 5.05
+    assert record["EndTime"] == "2026-01-15T12:00:05.050000Z"
+    assert record["RecordTime"] == "2026-01-15T12:00:05.050000Z"
+
+
+def test_what_is_written_after_the_end_changes_nothing():
+    """The record is the same when it is built again later."""
+    life = whole_life()
+    before = life.record()
+    life.clock.advance(5)
+    life.emit(OutputSeen(stream="stdout", lines=10**6, bytes=10**6))
+    life.reaped()
+    assert life.record() == before
+
+
+def test_facts_of_a_newer_version_are_passed_over():
+    """A kind that is not known does not disturb the fold."""
+    life = whole_life()
+    before = life.record()
+    life.journals["wrapper"].entries.insert(3, life.emit(UnknownFact(kind="Novelty", data={}), "novel"))
+    assert build(life.entries) == before
+
+
+def test_a_dead_wrapper_is_accounted_by_its_last_sign_of_life():
+    """The stage in which it died reaches to the last fact, later stages have no share, samples are a lower bound."""
+    life = Life()
+    life.match(matched(processors=2))
+    life.start_wrapper(0.0)
+    for stage in STAGES[:3]:
+        life.next_stage(stage, 1.0)
+    life.payload_starts()
+    life.sample(0.5, 0.1)
+    life.clock.advance(0.5)
+    life.reaped()
+    life.recover()
+    record = life.record()
+    assert record["RecordedBy"] == "agent"
+    assert _shares(record) == [1.0, 1.0, 1.0, 1.5, 0.0]
+    assert record["WallClockTime"] == 4.5
+    assert (record["CPUTime"], record["CPUMethod"], record["CPUUncertainty"]) == (0.6, "sampled", 1.0)
+    assert record["WrapperCPUTime"] == 0.3
+    assert record["ErrorType"] == "wrapper_died"
+    assert record["RecordTime"] == "2026-01-15T12:00:06.500000Z"
+    assert inconsistencies(record) == ()
+
+
+def test_what_the_starter_saw_after_the_wrappers_death_counts():
+    """The starter's account of the payload is taken in place of the samples."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    for stage in STAGES[:3]:
+        life.next_stage(stage)
+    life.payload_starts()
+    life.sample(0.5, 0.1)
+    life.clock.advance(2.0)
+    settled = UsageSettled(
+        cpu_user_seconds=2.0,
+        cpu_system_seconds=0.5,
+        cpu_method="wait4",
+        cpu_uncertainty_seconds=0.0,
+        orphan_cpu_seconds=0.2,
+        peak_rss_bytes=5,
+    )
+    life.emit(settled, "starter")
+    life.recover()
+    record = life.record()
+    assert (record["CPUTime"], record["CPUMethod"], record["OrphanCPUTime"]) == (2.5, "wait4", 0.2)
+    assert record["StageWallClockTime.execute"] == 3.0
+
+
+def test_durations_never_cross_a_boot():
+    """The node went down and came up: the wall clock ends in the boot in which the wrapper lived."""
+    life = Life()
+    life.match()
+    life.start_wrapper(0.0)
+    life.next_stage("initialize", 1.0)
+    life.clock.reboot(down_seconds=600.0)
+    life.emit(
+        StageFinished(stage="transfer_input_sandbox", at_boottime_ns=life.clock.boottime_ns(), result="error"),
+        "recovery",
+    )
+    life.recover()
+    record = life.record()
+    assert record["WallClockTime"] == 1.0
+    assert record["RecordTime"] == "2026-01-15T12:10:03.000000Z"
+    assert inconsistencies(record) == ()
+
+
+def test_a_boot_whose_clock_went_back_loses_nothing():
+    """After a reboot with a wrong wall clock the recovery still counts all facts of the first boot."""
+    life = Life()
+    life.match()
+    life.start_wrapper(0.0)
+    life.next_stage("initialize", 1.0)
+    life.clock.reboot(down_seconds=-86400.0)
+    life.recover()
+    assert life.record()["WallClockTime"] == 1.0
+
+
+def test_a_wrapper_that_never_started_has_no_wall_clock():
+    """Accepted by the computing element, then nothing: a record all the same, with zero use."""
+    life = Life()
+    life.match()
+    life.recover()
+    record = life.record()
+    assert record["WallClockTime"] == 0
+    assert record["CPUMethod"] is None
+    assert record["PayloadStarted"] is False
+    assert record["StartTime"] == record["EndTime"] == record["RecordTime"]
+    assert inconsistencies(record) == ()
+
+
+def test_the_wrappers_own_end_supersedes_recovery():
+    """A wrapper that comes back speaks for itself; what recovery assumed is left out."""
+    life = whole_life()
+    truth = life.record()
+    assumed = StageFinished(stage="execute", at_boottime_ns=life.start_ns + 1, result="error")
+    early = Life(clock=life.clock)
+    early.emit(assumed, "recovery")
+    early.recover()
+    assert build([*early.entries, *life.entries]) == truth
+
+
+def test_a_second_end_by_the_same_witness_is_a_further_revision():
+    """Recovery that learns more closes again: revision 2, with all facts until then."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.recover()
+    assert life.record()["Revision"] == 1
+    life.emit(OutputSeen(stream="stdout", lines=3, bytes=9), "starter")
+    life.recover()
+    record = life.record()
+    assert record["Revision"] == 2
+    assert record["OutputLines"] == 3
+
+
+@pytest.mark.parametrize(
+    ("facts", "by", "started"),
+    [
+        ([], "wrapper", False),
+        ([PayloadPlanned(starter_pid=1)], "agent", None),
+        ([PayloadPlanned(starter_pid=1)], "wrapper", False),
+        ([PayloadPlanned(starter_pid=1), PayloadRefused(errno=2, cause="not found")], "agent", False),
+    ],
+)
+def test_whether_the_payload_started_is_known_or_said_to_be_unknown(facts: list, by: str, started: bool | None):
+    """Only a wrapper that died between plan and answer leaves the question open."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    for fact in facts:
+        life.emit(fact)
+    life.emit(AttemptEnded(status="Failed", minor_status="x", error_type="y", recorded_by=by), "recovery")
+    assert life.record()["PayloadStarted"] is started
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause"),
+    [
+        ([LimitHit(limit="cpu", minor_status="m", measured=2, allowed=1, unit="s")], "cpu"),
+        ([KillRequested(origin="user", reason="r")], "user"),
+        ([StageFinished(stage="execute", at_boottime_ns=0, result="error", error_type="late")], "late"),
+        ([], ""),
+    ],
+)
+def test_the_first_cause_is_the_error_type_when_the_end_names_none(facts: list, cause: str):
+    """What went wrong first is what the record blames."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    for fact in [*facts, StageFinished(stage="execute", at_boottime_ns=0, result="error", error_type="")]:
+        life.emit(fact)
+    life.end("Failed", "m")
+    assert life.record()["ErrorType"] == cause
+    assert whole_life().record()["ErrorType"] == ""
+
+
+def test_every_cut_of_a_life_gives_a_sound_record_after_recovery():
+    """The wrapper may die after any of its facts: the record exists, adds up and blames the death."""
+    whole = whole_life()
+    wrapper = whole.journals["wrapper"].entries
+    last = next(index for index, entry in enumerate(wrapper) if isinstance(entry.fact, AttemptEnded))
+    for cut in range(last):
+        life = Life(clock=whole.clock)
+        life.match()
+        life.recover()
+        record = build([*life.entries, *wrapper[:cut]])
+        assert record is not None
+        assert record["RecordedBy"] == "agent"
+        assert inconsistencies(record) == (), cut
+        assert record.micros("WallClockTime") <= whole.record().micros("WallClockTime")
+
+
+def test_wait4_of_the_top_process_is_used_when_the_wrapper_died_before_settling():
+    """Of sample and wait4 the higher is taken, and the rest stays as uncertainty."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.payload_starts()
+    life.sample(0.5, 0.0)
+    life.payload_ends(1.2, 0.1)
+    life.journals["wrapper"].entries = [
+        entry for entry in life.journals["wrapper"].entries if not isinstance(entry.fact, UsageSettled)
+    ]
+    life.recover()
+    record = life.record()
+    assert (record["CPUTime"], record["CPUMethod"]) == (1.3, "wait4")
+    assert record["CPUUncertainty"] == pytest.approx(0.2)
+
+
+def test_a_payload_that_nobody_looked_at_is_all_uncertainty():
+    """Zero measured CPU is not zero use: the record says how much it may have been."""
+    life = Life()
+    life.match(matched(processors=3))
+    life.start_wrapper()
+    life.payload_starts()
+    life.clock.advance(2.0)
+    life.emit(OutputSeen(stream="stdout", lines=0, bytes=0))
+    life.recover()
+    record = life.record()
+    assert (record["CPUTime"], record["CPUMethod"], record["CPUUncertainty"]) == (0, "sampled", 6.0)
+
+
+def test_order_of_reading_decides_nothing_between_equal_boottimes():
+    """Facts of one instant give one record in every order."""
+    life = Life()
+    life.match()
+    at = life.clock.boottime_ns()
+    life.emit(WrapperStarted(pid=1, start_boottime_ns=at - NANOSECONDS, started_by="interpreter", version="1"))
+    life.emit(StageStarted(stage="execute", at_boottime_ns=at))
+    life.emit(OutputSeen(stream="stdout", lines=1, bytes=1), "starter")
+    life.recover(0.0)
+    bodies = {build(order).canonical() for order in itertools.permutations(life.entries)}  # type: ignore[union-attr]
+    assert len(bodies) == 1
+    assert life.record().utc_ns("StartTime") == NOON_UTC_NS - NANOSECONDS
