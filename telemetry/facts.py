@@ -410,7 +410,7 @@ def from_json(line: Mapping[str, Any]) -> Entry:
             boot_id=str(line["boot_id"]),
             fact=_fact(str(line["fact"]), line["data"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UnreadableFact(f"not a journal line: {error!r}") from error
 
 

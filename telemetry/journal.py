@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -54,7 +55,11 @@ class Journal:
         self._sequence, self._torn = _last_sequence(self._path)
         self._reserve = folder / f"{writer}.reserve"
         if reserve_bytes:
-            self._make_reserve(reserve_bytes)
+            try:
+                self._make_reserve(reserve_bytes)
+            except JournalFull:
+                self.close()
+                raise
 
     def append(self, fact: Fact) -> Entry:
         """Write *fact*; on return it is in the file, and on disk if its class is durable.
@@ -181,13 +186,31 @@ def read_journal(folder: Path) -> list[Entry]:
 def merge(entries: list[Entry]) -> list[Entry]:
     """Bring entries of several writers and boots into the order in which they happened.
 
-    Within a boot CLOCK_BOOTTIME decides, because UTC may step; boots follow each other by the
-    smallest UTC seen in each. A writer's own sequence is never broken.
+    Within a boot CLOCK_BOOTTIME decides, because UTC may step. Boots follow each other as a writer
+    that lived through both has counted them, else by the smallest UTC seen in each. A writer's own
+    sequence is never broken.
     """
+    order = {boot_id: number for number, boot_id in enumerate(_boots(entries))}
+    return sorted(entries, key=lambda e: (order[e.boot_id], e.boottime_ns, e.writer, e.sequence))
+
+
+def _boots(entries: list[Entry]) -> list[str]:
     first_utc: dict[str, int] = {}
     for entry in entries:
         first_utc[entry.boot_id] = min(entry.utc_ns, first_utc.get(entry.boot_id, entry.utc_ns))
-    return sorted(entries, key=lambda e: (first_utc[e.boot_id], e.boot_id, e.boottime_ns, e.writer, e.sequence))
+    by_utc = sorted(first_utc, key=lambda boot_id: (first_utc[boot_id], boot_id))
+    if len(by_utc) < 2:
+        return by_utc
+    before: dict[str, set[str]] = {boot_id: set() for boot_id in by_utc}
+    for one, other in pairwise(sorted(entries, key=lambda e: (e.writer, e.sequence))):
+        if one.writer == other.writer and one.boot_id != other.boot_id:
+            before[other.boot_id].add(one.boot_id)
+    ordered: list[str] = []
+    while len(ordered) < len(by_utc):
+        left = [boot_id for boot_id in by_utc if boot_id not in ordered]
+        # A damaged file may contradict itself; then UTC has the last word.
+        ordered.append(next((each for each in left if before[each] <= {*ordered, each}), left[0]))
+    return ordered
 
 
 def is_written(folder: Path, writer: str) -> bool:

@@ -24,6 +24,7 @@ class Acknowledgements:
         self._path = folder / f"{sink}{SUFFIX}"
         self._positions: dict[str, int] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._torn = False
         self._load()
 
     @property
@@ -57,7 +58,8 @@ class Acknowledgements:
         self._apply(line)
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            os.write(fd, b"\n" * self._torn + json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            self._torn = False
             os.fdatasync(fd)
         finally:
             os.close(fd)
@@ -67,6 +69,7 @@ class Acknowledgements:
             data = self._path.read_bytes()
         except FileNotFoundError:
             return
+        self._torn = bool(data) and not data.endswith(b"\n")
         for line in data.splitlines():
             try:
                 self._apply(json.loads(line))
