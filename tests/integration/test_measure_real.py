@@ -1,0 +1,131 @@
+"""`/proc` and control groups of the real machine."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from telemetry.measure import cgroup, probe, procfs
+from telemetry.measure.snapshot import ProcessId
+from tests.support.waiting import eventually
+
+BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a child of a thread of its and an oddly named grandchild; told to end by closing its stdin."""
+    odd = tmp_path / "an) R 1 (odd"
+    odd.symlink_to("/bin/cat")
+    script = (
+        "import subprocess, sys, threading\n"
+        "def child(): subprocess.run(['/bin/sh', '-c', '\"$0\"; :', sys.argv[1]])\n"
+        "thread = threading.Thread(target=child); thread.start(); thread.join()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", script, str(odd)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
+    ) as process:
+        yield process
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+def test_walk_finds_children_of_threads_and_grandchildren(family: subprocess.Popen[bytes]) -> None:
+    """All descendants are found, also below a thread, and whatever a process is called."""
+    below = eventually(lambda: len(found := procfs.descendants(family.pid)) == 2 and found)
+    looks = [procfs.look(pid) for pid in below]
+    assert {each.parent_pid for each in looks if each} == {family.pid, looks[0].identity.pid if looks[0] else 0}
+    assert set(procfs._descendants_by_scan(family.pid)) == set(below)
+    assert {each.identity.pid for each in procfs.walk(os.getpid())} >= {family.pid, *below}
+
+
+def test_look_shows_what_a_process_is(family: subprocess.Popen[bytes]) -> None:
+    """A look has identity, memory and threads of a living process."""
+    seen = eventually(lambda: (found := procfs.look(family.pid)) and found.threads == 2 and found)
+    assert seen.identity == ProcessId(family.pid, procfs.start_ticks(family.pid) or -1)
+    assert seen.parent_pid == os.getpid()
+    assert seen.vsize_bytes > seen.rss_bytes > 1 << 20
+    assert not seen.ignores_children
+
+
+def test_the_gone_are_none() -> None:
+    """A process that has ended is no error."""
+    process = subprocess.Popen(["/bin/true"])
+    process.wait(10)
+    assert procfs.look(process.pid) is None
+    assert procfs.descendants(process.pid) == []
+    assert not procfs.has_executed(process.pid)
+
+
+def test_ignoring_children_shows() -> None:
+    """A process that lets the kernel reap its children is recognised."""
+    script = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-I", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as it:
+        assert it.stdout
+        it.stdout.readline()
+        seen = procfs.look(it.pid)
+        assert seen
+        assert seen.ignores_children
+        it.communicate(b"\n", 10)
+
+
+def test_environment_has(family: subprocess.Popen[bytes]) -> None:
+    """A mark in the environment is found in whole, not as a part of something."""
+    name, value = next(iter(os.environ.items()))
+    assert procfs.environment_has(family.pid, f"{name}={value}".encode())
+    assert not procfs.environment_has(family.pid, f"{name}={value}"[:-1].encode())
+
+
+@pytest.mark.cgroup
+def test_a_group_counts_and_kills() -> None:
+    """A control group counts CPU of those that were in it, lists and kills the living, and can be removed."""
+    group = cgroup.ControlGroup.create(f"test-{os.getpid()}")
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-I", "-c", f"input()\n{BURN}print(flush=True)\ninput()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+            (group.path / "cgroup.procs").write_text(str(process.pid))
+            assert group.pids() == [process.pid]
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            assert 0.2 < group.cpu().total_seconds < 1.0
+            assert not group.remove()
+            (group.path / "below").mkdir()
+            group.kill()
+            assert process.wait(10) == -9
+        assert eventually(group.remove)
+        assert not group.path.exists()
+        assert group.remove()
+    finally:
+        group.remove()
+
+
+def test_probe_says_why(tmp_path: Path) -> None:
+    """For each method the machine's answer comes with its reason, and nothing is left behind."""
+    answers = {each.method: each for each in probe()}
+    assert set(answers) == {"cgroup2", "wait4"}
+    assert answers["wait4"].is_granted
+    assert all(each.reason for each in answers.values())
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "expected"),
+    [
+        ("30 23 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup rw", "/sys/fs/cgroup"),
+        ("30 23 0:26 / /a\\040b/unified rw - cgroup2 none rw", "/a b/unified"),
+        ("30 23 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu", None),
+    ],
+)
+def test_mount_point(mountinfo: str, expected: str | None) -> None:
+    """The unified hierarchy is found where it is mounted, whatever its folder is called."""
+    found = cgroup._mount_point(mountinfo)
+    assert found == (Path(expected) if expected else None)

@@ -1,0 +1,151 @@
+"""The fold of a process tree against a simulated machine, whose truth is known."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telemetry.measure.snapshot import Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
+from telemetry.measure.tree import TreeState, advance
+
+ROOT = 1
+
+
+@dataclass
+class Process:
+    """A simulated process, CPU in whole milliseconds."""
+
+    pid: int
+    parent: int
+    own: int = 0
+    waited: int = 0
+
+
+@dataclass
+class Machine:
+    """Processes that fork, compute, daemonise and end; the subreaper inherits and reaps as Linux has it."""
+
+    living: dict[int, Process] = field(default_factory=lambda: {2: Process(2, ROOT)})
+    reaped: list[ProcessEnded] = field(default_factory=list)
+    truth: int = 0
+    state: TreeState = field(default_factory=lambda: TreeState(processors=4))
+    looks: int = 0
+    next_pid: int = 3
+
+    def fork(self, which: int) -> None:
+        """One of the living forks."""
+        if self.living:
+            parent = self._pick(which)
+            self.living[self.next_pid] = Process(self.next_pid, parent.pid)
+            self.next_pid += 1
+
+    def compute(self, which: int, milliseconds: int) -> None:
+        """One of the living computes."""
+        if self.living:
+            self._pick(which).own += milliseconds
+            self.truth += milliseconds
+
+    def end(self, which: int, auto_reaped: bool) -> None:
+        """One of the living ends: waited for by its parent or the subreaper, or reaped by the kernel."""
+        if not self.living:
+            return
+        process = self._pick(which)
+        del self.living[process.pid]
+        for child in self.living.values():
+            if child.parent == process.pid:
+                child.parent = ROOT
+        used = process.own + process.waited
+        if process.parent == ROOT:
+            identity = ProcessId(process.pid, process.pid)
+            self.reaped.append(ProcessEnded(identity=identity, used=_cpu(used), waited=_cpu(process.waited)))
+        elif not auto_reaped:
+            self.living[process.parent].waited += used
+
+    def look(self, missing: frozenset[int] = frozenset()) -> None:
+        """Fold a look at all but *missing*."""
+        seen = tuple(
+            ProcessLook(
+                identity=ProcessId(each.pid, each.pid),
+                parent_pid=each.parent,
+                own=_cpu(each.own),
+                waited=_cpu(each.waited),
+            )
+            for each in self.living.values()
+            if each.pid not in missing
+        )
+        self.looks += 1
+        snapshot = TreeSnapshot(
+            root_pid=ROOT, boottime_seconds=float(self.looks), living=seen, ended=tuple(self.reaped)
+        )
+        self.state = advance(self.state, snapshot)
+        self.reaped.clear()
+
+    @property
+    def counted(self) -> int:
+        """What the fold has counted, milliseconds."""
+        return round(self.state.cpu.total_seconds * 1000)
+
+    def _pick(self, which: int) -> Process:
+        pids = sorted(self.living)
+        return self.living[pids[which % len(pids)]]
+
+
+def _cpu(milliseconds: int) -> Cpu:
+    return Cpu(milliseconds / 1000, 0.0)
+
+
+WHICH = st.integers(0, 9)
+FORK = st.tuples(st.just("fork"), WHICH)
+COMPUTE = st.tuples(st.just("compute"), WHICH, st.integers(0, 5000))
+WAITED_END = st.tuples(st.just("end"), WHICH, st.just(False))
+ANY_END = st.tuples(st.just("end"), WHICH, st.booleans())
+LOOK = st.tuples(st.just("look"))
+RACY_LOOK = st.tuples(st.just("look"), st.frozensets(st.integers(2, 9), max_size=2))
+
+
+@given(st.lists(st.one_of(FORK, COMPUTE, WAITED_END, LOOK), max_size=60))
+def test_total_is_the_truth(acts: list[tuple[object, ...]]) -> None:
+    """Where every process is waited for by somebody, each look's total is what was really used."""
+    machine = Machine()
+    for name, *arguments in acts:
+        getattr(machine, str(name))(*arguments)
+        if name == "look":
+            assert machine.counted == machine.truth
+    machine.look()
+    assert machine.counted == machine.truth
+
+
+@given(st.lists(st.one_of(FORK, COMPUTE, ANY_END, LOOK), max_size=60))
+def test_total_is_never_above_the_truth(acts: list[tuple[object, ...]]) -> None:
+    """Auto-reaping makes the total too small at most, never too large, and never makes it fall."""
+    machine = Machine()
+    before = 0
+    for name, *arguments in acts:
+        getattr(machine, str(name))(*arguments)
+        assert before <= machine.counted <= machine.truth
+        before = machine.counted
+
+
+@given(st.lists(st.one_of(FORK, COMPUTE, ANY_END, RACY_LOOK), max_size=60))
+def test_totals_never_fall(acts: list[tuple[object, ...]]) -> None:
+    """Whatever a look misses, and whoever vanishes, no total falls."""
+    machine = Machine()
+    state = machine.state
+    for name, *arguments in acts:
+        getattr(machine, str(name))(*arguments)
+        new = machine.state
+        assert new.cpu.user_seconds >= state.cpu.user_seconds
+        assert new.uncertainty_seconds >= state.uncertainty_seconds
+        assert new.max_processes >= state.max_processes
+        state = new
+
+
+@given(st.lists(st.one_of(FORK, COMPUTE, WAITED_END, LOOK), max_size=40))
+def test_the_fold_forgets_the_dead(acts: list[tuple[object, ...]]) -> None:
+    """What the fold remembers is as large as the tree, not as its history."""
+    machine = Machine()
+    for name, *arguments in acts:
+        getattr(machine, str(name))(*arguments)
+    for _ in range(3):
+        machine.look()
+    assert {identity.pid for identity in machine.state.members} == set(machine.living)
