@@ -1,1 +1,8 @@
-"""."""
+"""Grafana dashboards over the metrics of `telemetry.catalogue`; they render values and know no service.
+
+* `builder`   Grafana's JSON from a few words: panels, queries, layout; ids and refIds are always set
+* `jobs`      the dashboard of the jobs: which question, which query
+* `generate`  `python -m dashboards.generate` writes `grafana/jobspan.json`; `--check` says whether it is up to date
+* `check`     every query against the catalogue, and against what a real scrape shows
+* `promql`    what check needs to know of a query: metrics, matchers, labels
+"""

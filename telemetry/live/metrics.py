@@ -22,7 +22,7 @@ from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import STAGES
 from telemetry.journal import JournalTail
 from telemetry.live.counters import CountersFile, StageHistogram, Totals
-from telemetry.live.tally import STREAMS, AttemptFold, Key, Living, StageSeen, corrected
+from telemetry.live.tally import STREAMS, AttemptFold, Key, Living, StageSeen, corrected, in_unit
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def _counter_families(counters: Mapping[Key, int]) -> Iterator[Metric]:
         family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
         for (name, labels), value in sorted(counters.items()):
             if name == metric.name:
-                family.add_metric(labels, value / NANOSECONDS if metric.unit == "seconds" else value)
+                family.add_metric(labels, in_unit((name, labels), value))
         yield family
 
 

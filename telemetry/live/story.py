@@ -1,6 +1,6 @@
 """Facts of an attempt -> its parts with their times in UTC: all that the spans say. Pure.
 
-Stages share their boundaries. What a dead wrapper left open ends with the last fact of its boot,
+Stages share their boundaries. What a dead wrapper left open ends with its last sign of life,
 as `wrapper_died`; a duration never reaches across boots.
 """
 
@@ -117,19 +117,19 @@ class _Teller:
             path=names.ROOT_PATH,
             name=names.ROOT_SPAN,
             start_ns=start_ns,
-            end_ns=max(start_ns, self._root_end_ns(ended, children)),
+            end_ns=max(start_ns, self._root_end_ns(wrapper[0] if wrapper else self._entries[-1], ended, children)),
             error_type=error_type,
             message=message,
             attributes={**_identity(match), **_ending(ended[1] if ended else None)},
         )
 
-    def _root_end_ns(self, ended: tuple[Entry, AttemptEnded] | None, children: list[Part]) -> int:
+    def _root_end_ns(self, first: Entry, ended: tuple[Entry, AttemptEnded] | None, children: list[Part]) -> int:
         """The end of finalize; else of what is known: a recovery may write long after the death."""
         last_child_ns = max((part.end_ns for part in children), default=0)
         if "finalize" in self._finished:
             return last_child_ns
         if ended is None:
-            return self._timeline.last_utc_ns(self._entries[-1].boot_id)
+            return max(last_child_ns, self._timeline.last_sign_utc_ns(first.boot_id))
         if ended[1].recorded_by == "agent" and children:
             return last_child_ns
         return max(last_child_ns, self._timeline.of(ended[0]))
@@ -169,7 +169,7 @@ class _Teller:
             end_ns = (
                 self._timeline.utc_ns(boot_id, fact.at_boottime_ns)
                 if same_boot
-                else self._timeline.last_utc_ns(boot_id)
+                else self._timeline.last_sign_utc_ns(boot_id)
             )
             failed = fact.result not in ("success", "skip")
             error_type = fact.error_type or fact.result if failed else ""
@@ -179,7 +179,7 @@ class _Teller:
             following is not None and following in self._started
         ):  # the line of our end was damaged, the boundary stands in the next
             return self._boundary(index + 1, following)[1], "success", "", ""
-        return self._timeline.last_utc_ns(boot_id), "error", WRAPPER_DIED, "the wrapper died in this stage"
+        return self._timeline.last_sign_utc_ns(boot_id), "error", WRAPPER_DIED, "the wrapper died in this stage"
 
     # --- operations and the payload ---------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class _Teller:
         entry, fact = started
         ended = self._first(PayloadEnded)
         start_ns = self._timeline.utc_ns(entry.boot_id, fact.start_boottime_ns)
-        end_ns = self._timeline.last_utc_ns(entry.boot_id)
+        end_ns = self._timeline.last_sign_utc_ns(entry.boot_id)
         if ended and ended[0].boot_id == entry.boot_id:
             end_ns = self._timeline.utc_ns(entry.boot_id, ended[1].end_boottime_ns)
         settled = self._first(UsageSettled)

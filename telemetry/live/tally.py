@@ -25,6 +25,7 @@ from telemetry.facts import (
     UsageSettled,
     WrapperStarted,
 )
+from telemetry.live.timeline import signs_of_life
 
 #: Name of a metric and the values of its labels.
 Key: TypeAlias = tuple[str, tuple[str, ...]]
@@ -49,6 +50,11 @@ class Tally:
     counters: Mapping[Key, int]
     stages: tuple[StageSeen, ...] = ()
 
+    @property
+    def values(self) -> dict[Key, float]:
+        """The counters in the units of the catalogue: seconds as seconds."""
+        return {key: in_unit(key, value) for key, value in self.counters.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Living:
@@ -72,7 +78,7 @@ class AttemptFold:
         self._wrapper_start: tuple[str, int] | None = None
         self._started: dict[str, tuple[str, int]] = {}
         self._finished: dict[str, tuple[Entry, StageFinished]] = {}
-        self._last_ns: dict[str, int] = {}
+        self._last_sign_ns: dict[str, int] = {}
         self._cpu_ns = {"user": 0, "system": 0}
         self._output = {stream: OutputSeen(stream=stream, lines=0, bytes=0) for stream in STREAMS}
         self._rss_bytes = 0
@@ -80,8 +86,8 @@ class AttemptFold:
 
     def add(self, entry: Entry) -> None:
         """Count *entry*."""
-        if entry.writer == "wrapper":  # open stages last until here; who closes them may come much later
-            self._last_ns[entry.boot_id] = max(entry.boottime_ns, self._last_ns.get(entry.boot_id, 0))
+        for sign_ns in signs_of_life(entry):
+            self._last_sign_ns[entry.boot_id] = max(sign_ns, self._last_sign_ns.get(entry.boot_id, 0))
         match entry.fact:
             case StageStarted() as fact:
                 self._started.setdefault(fact.stage, (entry.boot_id, fact.at_boottime_ns))
@@ -143,7 +149,7 @@ class AttemptFold:
         if stage not in self._started:
             return 0
         boot_id, start_ns = self._started[stage]
-        end_ns = self._last_ns.get(boot_id, start_ns)
+        end_ns = self._last_sign_ns.get(boot_id, start_ns)
         if stage in self._finished and self._finished[stage][0].boot_id == boot_id:
             end_ns = self._finished[stage][1].at_boottime_ns
         return max(0, end_ns - start_ns)
@@ -185,6 +191,11 @@ def corrected(tally: Tally, record: Mapping[str, object]) -> Tally:
         counters = {key: value for key, value in counters.items() if key[0] != names.JOBS_FINISHED.name}
         counters[names.JOBS_FINISHED.name, (str(status), str(record.get("ErrorType") or ""))] = 1
     return Tally(uid=tally.uid, counters=counters, stages=tally.stages)
+
+
+def in_unit(key: Key, value: int) -> float:
+    """A counter's whole number in the unit of its metric."""
+    return value / NANOSECONDS if names.METRICS[key[0]].unit == "seconds" else value
 
 
 def nanoseconds(seconds: float) -> int:

@@ -99,8 +99,9 @@ def duration(nanoseconds: int) -> str:
 
 
 def fit(text: str, width: int) -> str:
-    """*text* in exactly *width* columns of a terminal: cut with an ellipsis, or filled up; control characters shown as ?."""
-    kept, used = [], 0
+    """*text* in exactly *width* columns: cut with an ellipsis, or filled up; control characters become ?."""
+    kept: list[str] = []
+    used = 0
     for character in text:
         shown = character if character.isprintable() else "?"
         columns = _columns(shown)

@@ -1,0 +1,104 @@
+"""Whether a dashboard asks for what exists: against the catalogue, and against a real scrape. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from dashboards.promql import Selector, UnreadableQuery, read
+from telemetry.catalogue import METRICS, Metric
+
+#: Labels that Prometheus itself puts on every sample.
+_TARGET_LABELS = frozenset({"job", "instance"})
+_LEGEND = re.compile(r"{{\s*(\w+)\s*}}")
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*?)\})? ([^ #]+)")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_BY_SAMPLE: Mapping[str, Metric] = {sample: metric for metric in METRICS.values() for sample in metric.samples}
+
+
+def problems(dashboard: Mapping[str, Any]) -> list[str]:
+    """What is wrong with *dashboard*, in sentences: ids, queries, metrics and labels that do not exist."""
+    found = [] if dashboard.get("uid") else ["the dashboard has no uid"]
+    ids = [panel.get("id") for panel in dashboard["panels"]]
+    if None in ids or len(set(ids)) != len(ids):
+        found.append("panel ids must be set and differ")
+    for panel in queried_panels(dashboard):
+        found.extend(f"panel {panel['title']!r}: {text}" for text in _panel_problems(panel))
+    return found
+
+
+def queried_panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The panels that show something, without rows."""
+    return (panel for panel in dashboard["panels"] if panel["type"] != "row")
+
+
+def _panel_problems(panel: Mapping[str, Any]) -> Iterator[str]:
+    references = [target.get("refId") for target in panel["targets"]]
+    if not references or not all(references) or len(set(references)) != len(references):
+        yield "refIds must be set and differ"
+    if not panel["fieldConfig"]["defaults"].get("unit"):
+        yield "no unit"
+    for target in panel["targets"]:
+        yield from _query_problems(target["expr"], target.get("legendFormat", ""))
+
+
+def _query_problems(expression: str, legend: str) -> Iterator[str]:
+    try:
+        reading = read(expression)
+    except UnreadableQuery as error:
+        yield str(error)
+        return
+    if not reading.selectors:
+        yield f"{expression!r} asks for no metric"
+    known = set(_TARGET_LABELS)
+    for selector in reading.selectors:
+        metric = _BY_SAMPLE.get(selector.metric)
+        if metric is None:
+            yield f"no metric {selector.metric} in the catalogue"
+            continue
+        known |= metric.sample_labels
+        yield from _selector_problems(selector, metric)
+    for label in sorted(reading.grouping - known):
+        yield f"no metric of the query has the label {label}"
+    if reading.selectors:
+        for label in sorted(set(_LEGEND.findall(legend)) - known):
+            yield f"the legend names the label {label}, which no metric of the query has"
+
+
+def _selector_problems(selector: Selector, metric: Metric) -> Iterator[str]:
+    for matcher in selector.matchers:
+        if matcher.label not in metric.sample_labels | _TARGET_LABELS:
+            yield f"{selector.metric} has no label {matcher.label}"
+    if (metric.kind != "gauge") != selector.in_rate:
+        wanted = "must not" if selector.in_rate else "must"
+        yield f"{selector.metric} is a {metric.kind}: rate or increase {wanted} be used"
+
+
+# --- against a scrape -----------------------------------------------------------------------------
+
+
+def samples(exposition: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each sample in a scrape, in the text format or OpenMetrics."""
+    for line in exposition.splitlines():
+        found = None if line.startswith("#") else _SAMPLE.match(line)
+        if found:
+            yield found[1], dict(_LABEL.findall(found[2] or "")), float(found[3])
+
+
+def empty_panels(dashboard: Mapping[str, Any], expositions: str | Iterable[str]) -> list[str]:
+    """Queries of *dashboard* whose metrics none of the scrapes *expositions* has, as "panel: metric".
+
+    Gauges of living jobs stand only in a scrape that was made while a job lived: pass several.
+    """
+    texts = [expositions] if isinstance(expositions, str) else list(expositions)
+    present: dict[str, list[dict[str, str]]] = {}
+    for text in texts:
+        for name, labels, _ in samples(text):
+            present.setdefault(name, []).append(labels)
+    empty = []
+    for panel in queried_panels(dashboard):
+        for target in panel["targets"]:
+            for selector in read(target["expr"]).selectors:
+                rows = present.get(selector.metric, [])
+                if not any(all(each.accepts(labels) for each in selector.matchers) for labels in rows):
+                    empty.append(f"{panel['title']}: {selector.metric}")
+    return empty
