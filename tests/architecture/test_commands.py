@@ -1,0 +1,52 @@
+"""The command line explains itself."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.readme import README
+from tests.support.tree import ROOT
+
+COMMANDS = (
+    "agent config demo doctor kill log metrics output parameters peek reconcile reschedule run status submit trace wms"
+).split()
+
+
+def jobspan(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runner.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_lists_all_commands() -> None:
+    """`jobspan --help` names every command."""
+    result = jobspan("--help")
+    assert result.returncode == 0, result.stderr
+    assert [each for each in COMMANDS if not re.search(rf"\b{each}\b", result.stdout)] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    """The help of every command shows how it is called, in full."""
+    result = jobspan(command, "--help")
+    assert result.returncode == 0, result.stderr
+    usage, _, examples = result.stdout.lower().partition("example")
+    assert f"jobspan {command}" in examples, result.stdout
+    assert usage.startswith("usage: ")
+
+
+def test_readme_shows_every_command() -> None:
+    """The README uses every command, and none that does not exist."""
+    shown = set(re.findall(r"(?:^|`)jobspan (\w+)", README.read_text(), re.MULTILINE))
+    assert shown - {"slow"} <= set(COMMANDS)  # `slow` is named as missing
+    assert set(COMMANDS) - {"demo"} <= shown  # the demo is shown as `make demo`
+
+
+def test_a_wrong_command_is_an_error_in_words() -> None:
+    """What is no command ends with exit code 2 and no traceback."""
+    result = jobspan("submitt")
+    assert result.returncode == 2
+    assert "submitt" in result.stderr
+    assert "Traceback" not in result.stderr
