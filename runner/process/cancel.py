@@ -41,10 +41,12 @@ class Cancel:
                 return False
             self._cause = cause
             callbacks = tuple(self._callbacks)
-        self._emit(cause)
-        self._event.set()
-        for callback in callbacks:
-            callback(cause)
+        try:
+            self._emit(cause)
+        finally:  # a full disk may keep the fact out of the journal, but not the job from being stopped
+            self._event.set()
+            for callback in callbacks:
+                callback(cause)
         return True
 
     def on_request(self, callback: Callable[[KillRequested], None]) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from runner.errors import ConfigError, UnauthorizedError
+from runner.errors import ConfigError, FencedError, RefusedError
 from telemetry.clock import NANOSECONDS, Clock
 
 #: Taken for the life of a token that does not tell its end.
@@ -103,7 +103,9 @@ class JobTokenKeeper:
             return
         try:
             token, _ = self._client.renew_job_token(self._job_id)
-        except UnauthorizedError:  # too late, or a WMS that does not renew: the old one serves as long as it may
+        except FencedError:
+            raise
+        except RefusedError:  # too late, or a WMS that does not renew: the old one serves as long as it may
             self._renew_at_boottime_ns = self._clock.boottime_ns() + 60 * NANOSECONDS
             return
         write_secret(self._path, token)

@@ -1,0 +1,278 @@
+"""What the WMS must be told of one job, read from its journal and told in order.
+
+Statuses and parameters are acknowledged in the sink "wms-status"; a heartbeat is worth nothing
+when a newer one is there, so only the newest is sent, once. An answer that can never become a
+success makes the entry dead and does not block those behind it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from runner.errors import FencedError, RefusedError, UnavailableError
+from runner.job.status import JobStatus, MinorStatus
+from runner.wms.answers import KeptStatus
+from runner.wms.client import WmsClient
+from runner.wms.reports import Stamps, key, parameters, status_of, update
+from telemetry.clock import NANOSECONDS, Clock
+from telemetry.facts import (
+    AttemptEnded,
+    Entry,
+    HeartbeatMade,
+    JobAccepted,
+    JobMatched,
+    KillRequested,
+    ParametersSet,
+    Scalar,
+    StatusChanged,
+)
+from telemetry.journal import JournalTail
+from telemetry.outbox import Acknowledgements, Outcome
+
+SINK = "wms-status"
+#: Acknowledged when the next attempt was asked for.
+RESCHEDULE_ITEM = "reschedule"
+#: Two heartbeats with numbers within a second are HTTP 500 on DiracX.
+HEARTBEAT_SPACING_NS = 1_100_000_000
+LARGEST_BATCH = 100
+GONE = frozenset({JobStatus.KILLED, JobStatus.DELETED})
+#: Kept after a Running that was asked for: it was accepted, or a later one of ours was.
+_AFTER_RUNNING = frozenset(
+    {JobStatus.RUNNING, JobStatus.STALLED, JobStatus.COMPLETING, JobStatus.COMPLETED, JobStatus.DONE, JobStatus.FAILED}
+)
+
+Reported: TypeAlias = StatusChanged | ParametersSet | JobAccepted
+_Send: TypeAlias = Callable[[list[Entry]], None]
+
+
+@dataclass
+class Standing:
+    """What the answers so far say about the attempt."""
+
+    #: Why the attempt is not ours any more; empty while it is.
+    fenced: str = ""
+    #: The WMS (or its Kill) has ended the job: no status is sent from now on.
+    killed: bool = False
+    #: How our Running fared: "accepted", "refused", or empty while it is not answered.
+    running: str = ""
+    kept: KeptStatus | None = None
+
+
+@dataclass
+class _Ending:
+    """What the journal says about the end of the attempt."""
+
+    uid: str = ""
+    wants_next: bool = False
+    preempted: bool = False
+
+
+class Delivery:
+    """The reports of one job. Not for several threads; its caller holds the job's `deliver.lock`."""
+
+    def __init__(self, control: Path, client: WmsClient, *, job_id: int, clock: Clock) -> None:
+        self.standing = Standing()
+        self._client = client
+        self._job_id = job_id
+        self._clock = clock
+        self._tail = JournalTail(control)
+        self._acks = Acknowledgements(control, SINK)
+        self._queue: list[Entry] = []
+        self._outcomes: dict[tuple[str, int], tuple[Outcome, str]] = {}
+        self._heartbeat: Entry | None = None
+        self._heartbeat_at_ns = -HEARTBEAT_SPACING_NS
+        self._stamps = Stamps()
+        self._ending = _Ending()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was collected is delivered (or dead)."""
+        return not self._queue and self._heartbeat is None
+
+    @property
+    def owes_reschedule(self) -> bool:
+        """Whether the attempt has ended as Rescheduled and nobody has asked for the next one."""
+        open_ = self._ending.wants_next and self._acks.outcome(RESCHEDULE_ITEM) is None
+        return open_ and not self.standing.fenced and not self.standing.killed
+
+    def collect(self) -> None:
+        """Read what is new in the journal."""
+        for entry in self._tail.poll():
+            fact = entry.fact
+            if isinstance(fact, StatusChanged):
+                self._stamps.give(entry, round(self._client.clock_offset_seconds * NANOSECONDS))
+            self._note(entry)
+            if not self._acks.pending([entry]):
+                continue
+            if isinstance(fact, Reported):
+                self._queue.append(entry)
+            elif isinstance(fact, HeartbeatMade):
+                self._heartbeat = entry
+
+    def push(self, *, last: bool = False) -> None:
+        """Deliver what was collected; *last* says that no heartbeat will come after this one.
+
+        Raises:
+            UnavailableError: something is left for later.
+            FencedError: nothing can be delivered any more; call `fence`.
+        """
+        if self.standing.fenced:
+            self.fence(self.standing.fenced)
+        while self._queue:
+            batch = self._queue[:LARGEST_BATCH]
+            self._each_kind(batch)
+            self._acknowledge(batch)
+            del self._queue[: len(batch)]
+        if self._heartbeat is not None:
+            self._send_heartbeat(self._heartbeat, last=last)
+
+    def fence(self, reason: str) -> None:
+        """The attempt is not ours: nothing is sent any more, and what waits is put down as refused."""
+        self.standing.fenced = self.standing.fenced or reason
+        self._refuse(self._queue, self.standing.fenced)
+        self._acknowledge(self._queue)
+        self._queue.clear()
+        self._heartbeat = None
+
+    def reschedule(self, *, preempted: bool) -> str:
+        """Ask for the next attempt, once. Empty, or why there will be none.
+
+        Raises:
+            UnavailableError: not now. FencedError: the attempt is over for the WMS.
+        """
+        if self._acks.outcome(RESCHEDULE_ITEM) is not None:
+            return ""
+        reason = ask_for_next_attempt(self._client, self._job_id, preempted=preempted)
+        self._acks.settle(RESCHEDULE_ITEM, "refused" if reason else "accepted", reason)
+        return reason
+
+    def settle_reschedule(self) -> None:
+        """Ask for the next attempt if the journal says that one is due. Raises as `reschedule`."""
+        if self.owes_reschedule:
+            self.reschedule(preempted=self._ending.preempted)
+
+    def reschedule_was_lost(self) -> None:
+        """The answer to a `reschedule` was lost, and the WMS has gone on since: it was heard."""
+        self._acks.settle(RESCHEDULE_ITEM, "accepted", "the answer was lost")
+
+    def _note(self, entry: Entry) -> None:
+        fact = entry.fact
+        if isinstance(fact, JobMatched):
+            self._ending.uid = fact.uid
+            self._stamps.not_before(fact.match_end_utc_ns)
+        elif isinstance(fact, KillRequested) and fact.origin == "user":
+            self.standing.killed = True
+        elif isinstance(fact, AttemptEnded):
+            self._ending.wants_next = fact.status == JobStatus.RESCHEDULED
+            self._ending.preempted = fact.error_type == "preempted"
+
+    def _each_kind(self, batch: list[Entry]) -> None:
+        statuses = [entry for entry in batch if isinstance(entry.fact, StatusChanged)]
+        if self.standing.killed:
+            self._refuse(statuses, "the job was killed")
+        self._send(statuses, self._send_statuses)
+        self._send([entry for entry in batch if not isinstance(entry.fact, StatusChanged)], self._send_parameters)
+
+    def _refuse(self, entries: list[Entry], reason: str) -> None:
+        for entry in entries:
+            self._outcomes.setdefault(key(entry), ("refused", reason))
+
+    def _send(self, entries: list[Entry], send: _Send) -> None:
+        """Send those without an outcome in one call; one by one when the call as a whole is refused."""
+        entries = [entry for entry in entries if key(entry) not in self._outcomes]
+        if not entries:
+            return
+        try:
+            send(entries)
+        except FencedError:
+            raise
+        except RefusedError as error:
+            self._after_refusal(error, entries, send)
+        else:
+            for entry in entries:
+                self._outcomes.setdefault(key(entry), ("accepted", ""))
+
+    def _after_refusal(self, error: RefusedError, entries: list[Entry], send: _Send) -> None:
+        if error.status_code == 401:
+            raise UnavailableError(f"the job's token is not accepted: {error}") from error
+        if len(entries) > 1:
+            for entry in entries:
+                self._send([entry], send)
+            return
+        self._outcomes[key(entries[0])] = ("dead", str(error))
+        if status_of(entries[0]) == JobStatus.RUNNING:
+            self.standing.running = "refused"
+
+    def _send_statuses(self, entries: list[Entry]) -> None:
+        if self.standing.killed:  # said in the answer to the entry before
+            self._refuse(entries, "the job was killed")
+            return
+        kept = self._client.set_statuses(self._job_id, {self._stamps.of(entry): update(entry) for entry in entries})
+        self.standing.kept = kept
+        wanted = [entry for entry in entries if status_of(entry)]
+        if kept.status in GONE:
+            self.standing.killed = True
+        if kept.status and wanted and kept.status != status_of(wanted[-1]):
+            self._outcomes[key(wanted[-1])] = ("refused", f"the WMS keeps {kept.status}: {kept.reason}")
+        if any(status_of(entry) == JobStatus.RUNNING for entry in entries):
+            accepted = not kept.status or kept.status in _AFTER_RUNNING
+            self.standing.running = "accepted" if accepted else "refused"
+
+    def _send_parameters(self, entries: list[Entry]) -> None:
+        merged: dict[str, Scalar] = {}
+        for entry in entries:
+            merged |= parameters(entry)
+        if merged:
+            self._client.set_parameters(self._job_id, merged)
+
+    def _send_heartbeat(self, entry: Entry, *, last: bool) -> None:
+        assert isinstance(entry.fact, HeartbeatMade)  # noqa: S101 - by construction
+        values = dict(entry.fact.values)
+        now = self._clock.boottime_ns()
+        numbers = any(name != "StandardOutput" for name in values)
+        if numbers and now - self._heartbeat_at_ns < HEARTBEAT_SPACING_NS:
+            if not last:
+                return
+            values = {name: value for name, value in values.items() if name == "StandardOutput"}
+        elif numbers:
+            self._heartbeat_at_ns = now
+        self._heartbeat = None
+        try:
+            commands = self._client.heartbeat(self._job_id, values)
+        except FencedError:
+            raise
+        except UnavailableError:
+            self._heartbeat = self._heartbeat or entry
+            raise
+        except RefusedError:  # a heartbeat that is refused is worth nothing later
+            return
+        if any(each.command == "Kill" and each.job_id == self._job_id for each in commands):
+            self.standing.killed = True
+
+    def _acknowledge(self, batch: list[Entry]) -> None:
+        """Write the outcomes down: each that is not a plain success, and the last of each writer."""
+        last = {entry.writer: entry for entry in batch}
+        for entry in batch:
+            outcome, detail = self._outcomes.pop(key(entry))
+            if outcome != "accepted" or last[entry.writer] is entry:
+                self._acks.advance(entry, outcome, detail[:500])
+
+
+def ask_for_next_attempt(client: WmsClient, job_id: int, *, preempted: bool) -> str:
+    """Ask the WMS to reschedule *job_id*. Empty when it does, else its reason.
+
+    Raises:
+        UnavailableError: not now. FencedError: the attempt is over for the WMS.
+    """
+    try:
+        answer = client.reschedule([job_id], preempted=preempted)
+    except FencedError:
+        raise
+    except RefusedError as error:
+        if error.status_code == 401:
+            raise UnavailableError(f"the job's token is not accepted: {error}") from error
+        return str(error)
+    if job_id in answer.succeeded:
+        return ""
+    return answer.failed.get(job_id) or str(MinorStatus.MAXIMUM_OF_RESCHEDULINGS)

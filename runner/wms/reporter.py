@@ -1,0 +1,276 @@
+"""The one thread of a wrapper that talks to the WMS about its job.
+
+It reads the job's journal, so emitting a fact is all that the rest of the wrapper does. What the
+WMS says backwards (the job is killed; the attempt is somebody else's) becomes a `Cancel`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runner.backoff import Backoff
+from runner.errors import FencedError, UnavailableError
+from runner.job.status import JobStatus, MinorStatus
+from runner.locks import FileLock
+from runner.process.cancel import Cancel
+from runner.wms.client import WmsClient
+from runner.wms.delivery import Delivery, Reported
+from runner.wms.tokens import JobTokenKeeper
+from telemetry.bus import Emit
+from telemetry.clock import Clock
+from telemetry.facts import Entry, Fenced, HeartbeatMade
+
+DELIVER_LOCK = "deliver.lock"
+TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
+#: How often the journal is looked at when nobody calls `wake`: other writers (the agent) cannot.
+IDLE_SECONDS = 0.5
+log = logging.getLogger("jobspan.reporter")
+
+
+class Reporter:
+    """Delivers statuses, parameters and heartbeats of one job; implements `runner.wrapper.ports.WmsLink`."""
+
+    def __init__(
+        self,
+        control: Path,
+        client: WmsClient,
+        *,
+        job_id: int,
+        clock: Clock,
+        cancel: Cancel | None = None,
+        emit: Emit | None = None,
+    ) -> None:
+        """*emit* is told of a fence, *cancel* of that and of a kill."""
+        self._control = control
+        self._delivery = Delivery(control, client, job_id=job_id, clock=clock)
+        self._keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, clock)
+        self._cancel = cancel
+        self._emit = emit
+        self._lock: FileLock | None = None
+        self._fence_told = False
+        self._turns = _Turns()
+        self._backoff = Backoff()
+        self._working = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    def start(self) -> None:
+        """Become the job's deliverer.
+
+        Raises:
+            LockHeld: another process is.
+        """
+        self._lock = FileLock.take(self._control / DELIVER_LOCK)
+        self._thread.start()
+
+    def wake(self, entry: Entry | None = None) -> None:
+        """There may be something new in the journal. A bus listener: cheap, and deaf to what is not reported."""
+        if entry is None or isinstance(entry.fact, Reported | HeartbeatMade):
+            self._turns.wake()
+
+    def confirm_running(self, timeout_seconds: float) -> None:
+        """Wait until the WMS has accepted Running under our claim, or has killed the job (see the `Cancel`).
+
+        Raises:
+            FencedError: the attempt is somebody else's, or the WMS keeps another status.
+            UnavailableError: no answer in time.
+        """
+        standing = self._delivery.standing
+
+        def answered() -> bool:
+            return bool(standing.running or standing.killed or standing.fenced)
+
+        if not self._turns.take(answered, timeout_seconds):
+            raise UnavailableError(f"the WMS has not accepted Running within {timeout_seconds:g} s{self._why()}")
+        if standing.fenced:
+            raise FencedError(standing.fenced)
+        if standing.running == "refused" and not standing.killed:
+            kept = standing.kept.status if standing.kept else "nothing"
+            raise FencedError(f"the WMS does not accept Running, it keeps {kept}")
+
+    def close_attempt(
+        self, status: str, minor_status: str, *, preempted: bool, timeout_seconds: float
+    ) -> tuple[str, str]:
+        """Deliver all that was emitted; for Rescheduled ask for the next attempt. What the WMS keeps.
+
+        Raises:
+            UnavailableError: no answer in time; whoever takes the job's lock delivers later.
+            FencedError: the attempt is over for the WMS.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        standing = self._delivery.standing
+        if not self.drain(timeout_seconds):
+            raise UnavailableError(f"not all could be reported within {timeout_seconds:g} s{self._why()}")
+        if standing.fenced:
+            raise FencedError(standing.fenced)
+        if standing.killed:
+            return JobStatus.KILLED, MinorStatus.RECEIVED_KILL_SIGNAL
+        if status == JobStatus.RESCHEDULED and self._reschedule(preempted, deadline):
+            return JobStatus.FAILED, MinorStatus.MAXIMUM_OF_RESCHEDULINGS
+        if standing.kept is None or not standing.kept.status:
+            return status, minor_status
+        return standing.kept.status, standing.kept.minor_status
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Deliver all that was emitted before this call; whether it was done in time."""
+        return self._turns.take(lambda: self._delivery.is_empty, timeout_seconds)
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Drain, end the thread and let the job's lock go; whether all was delivered. Idempotent."""
+        if self._lock is None:
+            return self._delivery.is_empty
+        drained = self.drain(timeout_seconds)
+        self._turns.end()
+        # A call in flight ends by its own timeout; the process does not wait for it.
+        self._thread.join(0.0 if not drained else 5.0)
+        if not self._thread.is_alive():
+            self._lock.release()
+            self._lock = None
+        return drained
+
+    def _reschedule(self, preempted: bool, deadline: float) -> str:
+        """Empty when there will be a next attempt, else why not."""
+        backoff, unanswered = Backoff(), False
+        while True:
+            try:
+                with self._working:
+                    return self._delivery.reschedule(preempted=preempted)
+            except FencedError:
+                if not unanswered:
+                    raise
+                with self._working:  # the first call was heard, so our attempt is over
+                    self._delivery.reschedule_was_lost()
+                return ""
+            except UnavailableError as error:
+                unanswered = True
+                pause = backoff.failed(error.retry_after_seconds)
+                if time.monotonic() + pause >= deadline:
+                    raise
+                self._turns.rest(pause)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while (turn := self._turns.next(pause)) is not None:
+            pause = self._turn(turn)
+            self._turns.done(turn)
+
+    def _turn(self, turn: "_Turn") -> float:
+        """One look at the journal and what follows; the pause after it, in seconds."""
+        try:
+            with self._working:
+                self._deliver(last=turn.urgent)
+            self._pass_on()
+        except UnavailableError as error:
+            return self._failed(error, error.retry_after_seconds)
+        except Exception as error:  # noqa: BLE001 - the thread must live: a kill still has to get through
+            return self._failed(error, None)
+        self._backoff.succeeded()
+        self._turns.failure = ""
+        return IDLE_SECONDS
+
+    def _deliver(self, *, last: bool) -> None:
+        self._delivery.collect()
+        try:
+            if not self._delivery.standing.fenced and (self._control / TOKEN_FILE).exists():
+                self._keeper.keep()
+            self._delivery.push(last=last)
+        except FencedError as error:
+            self._delivery.fence(str(error))
+
+    def _pass_on(self) -> None:
+        """Tell the wrapper what the WMS has said; each only once."""
+        standing = self._delivery.standing
+        if standing.killed and self._cancel:
+            self._cancel.request("user", MinorStatus.RECEIVED_KILL_SIGNAL)
+        if standing.fenced and not self._fence_told:
+            self._fence_told = True
+            if self._emit:
+                self._emit(Fenced(reason=standing.fenced))
+            if self._cancel:
+                self._cancel.request("fence", standing.fenced)
+
+    def _failed(self, error: Exception, retry_after_seconds: float | None) -> float:
+        pause = self._backoff.failed(retry_after_seconds)
+        self._turns.failure = str(error) or type(error).__name__
+        self._turns.must_rest = True
+        if self._backoff.failures == 1:
+            log.warning("cannot report now: %s", error)
+        return pause
+
+    def _why(self) -> str:
+        return f": {self._turns.failure}" if self._turns.failure else ""
+
+
+class _Turn:
+    """One look at the journal and the calls that follow from it."""
+
+    def __init__(self, number: int, urgent: bool) -> None:
+        self.number = number
+        self.urgent = urgent
+
+
+class _Turns:
+    """Who waits for what: the reporter for work, its callers for the turn after their call."""
+
+    def __init__(self) -> None:
+        self.failure = ""
+        self.must_rest = False
+        self._condition = threading.Condition()
+        self._woken = False
+        self._urgent = False
+        self._ended = False
+        self._begun = 0
+        self._finished = 0
+
+    def wake(self) -> None:
+        with self._condition:
+            self._woken = True
+            self._condition.notify_all()
+
+    def end(self) -> None:
+        with self._condition:
+            self._ended = True
+            self._condition.notify_all()
+
+    def next(self, pause_seconds: float) -> _Turn | None:
+        """Wait for the next turn: woken, or after a pause (which after a failure only an urgent wish cuts short)."""
+        deadline = time.monotonic() + pause_seconds
+        with self._condition:
+            while not self._ended and not self._urgent and (self.must_rest or not self._woken):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._condition.wait(left)
+            if self._ended:
+                return None
+            turn = _Turn(self._begun + 1, self._urgent)
+            self._begun += 1
+            self._woken = self._urgent = self.must_rest = False
+            return turn
+
+    def done(self, turn: _Turn) -> None:
+        with self._condition:
+            self._finished = turn.number
+            self._condition.notify_all()
+
+    def take(self, predicate: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Ask for a turn at once; wait until one that began after this call has ended with *predicate* true."""
+        deadline = time.monotonic() + timeout_seconds
+        with self._condition:
+            wanted = self._begun + 1
+            self._urgent = True
+            self._condition.notify_all()
+            while not (self._finished >= wanted and predicate()):
+                left = deadline - time.monotonic()
+                if left <= 0 or self._ended:
+                    return False
+                self._condition.wait(left)
+            return True
+
+    def rest(self, seconds: float) -> None:
+        """Let *seconds* pass, unless the reporter is ended."""
+        deadline = time.monotonic() + seconds
+        with self._condition:
+            while not self._ended and (left := deadline - time.monotonic()) > 0:
+                self._condition.wait(left)
