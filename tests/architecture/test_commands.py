@@ -9,9 +9,25 @@ import pytest
 from tests.support.readme import README
 from tests.support.tree import ROOT
 
-COMMANDS = (
-    "agent config demo doctor kill log metrics output parameters peek reconcile reschedule run status submit trace wms"
-).split()
+COMMANDS = [
+    "agent",
+    "config",
+    "demo",
+    "doctor",
+    "kill",
+    "log",
+    "metrics",
+    "output",
+    "parameters",
+    "peek",
+    "reconcile",
+    "reschedule",
+    "run",
+    "status",
+    "submit",
+    "trace",
+    "wms",
+]
 
 
 def jobspan(*arguments: str) -> subprocess.CompletedProcess[str]:
