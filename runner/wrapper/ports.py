@@ -1,20 +1,11 @@
 """What a wrapper needs from outside, declared where it is used; `runner.compose` brings the implementations."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from runner.data.ports import FileCatalog, Replica, StorageElement
 
-@dataclass(frozen=True, kw_only=True)
-class Replica:
-    """A file as the catalogue knows it: where it lies and what it must contain."""
-
-    lfn: str
-    size_bytes: int
-    adler32: str
-    #: Physical file name by storage element name.
-    pfns: Mapping[str, str]
+__all__ = ["FileCatalog", "Replica", "SandboxStore", "StorageElement", "WmsLink"]
 
 
 class SandboxStore(Protocol):
@@ -30,39 +21,6 @@ class SandboxStore(Protocol):
 
     def upload_output(self, archive: Path) -> str:
         """Store *archive* as this job's output sandbox and assign it; its pfn. Repeating it is harmless."""
-        ...
-
-
-class FileCatalog(Protocol):
-    """Logical names to replicas."""
-
-    def lookup(self, lfns: Sequence[str]) -> dict[str, Replica]:
-        """The replicas of those of *lfns* that the catalogue knows."""
-        ...
-
-    def register(self, replica: Replica, catalog: str) -> None:
-        """Make *replica* known in *catalog*; the same replica twice is no error."""
-        ...
-
-
-class StorageElement(Protocol):
-    """Where data files lie."""
-
-    @property
-    def name(self) -> str:
-        """Its name, such as SE-USER."""
-        ...
-
-    def get(self, pfn: str, target: Path, *, link: bool) -> None:
-        """Bring *pfn* to *target*, as a copy or a link.
-
-        Raises:
-            UnavailableError: the element cannot be reached; NotFoundError: no such file.
-        """
-        ...
-
-    def put(self, source: Path, lfn: str) -> str:
-        """Store *source* under *lfn*, atomically; the pfn."""
         ...
 
 
