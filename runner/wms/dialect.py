@@ -29,6 +29,11 @@ class DiracxDialect:
         self._transport = transport
 
     @property
+    def transport(self) -> Transport:
+        """What carries the calls; transfers to presigned addresses use its settings."""
+        return self._transport
+
+    @property
     def url(self) -> str:
         """The address of the WMS."""
         return self._transport.url

@@ -99,8 +99,8 @@ class Transport:
         self.url = checked_url(url)
         self.offset = ClockOffset()
         self._token = token
-        self._http = http
-        self._timeout_seconds = timeout_seconds
+        self.http = http
+        self.timeout_seconds = timeout_seconds
         self._observe = observe
         self._clock = clock or SystemClock()
         self._local = threading.local()
@@ -144,11 +144,13 @@ class Transport:
             error_type = "fenced" if isinstance(error, FencedError) else f"http_{status_code}"
             raise
         finally:
-            if self._observe:
-                end = self._clock.boottime_ns()
-                self._observe(
-                    HttpCall(request.method, request.template or request.path, status_code, start, end, error_type)
-                )
+            self.note(request.method, request.template or request.path, status_code, start, error_type)
+
+    def note(self, method: str, template: str, status_code: int, start_boottime_ns: int, error_type: str) -> None:
+        """Tell the observer of a call that ends now."""
+        if self._observe:
+            end = self._clock.boottime_ns()
+            self._observe(HttpCall(method, template, status_code, start_boottime_ns, end, error_type))
 
     def _exchange(self, request: Request, token: str) -> tuple[requests.Response, bytes]:
         try:
@@ -156,19 +158,19 @@ class Transport:
         except requests.ConnectionError as error:
             # A kept-alive connection that the server has closed fails on its next use.
             if not request.repeatable or not _was_reset(error):
-                raise self._unreachable(error) from error
+                raise unreachable(error, self.url) from error
         except requests.RequestException as error:
-            raise self._unreachable(error) from error
+            raise unreachable(error, self.url) from error
         try:
             return self._send(request, token)
         except requests.RequestException as error:
-            raise self._unreachable(error) from error
+            raise unreachable(error, self.url) from error
 
     def _send(self, request: Request, token: str) -> tuple[requests.Response, bytes]:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **request.headers}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        patience = self._timeout_seconds + request.patience_seconds
+        patience = self.timeout_seconds + request.patience_seconds
         sent = self._clock.utc_ns()
         with contextlib.closing(
             self._session().request(
@@ -177,7 +179,7 @@ class Transport:
                 params=dict(request.query),
                 data=_encoded(request.body),
                 headers=headers | ({"Content-Type": "application/json"} if request.body is not None else {}),
-                timeout=(self._timeout_seconds, patience),
+                timeout=(self.timeout_seconds, patience),
                 allow_redirects=False,
                 stream=True,
             )
@@ -188,7 +190,7 @@ class Transport:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = new_session(self._http, self.url)
+            session = new_session(self.http, self.url)
             self._local.session = session
             with self._mutex:
                 self._sessions.append(session)
@@ -233,14 +235,16 @@ class Transport:
         except (ValueError, RecursionError) as error:
             raise UnavailableError(f"{self.url} answered with damaged JSON (HTTP {response.status_code})") from error
 
-    def _unreachable(self, error: requests.RequestException) -> UnavailableError:
-        if isinstance(error, requests.Timeout) or "timed out" in str(error):
-            return NoAnswerError(f"the WMS at {self.url} did not answer in time")
-        return UnavailableError(f"cannot reach the WMS at {self.url}: {_reason(error)}")
-
 
 class NoAnswerError(UnavailableError):
     """The time for an answer is over."""
+
+
+def unreachable(error: requests.RequestException, url: str) -> UnavailableError:
+    """*error* of a call to *url* in our words."""
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return NoAnswerError(f"the WMS at {url} did not answer in time")
+    return UnavailableError(f"cannot reach the WMS at {url}: {_reason(error)}")
 
 
 def checked_url(url: str) -> str:
