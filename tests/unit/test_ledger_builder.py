@@ -33,7 +33,7 @@ def _shares(record: Record) -> list[float]:
     return [record.number(name) for name in STAGE_FIELDS]
 
 
-def test_there_is_no_record_before_the_attempt_has_ended():
+def test_there_is_no_record_before_the_attempt_has_ended() -> None:
     """A journal without an end is no record, however much it tells."""
     life = Life()
     life.match()
@@ -42,7 +42,7 @@ def test_there_is_no_record_before_the_attempt_has_ended():
     assert build([]) is None
 
 
-def test_an_end_without_an_identity_is_an_error():
+def test_an_end_without_an_identity_is_an_error() -> None:
     """A record that belongs to nobody is refused, not invented."""
     life = Life()
     life.recover()
@@ -50,7 +50,7 @@ def test_an_end_without_an_identity_is_an_error():
         build(life.entries)
 
 
-def test_a_whole_life_gives_the_record_that_a_person_would_write():
+def test_a_whole_life_gives_the_record_that_a_person_would_write() -> None:
     """Every group of fields, by hand, for one successful job."""
     record = whole_life(matched(processors=2, processors_requested=4, cpu_normalization_factor=2.5)).record()
     expected = {
@@ -72,14 +72,14 @@ def test_a_whole_life_gives_the_record_that_a_person_would_write():
     assert inconsistencies(record) == ()
 
 
-def test_the_wall_clock_starts_with_the_process_and_excludes_finalize():
+def test_the_wall_clock_starts_with_the_process_and_excludes_finalize() -> None:
     """Imports belong to initialize, the sandbox download is in, finalize is out."""
     record = whole_life().record()
     assert _shares(record) == [0.15, 0.3, 0.2, 2.001, 0.4]
     assert sum(record.micros(name) for name in STAGE_FIELDS) == record.micros("WallClockTime")
 
 
-def test_shares_sum_exactly_when_boundaries_fall_between_microseconds():
+def test_shares_sum_exactly_when_boundaries_fall_between_microseconds() -> None:
     """Rounded boundaries, not rounded shares: nothing is lost between stages."""
     life = Life()
     life.match()
@@ -92,7 +92,7 @@ def test_shares_sum_exactly_when_boundaries_fall_between_microseconds():
     assert sum(record.micros(name) for name in STAGE_FIELDS) == 8
 
 
-def test_a_step_of_the_wall_clock_changes_no_duration_and_no_distance():
+def test_a_step_of_the_wall_clock_changes_no_duration_and_no_distance() -> None:
     """UTC follows from one anchor: an hour's step during the payload is not in the record."""
     life = Life()
     life.match()
@@ -108,7 +108,7 @@ def test_a_step_of_the_wall_clock_changes_no_duration_and_no_distance():
     assert record["RecordTime"] == "2026-01-15T12:00:05.050000Z"
 
 
-def test_what_is_written_after_the_end_changes_nothing():
+def test_what_is_written_after_the_end_changes_nothing() -> None:
     """The record is the same when it is built again later."""
     life = whole_life()
     before = life.record()
@@ -118,7 +118,7 @@ def test_what_is_written_after_the_end_changes_nothing():
     assert life.record() == before
 
 
-def test_facts_of_a_newer_version_are_passed_over():
+def test_facts_of_a_newer_version_are_passed_over() -> None:
     """A kind that is not known does not disturb the fold."""
     life = whole_life()
     before = life.record()
@@ -126,7 +126,7 @@ def test_facts_of_a_newer_version_are_passed_over():
     assert build(life.entries) == before
 
 
-def test_a_dead_wrapper_is_accounted_by_its_last_sign_of_life():
+def test_a_dead_wrapper_is_accounted_by_its_last_sign_of_life() -> None:
     """The stage in which it died reaches to the last fact, later stages have no share, samples are a lower bound."""
     life = Life()
     life.match(matched(processors=2))
@@ -149,7 +149,7 @@ def test_a_dead_wrapper_is_accounted_by_its_last_sign_of_life():
     assert inconsistencies(record) == ()
 
 
-def test_what_the_starter_saw_after_the_wrappers_death_counts():
+def test_what_the_starter_saw_after_the_wrappers_death_counts() -> None:
     """The starter's account of the payload is taken in place of the samples."""
     life = Life()
     life.match()
@@ -174,7 +174,7 @@ def test_what_the_starter_saw_after_the_wrappers_death_counts():
     assert record["StageWallClockTime.execute"] == 3.0
 
 
-def test_durations_never_cross_a_boot():
+def test_durations_never_cross_a_boot() -> None:
     """The node went down and came up: the wall clock ends in the boot in which the wrapper lived."""
     life = Life()
     life.match()
@@ -192,7 +192,7 @@ def test_durations_never_cross_a_boot():
     assert inconsistencies(record) == ()
 
 
-def test_a_boot_whose_clock_went_back_loses_nothing():
+def test_a_boot_whose_clock_went_back_loses_nothing() -> None:
     """After a reboot with a wrong wall clock the recovery still counts all facts of the first boot."""
     life = Life()
     life.match()
@@ -203,7 +203,7 @@ def test_a_boot_whose_clock_went_back_loses_nothing():
     assert life.record()["WallClockTime"] == 1.0
 
 
-def test_a_wrapper_that_never_started_has_no_wall_clock():
+def test_a_wrapper_that_never_started_has_no_wall_clock() -> None:
     """Accepted by the computing element, then nothing: a record all the same, with zero use."""
     life = Life()
     life.match()
@@ -216,7 +216,7 @@ def test_a_wrapper_that_never_started_has_no_wall_clock():
     assert inconsistencies(record) == ()
 
 
-def test_the_wrappers_own_end_supersedes_recovery():
+def test_the_wrappers_own_end_supersedes_recovery() -> None:
     """A wrapper that comes back speaks for itself; what recovery assumed is left out."""
     life = whole_life()
     truth = life.record()
@@ -227,7 +227,7 @@ def test_the_wrappers_own_end_supersedes_recovery():
     assert build([*early.entries, *life.entries]) == truth
 
 
-def test_a_second_end_by_the_same_witness_is_a_further_revision():
+def test_a_second_end_by_the_same_witness_is_a_further_revision() -> None:
     """Recovery that learns more closes again: revision 2, with all facts until then."""
     life = Life()
     life.match()
@@ -250,7 +250,7 @@ def test_a_second_end_by_the_same_witness_is_a_further_revision():
         ([PayloadPlanned(starter_pid=1), PayloadRefused(errno=2, cause="not found")], "agent", False),
     ],
 )
-def test_whether_the_payload_started_is_known_or_said_to_be_unknown(facts: list, by: str, started: bool | None):
+def test_whether_the_payload_started_is_known_or_said_to_be_unknown(facts: list, by: str, started: bool | None) -> None:
     """Only a wrapper that died between plan and answer leaves the question open."""
     life = Life()
     life.match()
@@ -270,7 +270,7 @@ def test_whether_the_payload_started_is_known_or_said_to_be_unknown(facts: list,
         ([], ""),
     ],
 )
-def test_the_first_cause_is_the_error_type_when_the_end_names_none(facts: list, cause: str):
+def test_the_first_cause_is_the_error_type_when_the_end_names_none(facts: list, cause: str) -> None:
     """What went wrong first is what the record blames."""
     life = Life()
     life.match()
@@ -282,7 +282,7 @@ def test_the_first_cause_is_the_error_type_when_the_end_names_none(facts: list, 
     assert whole_life().record()["ErrorType"] == ""
 
 
-def test_every_cut_of_a_life_gives_a_sound_record_after_recovery():
+def test_every_cut_of_a_life_gives_a_sound_record_after_recovery() -> None:
     """The wrapper may die after any of its facts: the record exists, adds up and blames the death."""
     whole = whole_life()
     wrapper = whole.journals["wrapper"].entries
@@ -298,7 +298,7 @@ def test_every_cut_of_a_life_gives_a_sound_record_after_recovery():
         assert record.micros("WallClockTime") <= whole.record().micros("WallClockTime")
 
 
-def test_wait4_of_the_top_process_is_used_when_the_wrapper_died_before_settling():
+def test_wait4_of_the_top_process_is_used_when_the_wrapper_died_before_settling() -> None:
     """Of sample and wait4 the higher is taken, and the rest stays as uncertainty."""
     life = Life()
     life.match()
@@ -315,7 +315,7 @@ def test_wait4_of_the_top_process_is_used_when_the_wrapper_died_before_settling(
     assert record["CPUUncertainty"] == pytest.approx(0.2)
 
 
-def test_a_payload_that_nobody_looked_at_is_all_uncertainty():
+def test_a_payload_that_nobody_looked_at_is_all_uncertainty() -> None:
     """Zero measured CPU is not zero use: the record says how much it may have been."""
     life = Life()
     life.match(matched(processors=3))
@@ -328,7 +328,7 @@ def test_a_payload_that_nobody_looked_at_is_all_uncertainty():
     assert (record["CPUTime"], record["CPUMethod"], record["CPUUncertainty"]) == (0, "sampled", 6.0)
 
 
-def test_order_of_reading_decides_nothing_between_equal_boottimes():
+def test_order_of_reading_decides_nothing_between_equal_boottimes() -> None:
     """Facts of one instant give one record in every order."""
     life = Life()
     life.match()

@@ -17,12 +17,12 @@ def record() -> Record:
     return whole_life().record()
 
 
-def test_the_schema_has_exactly_the_fields_that_the_catalogue_names():
+def test_the_schema_has_exactly_the_fields_that_the_catalogue_names() -> None:
     """Ledger and telemetry speak of the same fields, in the same order."""
     assert tuple(spec.name for spec in SCHEMA) == RECORD_FIELDS
 
 
-def test_every_field_has_a_meaning_and_measured_ones_a_unit():
+def test_every_field_has_a_meaning_and_measured_ones_a_unit() -> None:
     """Nobody has to guess what a number is."""
     unitless = {"JobID", "Attempt", "Revision", "SchemaVersion", "CPUNormalizationFactor", "BenchmarkValue"}
     unitless |= {"Processors", "ProcessorsRequested", "ExitCode", "Signal"}
@@ -31,13 +31,13 @@ def test_every_field_has_a_meaning_and_measured_ones_a_unit():
         assert spec.unit or spec.type in ("text", "boolean") or spec.name in unitless, spec.name
 
 
-def test_a_record_survives_the_way_through_attributes(record: Record):
+def test_a_record_survives_the_way_through_attributes(record: Record) -> None:
     """Record to OTLP attributes and back is the same record, byte by byte."""
     attributes = {accounting_attribute(name): value for name, value in record.items() if value is not None}
     assert Record({record_field(name): value for name, value in attributes.items()}) == record
 
 
-def test_canonical_form_is_sorted_dense_and_without_nulls(record: Record):
+def test_canonical_form_is_sorted_dense_and_without_nulls(record: Record) -> None:
     """The canonical form is one text: sorted, no blanks, nulls left out."""
     text = record.canonical()
     values = json.loads(text)
@@ -49,14 +49,14 @@ def test_canonical_form_is_sorted_dense_and_without_nulls(record: Record):
     assert Record.from_json(text) == record
 
 
-def test_numbers_are_kept_to_the_microsecond(record: Record):
+def test_numbers_are_kept_to_the_microsecond(record: Record) -> None:
     """Noise below a microsecond, and a negative zero, do not make another body."""
     noisy = record.replace(CPUTime=record.number("CPUTime") + 2e-8, OrphanCPUTime=-0.0)
     assert noisy.body_digest() == record.body_digest()
     assert record.replace(CPUTime=record.number("CPUTime") + 1e-6).body_digest() != record.body_digest()
 
 
-def test_whole_numbers_and_other_zones_are_brought_into_one_form(record: Record):
+def test_whole_numbers_and_other_zones_are_brought_into_one_form(record: Record) -> None:
     """An integer for a number and a time in another zone are the same value."""
     same = record.replace(ClockOffset=0, StartTime=record.text("StartTime").replace("Z", "+00:00"))
     assert same.canonical() == record.canonical()
@@ -81,7 +81,7 @@ def test_whole_numbers_and_other_zones_are_brought_into_one_form(record: Record)
         ("Nonsense", 1, "not a field"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(record: Record, name: str, value: object, words: str):
+def test_a_wrong_value_is_refused_by_name(record: Record, name: str, value: object, words: str) -> None:
     """The error says which field is wrong, and how."""
     with pytest.raises(InvalidRecord, match=words) as caught:
         Record({**record, name: value})
@@ -89,32 +89,32 @@ def test_a_wrong_value_is_refused_by_name(record: Record, name: str, value: obje
 
 
 @pytest.mark.parametrize("text", ["", "[]", "nonsense", '"x"', "{}"])
-def test_what_is_not_a_record_is_refused(text: str):
+def test_what_is_not_a_record_is_refused(text: str) -> None:
     """JSON that is no record gives one clear error."""
     with pytest.raises(InvalidRecord):
         Record.from_json(text)
 
 
-def test_fields_of_a_newer_version_are_kept(record: Record):
+def test_fields_of_a_newer_version_are_kept(record: Record) -> None:
     """A record of a newer schema passes through an older reader unharmed."""
     newer = Record({**record, "SchemaVersion": 2, "EnergyUsed": 5.5})
     assert newer["EnergyUsed"] == 5.5
     assert Record.from_json(newer.canonical()) == newer
 
 
-def test_a_record_cannot_be_changed(record: Record):
+def test_a_record_cannot_be_changed(record: Record) -> None:
     """A record is a value."""
     with pytest.raises(TypeError):
         record["CPUTime"] = 0  # type: ignore[index]
     assert len({record, record.replace()}) == 1
 
 
-def test_every_field_is_a_key_even_when_null(record: Record):
+def test_every_field_is_a_key_even_when_null(record: Record) -> None:
     """`dict(record)` shows the whole schema."""
     assert set(dict(record)) == set(FIELDS)
 
 
-def test_a_wrappers_record_counts_more_than_an_agents_and_that_more_than_an_estimate(record: Record):
+def test_a_wrappers_record_counts_more_than_an_agents_and_that_more_than_an_estimate(record: Record) -> None:
     """Truth supersedes estimates, later revisions supersede earlier ones, whatever arrives first."""
     best_last = [
         record.replace(RecordedBy="wms", Revision=9),
@@ -135,7 +135,7 @@ def test_a_wrappers_record_counts_more_than_an_agents_and_that_more_than_an_esti
     assert current([]) is None
 
 
-def test_copies_are_counted_and_another_body_of_the_same_name_is_a_conflict(record: Record):
+def test_copies_are_counted_and_another_body_of_the_same_name_is_a_conflict(record: Record) -> None:
     """Copies fold, and the same name with another body is an error, in any order of arrival."""
     other = record.replace(CPUTime=1.0)
     folded = fold([record, other, record, record])
@@ -144,7 +144,7 @@ def test_copies_are_counted_and_another_body_of_the_same_name_is_a_conflict(reco
     assert folded.current == fold([other, record]).current
 
 
-def test_a_records_name_is_that_of_its_acknowledgement(record: Record):
+def test_a_records_name_is_that_of_its_acknowledgement(record: Record) -> None:
     """The key prints as UID/RecordedBy/Revision."""
     assert record.key.item == f"{record['UID']}/wrapper/1"
 
@@ -169,7 +169,7 @@ def test_a_records_name_is_that_of_its_acknowledgement(record: Record):
         ({"WMSID": "nobody"}, "value"),
     ],
 )
-def test_what_cannot_be_is_found(record: Record, changes: dict, about: str):
+def test_what_cannot_be_is_found(record: Record, changes: dict, about: str) -> None:
     """A record in which something does not add up, or is impossible, is told from a sound one."""
     assert inconsistencies(record) == ()
     found = inconsistencies(record.replace(**changes))
