@@ -181,6 +181,7 @@ def test_durations_never_cross_a_boot() -> None:
     life.start_wrapper(0.0)
     life.next_stage("initialize", 1.0)
     life.clock.reboot(down_seconds=600.0)
+    life.clock.advance(5000.0)
     life.emit(
         StageFinished(stage="transfer_input_sandbox", at_boottime_ns=life.clock.boottime_ns(), result="error"),
         "recovery",
@@ -188,7 +189,7 @@ def test_durations_never_cross_a_boot() -> None:
     life.recover()
     record = life.record()
     assert record["WallClockTime"] == 1.0
-    assert record["RecordTime"] == "2026-01-15T12:10:03.000000Z"
+    assert record["RecordTime"] == "2026-01-15T13:33:23.000000Z"
     assert inconsistencies(record) == ()
 
 
@@ -217,14 +218,23 @@ def test_a_wrapper_that_never_started_has_no_wall_clock() -> None:
 
 
 def test_the_wrappers_own_end_supersedes_recovery() -> None:
-    """A wrapper that comes back speaks for itself; what recovery assumed is left out."""
-    life = whole_life()
-    truth = life.record()
-    assumed = StageFinished(stage="execute", at_boottime_ns=life.start_ns + 1, result="error")
-    early = Life(clock=life.clock)
-    early.emit(assumed, "recovery")
-    early.recover()
-    assert build([*early.entries, *life.entries]) == truth
+    """A wrapper that comes back speaks for itself; what recovery assumed meanwhile is left out."""
+
+    def life(*, is_taken_for_dead: bool) -> Life:
+        life = Life()
+        life.match()
+        life.start_wrapper()
+        life.clock.advance(1.0)
+        if is_taken_for_dead:
+            at = life.clock.boottime_ns()
+            life.emit(StageFinished(stage="initialize", at_boottime_ns=at, result="error"), "recovery")
+            life.recover(0.0)
+        for stage in STAGES[:-1]:
+            life.next_stage(stage, 1.0)
+        life.end()
+        return life
+
+    assert life(is_taken_for_dead=True).record() == life(is_taken_for_dead=False).record()
 
 
 def test_a_second_end_by_the_same_witness_is_a_further_revision() -> None:

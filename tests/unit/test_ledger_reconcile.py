@@ -189,7 +189,7 @@ def test_a_better_record_that_reached_only_one_ledger_is_missing_in_the_other(re
 
 def test_another_body_under_one_name_is_one_conflict(records: list[Record]) -> None:
     """Two bodies of one key in the telemetry are an error; the other ledger's is held against the witnesses."""
-    for cpu in (0.5, 50.0):
+    for cpu in (0.5, 1.0, 2.0, 20.0, 50.0, 100.0, 200.0, 500.0):  # digests below and above that of the true body
         altered = records[0].replace(CPUTime=cpu)
         assert kinds(reconcile(honest(records, otlp=(*records, altered)))) == [(1, "conflict")]
 
@@ -341,6 +341,26 @@ def test_a_fault_that_counters_explain_is_not_also_impossible() -> None:
     witnesses = (witness_of(true),)
     result = reconcile(honest([record], witnesses=witnesses, contributions=(contribution_of(true),)))
     assert [each.kind for each in result.differences] == ["cpu"]
+
+
+def test_three_that_disagree_are_one_difference(records: list[Record]) -> None:
+    """WMS, telemetry and counters each with a CPUTime of its own: one difference that shows all three."""
+    seen = changed(tuple(honest(records).contributions), 2, cpu_seconds=5.0)
+    result = reconcile(honest(records, wms=swapped(records, 2, CPUTime=9.0), contributions=seen))
+    assert kinds(result) == [(3, "cpu")]
+    assert {side: values.get("CPUTime") for side, values in result.differences[0].values.items()} == {
+        "wms": 9.0,
+        "otlp": 3.25,
+        "counters": 5.0,
+        "heartbeat": 1.625,
+    }
+
+
+def test_a_heartbeat_within_the_stated_uncertainty_is_no_difference(records: list[Record]) -> None:
+    """A record that says how much it may lack is not wrong by that much."""
+    record = records[2].replace(CPUUncertainty=30.0)
+    witness = witness_of(record, last_heartbeat=Heartbeat(cpu_seconds=30.0))
+    assert reconcile(honest([record], witnesses=(witness,))).is_clean
 
 
 def test_the_witnesses_are_held_against_the_body_that_they_support(records: list[Record]) -> None:
