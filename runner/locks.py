@@ -2,11 +2,16 @@
 
 import fcntl
 import os
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from runner.errors import JobspanError
+
+
+#: `struct flock` of Linux: type, whence, start, length, pid.
+_FLOCK = struct.Struct("hhqqi4x")
 
 
 class LockHeld(JobspanError):
@@ -52,3 +57,20 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def lock_holder(path: Path) -> int | None:
+    """The process that holds the lock on *path*; None when nobody does, or we ourselves.
+
+    Never ask for a lock that this very process holds: closing the file would drop it.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(fd)
+    kind, _, _, _, pid = _FLOCK.unpack(answer)
+    return None if kind == fcntl.F_UNLCK else pid

@@ -32,11 +32,14 @@ class KeptStatus:
 
 @dataclass(frozen=True)
 class JobCommand:
-    """A command in the answer to a heartbeat. The only one that exists is Kill."""
+    """A command in the answer to a heartbeat. The only one that exists is Kill.
+
+    `command_id` is 0 where the WMS (DiracX) gives a command once and wants no acknowledgement.
+    """
 
     job_id: int
     command: str
-    arguments: str
+    command_id: int
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def job_command(value: object) -> JobCommand:
     return JobCommand(
         checked.whole(command.get("job_id"), "job_id", least=1),
         checked.text(command.get("command"), "command"),
-        checked.optional_text(command.get("arguments"), "arguments"),
+        checked.whole(command.get("command_id", 0), "command_id"),
     )
 
 

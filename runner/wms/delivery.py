@@ -5,6 +5,7 @@ when a newer one is there, so only the newest is sent, once. An answer that can 
 success makes the entry dead and does not block those behind it.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TypeAlias
 
 from runner.errors import FencedError, RefusedError, UnavailableError
 from runner.job.status import JobStatus, MinorStatus
-from runner.wms.answers import KeptStatus
+from runner.wms.answers import JobCommand, KeptStatus
 from runner.wms.client import WmsClient
 from runner.wms.reports import Stamps, key, parameters, status_of, update
 from telemetry.clock import NANOSECONDS, Clock
@@ -54,6 +55,8 @@ class Standing:
     fenced: str = ""
     #: The WMS (or its Kill) has ended the job: no status is sent from now on.
     killed: bool = False
+    #: The WMS knows that its Kill was heard.
+    kill_confirmed: bool = False
     #: How our Running fared: "accepted", "refused", or empty while it is not answered.
     running: str = ""
     kept: KeptStatus | None = None
@@ -88,7 +91,8 @@ class Delivery:
     @property
     def is_empty(self) -> bool:
         """Whether all that was collected is delivered (or dead)."""
-        return not self._queue and self._heartbeat is None
+        unconfirmed = self.standing.killed and not self.standing.kill_confirmed and not self.standing.fenced
+        return not self._queue and self._heartbeat is None and not unconfirmed
 
     @property
     def owes_reschedule(self) -> bool:
@@ -126,6 +130,8 @@ class Delivery:
             del self._queue[: len(batch)]
         if self._heartbeat is not None:
             self._send_heartbeat(self._heartbeat, last=last)
+        if self.standing.killed and not self.standing.kill_confirmed:
+            self._confirm_kill()
 
     def fence(self, reason: str) -> None:
         """The attempt is not ours: nothing is sent any more, and what waits is put down as refused."""
@@ -247,8 +253,21 @@ class Delivery:
             raise
         except RefusedError:  # a heartbeat that is refused is worth nothing later
             return
-        if any(each.command == "Kill" and each.job_id == self._job_id for each in commands):
+        self._obey(commands)
+
+    def _confirm_kill(self) -> None:
+        """The WMS may have told us by a status that it keeps; its command still waits to be fetched."""
+        with contextlib.suppress(RefusedError):
+            self._obey(self._client.heartbeat(self._job_id, {}))
+        self.standing.kill_confirmed = True
+
+    def _obey(self, commands: list[JobCommand]) -> None:
+        kills = [each for each in commands if each.command == "Kill" and each.job_id == self._job_id]
+        if kills:
             self.standing.killed = True
+        if acknowledged := [each.command_id for each in kills if each.command_id]:
+            self._client.acknowledge_commands(acknowledged)
+            self.standing.kill_confirmed = True
 
     def _acknowledge(self, batch: list[Entry]) -> None:
         """Write the outcomes down: each that is not a plain success, and the last of each writer."""
