@@ -221,15 +221,9 @@ def _stake(kind: Kind, wms: Record, otlp: Record) -> float:
 
 
 def _believed(case: _Case, tolerances: Tolerances) -> Record | None:
-    """The body to hold against the bystanders.
-
-    The one with fewer objections, and of equals the node's own; a ledger with two bodies under
-    one name is not asked when the other has but one.
-    """
+    """The body to hold against the bystanders: the one with fewer objections, and of equals the node's own."""
     if case.wms is None or case.otlp is None or case.wms == case.otlp:
         return case.any_record
-    if len(case.conflicts) == 1:
-        return case.wms if case.conflicts == ("otlp",) else case.otlp
     if case.wms.key != case.otlp.key:
         return max((case.wms, case.otlp), key=lambda each: each.key.rank)
     against = {each: len(objections(each, case.others, tolerances)) for each in (case.otlp, case.wms)}

@@ -137,6 +137,8 @@ def test_a_dead_wrapper_is_accounted_by_its_last_sign_of_life() -> None:
     life.sample(0.5, 0.1)
     life.clock.advance(0.5)
     life.reaped()
+    again = StageFinished(stage="initialize", at_boottime_ns=life.clock.boottime_ns(), result="error")
+    life.emit(again, "recovery")  # what the wrapper said of itself holds
     life.recover()
     record = life.record()
     assert record["RecordedBy"] == "agent"

@@ -101,6 +101,8 @@ def test_a_changed_cpu_time_is_one_difference_however_large(
         ({"OutputLines": 0, "OutputBytes": 0}, "value"),
         ({"Site": "Elsewhere", "Queue": "long"}, "value"),
         ({"PeakPSS": 5}, "value"),
+        ({"ClockOffset": 500.0}, "value"),
+        ({"JobType": "Test", "RecordTime": "2020-01-01T00:00:00Z"}, "value"),
     ],
 )
 @pytest.mark.parametrize("side", ["wms", "otlp"])
