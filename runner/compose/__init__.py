@@ -1,0 +1,12 @@
+"""The only place that chooses adapters, and the entry of every process.
+
+* `wms`      the embedded WMS's process
+* `agent`    the agent's process: its spawner, telemetry and metrics
+* `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls
+* `clients`  a client of the WMS for a role; the token file of each
+* `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests
+* `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
+* `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
+
+Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
+"""

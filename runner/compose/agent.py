@@ -1,0 +1,108 @@
+"""The agent's process: spawner first, then everything that needs threads."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import runner
+from runner.agent.job_agent import AgentParts, JobAgent
+from runner.compose.clients import METRICS_URL_FILE, client_with, token_path, wms_url
+from runner.compose.logs import log_to_stderr
+from runner.compose.records import Records
+from runner.compose.shipping import shipping
+from runner.computing.inprocess import InProcessComputingElement
+from runner.computing.spawners import InterpreterSpawner, Spawner
+from runner.computing.zygote import ZygoteSpawner
+from runner.config import Config
+from runner.errors import ConfigError
+from runner.process.linux import harden
+from runner.redaction import Redactor
+from runner.wms.tokens import FileToken
+from runner.wrapper.template import write_wrapper
+from telemetry.clock import SystemClock
+from telemetry.journal import read_journal
+from telemetry.ledger.builder import build
+from telemetry.live.exposition import ExposureRefused, MetricsServer
+from telemetry.live.metrics import JobMetrics, SelfStatus
+from telemetry.live.shipper import Shipper
+
+#: What a wrapper needs, loaded once by the zygote.
+PRELOADED = ("runner.compose.wrapper",)
+
+
+class NodeTelemetry:
+    """Everything that watches the jobs of a node: metrics, their endpoint, the OTLP shipper."""
+
+    def __init__(self, config: Config, clock: SystemClock) -> None:
+        """Load the durable counters, then open the endpoint.
+
+        Raises:
+            ConfigError: an address beyond loopback without a token file.
+        """
+        self._shipper = Shipper(shipping(config), build, jobs_folder=config.jobs_folder)
+        self._metrics = JobMetrics(
+            config.folder / "agent" / "counters.jsonl",
+            clock,
+            version=runner.__version__,
+            status=lambda: SelfStatus(spool_pending=self._shipper.pending()),
+        )
+        for ended in self._metrics.rescan(config.jobs_folder):
+            self._metrics.attempt_ended(ended, build(read_journal(ended)))
+        self._url_file = config.folder / METRICS_URL_FILE
+        self._server = _metrics_server(config, self._metrics)
+        self._server.start()
+        self._shipper.start()
+        self._url_file.write_text(self._server.url + "\n")
+
+    @property
+    def url(self) -> str:
+        """Where /metrics is."""
+        return self._server.url
+
+    def on_attempt_started(self, control: Path) -> None:
+        """Follow the journal of a new attempt."""
+        self._metrics.follow(control)
+
+    def on_attempt_ended(self, control: Path) -> None:
+        """Correct the counters by the record, and ship what the journal tells."""
+        self._metrics.attempt_ended(control, build(read_journal(control)))
+        self._shipper.submit(control)
+
+    def close(self) -> None:
+        """Ship the rest, then close the endpoint."""
+        self._shipper.stop(10.0)
+        self._url_file.unlink(missing_ok=True)
+        self._server.close()
+
+
+def run_agent(config: Config, *, drain: bool = False, announce: Callable[[str], None] = print) -> int:
+    """Take jobs until told to stop, or with *drain* until there are none; the exit code."""
+    spawner: Spawner = ZygoteSpawner(PRELOADED) if config.job_agent.warm_start else InterpreterSpawner()
+    clock = SystemClock()
+    harden()
+    log_to_stderr(Redactor.of(config))
+    url = wms_url(config)
+    telemetry = NodeTelemetry(config, clock)
+    client = client_with(config, FileToken(token_path(config, "pilot")), url)
+    parts = AgentParts(
+        client=client,
+        job_client=lambda token: client_with(config, token, url),
+        computing_element=InProcessComputingElement(spawner, slots=config.job_agent.slots),
+        observer=telemetry,
+        records=Records(),
+        write_wrapper=write_wrapper,
+    )
+    agent = JobAgent(config, parts, clock, drain=drain)
+    announce(f"agent for {urlsplit(url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
+    sys.stdout.flush()
+    return agent.run()
+
+
+def _metrics_server(config: Config, metrics: JobMetrics) -> MetricsServer:
+    options = config.job_agent
+    token = Path(options.metrics_token_file).read_text().strip() if options.metrics_token_file else ""
+    try:
+        return MetricsServer(metrics, host=options.metrics_host, port=options.metrics_port, token=token)
+    except ExposureRefused as error:
+        raise ConfigError(f"[JobAgent] MetricsHost: {error}; set MetricsTokenFile") from error

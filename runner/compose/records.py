@@ -1,0 +1,37 @@
+"""Delivery of accounting records to the WMS; used by the wrapper, and by the agent for one that died."""
+
+from pathlib import Path
+
+from runner.errors import RefusedError, UnavailableError
+from runner.wms.client import WmsClient
+from telemetry.ledger.deliver import Backoff, SendOutcome, deliver, pending
+from telemetry.ledger.record import Record
+
+
+class Records:
+    """Delivers the accounting record of an ended attempt to the WMS."""
+
+    def __init__(self, deadline_seconds: float = 10.0) -> None:
+        self._backoff = Backoff(deadline_seconds=deadline_seconds)
+
+    def deliver(self, control: Path, client: WmsClient) -> bool:
+        """Send what the journal in *control* makes due; True when nothing is left to send.
+
+        Only the holder of the job's deliver.lock may call it.
+        """
+        record = pending(control)
+        if record is None:
+            return True
+        return deliver(control, record, lambda each: _send(client, each), backoff=self._backoff).outcome != "pending"
+
+
+def _send(client: WmsClient, record: Record) -> SendOutcome:
+    try:
+        (result,) = client.send_accounting([record])
+    except UnavailableError as error:
+        return SendOutcome("retry", str(error), error.retry_after_seconds)
+    except RefusedError as error:
+        return SendOutcome("dead", str(error))
+    if result.outcome == "conflict":
+        return SendOutcome("dead", result.detail)
+    return SendOutcome("duplicate" if result.outcome == "duplicate" else "accepted", result.detail)

@@ -1,0 +1,145 @@
+"""What the folder of a node knows of its jobs, and what the WMS says beside it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from runner.compose.clients import METRICS_URL_FILE
+from runner.config import Config
+from runner.errors import UnavailableError
+from runner.wms.client import WmsClient
+from telemetry.catalogue import PAYLOAD_CPU, WALL_CORE
+from telemetry.clock import SystemClock, parse_utc
+from telemetry.journal import read_journal
+from telemetry.ledger.builder import build
+from telemetry.ledger.differences import Reconciliation
+from telemetry.ledger.evidence import AttemptWitness, CounterTotals, Evidence, Heartbeat, contribution
+from telemetry.ledger.reconcile import reconcile as compare
+from telemetry.ledger.record import InvalidRecord, Record
+from telemetry.live.counters import CountersRead, read_counters
+from telemetry.live.otlp_files import OtlpFiles, read_accounting
+from telemetry.live.tally import in_unit
+from telemetry.live.traces import JobTrace, job_trace
+from telemetry.live.waterfall import waterfall as draw
+
+
+@dataclass(frozen=True)
+class AttemptFolder:
+    """An attempt that ran on this node: its folder, and its record when it has ended."""
+
+    folder: Path
+    record: Record | None
+
+
+def attempts(config: Config, job_id: int) -> list[AttemptFolder]:
+    """The attempts of a job of which this node has the folder, the first one first."""
+    folders = config.jobs_folder.glob(f"{job_id}.*")
+    ordered = sorted(folders, key=lambda folder: int(folder.suffix[1:] or 0))
+    return [AttemptFolder(folder, build(read_journal(folder / "control"))) for folder in ordered]
+
+
+def trace(config: Config, job_id: int, client: WmsClient) -> JobTrace:
+    """Submission and all attempts of a job, from the node's OTLP file."""
+    return job_trace(OtlpFiles(config.telemetry_folder).traces, job_id, wms_id=str(client.info()["WMSID"]))
+
+
+def waterfall(config: Config, job_id: int, client: WmsClient, *, width: int, colour: bool) -> str:
+    """The same, drawn."""
+    return draw(trace(config, job_id, client), width=width, colour=colour)
+
+
+def metrics_text(config: Config) -> str:
+    """What the agent on this folder exposes.
+
+    Raises:
+        UnavailableError: no agent runs here.
+    """
+    try:
+        url = (config.folder / METRICS_URL_FILE).read_text().strip()
+        with requests.Session() as session:
+            session.trust_env = False
+            headers = {}
+            if config.job_agent.metrics_token_file:
+                headers["Authorization"] = f"Bearer {Path(config.job_agent.metrics_token_file).read_text().strip()}"
+            answer = session.get(url, headers=headers, timeout=5, allow_redirects=False)
+            answer.raise_for_status()
+    except FileNotFoundError:
+        raise UnavailableError(f"no agent runs on {config.folder}; start one with `jobspan agent`") from None
+    except requests.RequestException as error:
+        raise UnavailableError(f"the agent's metrics cannot be read: {type(error).__name__}") from error
+    return answer.text
+
+
+def otlp_copies(config: Config, uid: str) -> int:
+    """How many accounting events of *uid* the node's OTLP file holds."""
+    return len(read_accounting(OtlpFiles(config.telemetry_folder).logs, uids=[uid]).events)
+
+
+def reconcile(config: Config, client: WmsClient) -> Reconciliation:
+    """Hold the WMS's accounting, the OTLP events of this folder and all witnesses against each other."""
+    problems: list[str] = []
+    accounting = client.all_accounting()
+    counters = read_counters(config.folder / "agent" / "counters.jsonl")
+    events = read_accounting(OtlpFiles(config.telemetry_folder).logs)
+    if events.damaged:
+        problems.append(f"{events.damaged} lines of the OTLP log file are damaged")
+    return compare(
+        Evidence(
+            wms_id=str(client.info()["WMSID"]),
+            now_utc_ns=SystemClock().utc_ns(),
+            wms=_records(accounting.records, "record of the WMS", problems),
+            duplicates_on_wire=accounting.duplicates,
+            otlp=_records([event.record for event in events.events], "OTLP event", problems),
+            witnesses=[_witness(row) for row in client.witness()],
+            contributions=[contribution(uid, tally.values) for uid, tally in counters.attempts.items()],
+            totals=_totals(counters),
+            problems=problems,
+        )
+    )
+
+
+def _totals(counters: CountersRead) -> CounterTotals | None:
+    if not counters.lines:
+        return None
+
+    def total(metric: str) -> float:
+        return sum(in_unit(key, value) for key, value in counters.totals.counters.items() if key[0] == metric)
+
+    return CounterTotals(cpu_seconds=total(PAYLOAD_CPU.name), core_seconds=total(WALL_CORE.name))
+
+
+def _records(bodies: Sequence[Mapping[str, object]], what: str, problems: list[str]) -> list[Record]:
+    read = []
+    for body in bodies:
+        try:
+            read.append(Record(body))
+        except InvalidRecord as error:
+            problems.append(f"{what} {body.get('UID', 'without UID')}: {error}")
+    return read
+
+
+def _witness(row: Mapping[str, object]) -> AttemptWitness:
+    beat = row.get("LastHeartbeat")
+    heartbeat = None
+    if isinstance(beat, Mapping) and beat.get("CPUConsumed") is not None:
+        wall = beat.get("WallClockTime")
+        heartbeat = Heartbeat(
+            cpu_seconds=float(beat["CPUConsumed"]), wall_core_seconds=None if wall is None else float(wall)
+        )
+    return AttemptWitness(
+        uid=str(row["UID"]),
+        job_id=int(str(row["JobID"])),
+        attempt=int(str(row["Attempt"])),
+        status=str(row["Status"]),
+        minor_status=str(row["MinorStatus"]),
+        running_utc_ns=_moment(row.get("RunningTime")),
+        end_utc_ns=_moment(row.get("EndTime")),
+        last_heartbeat=heartbeat,
+        pilot_stamp=str(row.get("PilotStamp") or ""),
+    )
+
+
+def _moment(value: object) -> int | None:
+    return parse_utc(value) if isinstance(value, str) else None

@@ -1,0 +1,21 @@
+"""Where spans and accounting events go; used by the agent, and by a wrapper that runs without one."""
+
+from runner.config import Config
+from telemetry.live.otlp_files import OtlpFiles
+from telemetry.live.otlp_http import OtlpHttp
+from telemetry.live.shipping import Shipping
+
+
+def shipping(config: Config) -> Shipping:
+    """Spans and accounting events: to files always, to the collector when one is configured."""
+    options = config.telemetry
+    http = None
+    if options.otlp_endpoint:
+        http = OtlpHttp(
+            options.otlp_endpoint,
+            headers=options.otlp_headers,
+            certificate=options.otlp_certificate or config.http.ca_bundle,
+            proxies=config.http.proxies,
+            timeout_seconds=options.otlp_timeout_seconds,
+        )
+    return Shipping(OtlpFiles(config.telemetry_folder), http, service_name=options.service_name)

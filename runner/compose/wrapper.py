@@ -1,0 +1,198 @@
+"""The wrapper's process: what `Wrapper_<JobID>` calls, forked by the zygote or run by hand."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runner.compose.clients import client_with
+from runner.compose.logs import log_to_stderr
+from runner.compose.records import Records
+from runner.computing.birth import Birth, current
+from runner.config import Config, load
+from runner.data.storage import open_elements
+from runner.errors import JobspanError, TransientJobError
+from runner.locks import FileLock, LockHeld
+from runner.process.cancel import Cancel
+from runner.process.linux import harden
+from runner.process.starter import Starter
+from runner.process.watchdog import Watchdog
+from runner.redaction import Redactor
+from runner.wms.reporter import Reporter
+from runner.wms.stores import WmsFileCatalog, WmsSandboxStore
+from runner.wms.tokens import FileToken
+from runner.wms.transport import HttpCall
+from runner.wrapper.arguments import WrapperArguments
+from runner.wrapper.control import ControlServer
+from runner.wrapper.job_report import JobReport
+from runner.wrapper.job_wrapper import JobWrapper, WrapperParts
+from runner.wrapper.operations import Progress
+from runner.wrapper.payload import LocalPayload
+from runner.wrapper.workspace import JobFolders
+from telemetry.bus import Bus, Emit
+from telemetry.clock import SystemClock
+from telemetry.facts import AttemptEnded, OperationFinished
+from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, read_journal
+
+_log = logging.getLogger("jobspan.wrapper")
+EXIT_NOTHING_TO_DO = 0
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the script's JSON says."""
+
+    arguments: WrapperArguments
+    config: Config
+    wms_url: str
+    folders: JobFolders
+
+
+def wrapper_main(arguments_path: Path) -> int:
+    """Run the attempt that *arguments_path* describes; the exit code of the wrapper."""
+    birth = current()
+    given = _read(arguments_path)
+    control = given.folders.control
+    token = FileToken(control / "job.token")
+    redact = Redactor.of(given.config)
+    redact.add(token.token())
+    log_to_stderr(redact)
+    harden()
+    clock = SystemClock()
+    try:
+        journal, obstacle = _open_journal(control, clock)
+    except JournalBusy:
+        _log.warning("another wrapper runs this attempt; nothing to do")
+        return EXIT_NOTHING_TO_DO
+    with journal:
+        if any(isinstance(entry.fact, AttemptEnded) for entry in read_journal(control)):
+            _log.warning("this attempt has ended already; nothing to do")
+            return EXIT_NOTHING_TO_DO
+        code = _run(given, Bus(journal), clock, birth, redact, obstacle)
+    _ship_without_agent(given.config, control)
+    return code
+
+
+def _run(
+    given: _Given, bus: Bus, clock: SystemClock, birth: Birth, redact: Redactor, obstacle: JobspanError | None
+) -> int:
+    arguments, config, folders = given.arguments, given.config, given.folders
+    options, job_id = config.job_wrapper, arguments.job_id
+    cancel = Cancel(bus.emit)
+    starter = Starter.fork(  # before any thread: it is a fork
+        folders.control,
+        method=options.cpu_method,
+        uid_label=arguments.uid,
+        orphan_grace_seconds=options.orphan_grace_seconds,
+        kill_grace_seconds=options.kill_grace_seconds,
+        clock=clock,
+    )
+    progress = Progress()
+    token = FileToken(folders.control / "job.token")
+    client = client_with(config, token, given.wms_url, observe=_observer(bus.emit, progress, given.wms_url))
+    reporter = Reporter(folders.control, client, job_id=job_id, clock=clock, cancel=cancel, emit=bus.emit)
+    watchdog = Watchdog(
+        config=options,
+        job=arguments.watchdog_job(birth.start_boottime_ns),
+        emit=bus.emit,
+        cancel=cancel,
+        clock=clock,
+        work=folders.work,
+    )
+    parts = WrapperParts(
+        arguments=arguments,
+        folders=folders,
+        config=config,
+        sandbox_store=WmsSandboxStore(client, job_id=job_id, cancel=cancel),
+        file_catalog=WmsFileCatalog(client),
+        storage_elements=open_elements(config.folder / "storage", config.wms.storage_elements),
+        wms=reporter,
+        payload=LocalPayload(
+            starter=starter, watchdog=watchdog, cancel=cancel, emit=bus.emit, config=options, redact=redact
+        ),
+        watchdog=watchdog,
+        emit=bus.emit,
+        clock=clock,
+        cancel=cancel,
+        progress=progress,
+        redact=redact,
+        deliver_record=lambda: Records().deliver(folders.control, client),
+        start_boottime_ns=birth.start_boottime_ns,
+        started_by=birth.started_by,
+        obstacle=obstacle,
+    )
+    control = ControlServer(folders.control, cancel)
+    control.catch_signals()
+    with control:
+        bus.listen(lambda _: reporter.wake())
+        reporter.start()
+        try:
+            return JobWrapper(job_id, JobReport(bus.emit, cancel, redact), parts).run()
+        finally:
+            reporter.stop(options.kill_grace_seconds)
+            client.close()
+
+
+def _read(arguments_path: Path) -> _Given:
+    link = json.loads(arguments_path.read_text())["Jobspan"]
+    config = load(Path(link["Config"]) if link.get("Config") else None, Path(link["Folder"]))
+    control = arguments_path.absolute().parent
+    return _Given(
+        WrapperArguments.read(arguments_path),
+        config,
+        str(link["WMSURL"]),
+        JobFolders(control, control.parent / "work"),
+    )
+
+
+def _open_journal(control: Path, clock: SystemClock) -> tuple[Journal, JobspanError | None]:
+    """The journal with room for its closing facts; without that room no payload is started."""
+    try:
+        return Journal(control, "wrapper", clock, reserve_bytes=RESERVE_BYTES), None
+    except JournalFull as error:
+        obstacle = TransientJobError(f"no room for the closing facts: {error}", error_type="disk_full")
+        return Journal(control, "wrapper", clock), obstacle
+
+
+def _observer(emit: Emit, progress: Progress, url: str) -> Callable[[HttpCall], None]:
+    """Every HTTP call becomes a sub-span of the stage in which it was made."""
+    server = urlsplit(url).hostname or ""
+
+    def observe(call: HttpCall) -> None:
+        if progress.over:
+            return
+        attributes: dict[str, str | int | float | bool] = {
+            "http.request.method": call.method,
+            "url.template": call.template,
+            "server.address": server,
+        }
+        if call.status_code:
+            attributes["http.response.status_code"] = call.status_code
+        emit(
+            OperationFinished(
+                name=f"{call.method} {call.template}",
+                stage=progress.stage,
+                start_boottime_ns=call.start_boottime_ns,
+                end_boottime_ns=call.end_boottime_ns,
+                kind="client",
+                attributes=attributes,
+                error_type=call.error_type,
+            )
+        )
+
+    return observe
+
+
+def _ship_without_agent(config: Config, control: Path) -> None:
+    """Where no agent lives on the folder, the wrapper ships its own telemetry: run by hand, the result is the same."""
+    try:
+        lock = FileLock.take(config.folder / "agent" / "agent.lock")
+    except LockHeld:
+        return
+    with lock:
+        from runner.compose.shipping import shipping
+        from telemetry.ledger.builder import build
+
+        shipping(config).ship(control, build(read_journal(control)))
