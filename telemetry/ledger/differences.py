@@ -7,39 +7,21 @@ from typing import Literal, TypeAlias
 from telemetry.facts import Scalar
 
 Kind: TypeAlias = Literal[
-    "missing",
+    "missing",  # ended, and nobody has a record
     "missing_in_wms",
     "missing_in_otlp",
-    "duplicate",
-    "conflict",
+    "duplicate",  # one ledger holds the same record more than once
+    "conflict",  # one ledger holds two bodies under one name
     "cpu",
     "wall",
     "cores",
     "benchmark",
     "status",
-    "value",
-    "impossible",
-    "skew",
-    "totals",
+    "value",  # another field
+    "impossible",  # does not add up, or cannot be
+    "skew",  # the clocks of node and WMS are further apart than the record says
+    "totals",  # the agent's counters are not the sum of its attempts
 ]
-
-#: Each kind in a few words, for people.
-KINDS: dict[Kind, str] = {
-    "missing": "ended, and nobody has a record",
-    "missing_in_wms": "in the telemetry, not in the WMS",
-    "missing_in_otlp": "in the WMS, not in the telemetry",
-    "duplicate": "held more than once",
-    "conflict": "two bodies under one name",
-    "cpu": "CPU differs",
-    "wall": "wall clock differs",
-    "cores": "processors differ",
-    "benchmark": "normalisation differs",
-    "status": "status differs",
-    "value": "another field differs",
-    "impossible": "cannot be",
-    "skew": "clocks of node and WMS are apart",
-    "totals": "counters do not add up",
-}
 
 Values: TypeAlias = Mapping[str, Mapping[str, Scalar | None]]
 

@@ -17,6 +17,7 @@ from telemetry.ledger.record import Folded, Record, fold
 from telemetry.ledger.sanity import ABOUT
 from telemetry.ledger.schema import SCHEMA, FieldSpec
 
+_PLACES = {"wms": "the WMS", "otlp": "the telemetry"}
 #: What a bystander's testimony is shown with.
 _TESTIMONY: Mapping[str, tuple[Kind, ...]] = {
     "counters": ("cpu", "wall", "cores"),
@@ -140,12 +141,14 @@ def _differences(case: _Case, tolerances: Tolerances, *, is_pending: bool) -> li
 def _copies(case: _Case) -> Iterable[Difference]:
     if case.copies:
         extra = sum(case.copies.values())
-        where = " and ".join(f"{count + 1} in {side}" for side, count in sorted(case.copies.items()))
+        where = " and ".join(f"{count + 1} in {_PLACES[side]}" for side, count in sorted(case.copies.items()))
         values: Values = {side: {"copies": count + 1} for side, count in case.copies.items()}
         yield _difference(case, "duplicate", f"the same record is held more than once: {where}", values=values,
                           core_seconds=case.core_seconds * extra)  # fmt: skip
     if case.conflicts:
-        yield _difference(case, "conflict", f"records of one name differ in {' and '.join(case.conflicts)}")
+        yield _difference(
+            case, "conflict", f"records of one name differ in {' and '.join(_PLACES[each] for each in case.conflicts)}"
+        )
 
 
 def _presence(case: _Case) -> Difference | None:

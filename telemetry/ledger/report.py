@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from telemetry.ledger.differences import KINDS, Difference, Reconciliation
+from telemetry.ledger.differences import Difference, Reconciliation
 
 SCHEMA = "jobspan.reconciliation/1"
 CLEAN, DIFFERENT, INCOMPARABLE = 0, 1, 2
@@ -95,7 +95,7 @@ def _table(differences: Iterable[Difference], *, colour: bool) -> list[str]:
     for each in differences:
         job = str(each.job_id) if each.uid else "-"
         attempt = str(each.attempt) if each.uid else "-"
-        rows.append((job, attempt, each.kind, f"{each.core_seconds / 3600:.6f}", f"{KINDS[each.kind]}: {each.message}"))
+        rows.append((job, attempt, each.kind, f"{each.core_seconds / 3600:.6f}", each.message))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     aligned = [
         "  ".join((job.rjust(widths[0]), attempt.rjust(widths[1]), kind.ljust(widths[2]), hours.rjust(widths[3]), what))

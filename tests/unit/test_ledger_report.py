@@ -66,7 +66,7 @@ def test_the_table_is_aligned_and_the_most_expensive_comes_first(faulty: Reconci
     head = next(line for line in lines if line.startswith("JOB"))
     rows = lines[lines.index(head) + 1 : lines.index(head) + 3]
     assert [row.split()[2] for row in rows] == ["cpu", "missing_in_otlp"]
-    assert {row.index("CPU differs" if "CPU differs" in row else "in the WMS") for row in rows} == {head.index("WHAT")}
+    assert {row.index("CPUTime is" if "CPUTime is" in row else "the WMS has") for row in rows} == {head.index("WHAT")}
     assert "not due yet: job 3 attempt 1 (still Running)" in lines
     assert "copies sent again and folded by the WMS: 1" in lines
 
