@@ -1,0 +1,80 @@
+"""A storage element that is a folder: of this machine, or one that a site mounts everywhere."""
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from runner.data.below import NotBelow, open_below, parts_of
+from runner.data.lfn import checked
+from runner.data.transfers import copy, is_disk_full
+from runner.errors import NotFoundError, UnavailableError
+
+
+class FolderStorageElement:
+    """Keeps each file under its logical name. Physical names are file URLs. Implements `StorageElement`."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name = name
+        self._folder = folder.absolute()
+
+    @property
+    def name(self) -> str:
+        """Its name, such as SE-USER."""
+        return self._name
+
+    def get(self, pfn: str, target: Path, *, link: bool) -> None:
+        """Bring *pfn* to the new file *target*: a copy, or a symbolic link to the file here.
+
+        Raises:
+            UnavailableError: the folder is not there, or cannot be read.
+            NotFoundError: no such file, or *pfn* is none of ours.
+        """
+        name = self._name_of(pfn)
+        try:
+            fd = open_below(self._folder, name)
+        except (FileNotFoundError, NotADirectoryError, NotBelow) as error:
+            if not self._folder.is_dir():
+                raise UnavailableError(f"{self._name} is not there: no folder {self._folder}") from error
+            raise NotFoundError(f"{self._name} has no file {pfn}") from error
+        except OSError as error:
+            raise UnavailableError(f"{self._name} cannot read {pfn}: {error.strerror}") from error
+        with os.fdopen(fd, "rb", buffering=0) as source:
+            if link:
+                os.symlink(self._folder / name, target)
+            else:
+                copy(source, target)
+
+    def put(self, source: Path, lfn: str) -> str:
+        """Store *source* under *lfn*; it appears there whole, or not at all. The pfn.
+
+        Raises:
+            UnavailableError: the folder cannot be written, or is full.
+        """
+        target = self._folder / "/".join(parts_of(checked(lfn).lstrip("/")))
+        part = target.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with source.open("rb", buffering=0) as file:
+                copy(file, part)
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            why = "is full" if is_disk_full(error) else f"cannot take {lfn}: {error.strerror}"
+            raise UnavailableError(f"{self._name} {why}") from error
+        return f"file://{quote(str(target))}"
+
+    def _name_of(self, pfn: str) -> str:
+        """The file of *pfn*, relative to the folder. What the catalogue says is not trusted."""
+        url = urlsplit(pfn)
+        path = unquote(url.path)
+        inside = f"{self._folder}/"
+        if url.scheme != "file" or url.netloc or not path.startswith(inside):
+            raise NotFoundError(f"{pfn} is no file of {self._name}")
+        return path[len(inside) :]
+
+
+def open_elements(folder: Path, names: Iterable[str]) -> Mapping[str, FolderStorageElement]:
+    """The storage elements *names*, each a folder of that name below *folder*."""
+    return {name: FolderStorageElement(name, folder / name) for name in names}
