@@ -137,6 +137,10 @@ SIGNAL_NUMBER = "jobspan.signal.number"
 SIGNAL_PIDS = "jobspan.signal.pids"
 KILL_DURATION = "jobspan.kill.duration"
 KILL_SURVIVORS = "jobspan.kill.survivors"
+MOVED_BYTES = "jobspan.transfer.bytes"
+MOVED_FILES = "jobspan.transfer.files"
+MOVED_NAME = "jobspan.transfer.name"
+STORAGE_ELEMENT = "jobspan.storage_element.name"
 
 ATTRIBUTES: Mapping[str, str] = {
     ERROR_TYPE: "class of the failure, of low cardinality; the same value on spans and metrics",
@@ -192,6 +196,10 @@ ATTRIBUTES: Mapping[str, str] = {
     SIGNAL_PIDS: "processes that got the signal",
     KILL_DURATION: "from the first signal to the last process's end, seconds",
     KILL_SURVIVORS: "processes that outlived the kill",
+    MOVED_BYTES: "bytes that were moved, packed, unpacked or summed up",
+    MOVED_FILES: "how many files they were",
+    MOVED_NAME: "logical name of the file, or physical name of the sandbox",
+    STORAGE_ELEMENT: "storage element",
 }
 
 # --- the accounting record ------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from runner.data.lfn import checked
 from runner.data.ports import FileCatalog, Replica, StorageElement
 from runner.data.transfers import verify
 from runner.errors import ChecksumError, NotFoundError, PermanentJobError, TransientJobError, UnavailableError
+from telemetry.catalogue import MOVED_BYTES, MOVED_NAME, STORAGE_ELEMENT
 
 GROUP = "jobspan.input_data"
 OURS = "InputDataResolution"
@@ -141,10 +142,10 @@ def fetch(request: InputDataRequest, replica: Replica) -> InputFile:
 
 def _transfer(request: InputDataRequest, replica: Replica, element: StorageElement, pfn: str, target: Path) -> None:
     with request.observe("transfer") as attributes:
-        attributes.update({"lfn": replica.lfn, "storage_element": element.name, "bytes": replica.size_bytes})
+        attributes.update({STORAGE_ELEMENT: element.name, MOVED_NAME: replica.lfn, MOVED_BYTES: replica.size_bytes})
         request.slow(partial(element.get, pfn, target, link=request.policy == "link"))
     with request.observe("checksum") as attributes:
-        attributes.update({"lfn": replica.lfn, "bytes": replica.size_bytes})
+        attributes.update({MOVED_NAME: replica.lfn, MOVED_BYTES: replica.size_bytes})
         verify(target, replica.size_bytes, replica.adler32, request.check)
 
 
