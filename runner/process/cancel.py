@@ -27,6 +27,7 @@ class Cancel:
         self._event = threading.Event()
         self._callbacks: list[Callable[[KillRequested], None]] = []
         self._cause: KillRequested | None = None
+        self._origins: frozenset[Origin] = frozenset()
 
     @property
     def cause(self) -> KillRequested | None:
@@ -37,6 +38,7 @@ class Cancel:
         """Ask for the end; *reason* is the minor status or a sentence. False when somebody was first."""
         cause = KillRequested(origin=origin, reason=reason)
         with self._mutex:
+            self._origins |= {origin}
             if self._cause is not None:
                 return False
             self._cause = cause
@@ -48,6 +50,10 @@ class Cancel:
             for callback in callbacks:
                 callback(cause)
         return True
+
+    def said(self, origin: Origin) -> bool:
+        """Whether *origin* asked for the end, be it first or later: after "user" and "fence" no status is ours to set."""
+        return origin in self._origins
 
     def on_request(self, callback: Callable[[KillRequested], None]) -> None:
         """Call *callback* once, when the end is asked for; at once if it was already. It must not block."""

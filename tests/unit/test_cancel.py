@@ -81,3 +81,13 @@ def test_check_raises_what_no_handler_eats(cancel: Cancel) -> None:
         cancel.check()
     assert caught.value.cause == cancel.cause
     assert not isinstance(caught.value, Exception)
+
+
+def test_later_causes_are_known() -> None:
+    """A kill by the user is known as such even when a limit was first: no status may follow it."""
+    cancel = Cancel(lambda fact: None)
+    cancel.request("watchdog", "Job has exceeded maximum CPU time limit")
+    assert not cancel.said("user")
+    cancel.request("user", "Received Kill signal")
+    assert cancel.said("user")
+    assert cancel.said("watchdog")
