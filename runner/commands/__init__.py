@@ -1,1 +1,18 @@
-"""."""
+"""The commands of `jobspan`, a module each, loaded only when asked for (`runner.cli` has their list).
+
+Commands: `run`, `demo`, `wms`, `agent`, `submit`, `status`, `log`, `parameters`, `peek`, `kill`, `reschedule`,
+`output`, `trace`, `metrics`, `reconcile`, `config`, `doctor`.
+
+What they share:
+
+* `context`        what a command is and what it is given
+* `terminal`       lines, tables, JSON; text of others without control characters
+* `jobs`           jobs as the WMS shows them, the live table, waiting for their end
+* `packing`        descriptions from files, input sandboxes, submission
+* `fetching`       output sandboxes into a new folder
+* `killing`        the order to end a job
+* `overrides`      configurations with something changed by the command line
+* `announcing`     how a service says that it is ready
+* `checkup`        the checks of `doctor`
+* `demonstration`  the parts of `demo`
+"""

@@ -1,0 +1,31 @@
+"""`jobspan agent`: take jobs and run them, in the foreground."""
+
+import argparse
+
+from runner.commands.announcing import announcer
+from runner.commands.context import Command, Context
+from runner.commands.overrides import with_options
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--drain", action="store_true", help="end when the WMS has no job for us and all have ended")
+    parser.add_argument("--slots", type=int, metavar="N", help="wrappers that run at once (option Slots)")
+
+
+def _run(context: Context) -> int:
+    from runner.compose.agent import run_agent
+
+    slots = context.arguments.slots
+    config = context.config if slots is None else with_options(context.config, {"JobAgent": {"Slots": slots}})
+    return run_agent(config, drain=context.arguments.drain, announce=announcer(context.terminal))
+
+
+COMMAND = Command(
+    description=(
+        "Take jobs from the WMS and run each in a wrapper of its own, until SIGINT or SIGTERM: jobs that run "
+        "then are given back (Rescheduled) and end in order. The first line on stdout says where /metrics is."
+    ),
+    examples=("jobspan agent --slots 4", "jobspan agent --drain"),
+    configure=_configure,
+    run=_run,
+)

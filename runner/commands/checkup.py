@@ -1,0 +1,129 @@
+"""The checks of `jobspan doctor`, each a finding in words."""
+
+import os
+import platform
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from runner.config import Config
+from runner.errors import JobspanError, UnavailableError
+
+State: TypeAlias = Literal["ok", "note", "bad"]
+CONNECT_SECONDS = 3.0
+#: Beyond this, times of records and of the WMS's log tell different stories.
+LARGEST_CLOCK_OFFSET_SECONDS = 2.0
+OTLP_PORT = 4318
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. A note tells, "bad" needs somebody to act."""
+
+    what: str
+    state: State
+    words: str
+
+
+def checkup(config: Config) -> list[Finding]:
+    """Look at everything; nothing is changed, and nothing raises."""
+    return [
+        Finding("python", "ok", f"{platform.python_version()} on Linux {platform.release()}, {sys.executable}"),
+        *_measuring(),
+        *_folder(config),
+        *_tokens(config),
+        *_wms(config),
+        _collector(config),
+    ]
+
+
+def _measuring() -> Iterator[Finding]:
+    from telemetry.measure import probe
+
+    granted = probe()
+    best = next(each.method for each in granted if each.is_granted)
+    for each in granted:
+        used = " (used by CPUMethod auto)" if each.method == best else ""
+        state: State = "ok" if each.is_granted else "note"
+        yield Finding("measuring", state, f"{each.method}: {each.reason}{used}")
+    if best == "cgroup2":
+        yield Finding("killing", "ok", "by control group: no process can hide from it")
+    else:
+        yield Finding("killing", "ok", "by process tree: the starter is a subreaper and finds every descendant")
+    if os.geteuid() == 0:
+        yield Finding("uid", "note", "root: set PayloadUser in [JobWrapper], so that payloads do not run as root")
+
+
+def _folder(config: Config) -> Iterator[Finding]:
+    place = config.folder
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            yield Finding("folder", "ok", f"{config.folder} can be written")
+    except OSError as error:
+        yield Finding("folder", "bad", f"{place} cannot be written ({error.strerror}); name another with --folder")
+    free = shutil.disk_usage(place).free
+    least = config.job_agent.minimum_disk_bytes
+    words = f"{free / 2**30:.1f} GiB free; below {least / 2**20:.0f} MiB the agent takes no job"
+    yield Finding("disk", "ok" if free > least else "bad", words)
+
+
+def _tokens(config: Config) -> Iterator[Finding]:
+    from runner.compose.clients import Role, token_path
+
+    roles: tuple[Role, ...] = ("user", "pilot", "admin")
+    for role in roles:
+        path = token_path(config, role)
+        if not path.is_file():
+            if role != "admin":
+                yield Finding("token", "note", f"no {role} token in {path}; `jobspan wms` writes it")
+        elif stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Finding("token", "bad", f"{path} can be read by others; run: chmod 600 {path}")
+        else:
+            yield Finding("token", "ok", f"{role} token in {path}")
+
+
+def _wms(config: Config) -> Iterator[Finding]:
+    from runner.compose.clients import open_client, wms_url
+
+    try:
+        url = wms_url(config)
+    except UnavailableError as error:
+        yield Finding("WMS", "note", str(error))
+        return
+    try:
+        client = open_client(config)
+        info = client.info()
+        client.search(["JobID"], per_page=1)
+    except JobspanError as error:
+        yield Finding("WMS", "bad", f"{url}: {error}")
+        return
+    yield Finding("WMS", "ok", f"{url} answers, version {info.get('Version', 'unknown')}, takes the user token")
+    offset = client.clock_offset_seconds
+    state: State = "ok" if abs(offset) <= LARGEST_CLOCK_OFFSET_SECONDS else "bad"
+    advice = "" if state == "ok" else "; synchronise the clocks of both machines (NTP)"
+    yield Finding("clock", state, f"WMS minus this machine: {offset:+.3f} s{advice}")
+
+
+def _collector(config: Config) -> Finding:
+    endpoint = config.telemetry.otlp_endpoint
+    if not endpoint:
+        return Finding("collector", "note", f"none configured; spans and records go to {config.telemetry_folder} only")
+    try:
+        parts = urlsplit(endpoint)
+        place = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else OTLP_PORT))
+        socket.create_connection(place, timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return Finding("collector", "bad", f"{_without_user(endpoint)}: {error}; check OTEL_EXPORTER_OTLP_ENDPOINT")
+    return Finding("collector", "ok", f"{_without_user(endpoint)} takes connections")
+
+
+def _without_user(url: str) -> str:
+    return url.rsplit("@", 1)[-1]

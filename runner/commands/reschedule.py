@@ -1,0 +1,35 @@
+"""`jobspan reschedule`: give jobs another attempt."""
+
+from runner.commands.context import Command, Context, some_jobs
+from runner.commands.terminal import one_line
+
+
+def _run(context: Context) -> int:
+    from runner.compose.clients import open_client
+
+    ids = context.arguments.ids
+    result = open_client(context.config).reschedule(ids)
+    for job_id in ids:
+        refused = one_line(result.failed.get(job_id, "")) if job_id in result.failed else ""
+        words = (
+            "rescheduled" if job_id in result.succeeded else f"not rescheduled: {refused or 'the WMS did not say why'}"
+        )
+        context.terminal.line(f"job {job_id}  {words}")
+    context.terminal.json(
+        [
+            {"job_id": job_id, "rescheduled": job_id in result.succeeded, "reason": result.failed.get(job_id, "")}
+            for job_id in ids
+        ]
+    )
+    return 0 if all(job_id in result.succeeded for job_id in ids) else 4
+
+
+COMMAND = Command(
+    description=(
+        "Give jobs another attempt, with the same description: failed ones, or running ones, whose present "
+        "attempt is fenced off. Refused (exit code 4) beyond MaxRescheduling and for jobs that are Done."
+    ),
+    examples=("jobspan reschedule 12", "jobspan reschedule 12 13"),
+    configure=some_jobs,
+    run=_run,
+)

@@ -1,0 +1,124 @@
+"""What goes to the user: lines, tables, JSON. Text of others is stripped of what could steer a terminal."""
+
+import json
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Control characters except tab and newline, both ranges, and the marks that turn writing around.
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+#: Whole escape sequences, so that no "[31m" is left standing.
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
+#: A job's status in the colour of its news.
+STATUS_COLOURS = {
+    "Done": "green", "Failed": "red", "Killed": "red", "Stalled": "yellow", "Rescheduled": "yellow",
+    "Completed": "yellow", "Running": "cyan", "Completing": "cyan", "Matched": "cyan",
+}  # fmt: skip
+NARROWEST, DEFAULT_WIDTH = 40, 100
+
+
+def clean(text: str) -> str:
+    """*text* without control characters (newline and tab stay) and without escape sequences."""
+    return _STEERING.sub("", _SEQUENCE.sub("", text))
+
+
+def one_line(value: object) -> str:
+    """*value* as one clean line; None is empty."""
+    return "" if value is None else " ".join(clean(str(value)).split())
+
+
+def columns(text: str) -> int:
+    """How many cells of a terminal *text* takes."""
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+    )
+
+
+def fit(text: str, width: int) -> str:
+    """*text* in exactly *width* cells, with an ellipsis when something is cut off."""
+    if columns(text) > width:
+        while columns(text) > max(0, width - 1):
+            text = text[:-1]
+        text += "…"[:width]
+    return text + " " * (width - columns(text))
+
+
+def seconds_text(seconds: float | None) -> str:
+    """A duration as people read it: 0.042 s, 3.14 s, 2 min 05 s, 3 h 07 min."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.3f} s" if seconds < 1 else f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Standard output as it is: a terminal with a width and perhaps colours, or a pipe; plain text, or JSON."""
+
+    as_json: bool = False
+    colour: bool = False
+    interactive: bool = False
+    width: int = DEFAULT_WIDTH
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], *, as_json: bool, no_colour: bool) -> "Terminal":
+        """As it is now. *environment* decides by NO_COLOR and TERM."""
+        interactive = sys.stdout.isatty()
+        colour = interactive and not (no_colour or environment.get("NO_COLOR") or environment.get("TERM") == "dumb")
+        width = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
+        return cls(as_json, colour, interactive, max(NARROWEST, width))
+
+    def line(self, text: str = "") -> None:
+        """One line for people; nothing when JSON is wanted."""
+        if not self.as_json:
+            print(text, flush=True)
+
+    def json(self, value: Any) -> None:
+        """The one value of `--json`; nothing otherwise."""
+        if self.as_json:
+            print(json.dumps(value, indent=2, ensure_ascii=not _speaks_utf8()), flush=True)
+
+    def paint(self, text: str, colour: str) -> str:
+        """*text* in *colour*, where there are colours."""
+        return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if self.colour and colour else text
+
+    def status(self, text: str, status: str) -> str:
+        """*text* in the colour of *status*."""
+        return self.paint(text, STATUS_COLOURS.get(status, ""))
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]], *, flexible: int = -1) -> list[str]:
+        """Aligned columns within the width; the column *flexible* gives way when they do not fit.
+
+        The colour of a row is that of the status in it.
+        """
+        cells = [[one_line(value) for value in row] for row in rows]
+        widths = [max([len(head), *(columns(row[i]) for row in cells)]) for i, head in enumerate(heads)]
+        spare = self.width - (sum(widths) + 2 * (len(widths) - 1))
+        if spare < 0 and (self.interactive or self.width != DEFAULT_WIDTH):
+            widths[flexible] = max(8, widths[flexible] + spare)
+        lines = [self.paint(_row(heads, widths), "bold")]
+        for row in cells:
+            status = next((value.split()[0] for value in row if value and value.split()[0] in STATUS_COLOURS), "")
+            lines.append(self.status(_row(row, widths), status))
+        return lines
+
+    def show_table(self, heads: Sequence[str], rows: Sequence[Sequence[object]], *, flexible: int = -1) -> None:
+        """Print a table."""
+        for line in self.table(heads, rows, flexible=flexible):
+            self.line(line)
+
+
+def _row(values: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(fit(value, width) for value, width in zip(values, widths, strict=True)).rstrip()
+
+
+def _speaks_utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -1,0 +1,22 @@
+"""`jobspan wms`: the embedded WMS in the foreground."""
+
+from runner.commands.announcing import announcer
+from runner.commands.context import Command, Context, no_arguments
+
+
+def _run(context: Context) -> int:
+    from runner.compose.wms import run_wms
+
+    return run_wms(context.config, announcer(context.terminal))
+
+
+COMMAND = Command(
+    description=(
+        "Serve the embedded WMS (SQLite in the folder, loopback) until SIGINT or SIGTERM. Its address is "
+        "written to wms.url in the folder, its tokens to tokens/. The first line on stdout says that it "
+        "answers."
+    ),
+    examples=("jobspan wms", "jobspan --folder /data/site wms &"),
+    configure=no_arguments,
+    run=_run,
+)
