@@ -91,7 +91,8 @@ class _Reader:
 
     def _take(self) -> tuple[str, str]:
         token = self._tokens[self._position]
-        self._position += 1
+        if token[0] != "end":  # which is never taken, so that nobody reads past it
+            self._position += 1
         return token
 
     def _step(self) -> None:
@@ -113,12 +114,9 @@ class _Reader:
         elif following == "(":
             self._take()
             self._functions.append(text)
-        elif not self._is_aggregation(following):
+        elif following not in _GROUPING:  # "sum by (...)": the name is an operator
             matchers = tuple(self._matchers()) if following == "{" else ()
             self._selectors.append(Selector(text, matchers, bool(_RATES.intersection(self._functions))))
-
-    def _is_aggregation(self, following: str) -> bool:
-        return following in _GROUPING  # "sum by (...)": the name is an operator
 
     def _until(self, end: str) -> list[str]:
         names = []
@@ -136,6 +134,8 @@ class _Reader:
             if token[0] == "end":
                 raise UnreadableQuery("a } is missing")
             if token[0] == "name":
-                operator, value = self._take()[1], self._take()[1]
+                operator, (kind, value) = self._take()[1], self._take()
+                if kind != "text":
+                    raise UnreadableQuery(f"the label {token[1]} is compared with no text")
                 matchers.append(Matcher(token[1], operator, value[1:-1]))
         return matchers

@@ -1,5 +1,6 @@
 """Files of lines that several processes append to: a line is there whole or not at all."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ def append_line(path: Path, line: bytes) -> None:
             _write_all(fd, b"\n" + line if torn else line)
             os.fdatasync(fd)
         except OSError:
-            os.ftruncate(fd, size)
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                os.ftruncate(fd, size)
             raise
     finally:
         os.close(fd)

@@ -71,6 +71,8 @@ def broken(expression: str, legend: str = "") -> dict[str, Any]:
         ("1 + 1", "asks for no metric"),
         ("sum(rate(jobspan_wall_seconds_total[5m])) § 2", "cannot read"),
         ('jobspan_job_cpu_seconds{job_id="1"', "a } is missing"),
+        ("jobspan_job_cpu_seconds{job_id", "is compared with no text"),
+        ("jobspan_job_cpu_seconds{job_id=1}", "is compared with no text"),
     ],
 )
 def test_broken_queries_are_found(expression: str, complaint: str) -> None:

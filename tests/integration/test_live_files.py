@@ -1,0 +1,119 @@
+"""The node's OTLP files under crashes, full disks and many writers."""
+
+import json
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from telemetry.live.lines import append_line, complete_lines
+from telemetry.live.otlp_files import OtlpFiles, read_accounting, read_spans
+from telemetry.live.spans import render
+from tests.support.attempts import play, uid_of
+from tests.support.tree import ROOT
+
+RECORD = {"UID": uid_of(), "EndTime": "2026-01-15T12:00:09.500000Z"}
+
+
+#: What each of several writing processes does: argv is the file and its number.
+APPEND_MANY = """
+import json, pathlib, sys
+from telemetry.live.lines import append_line
+for number in range(50):
+    append_line(pathlib.Path(sys.argv[1]), json.dumps([int(sys.argv[2]), number, "x" * 5000]).encode() + b"\\n")
+"""
+
+
+def append_many(path: Path, writer: int) -> None:
+    """The same in a thread."""
+    for number in range(50):
+        append_line(path, json.dumps([writer, number, "x" * 5000]).encode() + b"\n")
+
+
+def test_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
+    """Lines of processes and threads that append at once are all there, each whole, each writer's in order."""
+    path = tmp_path / "lines.jsonl"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", APPEND_MANY, str(path), str(each)], cwd=ROOT) for each in (0, 1)
+    ]
+    threads = [threading.Thread(target=append_many, args=(path, writer)) for writer in (2, 3)]
+    for thread in threads:
+        thread.start()
+    assert [process.wait(60) for process in processes] == [0, 0]
+    for thread in threads:
+        thread.join(60)
+    lines = [json.loads(line) for _, line in complete_lines(path)]
+    assert len(lines) == 200
+    for writer in range(4):
+        assert [number for who, number, _ in lines if who == writer] == list(range(50))
+
+
+def test_an_attempt_is_one_line_in_each_file(tmp_path: Path) -> None:
+    """Spans and record of an attempt stand in one line each, readable by their owner only."""
+    files = OtlpFiles(tmp_path / "telemetry")
+    files.write(render(play().entries, RECORD))
+    assert [len(path.read_bytes().splitlines()) for path in (files.traces, files.logs)] == [1, 1]
+    assert files.logs.stat().st_mode & 0o077 == 0
+    assert files.holds(uid_of())
+    assert not files.holds("another")
+
+
+def test_damaged_lines_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+    """Garbage between good lines costs nothing but a count; a line without end is not read yet."""
+    files = OtlpFiles(tmp_path)
+    files.write(render(play().entries, RECORD))
+    for path in (files.traces, files.logs):
+        good = path.read_bytes()
+        path.write_bytes(good + b"garbage\n\n" + good + good[:100])
+    spans, events = read_spans(files.traces), read_accounting(files.logs)
+    assert (spans.damaged, events.damaged) == (1, 1)
+    assert len(spans.spans) == 2 * len({span.span_id for span in spans.spans})
+    assert [event.line for event in events.events] == [1, 4]
+
+
+def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+    """After a crash in the middle of a line, the next line starts anew."""
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"torn":')
+    append_line(path, b"whole\n")
+    assert [line for _, line in complete_lines(path)] == [b'{"torn":\n', b"whole\n"]
+
+
+@pytest.fixture
+def little_room(tmp_path: Path) -> Iterator[Path]:
+    """A file of one line that may grow by ten bytes only."""
+    path = tmp_path / "lines.jsonl"
+    append_line(path, b"first\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    yield path
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_without_room_no_half_line_stays(little_room: Path) -> None:
+    """When a line does not fit, what was begun of it is taken back, and the error is told."""
+    with pytest.raises(OSError, match="File too large"):
+        append_line(little_room, b"x" * 100 + b"\n")
+    assert little_room.read_bytes() == b"first\n"
+    append_line(little_room, b"2\n")
+    assert little_room.read_bytes() == b"first\n2\n"
+
+
+def test_a_full_disk_is_told() -> None:
+    """A disk that is full raises its own error (/dev/full always is)."""
+    with pytest.raises(OSError, match="No space left"):
+        append_line(Path("/dev/full"), b"x\n")
+
+
+def test_only_lines_of_interest_are_parsed(tmp_path: Path) -> None:
+    """A reader that names a text does not look into other lines, damaged or not."""
+    files = OtlpFiles(tmp_path)
+    files.write(render(play().entries, RECORD))
+    with files.traces.open("ab") as file:
+        file.write(b"garbage\n")
+    assert read_spans(files.traces, containing=["no such text"]) == read_spans(tmp_path / "missing")
+    assert read_spans(files.traces, containing=[uid_of()]).damaged == 0

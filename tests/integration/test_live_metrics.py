@@ -1,0 +1,249 @@
+"""The agent's metrics over real journals: totals that survive short jobs, restarts and corrections."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from dashboards.check import empty_panels
+from dashboards.generate import dashboard
+from telemetry import identity
+from telemetry.catalogue import METRICS
+from telemetry.facts import AttemptEnded
+from telemetry.live import counters
+from telemetry.live.counters import CountersFile, read_counters
+from telemetry.live.exposition import render_metrics
+from telemetry.live.metrics import JobMetrics, SelfStatus
+from tests.support.attempts import Attempt, play, uid_of
+from tests.support.clock import JumpClock
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def control_of(tmp_path: Path, job_id: int = 7, attempt: int = 1) -> Path:
+    """Where the control folder of an attempt lies."""
+    return tmp_path / "jobs" / f"{job_id}.{attempt}" / "control"
+
+
+def metrics_in(tmp_path: Path, clock: JumpClock | None = None, **options: object) -> JobMetrics:
+    """The metrics of an agent that keeps its folder in *tmp_path*."""
+    return JobMetrics(tmp_path / "agent" / "counters.jsonl", clock or JumpClock(), version="1.0", **options)  # type: ignore[arg-type]
+
+
+def scrape(metrics: JobMetrics, accept: str = OPENMETRICS) -> str:
+    """The body of a scrape."""
+    return render_metrics(metrics.registry(), accept)[0].decode()
+
+
+def values(metrics: JobMetrics) -> dict[tuple[str, ...], float]:
+    """Name and label values -> value of each sample, by the official parser."""
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in parse_openmetrics(scrape(metrics))
+        for sample in family.samples
+    }
+
+
+def test_names_labels_and_kinds_are_the_catalogue_s(tmp_path: Path) -> None:
+    """A scrape shows exactly the metrics of the catalogue, with its labels and help, and no _created."""
+    metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 2}))
+    attempt = Attempt(control_of(tmp_path))
+    attempt.begin()
+    attempt.finish_stage("initialize")
+    attempt.sample(user=1.0)
+    attempt.end_payload()
+    metrics.follow(control_of(tmp_path))
+    seen: dict[str, set[str]] = {}
+    for family in parse_openmetrics(scrape(metrics)):
+        for sample in family.samples:
+            seen.setdefault(sample.name, set()).update(sample.labels)
+    attempt.close()
+    assert seen == {name: set(metric.sample_labels) - ({"le"} if not name.endswith("_bucket") else set())
+                    for metric in METRICS.values() for name in metric.samples}  # fmt: skip
+    assert "_created" not in scrape(metrics)
+    for family in parse_text(scrape(metrics, "text/plain")):
+        metric = METRICS.get(family.name) or METRICS[f"{family.name}_total"]
+        assert (family.type, family.documentation) == (metric.kind, metric.help)
+
+
+def test_short_jobs_count_in_full(tmp_path: Path) -> None:
+    """Jobs that lived and died between two scrapes count with all of their CPU and stages."""
+    metrics = metrics_in(tmp_path)
+    for job_id in (1, 2, 3):
+        play(control_of(tmp_path, job_id), job_id=job_id)
+        metrics.attempt_ended(control_of(tmp_path, job_id), None)
+    found = values(metrics)
+    assert found["jobspan_payload_cpu_seconds_total", "user"] == 9.0
+    assert found["jobspan_jobs_finished_total", "", "Done"] == 3
+    assert found["jobspan_stage_duration_seconds_count", "success", "execute"] == 3
+
+
+def test_totals_survive_the_agent(tmp_path: Path) -> None:
+    """A new agent shows at least what the old one did: ended attempts from the file, living from their journals."""
+    first = metrics_in(tmp_path)
+    play(control_of(tmp_path, 1), job_id=1)
+    living = Attempt(control_of(tmp_path, 2), job_id=2)
+    living.begin()
+    living.sample(user=5.0)
+    first.follow(control_of(tmp_path, 1))
+    first.attempt_ended(control_of(tmp_path, 1), None)
+    first.follow(control_of(tmp_path, 2))
+    before = values(first)
+    second = metrics_in(tmp_path)
+    assert second.rescan(tmp_path / "jobs") == []
+    assert values(second) == before
+    assert before["jobspan_payload_cpu_seconds_total", "user"] == 8.0
+    living.close()
+
+
+def test_an_attempt_counts_once(tmp_path: Path) -> None:
+    """Told twice of an end, by two agents, or after a restart: one share for each UID."""
+    play(control_of(tmp_path))
+    for _ in range(2):
+        metrics = metrics_in(tmp_path)
+        metrics.rescan(tmp_path / "jobs")
+        metrics.attempt_ended(control_of(tmp_path), None)
+        metrics.attempt_ended(control_of(tmp_path), None)
+        assert values(metrics)["jobspan_jobs_finished_total", "", "Done"] == 1
+    assert list(read_counters(tmp_path / "agent" / "counters.jsonl").attempts) == [uid_of()]
+
+
+def test_what_ended_while_no_agent_was_there_is_named(tmp_path: Path) -> None:
+    """A rescan counts attempts that ended unseen, and names them so that their record can be brought."""
+    play(control_of(tmp_path))
+    metrics = metrics_in(tmp_path)
+    assert metrics.rescan(tmp_path / "jobs") == [control_of(tmp_path)]
+    assert values(metrics)["jobspan_jobs_finished_total", "", "Done"] == 1
+    metrics.attempt_ended(control_of(tmp_path), {"CPUUserTime": 3.25})
+    assert values(metrics)["jobspan_payload_cpu_seconds_total", "user"] == 3.25
+    assert metrics_in(tmp_path).rescan(tmp_path / "jobs") == []
+
+
+def test_a_correction_downwards_is_durable_but_never_shown_as_a_fall(tmp_path: Path) -> None:
+    """The file holds what the record says; what Prometheus saw does not fall, not even across a restart."""
+    metrics = metrics_in(tmp_path)
+    play(control_of(tmp_path, 1), job_id=1)
+    metrics.follow(control_of(tmp_path, 1))
+    key = ("jobspan_payload_cpu_seconds_total", "user")
+    assert values(metrics)[key] == 3.0
+    metrics.attempt_ended(control_of(tmp_path, 1), {"CPUUserTime": 2.0})
+    assert values(metrics)[key] == 3.0
+    again = metrics_in(tmp_path)
+    assert values(again)[key] == 3.0
+    share = read_counters(tmp_path / "agent" / "counters.jsonl").attempts[uid_of(1)]
+    assert share.values[key[0], ("user",)] == 2.0
+    play(control_of(tmp_path, 2), job_id=2)
+    again.attempt_ended(control_of(tmp_path, 2), None)
+    assert values(again)[key] == 5.0
+
+
+def test_a_file_that_cannot_be_written_costs_no_count(tmp_path: Path) -> None:
+    """Without a place for the file totals are right in memory, and folded again from the journals later."""
+    metrics = metrics_in(tmp_path)
+    play(control_of(tmp_path))
+    (tmp_path / "agent").write_text("in the way")
+    metrics.attempt_ended(control_of(tmp_path), None)
+    assert values(metrics)["jobspan_jobs_finished_total", "", "Done"] == 1
+    (tmp_path / "agent").unlink()
+    later = metrics_in(tmp_path)
+    assert later.rescan(tmp_path / "jobs") == [control_of(tmp_path)]
+
+
+def test_gauges_show_living_jobs_only(tmp_path: Path) -> None:
+    """A job has gauges while it lives; they go with its end, or with its folder."""
+    clock = JumpClock()
+    metrics = metrics_in(tmp_path, clock)
+    attempt = Attempt(control_of(tmp_path), clock)
+    metrics.follow(control_of(tmp_path))
+    attempt.begin()
+    attempt.sample(user=1.5, rss_bytes=4096)
+    clock.advance(10.0)
+    found = values(metrics)
+    assert found["jobspan_job_wall_seconds", "7"] == pytest.approx(10.3)
+    assert found["jobspan_job_cpu_seconds", "7"] == 2.0
+    assert found["jobspan_job_memory_bytes", "7"] == 4096
+    assert ("jobspan_job_last_output_timestamp_seconds", "7") not in found
+    attempt.end_payload()
+    assert values(metrics)["jobspan_job_last_output_timestamp_seconds", "7"] == clock.utc_ns() / 1e9
+    attempt.write(AttemptEnded(status="Done", minor_status="x"))
+    assert not [key for key in values(metrics) if key[0].startswith("jobspan_job_")]
+    attempt.close()
+
+
+def test_of_two_attempts_of_a_job_the_later_is_shown(tmp_path: Path) -> None:
+    """A series is never there twice, though an attempt that was fenced off still lives beside the next."""
+    metrics = metrics_in(tmp_path)
+    attempts = [Attempt(control_of(tmp_path, attempt=each), attempt=each) for each in (1, 2)]
+    for number, attempt in enumerate(attempts, 1):
+        attempt.begin()
+        attempt.sample(user=float(number), system=0.0)
+        metrics.follow(control_of(tmp_path, attempt=number))
+    assert scrape(metrics).count("jobspan_job_cpu_seconds{") == 1
+    assert values(metrics)["jobspan_job_cpu_seconds", "7"] == 2.0
+    for attempt in attempts:
+        attempt.close()
+
+
+def test_exemplars_lead_to_the_span_of_the_stage(tmp_path: Path) -> None:
+    """OpenMetrics carries trace and span of the latest observation in each bucket, also after a restart."""
+    play(control_of(tmp_path))
+    metrics_in(tmp_path).attempt_ended(control_of(tmp_path), None)
+    body = scrape(metrics_in(tmp_path))
+    buckets = [sample for family in parse_openmetrics(body) for sample in family.samples if sample.exemplar]
+    (execute,) = [sample for sample in buckets if sample.labels["stage"] == "execute"]
+    span_id = identity.span_id(uid_of(), "job/execute")
+    assert execute.exemplar.labels == {"trace_id": identity.trace_id(uid_of()), "span_id": span_id}
+    assert execute.exemplar.value == 3.0
+    assert all(sample.exemplar.value <= float(sample.labels["le"]) for sample in buckets)
+    assert "trace_id" not in scrape(metrics_in(tmp_path), "text/plain")
+
+
+def test_damage_is_counted(tmp_path: Path) -> None:
+    """Journal lines that are no facts are counted and skipped, in journals and in the counters' file."""
+    play(control_of(tmp_path))
+    with (control_of(tmp_path) / "wrapper.journal.jsonl").open("ab") as file:
+        file.write(b"garbage\n")
+    metrics = metrics_in(tmp_path)
+    metrics.attempt_ended(control_of(tmp_path), None)
+    assert values(metrics)["jobspan_facts_damaged_total",] == 1
+    with (tmp_path / "agent" / "counters.jsonl").open("ab") as file:
+        file.write(b'{"uid":"x"}\n[]\ngarbage\n')
+    again = metrics_in(tmp_path)
+    assert values(again)["jobspan_facts_damaged_total",] == 3
+    assert values(again)["jobspan_jobs_finished_total", "", "Done"] == 1
+
+
+def test_compaction_keeps_sums_and_recognises_uids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long file becomes its sums; an attempt that comes back is still known, histograms and floors stay."""
+    metrics = metrics_in(tmp_path)
+    for job_id in (1, 2, 3):
+        play(control_of(tmp_path, job_id), job_id=job_id)
+        metrics.follow(control_of(tmp_path, job_id))
+        values(metrics)
+        metrics.attempt_ended(control_of(tmp_path, job_id), {"CPUUserTime": 1.0})
+    before = {key: value for key, value in values(metrics).items()}
+    monkeypatch.setattr(counters, "COMPACT_ABOVE_LINES", 2)
+    compacted = metrics_in(tmp_path)
+    assert values(compacted) == before
+    path = tmp_path / "agent" / "counters.jsonl"
+    assert len(path.read_bytes().splitlines()) == 2
+    assert read_counters(path).attempts == {}
+    compacted.attempt_ended(control_of(tmp_path, 1), None)
+    assert values(compacted) == before
+    assert uid_of(2) in CountersFile(path)
+
+
+def test_the_dashboard_finds_its_metrics(tmp_path: Path) -> None:
+    """Every query of the dashboard has samples in the scrapes of an agent with a living and an ended job."""
+    metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 0}))
+    play(control_of(tmp_path, 1), job_id=1)
+    metrics.attempt_ended(control_of(tmp_path, 1), None)
+    living = Attempt(control_of(tmp_path, 2), job_id=2)
+    living.begin()
+    living.end_payload()
+    metrics.follow(control_of(tmp_path, 2))
+    assert empty_panels(dashboard(), scrape(metrics, "text/plain")) == []
+    assert empty_panels(dashboard(), scrape(metrics)) == []
+    assert empty_panels(dashboard(), "")
+    living.close()
