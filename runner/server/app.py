@@ -1,0 +1,68 @@
+"""The application: databases, services and routes put together."""
+
+from fastapi import FastAPI
+
+from runner import __version__
+from runner.server.db.engine import Databases
+from runner.server.routes import about, accounting, catalog, details, failures, jobs, matching, pilots, sandboxes
+from runner.server.routes.dependencies import Services
+from runner.server.routes.limits import BodyLimit
+from runner.server.services.accounting import Accounting
+from runner.server.services.context import ServiceContext
+from runner.server.services.file_catalog import FileCatalog
+from runner.server.services.job_commands import JobCommands
+from runner.server.services.job_manager import JobManager
+from runner.server.services.job_monitoring import JobMonitoring
+from runner.server.services.job_state_update import JobStateUpdate
+from runner.server.services.job_tokens import JobTokens
+from runner.server.services.matcher import Matcher
+from runner.server.services.optimization_mind import OptimizationMind
+from runner.server.services.pilots import PilotManager
+from runner.server.services.sandbox_store import SandboxStore
+from runner.server.settings import ServerSettings
+from runner.server.tokens import TokenMint, load_key
+from telemetry.clock import Clock
+
+
+def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
+    """The WMS in the folder of *settings*; folder, key and databases are made if they are not there."""
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = load_key(settings.signing_key)
+    databases = Databases(settings.database)
+    with databases.write(durable=True) as transaction:
+        wms_id = transaction.system.wms_id()
+    mint = TokenMint(key, wms_id, clock)
+    return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
+
+
+def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
+    """The WMS as an ASGI application; its services are `app.state.services`."""
+    return application(open_context(settings, clock))
+
+
+def application(context: ServiceContext) -> FastAPI:
+    """The ASGI application over an open WMS. Jobs that an earlier server left half-way go on first."""
+    optimizers = OptimizationMind(context)
+    tokens = JobTokens(context)
+    app = FastAPI(
+        title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+    )
+    app.state.services = Services(
+        context=context,
+        job_manager=JobManager(context, optimizers),
+        job_monitoring=JobMonitoring(context),
+        job_state_update=JobStateUpdate(context),
+        job_commands=JobCommands(context),
+        job_tokens=tokens,
+        matcher=Matcher(context, tokens),
+        sandbox_store=SandboxStore(context),
+        pilots=PilotManager(context),
+        file_catalog=FileCatalog(context),
+        accounting=Accounting(context),
+    )
+    for module in (about, jobs, sandboxes, pilots, matching, details, accounting, catalog):
+        app.include_router(module.router)
+    failures.install(app)
+    app.add_middleware(BodyLimit, settings=context.settings)
+    optimizers.resume()
+    return app

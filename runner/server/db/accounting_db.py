@@ -1,0 +1,90 @@
+"""AccountingDB: records of attempts as they were sent, by UID, witness and revision."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVarTuple
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Select,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from runner.server.db.job_db import JOBS, Row
+from runner.server.db.schema import METADATA, Serial, time_column
+
+Rest = TypeVarTuple("Rest")
+
+RECORDS = Table(
+    "accounting_records",
+    METADATA,
+    Column("RecordID", Serial, primary_key=True, autoincrement=True),
+    Column("UID", String(36), nullable=False),
+    Column("RecordedBy", String(16), nullable=False),
+    Column("Revision", Integer, nullable=False),
+    Column("JobID", Serial, nullable=False),
+    Column("Attempt", Integer, nullable=False),
+    Column("Digest", String(64), nullable=False),
+    Column("Body", Text, nullable=False),
+    time_column("ArrivalTime", nullable=False),
+    Column("Duplicates", Integer, nullable=False, default=0),
+    Column("IsCurrent", Integer, nullable=False),  # 1 for the one that counts among those of its UID
+    UniqueConstraint("UID", "RecordedBy", "Revision"),
+    Index("records_by_job", "JobID", "Attempt"),
+)
+
+
+class AccountingDB:
+    """Accounting records, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of_uid(self, uid: str) -> list[Row]:
+        """All records of one attempt."""
+        return list(self._connection.execute(select(RECORDS).where(RECORDS.c["UID"] == uid)).mappings())
+
+    def add(self, attributes: Mapping[str, Any]) -> None:
+        """A new record."""
+        self._connection.execute(insert(RECORDS), dict(attributes))
+
+    def set_current(self, record_id: int, current: bool) -> None:
+        """Whether it counts."""
+        statement = update(RECORDS).where(RECORDS.c.RecordID == record_id)
+        self._connection.execute(statement, {"IsCurrent": int(current)})
+
+    def count_duplicate(self, record_id: int) -> None:
+        """The same record came once more."""
+        statement = update(RECORDS).where(RECORDS.c.RecordID == record_id)
+        self._connection.execute(statement.values(Duplicates=RECORDS.c.Duplicates + 1))
+
+    def current(self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int) -> list[str]:
+        """Bodies of the records that count, by job and attempt."""
+        query = _of(select(RECORDS.c.Body), job_id, owner).where(RECORDS.c.IsCurrent == 1)
+        query = query.order_by(RECORDS.c.JobID, RECORDS.c.Attempt, RECORDS.c.UID).offset(first).limit(count)
+        return [str(body) for body in self._connection.scalars(query)]
+
+    def totals(self, job_id: int | None, owner: tuple[str, str] | None) -> tuple[int, int]:
+        """How many records are superseded, and how many copies came."""
+        query = _of(select(func.count() - func.sum(RECORDS.c.IsCurrent), func.sum(RECORDS.c.Duplicates)), job_id, owner)
+        superseded, duplicates = self._connection.execute(query).one()
+        return int(superseded or 0), int(duplicates or 0)
+
+
+def _of(query: Select[*Rest], job_id: int | None, owner: tuple[str, str] | None) -> Select[*Rest]:
+    query = query.select_from(RECORDS)
+    if job_id is not None:
+        query = query.where(RECORDS.c.JobID == job_id)
+    if owner is not None:
+        query = query.join(JOBS, JOBS.c.JobID == RECORDS.c.JobID)
+        query = query.where(JOBS.c.Owner == owner[0], JOBS.c["VO"] == owner[1])
+    return query

@@ -1,0 +1,48 @@
+"""ElasticJobParametersDB: whatever a job says about itself, by name. A table here, behind the original's interface."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Column, Connection, String, Table, Text, delete, insert, select
+
+from runner.server.db.schema import METADATA, Serial, time_column
+
+PARAMETERS = Table(
+    "job_parameters",
+    METADATA,
+    Column("JobID", Serial, primary_key=True, autoincrement=False),
+    Column("Name", String(255), primary_key=True),
+    Column("Value", Text, nullable=False),
+    time_column("Time", nullable=False),
+)
+
+
+class ElasticJobParametersDB:
+    """Job parameters, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def set_job_parameters(self, job_id: int, values: Mapping[str, Any], now_ns: int) -> None:
+        """Set parameters; the last value of a name counts."""
+        if not values:
+            return
+        mine = PARAMETERS.c.JobID == job_id
+        self._connection.execute(delete(PARAMETERS).where(mine, PARAMETERS.c.Name.in_(list(values))))
+        rows = [
+            {"JobID": job_id, "Name": name, "Value": json.dumps(value), "Time": now_ns}
+            for name, value in values.items()
+        ]
+        self._connection.execute(insert(PARAMETERS), rows)
+
+    def get_job_parameters(self, job_id: int, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Parameters of a job; all of them unless *names* says which."""
+        return {name: value for name, (value, _) in self.with_times(job_id, names).items()}
+
+    def with_times(self, job_id: int, names: Iterable[str] | None = None) -> dict[str, tuple[Any, int]]:
+        """The same, each with the time when it was set."""
+        query = select(PARAMETERS).where(PARAMETERS.c.JobID == job_id).order_by(PARAMETERS.c.Name)
+        if names is not None:
+            query = query.where(PARAMETERS.c.Name.in_(list(names)))
+        return {row.Name: (json.loads(row.Value), row.Time) for row in self._connection.execute(query)}

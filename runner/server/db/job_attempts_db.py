@@ -1,0 +1,84 @@
+"""Attempts of jobs: who runs each, and what this WMS itself saw of it, by its own clock."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, bindparam, insert, select, update
+
+from runner.server.db.job_db import JOBS, Row
+from runner.server.db.schema import METADATA, Serial, time_column
+
+ATTEMPTS = Table(
+    "job_attempts",
+    METADATA,
+    Column("JobID", Serial, primary_key=True, autoincrement=False),
+    Column("Attempt", Integer, primary_key=True, autoincrement=False),
+    Column("UID", String(36), nullable=False, unique=True),
+    Column("Claim", String(64), nullable=False),  # of the job token that was handed out with the match
+    Column("RunningClaim", String(64)),  # of the execution that first reported Running
+    Column("PilotStamp", String(32), nullable=False),
+    Column("Status", String(32), nullable=False),
+    Column("MinorStatus", String(128), nullable=False),
+    time_column("MatchTime", nullable=False),
+    time_column("RunningTime"),  # arrival of Running
+    time_column("EndTime"),  # arrival of the end
+    time_column("LastReportTime"),  # of the wrapper's newest status, by the wrapper's own clock
+    Column("LastHeartbeat", Text),
+    Index("attempts_by_pilot", "PilotStamp"),
+)
+_ONE = select(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
+
+
+class JobAttemptsDB:
+    """Attempts, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, attributes: Mapping[str, Any]) -> None:
+        """A new attempt, made by its match."""
+        self._connection.execute(insert(ATTEMPTS), dict(attributes))
+
+    def get(self, job_id: int, attempt: int) -> Row | None:
+        """One attempt; None if that attempt was never matched."""
+        return self._connection.execute(_ONE, {"job_id": job_id, "attempt": attempt}).mappings().first()
+
+    def by_uid(self, uid: str) -> Row | None:
+        """The attempt with the id *uid*."""
+        return self._connection.execute(select(ATTEMPTS).where(ATTEMPTS.c["UID"] == uid)).mappings().first()
+
+    def change(self, job_id: int, attempt: int, changes: Mapping[str, Any]) -> None:
+        """Set columns of one attempt."""
+        if changes:
+            statement = update(ATTEMPTS).where(ATTEMPTS.c.JobID == job_id, ATTEMPTS.c.Attempt == attempt)
+            self._connection.execute(statement, dict(changes))
+
+    def set_heartbeat(self, job_id: int, attempt: int, values: Mapping[str, Any]) -> None:
+        """Keep the newest heartbeat of an attempt."""
+        self.change(job_id, attempt, {"LastHeartbeat": json.dumps(values)})
+
+    def previous_uid(self, job_id: int, attempt: int) -> str:
+        """UID of the last attempt before *attempt*; empty when there was none."""
+        query = (
+            select(ATTEMPTS.c.UID)
+            .where(ATTEMPTS.c.JobID == job_id, ATTEMPTS.c.Attempt < attempt)
+            .order_by(ATTEMPTS.c.Attempt.desc())
+            .limit(1)
+        )
+        return self._connection.scalar(query) or ""
+
+    def listing(self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int) -> list[Row]:
+        """Attempts with the Owner of their job, in order; of one job or of one (owner, VO), if given."""
+        query = (
+            select(ATTEMPTS, JOBS.c.Owner)
+            .join(JOBS, JOBS.c.JobID == ATTEMPTS.c.JobID)
+            .order_by(ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt)
+            .offset(first)
+            .limit(count)
+        )
+        if job_id is not None:
+            query = query.where(ATTEMPTS.c.JobID == job_id)
+        if owner is not None:
+            query = query.where(JOBS.c.Owner == owner[0], JOBS.c["VO"] == owner[1])
+        return list(self._connection.execute(query).mappings())

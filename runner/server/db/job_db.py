@@ -1,0 +1,128 @@
+"""JobDB: the attributes of every job under DIRAC's names, and its description."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    update,
+)
+
+from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
+
+Row: TypeAlias = RowMapping
+
+JOBS = Table(
+    "jobs",
+    METADATA,
+    Column("JobID", Serial, primary_key=True, autoincrement=True),
+    Column("JobType", String(32), nullable=False, default="User"),
+    Column("JobGroup", String(32), nullable=False, default="00000000"),
+    Column("Site", String(100), nullable=False, default="ANY"),
+    Column("JobName", String(128), nullable=False, default="Unknown"),
+    Column("Owner", String(64), nullable=False),
+    Column("OwnerGroup", String(128), nullable=False),
+    Column("VO", String(64), nullable=False),
+    time_column("SubmissionTime", nullable=False),
+    time_column("RescheduleTime"),
+    time_column("LastUpdateTime"),
+    time_column("StartExecTime"),
+    time_column("HeartBeatTime"),
+    time_column("EndExecTime"),
+    Column("Status", String(32), nullable=False),
+    Column("MinorStatus", String(128), nullable=False),
+    Column("ApplicationStatus", String(255), nullable=False, default="Unknown"),
+    Column("UserPriority", Integer, nullable=False, default=1),
+    Column("RescheduleCounter", Integer, nullable=False, default=0),
+    Column("VerifiedFlag", Boolean, nullable=False, default=False),
+    Column("AccountedFlag", Boolean, nullable=False, default=False),
+    # Beyond DIRAC's attributes, and not on the dialect's wire:
+    Column("PreemptedCounter", Integer, nullable=False, default=0),
+    time_column("LastStatusTime", nullable=False),  # newest record of any kind in the logging info
+    time_column("SubmitStart", nullable=False),
+    time_column("SubmitEnd", nullable=False),
+    time_column("WaitingTime"),
+    Column("SubmitTraceparent", String(64), nullable=False, default=""),
+    Index("jobs_by_status", "Status", "UserPriority", "JobID"),
+    Index("jobs_by_owner", "Owner", "OwnerGroup"),
+    sqlite_autoincrement=True,
+)
+DESCRIPTIONS = Table(
+    "job_descriptions",
+    METADATA,
+    Column("JobID", Serial, primary_key=True, autoincrement=False),
+    Column("Description", Text, nullable=False),
+)
+#: What the dialect shows of a job, in DiracX's order.
+ATTRIBUTES = tuple(JOBS.columns.keys()[:21])
+TIMES = frozenset(name for name in ATTRIBUTES if name.endswith("Time"))
+
+_ONE = select(JOBS).where(JOBS.c.JobID == bindparam("job_id"))
+_DESCRIPTION = select(DESCRIPTIONS.c.Description).where(DESCRIPTIONS.c.JobID == bindparam("job_id"))
+
+
+class JobDB:
+    """Jobs, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, attributes: Mapping[str, Any]) -> int:
+        """A new job; its JobID."""
+        return inserted_id(self._connection.execute(insert(JOBS), dict(attributes)))
+
+    def get(self, job_id: int) -> Row | None:
+        """All columns of one job."""
+        return self._connection.execute(_ONE, {"job_id": job_id}).mappings().first()
+
+    def get_many(self, job_ids: Iterable[int]) -> dict[int, Row]:
+        """Those of *job_ids* that exist."""
+        found = ((job_id, self.get(job_id)) for job_id in job_ids)
+        return {job_id: row for job_id, row in found if row is not None}
+
+    def change(self, job_id: int, changes: Mapping[str, Any]) -> None:
+        """Set columns of one job."""
+        if changes:
+            self._connection.execute(update(JOBS).where(JOBS.c.JobID == job_id), dict(changes))
+
+    def waiting(self, after: tuple[int, int] | None, limit: int) -> list[tuple[int, int]]:
+        """(UserPriority, JobID) of jobs that wait, the most urgent and then the oldest first, from *after* on."""
+        query = (
+            select(JOBS.c.UserPriority, JOBS.c.JobID)
+            .where(JOBS.c.Status == "Waiting")
+            .order_by(JOBS.c.UserPriority.desc(), JOBS.c.JobID)
+            .limit(limit)
+        )
+        if after is not None:
+            priority, job_id = after
+            query = query.where(
+                (JOBS.c.UserPriority < priority) | ((JOBS.c.UserPriority == priority) & (JOBS.c.JobID > job_id))
+            )
+        return [(row.UserPriority, row.JobID) for row in self._connection.execute(query)]
+
+    def with_status(self, statuses: Iterable[str]) -> list[int]:
+        """JobIDs of all jobs in one of *statuses*."""
+        query = select(JOBS.c.JobID).where(JOBS.c.Status.in_(list(statuses))).order_by(JOBS.c.JobID)
+        return [int(job_id) for job_id in self._connection.scalars(query)]
+
+    def set_description(self, job_id: int, description: Mapping[str, Any]) -> None:
+        """Keep the description of a new job, as DIRAC keys."""
+        values = {"JobID": job_id, "Description": json.dumps(description)}
+        self._connection.execute(insert(DESCRIPTIONS), values)
+
+    def description(self, job_id: int) -> dict[str, Any]:
+        """The description of a job; empty when there is no such job."""
+        text = self._connection.scalar(_DESCRIPTION, {"job_id": job_id})
+        return dict(json.loads(text)) if text else {}

@@ -1,0 +1,88 @@
+"""SandboxMetadataDB: sandboxes by content, their owners, and the jobs that they belong to."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    String,
+    Table,
+    UniqueConstraint,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from runner.server.db.job_db import Row
+from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
+
+SANDBOXES = Table(
+    "sandboxes",
+    METADATA,
+    Column("SBId", Serial, primary_key=True, autoincrement=True),
+    Column("PFN", String(512), nullable=False, unique=True),
+    Column("Owner", String(64), nullable=False),
+    Column("OwnerGroup", String(128), nullable=False),
+    Column("VO", String(64), nullable=False),
+    Column("Checksum", String(64), nullable=False),
+    Column("Bytes", BigInteger, nullable=False),
+    Column("Stored", Boolean, nullable=False),
+    time_column("RegistrationTime", nullable=False),
+    sqlite_autoincrement=True,
+)
+MAPPING = Table(
+    "sandbox_mapping",
+    METADATA,
+    Column("SBId", Serial, nullable=False),
+    Column("JobID", Serial, nullable=False, index=True),
+    Column("Type", String(16), nullable=False),
+    UniqueConstraint("SBId", "JobID", "Type"),
+)
+
+
+class SandboxMetadataDB:
+    """Sandboxes, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, attributes: dict[str, object]) -> int:
+        """A sandbox that may be uploaded; its number."""
+        return inserted_id(self._connection.execute(insert(SANDBOXES), attributes))
+
+    def get(self, pfn: str) -> Row | None:
+        """The sandbox with that name (without the SB: prefix)."""
+        return self._connection.execute(select(SANDBOXES).where(SANDBOXES.c["PFN"] == pfn)).mappings().first()
+
+    def set_stored(self, sandbox_id: int, size_bytes: int) -> None:
+        """Its content has arrived."""
+        statement = update(SANDBOXES).where(SANDBOXES.c.SBId == sandbox_id)
+        self._connection.execute(statement, {"Stored": True, "Bytes": size_bytes})
+
+    def assign(self, sandbox_id: int, job_id: int, kind: str) -> bool:
+        """Make it the job's input or output sandbox; False if it is already."""
+        present = select(MAPPING.c.SBId).where(
+            MAPPING.c.SBId == sandbox_id, MAPPING.c.JobID == job_id, MAPPING.c.Type == kind
+        )
+        if self._connection.scalar(present) is not None:
+            return False
+        self._connection.execute(insert(MAPPING), {"SBId": sandbox_id, "JobID": job_id, "Type": kind})
+        return True
+
+    def unassign(self, job_id: int) -> None:
+        """Forget all sandboxes of a job; their content stays."""
+        self._connection.execute(delete(MAPPING).where(MAPPING.c.JobID == job_id))
+
+    def of_job(self, job_id: int) -> dict[str, list[str]]:
+        """Names of a job's sandboxes by type (Input, Output), oldest first."""
+        query = (
+            select(MAPPING.c.Type, SANDBOXES.c.PFN)
+            .join(SANDBOXES, SANDBOXES.c.SBId == MAPPING.c.SBId)
+            .where(MAPPING.c.JobID == job_id)
+            .order_by(SANDBOXES.c.SBId)
+        )
+        result: dict[str, list[str]] = {"Input": [], "Output": []}
+        for row in self._connection.execute(query):
+            result[row.Type].append(row.PFN)
+        return result

@@ -1,0 +1,202 @@
+"""The bodies of requests: DiracX's and ours. Anything else is answered 422 with the place and the reason."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from runner.job.status import JobStatus
+
+JobID: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]
+Name: TypeAlias = Annotated[str, Field(max_length=255)]
+#: Most jobs, LFNs, records or commands that one call may name.
+MAX_ITEMS = 10_000
+
+
+class Body(BaseModel):
+    """A body that says nothing beyond what is declared."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class JobStatusUpdate(BaseModel):
+    """One status with its parts; unknown keys are ignored, as DiracX does."""
+
+    Status: JobStatus | None = None
+    MinorStatus: Annotated[str, Field(max_length=128)] | None = None
+    ApplicationStatus: Annotated[str, Field(max_length=255)] | None = None
+    Source: str = "Unknown"
+
+
+StatusUpdates: TypeAlias = dict[JobID, dict[datetime, JobStatusUpdate]]
+
+
+class HeartbeatData(Body):
+    """The seven values of a heartbeat."""
+
+    LoadAverage: FiniteFloat | None = None
+    MemoryUsed: FiniteFloat | None = None
+    Vsize: FiniteFloat | None = None
+    AvailableDiskSpace: FiniteFloat | None = None
+    CPUConsumed: FiniteFloat | None = None
+    WallClockTime: FiniteFloat | None = None
+    StandardOutput: str | None = None
+
+
+class ScalarSearchSpec(BaseModel):
+    """Compare a column with one value."""
+
+    parameter: Name
+    operator: Literal["eq", "neq", "gt", "lt", "like", "not like", "regex"]
+    value: Annotated[str, Field(max_length=1024)] | Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+
+
+class VectorSearchSpec(BaseModel):
+    """Compare a column with several values."""
+
+    parameter: Name
+    operator: Literal["in", "not in"]
+    values: Annotated[list[Name], Field(max_length=MAX_ITEMS)] | Annotated[list[JobID], Field(max_length=MAX_ITEMS)]
+
+
+SearchSpec: TypeAlias = ScalarSearchSpec | VectorSearchSpec
+
+
+class SortSpec(BaseModel):
+    """Order by a column."""
+
+    parameter: Name
+    direction: Literal["asc", "desc"]
+
+
+class SearchParams(BaseModel):
+    """What to look for, and what to show of it."""
+
+    parameters: Annotated[list[Name], Field(max_length=64)] | None = None
+    search: Annotated[list[SearchSpec], Field(max_length=64)] = []
+    sort: Annotated[list[SortSpec], Field(max_length=16)] = []
+    distinct: bool = False
+
+
+class SummaryParams(BaseModel):
+    """What to count, and by which columns."""
+
+    grouping: Annotated[list[Name], Field(min_length=1, max_length=16)]
+    search: Annotated[list[SearchSpec], Field(max_length=64)] = []
+
+
+class JobIDs(BaseModel):
+    """Jobs, by number."""
+
+    job_ids: Annotated[list[JobID], Field(max_length=MAX_ITEMS)]
+
+
+class SandboxInfo(BaseModel):
+    """What is going to be uploaded. tar.gz is ours; DiracX takes the other two."""
+
+    checksum_algorithm: Literal["sha256"]
+    checksum: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+    size: Annotated[int, Field(ge=1)]
+    format: Literal["tar.bz2", "tar.gz", "tar.zst"]
+
+
+PilotStatus: TypeAlias = Literal["Submitted", "Waiting", "Running", "Done", "Failed", "Deleted", "Aborted", "Unknown"]
+Stamp: TypeAlias = Annotated[str, Field(min_length=1, max_length=32)]
+Text128: TypeAlias = Annotated[str, Field(max_length=128)]
+Text255: TypeAlias = Annotated[str, Field(max_length=255)]
+
+
+class PilotRegistrationParams(BaseModel):
+    """A new pilot."""
+
+    pilot_stamp: Stamp
+    vo: Annotated[str, Field(min_length=1, max_length=128)]
+    grid_type: Annotated[str, Field(max_length=32)] = "DIRAC"
+    grid_site: Text128 = "Unknown"
+    destination_site: Text128 = "NotAssigned"
+    pilot_reference: Text255 | None = None
+    pilot_status: PilotStatus = "Submitted"
+
+
+class PilotMetadata(Body):
+    """What may change of a pilot."""
+
+    StatusReason: Text255 | None = None
+    Status: PilotStatus | None = None
+    BenchMark: FiniteFloat | None = None
+    DestinationSite: Text128 | None = None
+    Queue: Text128 | None = None
+    GridSite: Text128 | None = None
+    GridType: Annotated[str, Field(max_length=32)] | None = None
+    CurrentJobID: JobID | None = None
+
+
+Wait: TypeAlias = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class MatchParams(Body):
+    """A free slot, and how long to wait for a job for it."""
+
+    PilotStamp: Stamp
+    Site: Annotated[str, Field(max_length=100)] = ""
+    GridCE: Name = ""
+    CEQueue: Name = ""
+    Platform: Name = ""
+    Tags: Annotated[list[Name], Field(max_length=100)] = []
+    Processors: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    CPUNormalizationFactor: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+    WaitSeconds: Wait = 0.0
+
+
+class AttemptName(Body):
+    """One attempt of one job."""
+
+    JobID: JobID
+    Attempt: Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
+class CommandsParams(Body):
+    """Whose commands to ask for, and how long to wait for one."""
+
+    PilotStamp: Stamp
+    Jobs: Annotated[list[AttemptName], Field(max_length=MAX_ITEMS)]
+    WaitSeconds: Wait = 0.0
+
+
+class CommandIDs(Body):
+    """Commands, by number."""
+
+    CommandIDs: Annotated[list[JobID], Field(max_length=MAX_ITEMS)]
+
+
+class AccountingRecords(Body):
+    """Accounting records as `telemetry.ledger.record` defines them."""
+
+    Records: Annotated[list[dict[str, Any]], Field(max_length=1000)]
+
+
+Lfn: TypeAlias = Annotated[str, Field(min_length=2, max_length=512, pattern=r"^/[^\x00-\x1f]*$")]
+
+
+class LookupParams(Body):
+    """Files to look up, in the master catalogue unless another is named."""
+
+    LFNs: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=MAX_ITEMS)]
+    Catalog: Name | None = None
+
+
+class Registration(Body):
+    """A file and where it lies."""
+
+    Catalog: Name
+    LFN: Lfn
+    Size: Annotated[int, Field(ge=0, lt=1 << 63)]
+    Adler32: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{1,8}$")]
+    SE: Annotated[str, Field(max_length=64)]
+    PFN: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class TokenRequest(Body):
+    """A fresh job token; an execution of its own may name its claim."""
+
+    Claim: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")] | None = None

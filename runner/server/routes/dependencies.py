@@ -1,0 +1,86 @@
+"""What routes share: who calls, the services, and waiting for something to happen."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias, TypeVar, cast
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from runner.server.bells import Bell
+from runner.server.errors import InvalidRequestError, UnauthenticatedError
+from runner.server.services.accounting import Accounting
+from runner.server.services.context import ServiceContext
+from runner.server.services.file_catalog import FileCatalog
+from runner.server.services.job_commands import JobCommands
+from runner.server.services.job_manager import JobManager
+from runner.server.services.job_monitoring import JobMonitoring
+from runner.server.services.job_state_update import JobStateUpdate
+from runner.server.services.job_tokens import JobTokens
+from runner.server.services.matcher import Matcher
+from runner.server.services.pilots import PilotManager
+from runner.server.services.sandbox_store import SandboxStore
+from runner.server.tokens import Identity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Services:
+    """All services of one WMS."""
+
+    context: ServiceContext
+    job_manager: JobManager
+    job_monitoring: JobMonitoring
+    job_state_update: JobStateUpdate
+    job_commands: JobCommands
+    job_tokens: JobTokens
+    matcher: Matcher
+    sandbox_store: SandboxStore
+    pilots: PilotManager
+    file_catalog: FileCatalog
+    accounting: Accounting
+
+
+async def _services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+async def _caller(request: Request) -> Identity:
+    header = request.headers.get("authorization")
+    if header is None:
+        raise UnauthenticatedError("Authorization header is missing")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise InvalidRequestError("Invalid authorization header")
+    return cast(Services, request.app.state.services).context.mint.identify(token.strip())
+
+
+Served: TypeAlias = Annotated[Services, Depends(_services)]
+Caller: TypeAlias = Annotated[Identity, Depends(_caller)]
+PageNumber: TypeAlias = Annotated[int, Query(ge=1, le=1 << 31)]
+PerPage: TypeAlias = Annotated[int, Query(ge=1, le=10_000)]
+JobPath: TypeAlias = Annotated[int, Path(ge=0, lt=1 << 63)]
+JobNumber: TypeAlias = Annotated[int, Query(ge=0, lt=1 << 63)]
+
+
+async def poll(request: Request, bell: Bell, wait_seconds: float, look: Callable[[], T]) -> T:
+    """What *look* finds, at once or after *bell* has rung; what it last found when the time is over.
+
+    *look* runs in a thread. Whoever has gone meanwhile is not looked for: what it found would be lost.
+    """
+    loop = asyncio.get_running_loop()
+    settings = cast(Services, request.app.state.services).context.settings
+    deadline = loop.time() + min(wait_seconds, settings.max_wait_seconds)
+    while True:
+        rung = bell.listen()  # before looking, so that no ring in between is missed
+        found = await run_in_threadpool(look)
+        left = deadline - loop.time()
+        if found or left <= 0 or bell.is_closed:
+            return found
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(rung.wait(), left)
+        if await request.is_disconnected():
+            return found

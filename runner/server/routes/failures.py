@@ -1,0 +1,76 @@
+"""From refusals to HTTP: one table, and bodies in DiracX's form."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
+
+from runner.server.errors import (
+    ConflictError,
+    FencedAttemptError,
+    ForbiddenError,
+    InvalidRequestError,
+    InvalidValueError,
+    ServiceError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnknownObjectError,
+)
+
+STATUS_CODES: dict[type[ServiceError], int] = {
+    InvalidRequestError: 400,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
+    UnknownObjectError: 404,
+    ConflictError: 409,
+    FencedAttemptError: 409,
+    TooLargeError: 413,
+    InvalidValueError: 422,
+}
+HEADERS: dict[type[ServiceError], dict[str, str]] = {
+    UnauthenticatedError: {"WWW-Authenticate": "Bearer"},
+    FencedAttemptError: {"Jobspan-Fenced": "1"},
+}
+RETRY_AFTER_SECONDS = 1
+_SHOWN_CHARACTERS = 200
+
+
+def install(app: FastAPI) -> None:
+    """Let *app* answer refusals."""
+    app.add_exception_handler(ServiceError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OperationalError, _unavailable)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101 - registered for nothing else
+    kind = type(error)
+    detail = error.detail
+    if kind is InvalidValueError:
+        detail = [{"type": "value_error", "loc": ["body"], "msg": detail, "input": None}]
+    return JSONResponse({"detail": detail}, STATUS_CODES[kind], HEADERS.get(kind))
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    errors: Sequence[Any] = error.errors()
+    detail = [
+        # The input is shown as text: it may be endless, or a number that JSON cannot hold.
+        {
+            "type": each["type"],
+            "loc": [str(part)[:_SHOWN_CHARACTERS] if isinstance(part, str) else part for part in each["loc"]],
+            "msg": each["msg"],
+            "input": ascii(each.get("input"))[:_SHOWN_CHARACTERS],
+        }
+        for each in errors[:100]
+    ]
+    return JSONResponse({"detail": detail}, 422)
+
+
+async def _unavailable(_request: Request, _error: Exception) -> Response:
+    """The database is locked for too long, or its disk is full: later it may work."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return JSONResponse({"detail": "the database cannot be written now; try again later"}, 503, headers)

@@ -1,0 +1,98 @@
+"""/api/jobs: DiracX's dialect for submission, status and search."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from fastapi.responses import JSONResponse, Response
+
+from runner.server.errors import InvalidRequestError
+from runner.server.models import (
+    HeartbeatData,
+    JobID,
+    JobIDs,
+    JobStatusUpdate,
+    SearchParams,
+    StatusUpdates,
+    SummaryParams,
+)
+from runner.server.routes.dependencies import Caller, PageNumber, PerPage, Served
+from runner.server.services.job_monitoring import Page
+from runner.server.services.state_machine import Update
+from telemetry.clock import parse_utc
+
+router = APIRouter(prefix="/api/jobs")
+#: Moments outside are mistakes, and would not fit into 64 bits of nanoseconds.
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+
+
+@router.post("/jdl")
+def submit(texts: list[str], caller: Caller, services: Served, traceparent: Annotated[str, Header()] = "") -> Response:
+    """Submit jobs: descriptions in JDL, JSON or YAML."""
+    return JSONResponse(services.job_manager.submit(caller, texts, traceparent=traceparent), 201)
+
+
+@router.patch("/status")
+def set_status(updates: StatusUpdates, caller: Caller, services: Served, force: bool = False) -> Response:
+    """Report statuses, by job and time."""
+    folded = {job_id: [_update(job_id, *each) for each in several.items()] for job_id, several in updates.items()}
+    return JSONResponse(services.job_state_update.set_status(caller, folded, force=force))
+
+
+@router.patch("/heartbeat")
+def heartbeat(beats: dict[JobID, HeartbeatData], caller: Caller, services: Served) -> Response:
+    """Report that jobs live; the answer has the commands for them."""
+    return JSONResponse(services.job_state_update.heartbeat(caller, beats))
+
+
+@router.patch("/metadata")
+def set_metadata(metadata: dict[JobID, dict[str, Any]], caller: Caller, services: Served) -> Response:
+    """Set job parameters."""
+    services.job_state_update.set_metadata(caller, metadata)
+    return Response(status_code=204)
+
+
+@router.post("/reschedule")
+def reschedule(body: JobIDs, caller: Caller, services: Served, preempted: bool = False) -> Response:
+    """A new attempt for each of the jobs."""
+    return JSONResponse(services.job_manager.reschedule(caller, body.job_ids, preempted=preempted))
+
+
+@router.post("/search")
+def search(
+    caller: Caller,
+    services: Served,
+    wanted: SearchParams | None = None,
+    page: PageNumber = 1,
+    per_page: PerPage = 100,
+) -> Response:
+    """Find jobs."""
+    found = services.job_monitoring.search(caller, wanted or SearchParams(), (page - 1) * per_page, per_page)
+    return paged(found, "jobs")
+
+
+@router.post("/summary")
+def summary(wanted: SummaryParams, caller: Caller, services: Served) -> Response:
+    """Count jobs."""
+    return JSONResponse(services.job_monitoring.summary(caller, wanted))
+
+
+def paged(page: Page, unit: str) -> Response:
+    """A page of rows: 200 when it is all, 206 with its range when it is not, 416 beyond the end."""
+    if page.first and page.first >= page.total:
+        return JSONResponse([], 416, {"Content-Range": f"{unit} */{page.total}"})
+    if len(page.rows) == page.total:
+        return JSONResponse(page.rows)
+    last = page.first + len(page.rows) - 1
+    return JSONResponse(page.rows, 206, {"Content-Range": f"{unit} {page.first}-{last}/{page.total}"})
+
+
+def _update(job_id: int, moment: datetime, update: JobStatusUpdate) -> Update:
+    if moment.tzinfo is None:
+        raise InvalidRequestError(f"Timestamp {moment} is not timezone aware for job {job_id}")
+    if moment.utcoffset() != UTC.utcoffset(None):
+        raise InvalidRequestError(f"Datetime must be in UTC, got {moment.isoformat()} for job {job_id}")
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise InvalidRequestError(f"Timestamp {moment.isoformat()} for job {job_id} is no possible time")
+    time_ns = parse_utc(moment.isoformat())
+    return Update(time_ns, update.Status, update.MinorStatus, update.ApplicationStatus, update.Source)

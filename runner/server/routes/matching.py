@@ -1,0 +1,39 @@
+"""Our own calls of agents and wrappers: match, commands, job tokens."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from runner.server.models import CommandIDs, CommandsParams, MatchParams, TokenRequest
+from runner.server.routes.dependencies import Caller, JobPath, Served, poll
+
+router = APIRouter(prefix="/api/jobspan")
+
+
+@router.post("/match")
+async def match(slot: MatchParams, request: Request, caller: Caller, services: Served) -> Response:
+    """Ask for a job, and wait for one."""
+    bell = services.context.jobs_wait
+    job = await poll(request, bell, slot.WaitSeconds, lambda: services.matcher.match(caller, slot))
+    return JSONResponse({"Job": job})
+
+
+@router.post("/commands")
+async def commands(wanted: CommandsParams, request: Request, caller: Caller, services: Served) -> Response:
+    """Ask for commands for the jobs of an agent, and wait for one."""
+    bell = services.context.commands_wait
+    found = await poll(request, bell, wanted.WaitSeconds, lambda: services.job_commands.pending(caller, wanted.Jobs))
+    return JSONResponse({"Commands": found})
+
+
+@router.post("/commands/ack")
+def acknowledge(body: CommandIDs, caller: Caller, services: Served) -> Response:
+    """The wrappers know: do not repeat these commands."""
+    services.job_commands.acknowledge(caller, body.CommandIDs)
+    return Response(status_code=204)
+
+
+@router.post("/jobs/{job_id}/token")
+def renew_token(job_id: JobPath, caller: Caller, services: Served, wanted: TokenRequest | None = None) -> Response:
+    """A fresh job token for the bearer of the present one."""
+    claim = wanted.Claim if wanted else None
+    return JSONResponse(services.job_tokens.renew(caller, job_id, claim))

@@ -1,0 +1,23 @@
+"""The rules of the embedded WMS, one module a service under the original's names; synchronous.
+
+Every rule runs in one transaction, asks `job_policy` before anything else, and raises
+`runner.server.errors`. Services know databases and clock, and no HTTP.
+
+| module | what it does |
+|---|---|
+| context | what every service works with |
+| job_policy | the table of rights, and the fence |
+| job_manager | submit, reschedule |
+| optimization_mind | Received to Waiting: JobPath, JobSanity, InputData, JobScheduling |
+| matcher | jobs to free slots |
+| job_tokens | job tokens: hand out, renew |
+| job_state_update | statuses, heartbeats, parameters |
+| state_machine | the fold of updates into a status; pure |
+| job_states | writing a status: job, attempt and history together |
+| job_commands | orders for wrappers, until acknowledged |
+| job_monitoring | search, summary, parameters, peek, description |
+| sandbox_store | sandboxes |
+| pilots | pilots |
+| file_catalog | files and replicas |
+| accounting | accounting records, and the WMS's own witness |
+"""

@@ -1,0 +1,137 @@
+"""Accounting: records of attempts, counted once however often they arrive; and what the WMS saw itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.server.db.engine import Transaction
+from runner.server.db.job_db import Row
+from runner.server.errors import ForbiddenError
+from runner.server.services import job_states
+from runner.server.services.context import ServiceContext
+from runner.server.services.job_policy import Right, authorize, visible_owner
+from runner.server.tokens import Identity
+from telemetry.clock import utc_text
+from telemetry.identity import attempt_uid
+from telemetry.ledger.record import InvalidRecord, Record, RecordKey
+
+
+class Accounting:
+    """The WMS's ledger of attempts, and its witness."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+
+    def insert(self, identity: Identity, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Take records; for each whether it is new, a copy, or in conflict. On the disk when this returns.
+
+        An attempt that was fenced off may still send its own record.
+
+        Raises:
+            ForbiddenError: a job token sends a record of another attempt.
+        """
+        read = [_read(body) for body in bodies]
+        with self._context.databases.write(durable=True) as transaction:
+            for body in bodies:
+                self._check_rights(transaction, identity, body)
+            return [
+                _result(body, "conflict", record) if isinstance(record, str) else self._insert(transaction, record)
+                for body, record in zip(bodies, read, strict=True)
+            ]
+
+    def records(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
+        """The record of each attempt that counts, and how many others there are."""
+        owner = visible_owner(identity, Right.READ_RECORDS)
+        with self._context.databases.read() as transaction:
+            bodies = transaction.accounting.current(job_id, owner, first, count)
+            superseded, duplicates = transaction.accounting.totals(job_id, owner)
+        return {
+            "Records": [json.loads(body) for body in bodies],
+            "Superseded": superseded,
+            "Duplicates": duplicates,
+        }
+
+    def witness(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
+        """What this WMS saw of each attempt itself, by its own clock."""
+        owner = visible_owner(identity, Right.READ_WITNESS)
+        with self._context.databases.read() as transaction:
+            rows = transaction.attempts.listing(job_id, owner, first, count)
+        return {"Attempts": [_witnessed(row) for row in rows]}
+
+    def _check_rights(self, transaction: Transaction, identity: Identity, body: Mapping[str, Any]) -> None:
+        job_id = body.get("JobID")
+        known = job_id if isinstance(job_id, int) and 0 <= job_id < 1 << 63 else 0
+        authorize(transaction, identity, Right.INSERT_RECORD, [known], fenced=False)
+        claims = identity.job
+        if claims and body.get("UID") != attempt_uid(self._context.wms_id, claims.job_id, claims.attempt):
+            raise ForbiddenError("a job token may send the records of its own attempt only")
+
+    def _insert(self, transaction: Transaction, record: Record) -> dict[str, Any]:
+        key, now_ns = record.key, self._context.now_ns()
+        attempt = transaction.attempts.by_uid(key.uid)
+        if attempt is None or (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
+            return _result(record, "conflict", "this WMS never handed out an attempt with that UID, JobID and Attempt")
+        present = transaction.accounting.of_uid(key.uid)
+        for row in present:
+            if _key(row) == key:
+                if row["Digest"] != record.body_digest():
+                    return _result(record, "conflict", "the same record is here with another body")
+                transaction.accounting.count_duplicate(row["RecordID"])
+                return _result(record, "duplicate", "")
+        self._store(transaction, record, present, now_ns)
+        self._attempt_ended(transaction, attempt, now_ns)
+        return _result(record, "inserted", "")
+
+    def _store(self, transaction: Transaction, record: Record, present: Sequence[Row], now_ns: int) -> None:
+        counts = next((row for row in present if row["IsCurrent"]), None)
+        wins = counts is None or record.key.rank > _key(counts).rank
+        if counts is not None and wins:
+            transaction.accounting.set_current(counts["RecordID"], current=False)
+        transaction.accounting.add(
+            {
+                "UID": record.key.uid,
+                "RecordedBy": record.key.recorded_by,
+                "Revision": record.key.revision,
+                "JobID": record["JobID"],
+                "Attempt": record["Attempt"],
+                "Digest": record.body_digest(),
+                "Body": record.canonical(),
+                "ArrivalTime": now_ns,
+                "IsCurrent": int(wins),
+            }
+        )
+
+    def _attempt_ended(self, transaction: Transaction, attempt: Row, now_ns: int) -> None:
+        """A record is made when nothing of the attempt runs any more."""
+        job_id, number = attempt["JobID"], attempt["Attempt"]
+        if attempt["EndTime"] is None:
+            transaction.attempts.change(job_id, number, {"EndTime": now_ns})
+        transaction.commands.close_attempt(job_id, number, now_ns)
+        row = transaction.jobs.get(job_id)
+        if row is not None and job_states.current_attempt(row) == number:
+            transaction.jobs.change(job_id, {"AccountedFlag": True})
+            job_states.confirm_kill(transaction, row, now_ns=now_ns, source="Accounting", ended=True)
+
+
+def _read(body: Mapping[str, Any]) -> Record | str:
+    try:
+        return Record(body)
+    except InvalidRecord as error:
+        return f"not a record: {error}"
+
+
+def _key(row: Row) -> RecordKey:
+    return RecordKey(row["UID"], row["RecordedBy"], row["Revision"])
+
+
+def _result(record: Mapping[str, Any], outcome: str, detail: str) -> dict[str, Any]:
+    name = {key: record.get(key) for key in ("UID", "RecordedBy", "Revision")}
+    return {**name, "Outcome": outcome, "Detail": detail}
+
+
+def _witnessed(row: Row) -> dict[str, Any]:
+    names = ("UID", "JobID", "Attempt", "Status", "MinorStatus", "PilotStamp", "Owner")
+    times = {name: utc_text(row[name]) if row[name] is not None else None for name in ("RunningTime", "EndTime")}
+    heartbeat = json.loads(row["LastHeartbeat"]) if row["LastHeartbeat"] else {}
+    shown = {name: heartbeat.get(name) for name in ("CPUConsumed", "WallClockTime", "Time")} if heartbeat else None
+    return {**{name: row[name] for name in names}, **times, "LastHeartbeat": shown}

@@ -1,0 +1,148 @@
+"""JobMonitoring: what can be read about jobs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from runner.job.description import from_mapping
+from runner.server.db import query
+from runner.server.db.engine import Transaction
+from runner.server.db.job_attempts_db import ATTEMPTS
+from runner.server.db.job_db import ATTRIBUTES, JOBS, TIMES, Row
+from runner.server.errors import UnknownObjectError
+from runner.server.models import SearchParams, SummaryParams
+from runner.server.services.context import ServiceContext
+from runner.server.services.job_policy import Right, authorize, authorize_general
+from runner.server.services.job_state_update import PEEK
+from runner.server.tokens import Identity
+from telemetry.clock import utc_text
+
+LOGGING_INFO = "LoggingInfo"
+#: The pilot of the newest attempt, as if it were a column of the job.
+PILOT_STAMP = (
+    select(ATTEMPTS.c.PilotStamp)
+    .where(ATTEMPTS.c.JobID == JOBS.c.JobID)
+    .order_by(ATTEMPTS.c.Attempt.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("PilotStamp")
+)
+COLUMNS: query.Columns = {**{name: JOBS.c[name] for name in ATTRIBUTES}, "PilotStamp": PILOT_STAMP}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of *total* rows, *first* of them being the first."""
+
+    rows: list[dict[str, Any]]
+    first: int
+    total: int
+
+
+class JobMonitoring:
+    """Answers questions about jobs."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+
+    def search(self, identity: Identity, wanted: SearchParams, first: int, count: int) -> Page:
+        """Jobs that meet all conditions; with `LoggingInfo` among the parameters also their history.
+
+        Raises:
+            InvalidRequestError: an unknown column.
+        """
+        names = [name for name in wanted.parameters or ATTRIBUTES if name != LOGGING_INFO]
+        with_history = LOGGING_INFO in (wanted.parameters or ())
+        chosen = [query.column(COLUMNS, name) for name in dict.fromkeys(names)]
+        with self._context.databases.read() as transaction:
+            authorize_general(transaction, identity, Right.SEARCH)
+            if with_history or not wanted.distinct:
+                chosen.append(JOBS.c.JobID.label("_id"))
+            statement = query.filtered(select(*chosen), COLUMNS, wanted.search).where(JOBS.c["VO"] == identity.vo)
+            statement = statement.distinct() if wanted.distinct else statement
+            statement = (
+                query.ordered(statement, COLUMNS, wanted.sort, "JobID") if "_id" in _names(chosen) else statement
+            )
+            total, rows = query.search(transaction.connection, statement, first, count)
+            histories = transaction.logging.get(row["_id"] for row in rows) if with_history else {}
+        result = []
+        for row in rows:
+            shown = {name: _shown(name, row[name]) for name in names}
+            result.append(shown | ({LOGGING_INFO: history(histories[row["_id"]])} if with_history else {}))
+        return Page(result, first, total)
+
+    def summary(self, identity: Identity, wanted: SummaryParams) -> list[dict[str, Any]]:
+        """How many jobs there are of each combination of the grouping columns."""
+        chosen = [query.column(COLUMNS, name) for name in dict.fromkeys(wanted.grouping)]
+        statement = select(*chosen, func.count().label("count")).select_from(JOBS).where(JOBS.c["VO"] == identity.vo)
+        statement = query.filtered(statement, COLUMNS, wanted.search).group_by(*chosen).order_by(*chosen)
+        with self._context.databases.read() as transaction:
+            authorize_general(transaction, identity, Right.SEARCH)
+            rows = transaction.connection.execute(statement).mappings().all()
+        return [{name: _shown(name, value) for name, value in row.items()} for row in rows]
+
+    def parameters(self, identity: Identity, job_id: int) -> dict[str, Any]:
+        """The job's parameters, but for the peek.
+
+        Raises:
+            UnknownObjectError: there is no such job.
+        """
+        with self._context.databases.read() as transaction:
+            self._readable(transaction, identity, job_id)
+            found = transaction.parameters.get_job_parameters(job_id)
+        return {name: value for name, value in found.items() if name != PEEK}
+
+    def peek(self, identity: Identity, job_id: int) -> dict[str, Any]:
+        """The last lines of the job's output, and when they came.
+
+        Raises:
+            UnknownObjectError: there is no such job, or it has not sent any.
+        """
+        with self._context.databases.read() as transaction:
+            self._readable(transaction, identity, job_id)
+            found = transaction.parameters.with_times(job_id, [PEEK])
+        if PEEK not in found:
+            raise UnknownObjectError(f"job {job_id} has not sent any output yet")
+        text, moment = found[PEEK]
+        return {"Time": utc_text(moment), PEEK: text}
+
+    def description(self, identity: Identity, job_id: int) -> dict[str, Any]:
+        """The job's description, as a mapping and as JDL.
+
+        Raises:
+            UnknownObjectError: there is no such job.
+        """
+        with self._context.databases.read() as transaction:
+            self._readable(transaction, identity, job_id)
+            mapping = transaction.jobs.description(job_id)
+        return {"Description": mapping, "JDL": from_mapping(mapping).to_jdl()}
+
+    def _readable(self, transaction: Transaction, identity: Identity, job_id: int) -> None:
+        if not authorize(transaction, identity, Right.READ_JOB, [job_id]):
+            raise UnknownObjectError(f"Job {job_id} not found")
+
+
+def history(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Logging info as the dialect shows it: what a record did not say is as it was before."""
+    result: list[dict[str, Any]] = []
+    last = {name: _first(rows, name) for name in ("Status", "MinorStatus", "ApplicationStatus")}
+    for row in rows:
+        last |= {name: row[name] for name in last if row[name] is not None}
+        times = {name: utc_text(row[name]) for name in ("StatusTime", "ArrivalTime")}
+        result.append({**last, **times, "Source": row["Source"]})
+    return result
+
+
+def _first(rows: Iterable[Row], name: str) -> str:
+    """What the oldest record that says anything says; a late record may come before it."""
+    return next((str(row[name]) for row in rows if row[name] is not None), "Unknown")
+
+
+def _shown(name: str, value: Any) -> Any:
+    return utc_text(value) if name in TIMES and value is not None else value
+
+
+def _names(columns: Iterable[Any]) -> Mapping[str, Any]:
+    return {column.key: column for column in columns}

@@ -1,0 +1,163 @@
+"""JobPolicy: who may do what, as one table of right, role and relation. What is not in it is forbidden.
+
+The rows of DIRAC's own calls are those measured on DiracX; a job token has its owner's rights for
+its own job only, and less where the wrapper needs none. `authorize` and `authorize_general` are
+the only ways in for the services, and they hold the fence: a job token counts only as long as its
+attempt is the current one, and its execution the one that reported Running.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from runner.server.db.engine import Transaction
+from runner.server.db.job_db import Row
+from runner.server.errors import FencedAttemptError, ForbiddenError
+from runner.server.tokens import Identity, JobClaims, Role
+
+
+class Right(StrEnum):
+    """What can be asked for."""
+
+    SUBMIT = "submit"
+    SEARCH = "search"
+    READ_JOB = "read job"
+    SET_STATUS = "set status"
+    FORCE_STATUS = "force status"
+    HEARTBEAT = "heartbeat"
+    SET_METADATA = "set metadata"
+    RESCHEDULE = "reschedule"
+    UPLOAD_SANDBOX = "upload sandbox"
+    DOWNLOAD_SANDBOX = "download sandbox"
+    LIST_SANDBOXES = "list sandboxes"
+    ASSIGN_SANDBOX = "assign sandbox"
+    UNASSIGN_SANDBOX = "unassign sandbox"
+    MATCH = "match"
+    RENEW_TOKEN = "renew token"  # noqa: S105 - a right, not a password
+    TAKE_COMMANDS = "take commands"
+    ACKNOWLEDGE_COMMAND = "acknowledge command"
+    INSERT_RECORD = "insert accounting record"
+    READ_RECORDS = "read accounting records"
+    READ_WITNESS = "read witness"
+    LOOK_UP_FILES = "look up files"
+    REGISTER_FILE = "register file"
+    MANAGE_PILOT = "manage pilot"
+    SEARCH_PILOTS = "search pilots"
+
+
+class Relation(StrEnum):
+    """What the object of a right is to the caller. `GENERAL`: the right has no object."""
+
+    GENERAL = "general"
+    OWN = "own"
+    OTHER = "other"
+
+
+_GENERAL = frozenset({Relation.GENERAL})
+_OWN = frozenset({Relation.OWN})
+_ANY = frozenset({Relation.OWN, Relation.OTHER})
+_USER, _ADMIN, _PILOT, _JOB = Role.USER, Role.ADMIN, Role.PILOT, Role.JOB
+
+TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
+    Right.SUBMIT: {_USER: _GENERAL},
+    Right.SEARCH: {_USER: _GENERAL, _ADMIN: _GENERAL},
+    Right.READ_JOB: {_USER: _OWN, _ADMIN: _ANY, _JOB: _OWN},
+    Right.SET_STATUS: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.FORCE_STATUS: {_ADMIN: _ANY},
+    Right.HEARTBEAT: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.SET_METADATA: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.RESCHEDULE: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.UPLOAD_SANDBOX: {_USER: _GENERAL, _JOB: _GENERAL},
+    Right.DOWNLOAD_SANDBOX: {_USER: _OWN, _ADMIN: _ANY, _JOB: _OWN},
+    Right.LIST_SANDBOXES: {_USER: _OWN, _ADMIN: _ANY, _JOB: _OWN},
+    Right.ASSIGN_SANDBOX: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.UNASSIGN_SANDBOX: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY},
+    Right.MATCH: {_PILOT: _GENERAL},
+    Right.RENEW_TOKEN: {_JOB: _OWN},
+    Right.TAKE_COMMANDS: {_PILOT: _GENERAL},
+    Right.ACKNOWLEDGE_COMMAND: {_PILOT: _ANY, _JOB: _OWN},
+    Right.INSERT_RECORD: {_PILOT: _ANY, _JOB: _OWN},
+    Right.READ_RECORDS: {_USER: _OWN, _ADMIN: _ANY},
+    Right.READ_WITNESS: {_USER: _OWN, _ADMIN: _ANY},
+    Right.LOOK_UP_FILES: {_USER: _GENERAL, _ADMIN: _GENERAL, _JOB: _GENERAL},
+    Right.REGISTER_FILE: {_USER: _GENERAL, _ADMIN: _GENERAL, _JOB: _GENERAL},
+    Right.MANAGE_PILOT: {_PILOT: _GENERAL},
+    Right.SEARCH_PILOTS: {_USER: _GENERAL, _ADMIN: _GENERAL},
+}
+
+
+def is_allowed(roles: Iterable[Role], right: Right, relation: Relation) -> bool:
+    """Whether one of *roles* has that right on an object of that relation."""
+    return any(relation in TABLE.get(right, {}).get(role, ()) for role in roles)
+
+
+def require(identity: Identity, right: Right, relation: Relation) -> None:
+    """Go on only if the table allows it.
+
+    Raises:
+        ForbiddenError: it does not.
+    """
+    if not is_allowed(identity.roles, right, relation):
+        raise ForbiddenError("Forbidden")
+
+
+def authorize(
+    transaction: Transaction, identity: Identity, right: Right, job_ids: Iterable[int], *, fenced: bool = True
+) -> dict[int, Row]:
+    """Those of *job_ids* that exist, if the caller has the *right* on every one of them.
+
+    *fenced* is False only where an attempt that was replaced may still speak: its accounting.
+
+    Raises:
+        ForbiddenError: not on every one (a job that does not exist is somebody else's).
+        FencedAttemptError: the attempt behind the job token is over, or another execution runs it.
+    """
+    rows = transaction.jobs.get_many(job_ids)
+    for job_id in job_ids:
+        require(identity, right, _relation(identity, job_id, rows.get(job_id)))
+    if fenced and identity.job is not None:
+        _check_fence(transaction, identity.job)
+    return rows
+
+
+def authorize_general(transaction: Transaction, identity: Identity, right: Right) -> None:
+    """Go on only if the caller has the *right*, which has no object.
+
+    Raises:
+        ForbiddenError: the table does not allow it.
+        FencedAttemptError: as for `authorize`.
+    """
+    require(identity, right, Relation.GENERAL)
+    if identity.job is not None:
+        _check_fence(transaction, identity.job)
+
+
+def visible_owner(identity: Identity, right: Right) -> tuple[str, str] | None:
+    """Whose objects the caller sees: None for everybody's, else only those of this (owner, VO).
+
+    Raises:
+        ForbiddenError: not even the own.
+    """
+    if is_allowed(identity.roles, right, Relation.OTHER):
+        return None
+    require(identity, right, Relation.OWN)
+    return identity.owner
+
+
+def _relation(identity: Identity, job_id: int, row: Row | None) -> Relation:
+    if identity.job is not None:
+        return Relation.OWN if identity.job.job_id == job_id else Relation.OTHER
+    own = row is not None and (row["Owner"], row["VO"]) == identity.owner
+    return Relation.OWN if own else Relation.OTHER
+
+
+def _check_fence(transaction: Transaction, claims: JobClaims) -> None:
+    row = transaction.jobs.get(claims.job_id)
+    current = row["RescheduleCounter"] + 1 if row is not None else 0
+    name = f"attempt {claims.attempt} of job {claims.job_id}"
+    if claims.attempt != current:
+        raise FencedAttemptError(f"fenced: {name} has been replaced by attempt {current}")
+    attempt = transaction.attempts.get(claims.job_id, claims.attempt)
+    if attempt is None:
+        raise FencedAttemptError(f"fenced: {name} was never handed out")
+    if attempt["RunningClaim"] not in (None, claims.claim):
+        raise FencedAttemptError(f"fenced: another execution of {name} reported Running first")

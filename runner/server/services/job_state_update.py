@@ -1,0 +1,274 @@
+"""JobStateUpdate: statuses, heartbeats with commands, parameters."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
+from runner.server.db.engine import Transaction
+from runner.server.db.job_db import ATTRIBUTES, Row
+from runner.server.errors import InvalidRequestError, InvalidValueError, UnknownObjectError
+from runner.server.models import HeartbeatData
+from runner.server.services import job_states
+from runner.server.services.context import ServiceContext
+from runner.server.services.job_policy import Right, authorize
+from runner.server.services.job_states import Move
+from runner.server.services.state_machine import Folded, Present, Rules, Update, fold
+from runner.server.tokens import Identity
+from telemetry.clock import utc_text
+
+#: Most characters kept of a peek; the end is what one wants to see.
+PEEK_CHARACTERS = 1 << 20
+MAX_PARAMETER_CHARACTERS = 64 << 10
+MAX_PARAMETERS = 500
+#: Parameters that are numbers for every reader, whatever a client writes.
+NUMBERS = frozenset({"CPUNormalizationFactor", "NormCPUTime(s)", "TotalCPUTime(s)", "Memory(MB)", "PayloadPID"})
+PEEK = "StandardOutput"
+
+
+class JobStateUpdate:
+    """Takes what wrappers, agents and people report about jobs."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+
+    def set_status(
+        self, identity: Identity, updates: Mapping[int, list[Update]], *, force: bool = False
+    ) -> dict[str, Any]:
+        """Fold *updates* into their jobs; for each job what it is afterwards (`SetJobStatusReturn`).
+
+        Raises:
+            UnknownObjectError: none of the jobs exists.
+        """
+        for job_id, several in updates.items():
+            if not several:
+                raise InvalidValueError(f"there is no update for job {job_id}")
+        right = Right.FORCE_STATUS if force else Right.SET_STATUS
+        rules = Rules(forced=force, by_wrapper=identity.job is not None)
+        success: dict[str, Any] = {}
+        ordered = False
+        with self._context.databases.write() as transaction:
+            now_ns = self._context.now_ns()
+            rows = authorize(transaction, identity, right, updates)
+            for job_id, row in rows.items():
+                claim = identity.job.claim if identity.job else None
+                success[str(job_id)], kill = _Status(transaction, row, now_ns, claim).take(updates[job_id], rules)
+                ordered |= kill
+        failed = {str(job_id): {"detail": "Not found"} for job_id in updates if job_id not in rows}
+        if not success:
+            raise UnknownObjectError({"success": success, "failed": failed})
+        if ordered:
+            self._context.commands_wait.ring()
+        return {"success": success, "failed": failed}
+
+    def heartbeat(self, identity: Identity, beats: Mapping[int, HeartbeatData]) -> list[dict[str, Any]]:
+        """Take heartbeats; the commands that wait for these jobs, again and again until acknowledged.
+
+        Raises:
+            UnknownObjectError: one of the jobs does not exist; nothing is taken then.
+        """
+        with self._context.databases.write() as transaction:
+            now_ns = self._context.now_ns()
+            rows = authorize(transaction, identity, Right.HEARTBEAT, beats)
+            _all_known(beats, rows)
+            for job_id, data in beats.items():
+                claim = identity.job.claim if identity.job else None
+                _take_heartbeat(transaction, rows[job_id], data, now_ns, claim)
+            return [
+                {
+                    "job_id": command["JobID"],
+                    "command": command["Command"],
+                    "arguments": "",
+                    "command_id": command["CommandID"],
+                }
+                for command in transaction.commands.pending(beats)
+            ]
+
+    def set_metadata(self, identity: Identity, metadata: Mapping[int, Mapping[str, Any]]) -> None:
+        """Set job parameters; of the attributes only Site may be set.
+
+        Raises:
+            UnknownObjectError: one of the jobs does not exist. InvalidRequestError: another attribute.
+            InvalidValueError: too long, or not a number where one must be.
+        """
+        checked = {job_id: _parameters(values) for job_id, values in metadata.items()}
+        with self._context.databases.write() as transaction:
+            now_ns = self._context.now_ns()
+            rows = authorize(transaction, identity, Right.SET_METADATA, metadata)
+            _all_known(metadata, rows)
+            for job_id, (parameters, attributes) in checked.items():
+                transaction.parameters.set_job_parameters(job_id, parameters, now_ns)
+                transaction.jobs.change(job_id, attributes)
+
+
+class _Status:
+    """The status updates of one call for one job."""
+
+    def __init__(self, transaction: Transaction, row: Row, now_ns: int, claim: str | None) -> None:
+        self._transaction = transaction
+        self._row = row
+        self._now_ns = now_ns
+        self._claim = claim
+
+    def take(self, updates: list[Update], rules: Rules) -> tuple[dict[str, Any], bool]:
+        """The answer for this job, and whether a command was ordered."""
+        row = self._row
+        folded = fold(self._present(), self._completed(updates), arrival_ns=self._now_ns, policy=rules)
+        job_states.log(self._transaction, row["JobID"], folded.records, self._now_ns)
+        changes = self._changes(folded)
+        self._transaction.jobs.change(row["JobID"], changes)
+        ordered = False
+        if folded.accepted:
+            self._follow(folded)
+            ordered = self._order_kill(folded)
+        self._remember_report(folded)
+        return self._answer(folded, changes), ordered
+
+    def _present(self) -> Present:
+        """A wrapper's reports are ordered among themselves by its own clock; all others by the whole history."""
+        row, reported_ns = self._row, self._row["LastStatusTime"]
+        if self._claim is not None:
+            attempt = self._transaction.attempts.get(row["JobID"], job_states.current_attempt(row))
+            reported_ns = (attempt["LastReportTime"] if attempt else None) or 0
+        return Present(
+            JobStatus(row["Status"]), row["MinorStatus"], row["ApplicationStatus"], reported_ns, row["LastStatusTime"]
+        )
+
+    def _completed(self, updates: list[Update]) -> list[Update]:
+        """An order to kill that gives no reason has DIRAC's."""
+        marked = MinorStatus.MARKED_FOR_TERMINATION
+        return [
+            Update(each.time_ns, each.status, marked, each.application, each.source)
+            if each.status is JobStatus.KILLED and each.minor is None and self._row["Status"] != JobStatus.KILLED
+            else each
+            for each in updates
+        ]
+
+    def _changes(self, folded: Folded) -> dict[str, Any]:
+        after = folded.present
+        changes: dict[str, Any] = {}
+        if after.logged_ns != self._row["LastStatusTime"]:
+            changes["LastStatusTime"] = after.logged_ns
+        if not folded.accepted:
+            return changes
+        changes |= {
+            "Status": after.status,
+            "MinorStatus": after.minor,
+            "ApplicationStatus": after.application,
+            "LastUpdateTime": self._now_ns,
+        }
+        for update, time_ns in folded.accepted:
+            if update.source.startswith("Job") or update.source == "Heartbeat":
+                changes["HeartBeatTime"] = max(time_ns, self._row["HeartBeatTime"] or 0)
+            if update.status is JobStatus.RUNNING and self._row["StartExecTime"] is None:
+                changes.setdefault("StartExecTime", time_ns)
+            if self._ends(update.status):
+                changes.setdefault("EndExecTime", time_ns)
+        return changes
+
+    def _ends(self, status: JobStatus | None) -> bool:
+        """A killed job that is with a wrapper ends later: when its accounting record arrives."""
+        before = JobStatus(self._row["Status"])
+        if status not in FINAL_STATUSES or self._row["EndExecTime"] is not None or before is JobStatus.KILLED:
+            return False
+        return status is not JobStatus.KILLED or before not in job_states.WITH_WRAPPER
+
+    def _follow(self, folded: Folded) -> None:
+        after = folded.present
+        steps = [(after.status, after.minor)]
+        if after.status is not JobStatus.RUNNING and any(u.status is JobStatus.RUNNING for u, _ in folded.accepted):
+            steps.insert(0, (JobStatus.RUNNING, after.minor))  # started and ended within one call
+        for status, minor in steps:
+            job_states.follow_attempt(
+                self._transaction, self._row, status, minor, now_ns=self._now_ns, claim=self._claim
+            )
+
+    def _order_kill(self, folded: Folded) -> bool:
+        before, after = JobStatus(self._row["Status"]), folded.present.status
+        if after is not JobStatus.KILLED or before not in job_states.WITH_WRAPPER:
+            return False
+        attempt = job_states.current_attempt(self._row)
+        self._transaction.commands.order(self._row["JobID"], attempt, "Kill", self._now_ns)
+        return True
+
+    def _remember_report(self, folded: Folded) -> None:
+        if self._claim is not None and folded.in_time:
+            changes = {"LastReportTime": folded.present.reported_ns}
+            self._transaction.attempts.change(self._row["JobID"], job_states.current_attempt(self._row), changes)
+
+    def _answer(self, folded: Folded, changes: Mapping[str, Any]) -> dict[str, Any]:
+        minors = [update.minor for update, _ in folded.accepted if update.minor is not None]
+        applications = [update.application for update, _ in folded.accepted if update.application is not None]
+        # A wrapper that repeats a call, because the answer was lost, still learns what the job is.
+        known = folded.in_time or self._claim is not None
+        answer: dict[str, Any] = {
+            "Status": folded.present.status if known else None,
+            "MinorStatus": minors[-1] if minors else None,
+            "ApplicationStatus": applications[-1] if applications else None,
+        }
+        for name in ("HeartBeatTime", "StartExecTime", "EndExecTime", "LastUpdateTime"):
+            answer[name] = utc_text(changes[name]) if name in changes else None
+        return answer | ({"Reason": folded.reason} if folded.reason else {})
+
+
+def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now_ns: int, claim: str | None) -> None:
+    job_id = row["JobID"]
+    values = data.model_dump(exclude_none=True)
+    peek = values.pop(PEEK, None)
+    if peek is not None:
+        transaction.parameters.set_job_parameters(job_id, {PEEK: peek[-PEEK_CHARACTERS:]}, now_ns)
+    if values:
+        transaction.attempts.set_heartbeat(
+            job_id, job_states.current_attempt(row), {**values, "Time": utc_text(now_ns)}
+        )
+    changes: dict[str, Any] = {"HeartBeatTime": now_ns}
+    if row["Status"] not in (JobStatus.MATCHED, JobStatus.STALLED):
+        transaction.jobs.change(job_id, changes)
+        return
+    if row["StartExecTime"] is None:
+        changes["StartExecTime"] = now_ns
+    running, minor = JobStatus.RUNNING, row["MinorStatus"]
+    job_states.move(transaction, row, Move(running, minor, "Heartbeat", now_ns), changes)
+    job_states.follow_attempt(transaction, row, running, minor, now_ns=now_ns, claim=claim)
+
+
+def _all_known(wanted: Mapping[int, Any], rows: Mapping[int, Row]) -> None:
+    for job_id in wanted:
+        if job_id not in rows:
+            raise UnknownObjectError(f"Job {job_id} not found")
+
+
+def _parameters(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Job parameters and job attributes of one `JobMetaData`."""
+    if len(values) > MAX_PARAMETERS:
+        raise InvalidValueError(f"{len(values)} parameters in one call, at most {MAX_PARAMETERS} are taken")
+    parameters: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "Site":
+            attributes[name] = _site(value)
+        elif name in ATTRIBUTES:
+            raise InvalidRequestError(f"Job attribute {name} cannot be modified through this endpoint")
+        elif name != "timestamp" and value is not None:
+            parameters[name] = _parameter(name, value)
+    return parameters, attributes
+
+
+def _site(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 100:
+        raise InvalidValueError("Site must be a text of at most 100 characters")
+    return value
+
+
+def _parameter(name: str, value: Any) -> Any:
+    if len(name) > 255 or len(str(value)) > MAX_PARAMETER_CHARACTERS:
+        raise InvalidValueError(f"parameter {name[:80]} is longer than {MAX_PARAMETER_CHARACTERS} characters")
+    if name not in NUMBERS:
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"parameter {name} must be a number, not {str(value)[:80]!r}") from error
+    if not math.isfinite(number):
+        raise InvalidValueError(f"parameter {name} must be finite")
+    return int(number) if number.is_integer() else number

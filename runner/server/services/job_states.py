@@ -1,0 +1,96 @@
+"""Writing a job's status: the job, its attempt and its history change together, here only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
+from runner.server.db.engine import Transaction
+from runner.server.db.job_db import Row
+from runner.server.db.schema import MICROSECOND
+from runner.server.services.state_machine import Record
+
+#: In these a job is with a wrapper.
+WITH_WRAPPER = frozenset({JobStatus.MATCHED, JobStatus.RUNNING, JobStatus.STALLED, JobStatus.COMPLETING})
+_ATTEMPT_ENDS = (FINAL_STATUSES - {JobStatus.KILLED, JobStatus.DELETED}) | {JobStatus.RESCHEDULED}
+
+
+def current_attempt(row: Row) -> int:
+    """Number of the attempt that the job is in."""
+    return int(row["RescheduleCounter"]) + 1
+
+
+def log(transaction: Transaction, job_id: int, records: tuple[Record, ...], arrival_ns: int) -> None:
+    """Add to the job's history."""
+    transaction.logging.add(
+        {
+            "JobID": job_id,
+            "Status": record.status,
+            "MinorStatus": record.minor,
+            "ApplicationStatus": record.application,
+            "StatusTime": record.time_ns,
+            "ArrivalTime": arrival_ns,
+            "Source": record.source,
+        }
+        for record in records
+    )
+
+
+@dataclass(frozen=True)
+class Move:
+    """A new status that the WMS itself gives to a job, now."""
+
+    status: JobStatus
+    minor: str
+    source: str
+    now_ns: int
+
+
+def move(transaction: Transaction, row: Row, step: Move, changes: Mapping[str, Any] | None = None) -> int:
+    """Give the job its new status, and *changes* beside it; the time of the record, which is the newest of the job."""
+    job_id = int(row["JobID"])
+    time_ns: int = max(step.now_ns, row["LastStatusTime"] + MICROSECOND)
+    values: dict[str, Any] = {
+        "Status": step.status,
+        "MinorStatus": step.minor,
+        "LastStatusTime": time_ns,
+        "LastUpdateTime": step.now_ns,
+    }
+    values |= changes or {}
+    transaction.jobs.change(job_id, values)
+    application = values.get("ApplicationStatus", row["ApplicationStatus"])
+    log(transaction, job_id, (Record(step.status, step.minor, application, time_ns, step.source),), step.now_ns)
+    return time_ns
+
+
+def follow_attempt(
+    transaction: Transaction, row: Row, status: JobStatus, minor: str, *, now_ns: int, claim: str | None
+) -> None:
+    """Let the present attempt of the job, if it was handed out, have the job's new status.
+
+    *claim* is that of the wrapper that reports; the first Running is its.
+    """
+    attempt = transaction.attempts.get(row["JobID"], current_attempt(row))
+    if attempt is None:
+        return
+    changes: dict[str, Any] = {"Status": status, "MinorStatus": minor}
+    if status is JobStatus.RUNNING and attempt["RunningTime"] is None:
+        changes["RunningTime"] = now_ns
+    if status is JobStatus.RUNNING and claim is not None and attempt["RunningClaim"] is None:
+        changes["RunningClaim"] = claim
+    if status in _ATTEMPT_ENDS and attempt["EndTime"] is None:
+        changes["EndTime"] = now_ns
+    transaction.attempts.change(row["JobID"], attempt["Attempt"], changes)
+
+
+def confirm_kill(transaction: Transaction, row: Row, *, now_ns: int, source: str, ended: bool) -> None:
+    """The wrapper of a killed job knows, or has *ended*: "Marked for termination" becomes "Received Kill signal"."""
+    if row["Status"] not in (JobStatus.KILLED, JobStatus.DELETED):
+        return
+    changes = {"EndExecTime": now_ns} if ended and row["EndExecTime"] is None else {}
+    if row["Status"] != JobStatus.KILLED or row["MinorStatus"] != MinorStatus.MARKED_FOR_TERMINATION:
+        transaction.jobs.change(row["JobID"], changes)
+        return
+    minor = MinorStatus.RECEIVED_KILL_SIGNAL
+    move(transaction, row, Move(JobStatus.KILLED, minor, source, now_ns), changes)
+    follow_attempt(transaction, row, JobStatus.KILLED, minor, now_ns=now_ns, claim=None)

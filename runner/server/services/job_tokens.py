@@ -1,0 +1,37 @@
+"""Job tokens: what an attempt shows in its owner's place."""
+
+from typing import Any
+
+from runner.server.db.job_db import Row
+from runner.server.services.context import ServiceContext
+from runner.server.services.job_policy import Right, authorize
+from runner.server.tokens import Identity, JobClaims
+from telemetry.clock import utc_text
+
+
+class JobTokens:
+    """Hands out job tokens."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+
+    def issue(self, row: Row, claims: JobClaims) -> dict[str, Any]:
+        """A token for one attempt, with subject and group of the job's owner."""
+        owner = Identity(row["Owner"], row["OwnerGroup"], row["VO"], frozenset())
+        token, expires_ns = self._context.mint.job(owner, claims, self._context.settings.job_token_seconds)
+        return {"JobToken": token, "JobTokenExpires": utc_text(expires_ns)}
+
+    def renew(self, identity: Identity, job_id: int, claim: str | None) -> dict[str, Any]:
+        """A fresh token for the bearer of one that has not expired yet.
+
+        *claim*: this execution's own. When an attempt is executed twice, the first that reports
+        Running under its claim fences off the other.
+
+        Raises:
+            ForbiddenError: not a token of that job. FencedAttemptError: the attempt is over.
+        """
+        with self._context.databases.read() as transaction:
+            row = authorize(transaction, identity, Right.RENEW_TOKEN, [job_id])[job_id]
+        assert identity.job is not None  # noqa: S101 - the policy gives this right to job tokens only
+        claims = identity.job
+        return self.issue(row, JobClaims(claims.job_id, claims.attempt, claim or claims.claim))
