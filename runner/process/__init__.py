@@ -1,1 +1,17 @@
-"""."""
+"""One operating-system process tree: started, watched, limited, ended, accounted.
+
+* `payload`        a payload's run, from plan to last process; what the `execute` stage calls
+* `starter`        the wrapper's handle on the starter, the process that is parent of the payload
+* `keeper`         that process: subreaper, the only one that waits for the payload's processes
+* `command`        what is to be executed, as values
+* `launch`         between fork and exec: what a payload inherits, and what it does not
+* `start_failure`  why an exec failed, in words
+* `tree`           the processes as their subreaper has them: looked at, reaped, counted, signalled
+* `signals`        TERM, grace, KILL, as a timeline of facts
+* `remnants`       what is left of a payload whose starter has died
+* `output`, `peek` ExecutionThread: exact totals of the output, and its last lines
+* `limits`         what a job may use, and whether a reading is beyond it (pure)
+* `watchdog`       measures, decides by `limits`, asks for the end through `cancel`; heartbeats
+* `cancel`         the one way in which a job is told to stop
+* `wire`, `linux`  frames between wrapper and starter; the kernel calls that Python lacks
+"""

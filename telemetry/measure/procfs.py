@@ -46,10 +46,24 @@ def start_ticks(pid: int) -> int | None:
     return None if fields is None else int(fields[19])
 
 
+def session(pid: int) -> int | None:
+    """The session that *pid* belongs to; None when there is no such process."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[3])
+
+
 def has_executed(pid: int) -> bool:
     """Whether *pid* (a zombie too) has executed a program since it was forked."""
     fields = _stat(pid)
     return fields is not None and not int(fields[6]) & _FORKED_ONLY
+
+
+def environment_has(pid: int, mark: bytes) -> bool:
+    """Whether *pid* was started with *mark* (``NAME=value``) in its environment, as far as we may see it."""
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # another user's, or gone
+        return False
 
 
 def descendants(root: int) -> list[int]:
@@ -147,11 +161,3 @@ def _parents(pids: Iterable[int]) -> Iterator[tuple[int, int]]:
         fields = _stat(pid)
         if fields is not None:
             yield pid, int(fields[1])
-
-
-def environment_has(pid: int, mark: bytes) -> bool:
-    """Whether *pid* was started with *mark* (``NAME=value``) in its environment, as far as we may see it."""
-    try:
-        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # another user's, or gone
-        return False

@@ -62,6 +62,16 @@ class ProcessLook:
     #: It ignores SIGCHLD: the kernel reaps its children, and their CPU is added to nobody's.
     ignores_children: bool = False
 
+    @property
+    def is_alive(self) -> bool:
+        """No zombie. (A process whose first thread has ended looks like one, but has other threads.)"""
+        return self.state not in "ZX" or self.threads > 1
+
+    @property
+    def is_stopped(self) -> bool:
+        """Stopped by a signal or a debugger: it acts on TERM only after CONT."""
+        return self.state in "Tt"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessEnded:

@@ -61,7 +61,7 @@ class TreeState:
     @property
     def present(self) -> tuple[ProcessLook, ...]:
         """The processes that the last look found alive, zombies left out."""
-        return tuple(m.look for m in self.members.values() if not m.misses and m.look.state not in "ZX")
+        return tuple(m.look for m in self.members.values() if not m.misses and m.look.is_alive)
 
 
 def advance(state: TreeState, snapshot: TreeSnapshot) -> TreeState:

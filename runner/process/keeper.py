@@ -1,0 +1,349 @@
+"""The starter's own process: parent of the payload, subreaper of all that comes of it, and their end.
+
+One thread, one loop, woken by descriptors only: the line to the wrapper, the ends of children, the
+pipe that tells whether the exec succeeded. Everything that it needs is imported before it is forked.
+"""
+
+import os
+import secrets
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.process import linux
+from runner.process.command import PayloadCommand
+from runner.process.launch import ALL_SIGNALS, launch
+from runner.process.signals import Ending
+from runner.process.tree import ProcessTree, Reaped
+from runner.process.wire import Line, pack, values_of
+from telemetry.clock import Clock
+from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
+from telemetry.journal import Journal, JournalBusy, read_journal
+from telemetry.measure import procfs
+from telemetry.measure.cgroup import ControlGroup
+
+WRITER = "starter"
+MARK_VARIABLE = "JOBSPAN_PAYLOAD_MARK"
+#: Longest request for a reading; its content is only sent back.
+QUESTION_BYTES = 64
+#: So much rather than us does the kernel kill the payload when memory runs out (of 1000).
+_OOM_SCORE_MORE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the starter is told when it is forked."""
+
+    control: Path
+    method: str
+    label: str
+    orphan_grace_seconds: float
+    kill_grace_seconds: float
+
+
+@dataclass
+class _Payload:
+    """The top process, from its fork on."""
+
+    pid: int
+    command: PayloadCommand
+    start_boottime_ns: int
+    #: The pipe that exec closes; -1 when the answer is known.
+    error_fd: int
+    ended: PayloadEnded | None = None
+    orphan_cpu_seconds: float = 0.0
+    is_settled: bool = False
+
+
+class Keeper:
+    """Serves one wrapper, and starts one payload."""
+
+    def __init__(self, line: Line, queries: socket.socket, terms: Terms, clock: Clock, tree: ProcessTree) -> None:
+        self._line = line
+        self._queries = queries
+        self._terms = terms
+        self._clock = clock
+        self._tree = tree
+        self._mark = secrets.token_hex(16)
+        self._payload: _Payload | None = None
+        self._ending: Ending | None = None
+        #: What the wrapper has perhaps not written down.
+        self._facts: list[Fact] = []
+        self._is_alone = False
+
+    def run(self, refusal: str) -> None:
+        """Serve until the wrapper has gone and nothing of the payload is left. *refusal*: why no group is there."""
+        group = self._tree.group
+        self._line.send(
+            "Prepared",
+            {
+                "starter_pid": os.getpid(),
+                "cgroup_paths": [str(group.path)] if group else [],
+                "environment_mark": f"{MARK_VARIABLE}={self._mark}",
+                "cpu_method": "cgroup2" if group else "wait4",
+                "refusal": refusal,
+            },
+        )
+        wakeup_fd = _wake_up_on_children()
+        while not (self._is_alone and (self._payload is None or self._payload.is_settled)):
+            self._serve(wakeup_fd)
+        self._write_down()
+
+    def _serve(self, wakeup_fd: int) -> None:
+        """Wait for the next event, and deal with all that have come."""
+        handlers: dict[int, Callable[[], object]] = {wakeup_fd: lambda: os.read(wakeup_fd, 4096)}
+        if not self._is_alone:
+            handlers[self._line.fileno()] = self._on_command
+            handlers[self._queries.fileno()] = self._on_query
+        if self._payload and self._payload.error_fd >= 0:
+            handlers[self._payload.error_fd] = self._check_launch
+        poll = select.poll()
+        for fd in handlers:
+            poll.register(fd, select.POLLIN)
+        if self._line.is_waiting and not self._is_alone:
+            poll.modify(self._line.fileno(), select.POLLIN | select.POLLOUT)
+        for fd, events in poll.poll(self._patience_ms()):
+            if events & ~select.POLLOUT:
+                handlers[fd]()
+        self._line.flush()
+        self._on_children()
+        if self._ending is not None:
+            self._ending.step()
+        self._settle()
+
+    def _patience_ms(self) -> int | None:
+        if self._ending is None or self._ending.is_over:
+            return None
+        # Rounded up: to wake a moment too early would only mean to wait again.
+        return max(0, int((self._ending.wake_up_at - time.monotonic()) * 1000) + 1)
+
+    def _on_command(self) -> None:
+        is_there, frames = self._line.receive()
+        for kind, data in frames:
+            if kind == "start":
+                self._start(PayloadCommand.from_json(data))
+            elif kind == "end":
+                self._end(data["reason"], data["grace_seconds"])
+            elif kind == "close":  # the wrapper has had so many facts of us
+                del self._facts[: data["facts"]]
+        if not is_there:
+            self._is_alone = True
+            self._end("wrapper died", self._terms.kill_grace_seconds)
+
+    def _on_query(self) -> None:
+        try:
+            question = self._queries.recv(QUESTION_BYTES)
+            if question:
+                answer = pack(question.decode(), values_of(self._tree.reading()))
+                self._queries.send(answer, socket.MSG_DONTWAIT)
+        except OSError:  # nobody waits for the answer any more; the other line tells whether anybody is there
+            return
+
+    def _start(self, command: PayloadCommand) -> None:
+        environment = {**command.environment, MARK_VARIABLE: self._mark}
+        read_fd, write_fd = os.pipe()
+        os.set_blocking(read_fd, False)
+        start_boottime_ns = self._clock.boottime_ns()
+        # A signal between fork and exec would run a handler of ours in the child.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+        pid, group_to_enter = _fork(self._tree.group)
+        if pid == 0:
+            launch(command, environment, write_fd, group_to_enter)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.close(write_fd)
+        self._tree.is_empty = False
+        self._payload = _Payload(pid, command, start_boottime_ns, read_fd)
+
+    def _check_launch(self) -> None:
+        """Read the pipe: a failure is told in it, success is its end."""
+        payload = self._payload
+        if payload is None or payload.error_fd < 0:
+            return
+        try:
+            answer = os.read(payload.error_fd, 64).decode()
+        except BlockingIOError:
+            return
+        os.close(payload.error_fd)
+        payload.error_fd = -1
+        step, _, number = answer.partition(":")
+        if step == "group" and self._terms.method == "auto":
+            self._start_without_group(payload)
+        elif answer or not procfs.has_executed(payload.pid):
+            self._forget(payload)
+            self._line.send("Refused", {"step": step or "ended", "errno": int(number or 0)})
+        else:
+            _make_killable(payload.pid)
+            self._tree.look()
+            self._tell(
+                PayloadStarted(
+                    pid=payload.pid,
+                    start_boottime_ns=payload.start_boottime_ns,
+                    executable=payload.command.argv[0],
+                )
+            )
+
+    def _start_without_group(self, payload: _Payload) -> None:
+        """The group can be made but not entered: measure by wait4."""
+        self._forget(payload)
+        if self._tree.group:
+            self._tree.group.remove()
+        self._tree = ProcessTree(self._clock, None)
+        self._start(payload.command)
+
+    def _forget(self, payload: _Payload) -> None:
+        """What was forked never became a payload; it only has to exit."""
+        os.waitpid(payload.pid, 0)
+        self._tree.is_empty = True
+        self._payload = self._ending = None
+
+    def _on_children(self) -> None:
+        self._check_launch()
+        payload = self._payload
+        for each in self._tree.reap():
+            if payload is None:
+                continue
+            if each.pid == payload.pid and payload.ended is None:
+                payload.ended = _as_fact(each)
+                self._tell(payload.ended)
+            elif payload.ended is not None:
+                payload.orphan_cpu_seconds += each.usage.used.total_seconds
+        if payload and payload.ended and not payload.is_settled and not self._tree.is_empty and not self._ending:
+            # The job ends with its top process; what that has left behind has its own grace.
+            self._end("left behind by the payload", self._terms.orphan_grace_seconds)
+
+    def _end(self, reason: str, grace_seconds: float) -> None:
+        if self._payload is None or self._payload.is_settled:
+            return
+        if self._ending is None:
+            self._ending = Ending(self._tree, reason, grace_seconds, self._tell)
+        else:
+            self._ending.shorten(grace_seconds)
+
+    def _settle(self) -> None:
+        """When nothing is left of the payload, or what is left cannot be ended: what it has used."""
+        payload = self._payload
+        if payload is None or payload.is_settled:
+            return
+        if not (self._ending.is_over if self._ending else payload.ended and self._tree.is_empty):
+            return
+        payload.is_settled = True
+        reading = self._tree.reading()
+        self._tell(
+            UsageSettled(
+                cpu_user_seconds=reading.cpu.user_seconds,
+                cpu_system_seconds=reading.cpu.system_seconds,
+                cpu_method=reading.cpu_method,
+                cpu_uncertainty_seconds=reading.cpu_uncertainty_seconds,
+                orphan_cpu_seconds=min(payload.orphan_cpu_seconds, reading.cpu.total_seconds),
+                # A payload that is over before the first look has only wait4's figure.
+                peak_rss_bytes=reading.peak_rss_bytes or (payload.ended.max_rss_bytes if payload.ended else 0),
+                peak_cgroup_memory_bytes=reading.peak_cgroup_memory_bytes,
+                memory_method="sampled" if reading.peak_rss_bytes else "wait4",
+                max_processes=max(1, reading.max_processes),
+                read_bytes=reading.read_bytes,
+                written_bytes=reading.written_bytes,
+            )
+        )
+
+    def _tell(self, fact: Fact) -> None:
+        self._facts.append(fact)
+        self._line.send(type(fact).__name__, values_of(fact))
+
+    def _write_down(self) -> None:
+        """The wrapper has died: what it did not write down itself is kept by us."""
+        if not self._facts:
+            return
+        try:
+            known: list[Any] = [entry.fact for entry in read_journal(self._terms.control)]
+            with Journal(self._terms.control, WRITER, self._clock) as journal:
+                for fact in self._facts:
+                    if fact not in known:
+                        journal.append(fact)
+        except (OSError, JournalBusy):  # the folder is gone or full: there is nobody left to tell
+            return
+
+
+def keep(commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
+    """The life of the starter's process, from its fork to its end."""
+    _leave_the_wrapper(commands, queries)
+    group, refusal = _make_group(terms)
+    try:
+        Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, group)).run(refusal)
+    finally:
+        if group is not None:
+            group.remove()
+
+
+def _leave_the_wrapper(commands: socket.socket, queries: socket.socket) -> None:
+    """Own session, nothing open but our sockets and the log, deaf to signals meant for the wrapper."""
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    low, high = sorted((commands.fileno(), queries.fileno()))
+    for first, behind in ((3, low), (low + 1, high), (high + 1, 1 << 31)):
+        if first < behind:
+            os.closerange(first, min(behind, (1 << 31) - 1))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    linux.set_name("jobspan-starter")
+    linux.harden()
+    linux.become_subreaper()
+
+
+def _make_group(terms: Terms) -> tuple[ControlGroup | None, str]:
+    if terms.method == "wait4":
+        return None, ""
+    try:
+        return ControlGroup.create(f"{terms.label}-{secrets.token_hex(4)}"), ""
+    except OSError as error:
+        return None, str(error.strerror or error)
+
+
+def _wake_up_on_children() -> int:
+    """A descriptor that becomes readable when a child ends."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    return read_fd
+
+
+def _fork(group: ControlGroup | None) -> tuple[int, ControlGroup | None]:
+    """Fork, into *group* if the kernel can; the pid, and the group if the child has yet to enter it."""
+    if group is None:
+        return os.fork(), None
+    group_fd = os.open(group.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return linux.fork_into(group_fd), None
+    except OSError:
+        return os.fork(), group
+    finally:
+        os.close(group_fd)
+
+
+def _make_killable(pid: int) -> None:
+    """Raise the payload's score: when memory runs out, it dies rather than those who report it."""
+    try:
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(1000, own + _OOM_SCORE_MORE)))
+    except OSError:  # it has ended already
+        return
+
+
+def _as_fact(top: Reaped) -> PayloadEnded:
+    return PayloadEnded(
+        exit_code=top.exit_code,
+        signal=top.signal,
+        end_boottime_ns=top.end_boottime_ns,
+        user_cpu_seconds=top.usage.used.user_seconds,
+        system_cpu_seconds=top.usage.used.system_seconds,
+        max_rss_bytes=top.max_rss_bytes,
+    )

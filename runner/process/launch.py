@@ -1,0 +1,93 @@
+"""The moments between fork and exec, in the child: what a payload inherits, and what it does not.
+
+It inherits its working directory, its environment, three streams and its user; nothing else of ours:
+no descriptor, no signal disposition, no mask. Whatever fails is told through a pipe that a successful
+exec closes.
+"""
+
+import errno
+import os
+import signal
+from collections.abc import Mapping
+from typing import Literal, NoReturn
+
+from runner.process.command import PayloadCommand, PayloadUser
+from runner.process.output import open_for_payload
+from telemetry.measure.cgroup import ControlGroup
+
+Step = Literal["session", "group", "output", "user", "folder", "exec"]
+#: Where the pipe lies in the child: the first descriptor after the streams, so that all behind it can be closed.
+_ERROR_FD = 3
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
+ALL_SIGNALS = signal.valid_signals()
+_RESETTABLE = tuple(number for number in ALL_SIGNALS if number not in (signal.SIGKILL, signal.SIGSTOP))
+_LAST_FD = (1 << 31) - 1
+
+
+def launch(
+    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: ControlGroup | None
+) -> NoReturn:
+    """Become the payload; only for a process that was just forked. *group* is entered if it is given."""
+    step: Step = "session"
+    try:
+        if error_fd != _ERROR_FD:
+            os.dup2(error_fd, _ERROR_FD, inheritable=False)
+        os.setsid()
+        _reset_signals()
+        os.umask(command.umask)
+        step = "group"
+        if group is not None:
+            group.enter()
+        step = "output"
+        _connect_streams(command)
+        step = "user"
+        if command.user is not None:
+            _become(command.user)
+        step = "folder"
+        os.chdir(command.folder)
+        step = "exec"
+        _execute(command, environment)
+    except OSError as error:
+        os.write(_ERROR_FD, f"{step}:{error.errno or errno.EIO}".encode())
+    except ValueError:  # a NUL in an argument, "=" in the name of a variable, a text that no encoding takes
+        os.write(_ERROR_FD, f"{step}:{errno.EINVAL}".encode())
+    finally:
+        os._exit(127)
+
+
+def _reset_signals() -> None:
+    for number in _RESETTABLE:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _connect_streams(command: PayloadCommand) -> None:
+    owner = None if command.user is None else (command.user.uid, command.user.gid)
+    null = os.open(os.devnull, os.O_RDONLY)
+    stdout = open_for_payload(command.folder, command.stdout, owner)
+    # One file is opened once, so that both streams share it as `2>&1` does.
+    stderr = stdout if command.stderr == command.stdout else open_for_payload(command.folder, command.stderr, owner)
+    for number, fd in enumerate((null, stdout, stderr)):
+        os.dup2(fd, number)
+    os.closerange(_ERROR_FD + 1, _LAST_FD)
+
+
+def _become(user: PayloadUser) -> None:
+    os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
+def _execute(command: PayloadCommand, environment: Mapping[str, str]) -> None:
+    """Execute the first candidate that can be, passing over absent and forbidden ones as execvp does."""
+    failure: OSError | None = None
+    for path in command.candidates():
+        try:
+            os.execve(path, command.argv, environment)  # noqa: S606 - a shell only where the job asks for it
+        except OSError as error:
+            if error.errno not in (*_NOT_THERE, errno.EACCES):
+                raise
+            if failure is None or failure.errno in _NOT_THERE:
+                failure = error
+    if failure is not None:
+        raise failure

@@ -1,0 +1,134 @@
+"""A payload's run: planned, started, watched, ended; each step a fact."""
+
+from dataclasses import dataclass
+
+from runner.errors import PayloadStartError, TransientJobError
+from runner.process.cancel import Cancel
+from runner.process.command import PayloadCommand
+from runner.process.output import ExecutionThread
+from runner.process.remnants import end_remnants
+from runner.process.starter import Prepared, Starter, StarterEvent, TreeEnded
+from runner.process.watchdog import Watchdog
+from telemetry.bus import Emit
+from telemetry.facts import (
+    KillFinished,
+    KillRequested,
+    OutputSeen,
+    PayloadEnded,
+    PayloadPlanned,
+    PayloadRefused,
+    PayloadStarted,
+    UsageSettled,
+)
+
+#: The starter tells of every event by itself; this only bounds a wait that nothing ends.
+_PATIENCE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadResult:
+    """How a payload has ended. It ended by an exit code, by a signal, or (a survivor of KILL) not at all."""
+
+    started: PayloadStarted
+    exit_code: int | None
+    signal: int | None
+    usage: UsageSettled
+    output: tuple[OutputSeen, ...]
+    #: Why it was killed; None when it ended by itself.
+    killed: KillRequested | None
+    survivors: tuple[int, ...] = ()
+
+
+def run(
+    command: PayloadCommand,
+    *,
+    starter: Starter,
+    output: ExecutionThread,
+    watchdog: Watchdog,
+    cancel: Cancel,
+    emit: Emit,
+) -> PayloadResult:
+    """Run *command* to its end, and to that of everything it has started.
+
+    A kill that is asked for while it runs ends it with the grace, and `killed` says why. Whatever goes
+    wrong after the start, the payload is ended before the error leaves this function.
+
+    Raises:
+        Cancelled: the end was asked for before the start.
+        PayloadStartError: the exec failed; nothing runs.
+        TransientJobError: CPUMethod is not granted, or the starter has died.
+    """
+    cancel.check()
+    prepared = starter.prepare()
+    user = command.user.name if command.user else ""
+    emit(
+        PayloadPlanned(
+            starter_pid=prepared.starter_pid,
+            cgroup_paths=prepared.cgroup_paths,
+            environment_mark=prepared.environment_mark,
+            user=user,
+        )
+    )
+    try:
+        started = _start(command, starter, emit)
+        output.start()
+        watchdog.attach(starter, output)
+        cancel.on_request(lambda cause: starter.end_tree(cause.reason))
+        events = _pump(starter, emit)
+    except PayloadStartError:
+        raise
+    except BaseException as error:
+        _give_up(starter, prepared, isinstance(error, TransientJobError))
+        raise
+    finally:
+        watchdog.detach()
+        seen = output.finish()
+    for each in seen:
+        emit(each)
+    return _result(started, events, seen, cancel)
+
+
+def _start(command: PayloadCommand, starter: Starter, emit: Emit) -> PayloadStarted:
+    try:
+        started = starter.start(command)
+    except PayloadStartError as error:
+        emit(PayloadRefused(errno=error.errno, cause=str(error)))
+        raise
+    emit(started)
+    return started
+
+
+def _pump(starter: Starter, emit: Emit) -> list[StarterEvent]:
+    """Write down what the starter tells, until nothing of the payload is left."""
+    events: list[StarterEvent] = []
+    while True:
+        for event in starter.poll(_PATIENCE_SECONDS):
+            events.append(event)
+            if isinstance(event, TreeEnded):
+                emit(event.usage)
+                return events
+            emit(event)
+
+
+def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool) -> None:
+    if not is_starter_dead:
+        starter.end_tree("the wrapper gives up")
+    starter.close()
+    end_remnants(prepared.cgroup_paths, prepared.environment_mark)
+
+
+def _result(
+    started: PayloadStarted, events: list[StarterEvent], seen: tuple[OutputSeen, ...], cancel: Cancel
+) -> PayloadResult:
+    ended = next((each for each in events if isinstance(each, PayloadEnded)), None)
+    usage = next(each.usage for each in events if isinstance(each, TreeEnded))
+    survivors = tuple(pid for each in events if isinstance(each, KillFinished) for pid in each.survivors)
+    return PayloadResult(
+        started=started,
+        exit_code=ended.exit_code if ended else None,
+        signal=ended.signal if ended else None,
+        usage=usage,
+        output=seen,
+        killed=cancel.cause,
+        survivors=survivors,
+    )

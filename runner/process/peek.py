@@ -1,0 +1,123 @@
+"""The last lines of a payload's output, and exact counts of all of them. Pure."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from telemetry.facts import OutputSeen, Stream
+
+#: What a peek shows at most, however long the lines are; it travels with every heartbeat.
+PEEK_TEXT_BYTES = 64 << 10
+#: NUL is the one character that databases refuse; shown as its picture.
+_NUL, _NUL_PICTURE = "\0", "\N{SYMBOL FOR NULL}"
+
+
+@dataclass
+class _Counts:
+    """Totals of one stream, and its line that has no end yet."""
+
+    lines: int = 0
+    bytes: int = 0
+    #: Whether a line is open: begun, not ended by a newline.
+    is_open: bool = False
+    #: The end of the open line, at most as long as the limit.
+    open_line: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True)
+class _Line:
+    stream: Stream
+    text: bytes
+
+
+class Peek:
+    """Takes the output of both streams piece by piece, in the order in which it was read."""
+
+    def __init__(self, max_lines: int, buffer_limit_bytes: int) -> None:
+        """Hold the last *max_lines* of both streams together, of each stream at most *buffer_limit_bytes*."""
+        self._max_lines = max_lines
+        self._limit = buffer_limit_bytes
+        self._counts: dict[Stream, _Counts] = {"stdout": _Counts(), "stderr": _Counts()}
+        self._lines: deque[_Line] = deque()
+        self._held: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        """The next piece of *stream*; it may begin and end anywhere, inside a character too."""
+        if not data:
+            return
+        counts = self._counts[stream]
+        counts.bytes += len(data)
+        newlines = data.count(b"\n")
+        counts.lines += newlines
+        if newlines:
+            self._keep_last(stream, data, newlines)
+        rest = data[data.rfind(b"\n") + 1 :]
+        counts.is_open = bool(rest) or (counts.is_open and not newlines)
+        self._extend(counts.open_line, rest)
+        self._bound(stream)
+
+    def seen(self, stream: Stream) -> OutputSeen:
+        """Totals of *stream*; an open line counts as a line. Dropped is what the peek no longer shows."""
+        counts = self._counts[stream]
+        shown = min(self._max_lines, sum(line.stream == stream for line in self._lines) + counts.is_open)
+        lines = counts.lines + counts.is_open
+        return OutputSeen(stream=stream, lines=lines, bytes=counts.bytes, peek_lines_dropped=lines - shown)
+
+    def text(self) -> str:
+        """The last lines, open ones at the end; undecodable bytes are shown as U+FFFD."""
+        held = [line.text for line in self._lines]
+        held += [bytes(counts.open_line) for counts in self._counts.values() if counts.is_open]
+        held = held[-self._max_lines :] if self._max_lines else []
+        whole = b"\n".join(held)
+        if any(counts.is_open for counts in self._counts.values()):
+            whole = _without_partial_end(whole)
+        elif held:
+            whole += b"\n"
+        return _without_partial_start(whole[-PEEK_TEXT_BYTES:]).decode(errors="replace").replace(_NUL, _NUL_PICTURE)
+
+    def _keep_last(self, stream: Stream, data: bytes, newlines: int) -> None:
+        """Take in the complete lines of *data*, of which only the last can matter."""
+        counts = self._counts[stream]
+        end = data.rfind(b"\n")
+        start = end
+        for _ in range(min(newlines, self._max_lines)):
+            start = data.rfind(b"\n", 0, start)
+        lines = data[start + 1 : end].split(b"\n") if self._max_lines else []
+        if lines and newlines <= self._max_lines:  # the first of them ends the open line
+            self._extend(counts.open_line, lines[0])
+            lines[0] = bytes(counts.open_line)
+        counts.open_line.clear()
+        for line in lines:
+            self._lines.append(_Line(stream, line[-self._limit :]))
+            self._held[stream] += min(len(line), self._limit)
+
+    def _extend(self, open_line: bytearray, rest: bytes) -> None:
+        open_line += rest
+        del open_line[: -self._limit]
+
+    def _bound(self, stream: Stream) -> None:
+        while len(self._lines) > self._max_lines:
+            line = self._lines.popleft()
+            self._held[line.stream] -= len(line.text)
+        while self._held[stream] > self._limit:
+            first = next(line for line in self._lines if line.stream == stream)
+            self._lines.remove(first)
+            self._held[stream] -= len(first.text)
+
+
+def _without_partial_end(data: bytes) -> bytes:
+    """*data* without a character at its end that has only begun: the rest of it is still to come."""
+    for length in range(1, min(4, len(data)) + 1):
+        first = data[-length]
+        if first & 0xC0 == 0x80:
+            continue
+        needed = 4 if first >= 0xF0 else 3 if first >= 0xE0 else 2 if first >= 0xC0 else 1
+        return data[:-length] if needed > length else data
+    return data
+
+
+def _without_partial_start(data: bytes) -> bytes:
+    """*data* without the rest of a character whose beginning was cut off."""
+    for skipped in range(min(3, len(data))):
+        if data[skipped] & 0xC0 != 0x80:
+            return data[skipped:]
+    return data

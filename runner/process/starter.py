@@ -1,0 +1,262 @@
+"""The wrapper's handle on its starter, the process that starts, keeps and ends the payload."""
+
+import contextlib
+import gc
+import os
+import pwd
+import select
+import socket
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from runner.errors import ConfigError, PayloadStartError, TransientJobError
+from runner.process.command import PayloadCommand, PayloadUser
+from runner.process.keeper import Terms, keep
+from runner.process.start_failure import explain
+from runner.process.wire import Frames, pack
+from telemetry.clock import NANOSECONDS, Clock
+from telemetry.facts import KINDS, Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
+from telemetry.measure.snapshot import Cpu, UsageReading
+
+__all__ = ["PayloadCommand", "PayloadUser", "Prepared", "Starter", "StarterEvent", "TreeEnded", "payload_user"]
+
+#: Longest wait for an answer that costs the starter some milliseconds.
+_ANSWER_SECONDS = 10.0
+#: What the end of the starter may take beyond the grace.
+_CLOSING_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is known before the exec: what a recovery needs to find every process of the payload."""
+
+    starter_pid: int
+    cgroup_paths: tuple[str, ...]
+    #: NAME=value, which the starter puts into the payload's environment.
+    environment_mark: str
+    cpu_method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeEnded:
+    """Nothing of the payload is left (but for survivors that `KillFinished` has named)."""
+
+    usage: UsageSettled
+
+
+StarterEvent: TypeAlias = PayloadEnded | SignalSent | KillFinished | TreeEnded
+
+
+def payload_user(name: str) -> PayloadUser:
+    """The account *name* with its groups.
+
+    Raises:
+        ConfigError: there is no such account, or we are not root and may not become it.
+    """
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError as error:
+        raise ConfigError(f"[JobWrapper] PayloadUser: there is no account {name!r}; name one, or none") from error
+    if os.geteuid() != 0 and entry.pw_uid != os.geteuid():
+        raise ConfigError(f"[JobWrapper] PayloadUser {name!r} needs a wrapper that runs as root; leave it empty")
+    groups = tuple(os.getgrouplist(name, entry.pw_gid))
+    return PayloadUser(uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, name=name)
+
+
+class Starter:
+    """Starts one payload and tells what becomes of it.
+
+    `poll` belongs to one thread; `end_tree` and `snapshot` may be called by any.
+    """
+
+    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket, terms: Terms) -> None:
+        """Use `fork`."""
+        self.pid = pid
+        self._commands = commands
+        self._queries = queries
+        self._terms = terms
+        self._frames = Frames()
+        self._sending = threading.Lock()
+        self._asking = threading.Lock()
+        self._questions = 0
+        self._prepared: Prepared | None = None
+        self._facts_had = 0
+        self._cpu_seconds = 0.0
+        self._is_closed = False
+
+    @classmethod
+    def fork(
+        cls,
+        control: Path,
+        *,
+        method: str,
+        uid_label: str,
+        orphan_grace_seconds: float,
+        kill_grace_seconds: float,
+        clock: Clock,
+    ) -> "Starter":
+        """Make the starter; to be called before this process has a second thread.
+
+        *control* is where the starter writes what it saw should this process die; *method* is auto,
+        cgroup2 or wait4; *uid_label* names the control group.
+        """
+        if threading.active_count() > 1:
+            raise RuntimeError("the starter must be forked before any thread exists")
+        terms = Terms(
+            control=control,
+            method=method,
+            label=uid_label,
+            orphan_grace_seconds=orphan_grace_seconds,
+            kill_grace_seconds=kill_grace_seconds,
+        )
+        commands, commands_of_keeper = socket.socketpair()
+        queries, queries_of_keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            _live(commands_of_keeper, queries_of_keeper, terms, clock)
+        commands_of_keeper.close()
+        queries_of_keeper.close()
+        queries.settimeout(_ANSWER_SECONDS)
+        return cls(pid, commands, queries, terms)
+
+    def prepare(self) -> Prepared:
+        """What the starter has made ready.
+
+        Raises:
+            TransientJobError: the configured method of measuring is not granted, or the starter has died.
+        """
+        if self._prepared is None:
+            data = self._next()[1]
+            refusal = data.pop("refusal")
+            if refusal and self._terms.method == "cgroup2":
+                raise TransientJobError(
+                    f"CPUMethod cgroup2 is not granted here ({refusal}); use auto", error_type="cpu_method"
+                )
+            self._prepared = Prepared(**{**data, "cgroup_paths": tuple(data["cgroup_paths"])})
+        return self._prepared
+
+    def start(self, command: PayloadCommand) -> PayloadStarted:
+        """Start the payload, and wait until its exec has succeeded.
+
+        Raises:
+            PayloadStartError: it failed, and nothing runs; the message says why.
+            TransientJobError: the starter has died.
+        """
+        self.prepare()
+        self._send("start", command.to_json())
+        kind, data = self._next()
+        if kind == "Refused":
+            number = data["errno"]
+            raise PayloadStartError(explain(data["step"], number, command), errno=number)
+        self._facts_had += 1
+        return PayloadStarted(**data)
+
+    def end_tree(self, reason: str, grace_seconds: float | None = None) -> None:
+        """Have every process of the payload ended: TERM, the grace (None: KillGracePeriod), KILL.
+
+        Returns at once; `poll` tells what happens. Repeated, it can only shorten the grace. Without a
+        payload it does nothing.
+        """
+        grace = self._terms.kill_grace_seconds if grace_seconds is None else grace_seconds
+        self._send("end", {"reason": reason, "grace_seconds": grace})
+
+    def poll(self, timeout_seconds: float) -> list[StarterEvent]:
+        """What has happened since the last call; waits for it, at most *timeout_seconds*.
+
+        Raises:
+            TransientJobError: the starter has died, and with it all that is known of the payload.
+        """
+        events = [_event(kind, data) for kind, data in self._frames]
+        if not events and select.select([self._commands], [], [], timeout_seconds)[0]:
+            self._receive()
+            events = [_event(kind, data) for kind, data in self._frames]
+        self._facts_had += len(events)
+        return events
+
+    def snapshot(self) -> UsageReading | None:
+        """What the payload's processes have used so far; None when the starter does not answer."""
+        with self._asking:
+            self._questions += 1
+            question = str(self._questions)
+            try:
+                self._queries.send(question.encode())
+                while True:
+                    answers = Frames()
+                    if not answers.receive(self._queries):
+                        return None
+                    for kind, data in answers:
+                        if kind == question:
+                            return UsageReading(**{**data, "cpu": Cpu(*data["cpu"])})
+            except OSError:
+                return None
+
+    def cpu_seconds(self) -> float:
+        """What the starter itself has used. (Its resource usage as a child would contain the payload's.)"""
+        with contextlib.suppress(OSError):
+            # The CPU clock of another process, as clock_getcpuclockid(3) makes it.
+            self._cpu_seconds = time.clock_gettime_ns(~self.pid << 3 | 2) / NANOSECONDS
+        return self._cpu_seconds
+
+    def close(self) -> None:
+        """Let the starter go: it ends what is left of the payload and itself. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.cpu_seconds()
+        self._send("close", {"facts": self._facts_had})
+        self._commands.close()
+        with self._asking:
+            self._queries.close()
+        _wait_for(self.pid, self._terms.kill_grace_seconds + _CLOSING_SECONDS)
+
+    def _send(self, kind: str, data: dict[str, Any]) -> None:
+        with self._sending, contextlib.suppress(OSError):  # `poll` tells that the starter has died
+            self._commands.sendall(pack(kind, data))
+
+    def _next(self) -> tuple[str, dict[str, Any]]:
+        while True:
+            for frame in self._frames:
+                return frame
+            self._receive()
+
+    def _receive(self) -> None:
+        if not self._frames.receive(self._commands):
+            raise TransientJobError("the payload's starter process has died", error_type="starter_died")
+
+
+def _event(kind: str, data: dict[str, Any]) -> StarterEvent:
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    fact: Fact = KINDS[kind](**values)
+    if isinstance(fact, UsageSettled):
+        return TreeEnded(usage=fact)
+    if isinstance(fact, PayloadEnded | SignalSent | KillFinished):
+        return fact
+    raise RuntimeError(f"the starter tells of {kind} at the wrong moment")
+
+
+def _live(commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
+    """All of the forked process: whatever happens in it, it never returns into the wrapper's code."""
+    status = 70
+    gc.freeze()  # what we inherit is never collected here: that would only copy its pages
+    try:
+        keep(commands, queries, terms, clock)
+        status = 0
+    except BaseException:  # noqa: BLE001 - the end of a process: its wrapper sees the line close
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _wait_for(pid: int, timeout_seconds: float) -> None:
+    """Reap the starter. One that hangs is left to whoever reaps us."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        handle = os.pidfd_open(pid)
+        try:
+            if select.select([handle], [], [], timeout_seconds)[0]:
+                os.waitpid(pid, 0)
+        finally:
+            os.close(handle)

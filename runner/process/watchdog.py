@@ -1,0 +1,219 @@
+"""The watchdog: looks at the job, holds it against its limits, and tells the WMS how it is.
+
+It lives from before `initialize` reports until after the last upload: wall clock, disk and heartbeat
+are watched in every stage, the process tree while a payload exists. It measures, decides (`limits`)
+and asks for the end (`cancel`); ending the payload is the starter's.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from runner.config import JobWrapperConfig
+from runner.process.cancel import Cancel
+from runner.process.limits import Limits, PayloadReading, RatioWindow, Reading, WatchdogJob, decide
+from runner.process.output import ExecutionThread
+from runner.process.starter import Starter
+from telemetry.bus import Emit
+from telemetry.clock import NANOSECONDS, Clock
+from telemetry.facts import Fact, HeartbeatMade, LimitHit, OutputSeen, Scalar, StageName, Stream, UsageSampled
+from telemetry.journal import JournalFull
+from telemetry.measure import procfs
+from telemetry.measure.snapshot import NOTHING_USED, UsageReading
+
+_MEGABYTE = 1 << 20
+#: Samples that nobody looks at would fill the journal: the longer a job runs, the rarer they get written,
+#: from one a poll to one in so many seconds. (Limits are looked at on every poll.)
+_LONGEST_SAMPLING_SECONDS = 15.0
+_SAMPLES_KEPT_DENSE = 300
+#: The first heartbeat with a payload's figures comes so soon after its start.
+_FIRST_HEARTBEAT_SECONDS = 1.0
+
+
+@dataclass
+class _Payload:
+    """The payload that is being watched."""
+
+    starter: Starter
+    output: ExecutionThread
+    window: RatioWindow
+
+
+@dataclass
+class _State:
+    """What changes while the watchdog runs; times by the monotonic clock."""
+
+    heartbeat_at: float
+    sample_at: float = 0.0
+    stage: StageName = "initialize"
+    payload: _Payload | None = None
+    usage: UsageReading = NOTHING_USED
+    standard_output: str | None = None
+    told: dict[Stream, OutputSeen] = field(default_factory=dict)
+
+
+class Watchdog(threading.Thread):
+    """One for each job. `start` it first, `stop` it last."""
+
+    def __init__(
+        self, *, config: JobWrapperConfig, job: WatchdogJob, emit: Emit, cancel: Cancel, clock: Clock, work: Path
+    ) -> None:
+        """Watch *job*, whose files lie on the file system of *work*."""
+        super().__init__(name="watchdog", daemon=True)
+        self._polling_seconds = config.polling_time_seconds
+        self._checking_seconds = max(config.checking_time_seconds, config.min_checking_time_seconds)
+        self._job = job
+        self._limits = Limits.of(config, job)
+        self._emit = emit
+        self._cancel = cancel
+        self._clock = clock
+        self._work = work
+        self._mutex = threading.RLock()
+        self._end = threading.Event()
+        self._state = _State(heartbeat_at=time.monotonic() + self._checking_seconds)
+
+    def run(self) -> None:
+        """Look at the job every PollingTime until `stop`."""
+        next_poll = time.monotonic()
+        while not self._end.wait(max(0.0, next_poll - time.monotonic())):
+            # A late poll is not made up for by a hurried one.
+            next_poll = max(next_poll + self._polling_seconds, time.monotonic())
+            # What cannot be measured now (a full disk, a file system that does not answer) is tried at the next poll.
+            with self._mutex, contextlib.suppress(OSError):
+                self._poll()
+
+    def stop(self) -> None:
+        """End the thread. Idempotent, also when it never ran."""
+        self._end.set()
+        if self.ident is not None:
+            self.join()
+
+    def enter_stage(self, stage: StageName) -> None:
+        """The job is in *stage* from now on; the change is sampled."""
+        with self._mutex:
+            self._state.stage = stage
+            self._look()
+            self._sample()
+
+    def attach(self, starter: Starter, output: ExecutionThread) -> None:
+        """A payload runs: watch it."""
+        with self._mutex:
+            state = self._state
+            state.payload = _Payload(starter, output, RatioWindow(self._limits))
+            state.sample_at = 0.0
+            state.heartbeat_at = min(state.heartbeat_at, time.monotonic() + _FIRST_HEARTBEAT_SECONDS)
+
+    def detach(self) -> None:
+        """The payload has ended: its last figures go into a heartbeat. Without a payload nothing happens."""
+        with self._mutex:
+            if self._state.payload is None:
+                return
+            self._look()
+            self._sample()
+            self._heartbeat()
+            self._state.payload = None
+
+    def _poll(self) -> None:
+        """Measure, decide, act, report."""
+        state = self._state
+        hit = self._judge(self._look())
+        if hit is not None and self._cancel.cause is None:
+            self._tell(hit)
+            self._cancel.request("watchdog", hit.minor_status)
+        now = time.monotonic()
+        if now >= state.sample_at:
+            self._sample()
+        if now >= state.heartbeat_at:
+            self._heartbeat()
+
+    def _look(self) -> Reading:
+        """Measure the job as it is now."""
+        state = self._state
+        payload = state.payload
+        reading = Reading(wall_seconds=self._wall_seconds(), disk_bytes=self._disk_bytes())
+        if payload is None:
+            return reading
+        usage = payload.starter.snapshot()
+        if usage is None:  # the starter is gone; whoever runs the payload notices it and ends the job
+            return reading
+        state.usage = usage
+        measured = PayloadReading(
+            awake_seconds=time.monotonic(),
+            cpu_seconds=usage.cpu.total_seconds,
+            rss_bytes=usage.rss_bytes,
+            output_bytes=payload.output.largest_bytes,
+        )
+        return replace(reading, payload=measured)
+
+    def _judge(self, reading: Reading) -> LimitHit | None:
+        payload = self._state.payload
+        ratio = payload.window.add(reading.payload) if payload and reading.payload else None
+        return decide(self._limits, reading, ratio)
+
+    def _sample(self) -> None:
+        state = self._state
+        usage = state.usage
+        wall_seconds = self._wall_seconds()
+        sparse = min(_LONGEST_SAMPLING_SECONDS, wall_seconds / _SAMPLES_KEPT_DENSE)
+        state.sample_at = time.monotonic() + max(self._polling_seconds / 2, sparse)
+        self._tell(
+            UsageSampled(
+                stage=state.stage,
+                cpu_user_seconds=usage.cpu.user_seconds,
+                cpu_system_seconds=usage.cpu.system_seconds,
+                cpu_method=usage.cpu_method,
+                wall_seconds=wall_seconds,
+                rss_bytes=usage.rss_bytes if state.payload else 0,
+                processes=usage.processes if state.payload else 0,
+                threads=usage.threads if state.payload else 0,
+                read_bytes=usage.read_bytes,
+                written_bytes=usage.written_bytes,
+                available_disk_bytes=self._disk_bytes(),
+                load_average=procfs.load_average(),
+            )
+        )
+        for seen in state.payload.output.seen() if state.payload else ():
+            if state.told.get(seen.stream) != seen:
+                state.told[seen.stream] = seen
+                self._tell(seen)
+
+    def _heartbeat(self) -> None:
+        state = self._state
+        usage = state.usage
+        state.heartbeat_at = time.monotonic() + self._checking_seconds
+        values: dict[str, Scalar] = {
+            "LoadAverage": procfs.load_average(),
+            "MemoryUsed": usage.rss_bytes / _MEGABYTE if state.payload else 0.0,
+            # DIRAC sends KB and calls them MB; here both memory figures are MB.
+            "Vsize": usage.vsize_bytes / _MEGABYTE if state.payload else 0.0,
+            "AvailableDiskSpace": self._disk_bytes() / _MEGABYTE,
+            "CPUConsumed": usage.cpu.total_seconds,
+            # On this wire, and nowhere else, wall clock means that of all processors together (DIRAC's Watchdog).
+            "WallClockTime": self._wall_seconds() * self._job.processors,
+        }
+        if state.payload is not None:
+            state.standard_output = state.payload.output.peek()
+        if state.standard_output is not None:
+            values["StandardOutput"] = state.standard_output
+        self._tell(HeartbeatMade(values=values))
+
+    def _wall_seconds(self) -> float:
+        return (self._clock.boottime_ns() - self._job.start_boottime_ns) / NANOSECONDS
+
+    def _disk_bytes(self) -> int:
+        """Free for an ordinary user on the file system of the job's folder, or of where it will be made."""
+        for folder in (self._work, *self._work.parents):
+            try:
+                found = os.statvfs(folder)
+            except FileNotFoundError:
+                continue
+            return found.f_bavail * found.f_frsize
+        return 0
+
+    def _tell(self, fact: Fact) -> None:
+        # A full disk must not end the watch; the wrapper notices it when its own facts find no room.
+        with contextlib.suppress(JournalFull):
+            self._emit(fact)

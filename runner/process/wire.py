@@ -1,0 +1,88 @@
+"""The line between a wrapper and its starter: frames of JSON over a socket pair."""
+
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+_LENGTH = struct.Struct("=I")
+_RECEIVE_BYTES = 1 << 16
+
+
+def pack(kind: str, data: dict[str, Any]) -> bytes:
+    """One frame. Strings may carry surrogates (undecodable bytes of the file system): JSON escapes them."""
+    body = json.dumps([kind, data]).encode()
+    return _LENGTH.pack(len(body)) + body
+
+
+def values_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass, one level deep, as JSON can carry them."""
+    if not is_dataclass(value):
+        raise TypeError(f"{value!r} has no fields")
+    return {each.name: getattr(value, each.name) for each in fields(value)}
+
+
+class Frames:
+    """Puts what a socket delivers together again."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def receive(self, source: socket.socket) -> bool:
+        """Take what *source* has; False when the other side is gone."""
+        try:
+            part = source.recv(_RECEIVE_BYTES)
+        except ConnectionError:
+            return False
+        self._buffer += part
+        return bool(part)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The frames that are complete, each once."""
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            kind, data = json.loads(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield kind, data
+
+
+class Line:
+    """One end of the line that never blocks: what the other end does not take yet waits here."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._frames = Frames()
+        self._waiting = bytearray()
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._end.fileno()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether `flush` must be called when the line can take more."""
+        return bool(self._waiting)
+
+    def receive(self) -> tuple[bool, list[tuple[str, dict[str, Any]]]]:
+        """Whether the other end is there, and the frames that have come."""
+        return self._frames.receive(self._end), list(self._frames)
+
+    def send(self, kind: str, data: dict[str, Any]) -> None:
+        """Send a frame, now or later."""
+        self._waiting += pack(kind, data)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the line takes. One whose other end is gone takes everything: nobody would read it."""
+        try:
+            while self._waiting:
+                del self._waiting[: self._end.send(self._waiting, socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._waiting.clear()
