@@ -1,1 +1,10 @@
-"""."""
+"""The agent: takes jobs, hands them to the computing element, and sees them to their end.
+
+* `job_agent`  JobAgent: the process's main loop; signals, slots, the order of a stop
+* `taker`      the thread that asks the matcher and starts a wrapper for each job
+* `folders`    what is written for a wrapper: folders, arguments, the first facts
+* `commands`   the thread that fetches commands for all jobs, and `control`, which passes them to the wrappers
+* `aftercare`  the thread that sees ended attempts through: recovery, delivery, removal
+* `recovery`   the end of an attempt whose wrapper died without one
+* `ports`      what an agent needs from outside
+"""

@@ -95,7 +95,7 @@ class InProcessComputingElement:
 
     def wake(self) -> None:
         """End a `wait` at once."""
-        with contextlib.suppress(BlockingIOError):  # it is full of wakes already
+        with self._mutex, contextlib.suppress(OSError):  # full of wakes already, or closed
             os.write(self._wake_writer, b"w")
 
     def signal(self, number: signal.Signals, submissions: Iterable[Submission] | None = None) -> None:
@@ -128,6 +128,7 @@ class InProcessComputingElement:
             for fd in (*self._running, self._wake_reader, self._wake_writer):
                 os.close(fd)
             self._running.clear()
+            self._wake_reader = self._wake_writer = -1
 
     def _reap(self, pidfd: int) -> WrapperEnd:
         submission = self._running[pidfd]

@@ -1,0 +1,241 @@
+"""What is left to do when a wrapper has ended, or when it runs on without the agent that started it.
+
+In order: wait until no process of the attempt lives; write its end if the wrapper could not;
+tell the observer; deliver what the wrapper could not; remove the folder when its time is over.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.agent.folders import JobFolder
+from runner.agent.ports import AgentParts
+from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, recover, wrapper_lives
+from runner.backoff import Backoff
+from runner.errors import FencedError, JobspanError, UnavailableError
+from runner.locks import FileLock, LockHeld, lock_holder
+from runner.wms.delivery import Delivery
+from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
+from runner.wms.tokens import FileToken, JobTokenKeeper
+from telemetry.clock import NANOSECONDS, Clock
+from telemetry.facts import JobMatched
+from telemetry.journal import read_journal
+from telemetry.outbox import Acknowledgements
+
+#: Written last: nothing is left to do for this attempt. Its age decides when the folder is removed.
+SETTLED = "settled"
+#: The sink of the node's own telemetry files.
+FILES = "otlp-file"
+#: How often a wrapper that is not our child is looked at.
+LOOK_SECONDS = 0.25
+CLEANING_SECONDS = 600.0
+log = logging.getLogger("jobspan.agent")
+
+
+@dataclass
+class Case:
+    """An attempt and what has been done for it. *trouble* says why it may have no end."""
+
+    folder: JobFolder
+    trouble: Trouble = WRAPPER_DIED
+    announced: bool = False
+    lives: bool = False
+    due: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(first_seconds=0.5))
+
+
+class Aftercare:
+    """A thread that sees attempts through, one step at a time, so that none waits for another."""
+
+    def __init__(self, parts: AgentParts, clock: Clock, jobs: Path, retention_seconds: float) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._jobs = jobs
+        self._retention_seconds = retention_seconds
+        self._cases: list[Case] = []
+        self._condition = threading.Condition()
+        self._ended = False
+        self._clean_at = 0.0
+        self._signal: signal.Signals | None = None
+        self._thread = threading.Thread(target=self._run, name="aftercare", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with what earlier agents have left."""
+        for folder in JobFolder.all(self._jobs):
+            if not (folder.control / SETTLED).exists():
+                self.add(Case(folder))
+        self._thread.start()
+
+    def add(self, case: Case) -> None:
+        """See *case* through."""
+        with self._condition:
+            self._cases.append(case)
+            self._condition.notify_all()
+
+    def signal_wrappers(self, number: signal.Signals) -> None:
+        """Send *number* to the wrappers that earlier agents have left running."""
+        self._signal = number
+
+    @property
+    def living(self) -> tuple[JobFolder, ...]:
+        """Attempts whose wrappers run on without the agent that started them."""
+        with self._condition:
+            return tuple(case.folder for case in self._cases if case.lives)
+
+    @property
+    def open(self) -> tuple[JobFolder, ...]:
+        """Attempts that are not settled."""
+        with self._condition:
+            return tuple(case.folder for case in self._cases)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait until nothing is open, at most *timeout_seconds*; whether it is so."""
+        deadline = time.monotonic() + timeout_seconds
+        with self._condition:
+            while self._cases and (left := deadline - time.monotonic()) > 0:
+                self._condition.wait(left)
+            return not self._cases
+
+    def stop(self) -> None:
+        """End after the present step; a call in flight is left to its timeout."""
+        with self._condition:
+            self._ended = True
+            self._condition.notify_all()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._ended:
+            if time.monotonic() >= self._clean_at:
+                self._clean_at = time.monotonic() + CLEANING_SECONDS
+                self._remove_old()
+            case = self._next()
+            if case is None:
+                continue
+            try:
+                settled = self._step(case)
+            except UnavailableError as error:
+                settled = self._later(case, error, error.retry_after_seconds)
+            except Exception as error:  # noqa: BLE001 - one damaged folder must not keep the others from delivery
+                settled = self._later(case, error, None)
+            with self._condition:
+                if settled:
+                    self._cases.remove(case)
+                self._condition.notify_all()
+            self._parts.computing_element.wake()
+
+    def _next(self) -> Case | None:
+        """The case that is due first, if one is due now; else wait for a while."""
+        with self._condition:
+            now = time.monotonic()
+            case = min(self._cases, key=lambda each: each.due, default=None)
+            if case is not None and case.due <= now:
+                return case
+            until = min(case.due, self._clean_at) if case else self._clean_at
+            if not self._ended:
+                self._condition.wait(max(0.0, until - now))
+            return None
+
+    def _later(self, case: Case, error: Exception, retry_after_seconds: float | None) -> bool:
+        case.due = time.monotonic() + case.backoff.failed(retry_after_seconds)
+        if case.backoff.failures == 1 or not isinstance(error, JobspanError):
+            log.warning("job %s: not finished yet: %s", case.folder.root.name, error or type(error).__name__)
+        return False
+
+    def _step(self, case: Case) -> bool:
+        """Do what can be done now; whether all is done."""
+        control = case.folder.control
+        case.lives = wrapper_lives(control)
+        if case.lives:
+            self._pass_signal_on(control)
+            case.due = time.monotonic() + LOOK_SECONDS
+            return False
+        if not case.announced:
+            if not self._has_end(case):
+                case.due = time.monotonic() + LOOK_SECONDS
+                return False
+            self._parts.observer.on_attempt_ended(control)
+            case.announced = True
+        try:
+            with FileLock.take(control / DELIVER_LOCK):
+                self._deliver(case)
+        except LockHeld:
+            case.due = time.monotonic() + LOOK_SECONDS
+            return False
+        (control / SETTLED).touch()
+        log.info("job %s: all delivered", case.folder.root.name)
+        return True
+
+    def _pass_signal_on(self, control: Path) -> None:
+        """To the wrapper of an earlier agent: its pid is that of the lock's holder, looked at twice."""
+        number, pid = self._signal, lock_holder(control / "wrapper.lock")
+        if number is None or pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process = os.pidfd_open(pid)
+            try:
+                if lock_holder(control / "wrapper.lock") == pid:
+                    signal.pidfd_send_signal(process, number)
+            finally:
+                os.close(process)
+
+    def _has_end(self, case: Case) -> bool:
+        if has_ended(read_journal(case.folder.control)):
+            return True
+        if not recover(case.folder.control, self._clock, case.trouble):
+            return False
+        log.warning("job %s: ended by the agent: %s", case.folder.root.name, case.trouble.message)
+        return True
+
+    def _deliver(self, case: Case) -> None:
+        """Statuses under the job's own token; the record under the pilot's, which does not end with the job's.
+
+        Raises:
+            UnavailableError: something is left.
+        """
+        control, job_id = case.folder.control, case.folder.job_id
+        record_sent = self._parts.records.deliver(control, self._parts.client)
+        client = self._parts.job_client(FileToken(control / TOKEN_FILE))
+        try:
+            delivery = Delivery(control, client, job_id=job_id, clock=self._clock)
+            delivery.collect()
+            if not delivery.is_empty or delivery.owes_reschedule:
+                JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock).keep()
+            _deliver_statuses(delivery)
+        finally:
+            client.close()
+        if not record_sent:
+            raise UnavailableError("the accounting record is not delivered")
+
+    def _remove_old(self) -> None:
+        """Folders of attempts that have been settled for longer than they are kept."""
+        oldest_ns = self._clock.utc_ns() - round(self._retention_seconds * NANOSECONDS)
+        for folder in JobFolder.all(self._jobs):
+            try:
+                if (folder.control / SETTLED).stat().st_mtime_ns < oldest_ns and _is_shipped(folder.control):
+                    shutil.rmtree(folder.root)
+                    log.info("job %s: folder removed", folder.root.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.warning("job %s: its folder cannot be removed: %s", folder.root.name, error.strerror)
+
+
+def _deliver_statuses(delivery: Delivery) -> None:
+    try:
+        delivery.push(last=True)
+        delivery.settle_reschedule()
+    except FencedError as error:  # the WMS has gone on without this attempt
+        delivery.fence(str(error))
+
+
+def _is_shipped(control: Path) -> bool:
+    """Whether the spans of this attempt stand in the node's files."""
+    uids = [entry.fact.uid for entry in read_journal(control) if isinstance(entry.fact, JobMatched)]
+    shipped = Acknowledgements(control, FILES)
+    return all(shipped.outcome(uid) is not None for uid in uids)

@@ -1,0 +1,189 @@
+"""What the agent writes for a job: its folders, the arguments of its wrapper, and the first facts."""
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.computing.inprocess import BATCH_SYSTEM
+from runner.config import Config
+from runner.job.status import JobStatus, MinorStatus
+from runner.wms.answers import MatchedJob
+from runner.wms.reporter import TOKEN_FILE
+from runner.wms.tokens import write_secret
+from telemetry.facts import JobMatched, ParametersSet, StatusChanged
+
+AGENT = "JobAgent"
+_NAME = re.compile(r"(\d+)\.(\d+)(?:-\d+)?")
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """This agent, as the WMS knows it."""
+
+    stamp: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """`jobs/<JobID>.<Attempt>`: `control` is ours alone, `work` is the payload's."""
+
+    root: Path
+    job_id: int
+    attempt: int
+
+    @property
+    def control(self) -> Path:
+        """Script, arguments, journals, token; mode 0700."""
+        return self.root / "control"
+
+    @property
+    def work(self) -> Path:
+        """The payload's working directory."""
+        return self.root / "work"
+
+    @classmethod
+    def make(cls, jobs: Path, matched: MatchedJob) -> "JobFolder":
+        """New folders for *matched*, with its token.
+
+        A number is added when the name is taken: by another WMS's job on the same folder, or by
+        an earlier claim of this very attempt.
+        """
+        jobs.mkdir(parents=True, exist_ok=True)
+        for root in _free_names(jobs / f"{matched.job_id}.{matched.attempt}"):
+            try:
+                root.mkdir(mode=0o711)
+            except FileExistsError:
+                continue
+            break
+        folder = cls(root, matched.job_id, matched.attempt)
+        folder.control.mkdir(mode=0o700)
+        folder.work.mkdir(mode=0o755)
+        write_secret(folder.control / TOKEN_FILE, matched.job_token)
+        return folder
+
+    @classmethod
+    def all(cls, jobs: Path) -> "list[JobFolder]":
+        """Those below *jobs*, oldest job first."""
+        if not jobs.is_dir():
+            return []
+        found = [(_NAME.fullmatch(path.name), path) for path in jobs.iterdir() if path.is_dir()]
+        folders = [cls(path, int(name[1]), int(name[2])) for name, path in found if name]
+        return sorted(folders, key=lambda each: (each.job_id, each.attempt, each.root.name))
+
+
+def wrapper_arguments(config: Config, matched: MatchedJob, pilot: Pilot, wms_url: str) -> dict[str, Any]:
+    """What stands beside the wrapper's script, in DIRAC's shape. No token: that is a file of its own."""
+    site = config.site
+    return {
+        "Job": {
+            **matched.description,
+            "JobID": matched.job_id,
+            "Owner": matched.owner,
+            "OwnerGroup": matched.owner_group,
+            "VO": matched.vo,
+        },
+        "CE": {
+            "Site": site.name,
+            "GridCE": site.computing_element,
+            "Queue": site.queue,
+            "Processors": 1,
+            "CPUNormalizationFactor": site.cpu_normalization_factor,
+            "PilotReference": pilot.reference,
+            "PilotStamp": pilot.stamp,
+            "LocalSE": list(config.wms.storage_elements),
+        },
+        "Optimizer": {},
+        "Jobspan": {
+            "UID": matched.uid,
+            "WMSID": matched.wms_id,
+            "JobID": matched.job_id,
+            "Attempt": matched.attempt,
+            "Claim": matched.claim,
+            "WMSURL": wms_url,
+            "Config": str(config.source) if config.source else None,
+            "Folder": str(config.folder),
+        },
+    }
+
+
+def job_matched(config: Config, matched: MatchedJob, pilot: Pilot, clock_offset_seconds: float) -> JobMatched:
+    """The fact that begins every attempt."""
+    site = config.site
+    return JobMatched(
+        uid=matched.uid,
+        wms_id=matched.wms_id,
+        job_id=matched.job_id,
+        attempt=matched.attempt,
+        claim=matched.claim,
+        owner=matched.owner,
+        owner_group=matched.owner_group,
+        vo=matched.vo,
+        job_group=matched.job_group,
+        job_name=matched.job_name,
+        job_type=matched.job_type or "User",
+        processing_type=_text(matched.description, "ProcessingType") or "unknown",
+        site=site.name,
+        computing_element=site.computing_element,
+        queue=site.queue,
+        host_name=socket.gethostname(),
+        pilot_stamp=pilot.stamp,
+        pilot_reference=pilot.reference,
+        batch_system=BATCH_SYSTEM,
+        processors_requested=_processors(matched.description),
+        cpu_normalization_factor=site.cpu_normalization_factor,
+        benchmark_name=site.benchmark_name,
+        benchmark_value=site.cpu_normalization_factor if site.benchmark_name else 0.0,
+        benchmark_source=site.benchmark_source,
+        submit_start_utc_ns=matched.submit_start_utc_ns,
+        submit_end_utc_ns=matched.submit_end_utc_ns,
+        waiting_utc_ns=matched.waiting_utc_ns,
+        match_start_utc_ns=matched.match_start_utc_ns,
+        match_end_utc_ns=matched.match_end_utc_ns,
+        submit_traceparent=matched.submit_traceparent,
+        previous_uid=matched.previous_uid,
+        clock_offset_seconds=clock_offset_seconds,
+    )
+
+
+def received() -> StatusChanged:
+    """The job has arrived on the node."""
+    return StatusChanged(status=JobStatus.MATCHED, minor_status=MinorStatus.JOB_RECEIVED_BY_AGENT, source=AGENT)
+
+
+def submitting() -> StatusChanged:
+    """It goes to the computing element now."""
+    return StatusChanged(minor_status=MinorStatus.SUBMITTING_TO_CE, source=AGENT)
+
+
+def where_it_runs(config: Config, pilot: Pilot) -> ParametersSet:
+    """The job parameters that an agent sets."""
+    site = config.site
+    return ParametersSet(
+        parameters={
+            "GridCE": site.computing_element,
+            "CEQueue": site.queue,
+            "BatchSystem": BATCH_SYSTEM,
+            "Pilot_Reference": pilot.reference,
+        }
+    )
+
+
+def _free_names(root: Path) -> Iterator[Path]:
+    yield root
+    for number in range(2, 1000):
+        yield root.with_name(f"{root.name}-{number}")
+    raise FileExistsError(f"{root} exists a thousand times")
+
+
+def _text(description: Mapping[str, Any], name: str) -> str:
+    value = description.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _processors(description: Mapping[str, Any]) -> int:
+    value = str(description.get("NumberOfProcessors", 1))
+    return int(value) if value.isdecimal() and 0 < int(value) < 100_000 else 1

@@ -1,0 +1,183 @@
+"""JobAgent: the process that takes jobs for the slots of this machine and sees them to their end."""
+
+import logging
+import os
+import signal
+import socket
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from runner.agent.aftercare import Aftercare
+from runner.agent.commands import Commands
+from runner.agent.folders import JobFolder, Pilot
+from runner.agent.jobs import Jobs
+from runner.agent.ports import AgentParts
+from runner.agent.signals import StopSignals
+from runner.agent.taker import Taker
+from runner.computing.inprocess import Submission
+from runner.config import Config
+from runner.errors import JobspanError, UnauthorizedError
+from runner.locks import FileLock, LockHeld
+from telemetry.clock import Clock
+
+__all__ = ["AgentParts", "JobAgent"]
+
+#: What a wrapper may need beyond its graces to upload and report, before it is killed.
+STOP_SECONDS = 60.0
+#: How long an agent that is told to stop delivers what wrappers have left; the next agent does the rest.
+LEFTOVER_SECONDS = 10.0
+#: The same for one that ends by itself (--drain).
+DRAIN_LEFTOVER_SECONDS = 60.0
+LOOP_SECONDS = 1.0
+log = logging.getLogger("jobspan.agent")
+
+
+@dataclass
+class _Stop:
+    """How far a stop has come; times by the monotonic clock."""
+
+    heeded: int = 0
+    kill_at: float | None = None
+    leave_at: float | None = None
+    told: set[Submission] = field(default_factory=set)
+
+
+class JobAgent:
+    """Slots -> match -> submit -> reap -> recover. Its `run` is the main thread's."""
+
+    def __init__(self, config: Config, parts: AgentParts, clock: Clock, *, drain: bool = False) -> None:
+        """With *drain* it ends when no job is left."""
+        self._config = config
+        self._parts = parts
+        self._pilot = Pilot(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}")
+        self._aftercare = Aftercare(parts, clock, config.jobs_folder, config.job_agent.job_retention_seconds)
+        self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
+        self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
+        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=self._is_busy if drain else None)
+        self._stop = _Stop()
+        self._registered = False
+
+    def run(self) -> int:
+        """Work until told to stop (or drained); the exit code.
+
+        Raises:
+            LockHeld: another agent works on this folder.
+            UnauthorizedError: the WMS does not take our token for a pilot's.
+        """
+        folder = self._config.folder / "agent"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock.take(folder / "agent.lock")
+        except LockHeld as error:
+            self._close()
+            raise LockHeld(f"another agent works on {self._config.folder}; stop it, or use another folder") from error
+        with lock:
+            try:
+                with StopSignals() as signals:
+                    self._register()
+                    self._start()
+                    self._supervise(signals)
+            finally:
+                self._close()
+        return 0
+
+    def _register(self) -> None:
+        try:
+            self._parts.client.register_pilot(
+                self._pilot.stamp,
+                vo=self._config.wms.vo,
+                reference=self._pilot.reference,
+                site=self._config.site.name,
+            )
+            self._registered = True
+        except UnauthorizedError:
+            raise
+        except JobspanError as error:  # matching needs no registration; the WMS may be away for the moment
+            log.warning("the pilot is not registered: %s", error)
+
+    def _start(self) -> None:
+        self._aftercare.start()
+        self._commands.start()
+        self._taker.start()
+
+    def _supervise(self, signals: StopSignals) -> None:
+        element = self._parts.computing_element
+        while True:
+            for end in element.wait(LOOP_SECONDS, signals.fd):
+                self._jobs.reaped(end)
+                self._taker.wake()
+            signals.clear()
+            strays = element.reap_strays()
+            self._heed(signals.count)
+            self._commands.jobs_changed()
+            if self._is_over(strays):
+                return
+
+    def _heed(self, count: int) -> None:
+        """The first signal stops in order, the second at once."""
+        stop = self._stop
+        if count and not stop.heeded:
+            self._begin_stop()
+        elif count > stop.heeded:
+            log.warning("told again: the wrappers are killed, their starters end the payloads")
+            self._signal_all(signal.SIGKILL)
+        stop.heeded = count
+        if stop.kill_at is not None and time.monotonic() >= stop.kill_at:
+            log.error("the wrappers did not end in time: they are killed")
+            self._signal_all(signal.SIGKILL)
+            stop.kill_at = None
+        elif stop.heeded:  # one that was on its way when the others were told
+            self._tell_to_end()
+
+    def _begin_stop(self) -> None:
+        running = len(self._jobs.running) + len(self._aftercare.living)
+        log.info("told to stop: %d running jobs are ended and go back", running)
+        options = self._config.job_wrapper
+        graces = options.kill_grace_seconds + options.orphan_grace_seconds
+        self._stop.kill_at = time.monotonic() + graces + STOP_SECONDS
+        self._jobs.stopping = True
+        self._taker.stop()
+        self._aftercare.signal_wrappers(signal.SIGTERM)
+
+    def _tell_to_end(self) -> None:
+        element = self._parts.computing_element
+        new = [each for each in element.running if each not in self._stop.told]
+        element.signal(signal.SIGTERM, new)
+        self._stop.told.update(new)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        self._parts.computing_element.signal(number)
+        self._aftercare.signal_wrappers(number)
+
+    def _is_over(self, strays: int) -> bool:
+        """Whether nothing is left to wait for; what the WMS does not take in time is left to the next agent."""
+        if not self._taker.finished or self._jobs.running or self._aftercare.living or strays:
+            return False
+        if not self._aftercare.open:
+            return True
+        stop = self._stop
+        patience = LEFTOVER_SECONDS if stop.heeded else DRAIN_LEFTOVER_SECONDS
+        stop.leave_at = stop.leave_at or time.monotonic() + patience
+        return time.monotonic() >= stop.leave_at
+
+    def _is_busy(self) -> bool:
+        return bool(self._jobs.running or self._aftercare.open)
+
+    def _commanded(self) -> tuple[JobFolder, ...]:
+        return self._jobs.running + self._aftercare.living
+
+    def _close(self) -> None:
+        self._taker.stop()
+        self._commands.stop()
+        self._aftercare.stop()
+        if self._registered:
+            try:
+                self._parts.client.update_pilot(self._pilot.stamp, {"Status": "Done"})
+            except JobspanError as error:
+                log.info("the WMS does not hear that the agent ends: %s", error)
+        self._parts.observer.close()
+        self._parts.computing_element.close()
+        self._parts.client.close()
+        for folder in self._aftercare.open:
+            log.warning("job %s: not finished; the next agent goes on with it", folder.root.name)

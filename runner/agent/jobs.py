@@ -1,0 +1,138 @@
+"""The jobs of this agent that have a wrapper: from the match to the reaping."""
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from runner.agent.aftercare import Aftercare, Case
+from runner.agent.folders import (
+    JobFolder,
+    Pilot,
+    job_matched,
+    received,
+    submitting,
+    where_it_runs,
+    wrapper_arguments,
+)
+from runner.agent.ports import AgentParts
+from runner.agent.recovery import NOT_SUBMITTED, PREEMPTED, WRAPPER_DIED, Trouble
+from runner.computing.inprocess import WrapperEnd
+from runner.config import Config
+from runner.errors import JobspanError
+from runner.job.status import JobStatus, MinorStatus
+from runner.wms.answers import MatchedJob
+from runner.wms.tokens import FixedToken
+from telemetry.clock import Clock, utc_text
+from telemetry.facts import JobAccepted, WrapperReaped
+from telemetry.journal import Journal
+
+WRITER = "agent"
+WRAPPER_LOG = "wrapper.log"
+log = logging.getLogger("jobspan.agent")
+
+
+@dataclass(frozen=True)
+class _Job:
+    folder: JobFolder
+    journal: Journal
+
+
+class Jobs:
+    """Starts wrappers and notes how they end. Safe from several threads."""
+
+    def __init__(self, config: Config, parts: AgentParts, clock: Clock, pilot: Pilot, aftercare: Aftercare) -> None:
+        self._config = config
+        self._parts = parts
+        self._clock = clock
+        self._pilot = pilot
+        self._aftercare = aftercare
+        self._mutex = threading.Lock()
+        self._running: dict[str, _Job] = {}
+        #: Set when the agent is told to stop: what dies from now on, dies by our hand.
+        self.stopping = False
+
+    @property
+    def running(self) -> tuple[JobFolder, ...]:
+        """Those whose wrappers we have started and not reaped."""
+        with self._mutex:
+            return tuple(job.folder for job in self._running.values())
+
+    def start(self, matched: MatchedJob) -> None:
+        """Give *matched* a wrapper; if that cannot be, it goes back to the WMS with its own record."""
+        try:
+            folder = JobFolder.make(self._config.jobs_folder, matched)
+        except OSError as error:
+            log.error("job %d: no folder can be made (%s); it goes back", matched.job_id, error.strerror)
+            self._hand_back(matched)
+            return
+        name = folder.root.name
+        log.info("job %s: matched %s of %s", name, matched.job_name or "a job", matched.owner)
+        trouble = PREEMPTED
+        journal = Journal(folder.control, WRITER, self._clock)
+        try:
+            journal.append(job_matched(self._config, matched, self._pilot, self._parts.client.clock_offset_seconds))
+            journal.append(received())
+            self._parts.observer.on_attempt_started(folder.control)
+            if not self.stopping:
+                self._submit(matched, folder, journal)
+                return
+        except (JobspanError, OSError) as error:
+            log.error("job %s: cannot be submitted: %s", name, error)
+            trouble = NOT_SUBMITTED
+        journal.close()
+        self._aftercare.add(Case(folder, trouble))
+
+    def reaped(self, end: WrapperEnd) -> None:
+        """Note the end of a wrapper and leave the rest to the aftercare."""
+        with self._mutex:
+            job = self._running.pop(end.task)
+        how = f"code {end.exit_code}" if end.signal is None else f"signal {end.signal}"
+        log.info("job %s: wrapper ended with %s", job.folder.root.name, how)
+        try:
+            job.journal.append(
+                WrapperReaped(
+                    pid=end.pid,
+                    exit_code=end.exit_code,
+                    signal=end.signal,
+                    end_boottime_ns=end.end_boottime_ns,
+                    user_cpu_seconds=end.user_cpu_seconds,
+                    system_cpu_seconds=end.system_cpu_seconds,
+                )
+            )
+        except OSError as error:
+            log.error("job %s: its end cannot be noted: %s", job.folder.root.name, error.strerror)
+        finally:
+            job.journal.close()
+            self._aftercare.add(Case(job.folder, self._trouble()))
+
+    def _submit(self, matched: MatchedJob, folder: JobFolder, journal: Journal) -> None:
+        config, element = self._config, self._parts.computing_element
+        arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url)
+        script = self._parts.write_wrapper(folder.control, matched.job_id, arguments)
+        journal.append(submitting())
+        with self._mutex:  # an early end has to wait until the acceptance is noted
+            submission = element.submit_job(script, folder.control / WRAPPER_LOG)
+            self._running[submission.task] = _Job(folder, journal)
+            journal.append(JobAccepted(task=submission.task, computing_element=config.site.computing_element))
+            journal.append(where_it_runs(config, self._pilot))
+        log.info("job %s: submitted as %s", folder.root.name, submission.task)
+
+    def _trouble(self) -> Trouble:
+        return PREEMPTED if self.stopping else WRAPPER_DIED
+
+    def _hand_back(self, matched: MatchedJob) -> None:
+        """Without a folder there can be no journal: say it directly, once."""
+        client = self._parts.job_client(FixedToken(matched.job_token))
+        moment = utc_text(self._clock.utc_ns() + round(client.clock_offset_seconds * 1e9))
+        update = {
+            "Status": str(JobStatus.RESCHEDULED),
+            "MinorStatus": str(MinorStatus.JOB_WRAPPER_INITIALIZATION),
+            "Source": "JobAgent",
+        }
+        try:
+            client.set_statuses(matched.job_id, {moment: update})
+            client.reschedule([matched.job_id])
+        except JobspanError as error:
+            log.error("job %d: cannot be handed back: %s", matched.job_id, error)
+        finally:
+            client.close()

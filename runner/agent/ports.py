@@ -1,0 +1,49 @@
+"""What an agent needs from outside, declared where it is used; `runner.compose` brings the implementations."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from runner.computing.inprocess import InProcessComputingElement
+from runner.wms.client import WmsClient
+from runner.wms.tokens import TokenSource
+
+#: Writes `Wrapper_<JobID>` and its arguments into a control folder: (control, job id, arguments) -> script.
+WriteWrapper: TypeAlias = Callable[[Path, int, Mapping[str, Any]], Path]
+
+
+class AgentObserver(Protocol):
+    """Who follows the jobs of a node: metrics and the shipping of telemetry. Must not block for long."""
+
+    def on_attempt_started(self, control: Path) -> None:
+        """A journal begins in *control*."""
+        ...
+
+    def on_attempt_ended(self, control: Path) -> None:
+        """The attempt has ended, and its journal says how. May be told again by a later agent."""
+        ...
+
+    def close(self) -> None:
+        """The agent ends; ship what is left."""
+        ...
+
+
+class RecordDelivery(Protocol):
+    """Brings the accounting record of an ended attempt to the WMS."""
+
+    def deliver(self, control: Path, client: WmsClient) -> bool:
+        """Send what is due; True when nothing is left to send. Only for the holder of the job's `deliver.lock`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentParts:
+    """All that an agent is put together from. `client` shows the pilot's token, `job_client` makes one for a job's."""
+
+    client: WmsClient
+    job_client: Callable[[TokenSource], WmsClient]
+    computing_element: InProcessComputingElement
+    observer: AgentObserver
+    records: RecordDelivery
+    write_wrapper: WriteWrapper

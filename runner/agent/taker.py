@@ -1,0 +1,147 @@
+"""Taking jobs: one thread that asks the matcher whenever a slot is free."""
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+
+from runner.agent.folders import Pilot
+from runner.agent.jobs import Jobs
+from runner.agent.ports import AgentParts
+from runner.backoff import Backoff
+from runner.config import Config
+from runner.errors import JobspanError, UnavailableError
+from runner.wms.answers import MatchedJob
+
+#: A stopping agent does not hang up on a match call, in which a job may be on its way; so it is never long.
+LONGEST_WAIT_SECONDS = 2.0
+LOW_DISK_SECONDS = 5.0
+#: With --drain and jobs still running: how often to ask, unless one ends before.
+DRAIN_SECONDS = 1.0
+log = logging.getLogger("jobspan.agent")
+
+
+class Taker:
+    """The thread. It ends by `stop`, or by itself as the options say; then no job is on its way any more."""
+
+    def __init__(
+        self,
+        config: Config,
+        parts: AgentParts,
+        pilot: Pilot,
+        jobs: Jobs,
+        *,
+        busy: Callable[[], bool] | None,
+    ) -> None:
+        """*busy* is given to drain: when it is false and no job comes, that was all."""
+        self._config = config
+        self._parts = parts
+        self._pilot = pilot
+        self._jobs = jobs
+        self._busy = busy
+        self._backoff = Backoff(first_seconds=0.5)
+        self._changed = threading.Event()
+        self._stopped = threading.Event()
+        self._finished = threading.Event()
+        self._low_disk = False
+        self._thread = threading.Thread(target=self._run, name="taker", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A slot may be free."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Take no more jobs; a call that is under way is awaited by `finished`."""
+        self._stopped.set()
+        self._changed.set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether no job is on its way, and none will be."""
+        return self._finished.is_set()
+
+    def _run(self) -> None:
+        try:
+            self._take()
+        finally:
+            self._finished.set()
+            self._parts.computing_element.wake()
+
+    def _take(self) -> None:
+        failed = 0
+        while not self._stopped.is_set():
+            if self._parts.computing_element.free_slots <= 0 or self._disk_is_low():
+                self._pause(LOW_DISK_SECONDS)
+                continue
+            busy = self._busy is None or self._busy()
+            try:
+                matched = self._match(busy)
+            except JobspanError as error:
+                self._refused(error)
+                continue
+            except Exception as error:  # noqa: BLE001 - this thread is the agent's purpose: no accident may end it
+                log.error("matching stumbled: %r", error)
+                self._stopped.wait(self._backoff.failed())
+                continue
+            failed = 0 if matched else failed + 1
+            if self._was_last(matched, failed, busy):
+                return
+
+    def _match(self, busy: bool) -> MatchedJob | None:
+        config = self._config
+        site = config.site
+        offer = {
+            "PilotStamp": self._pilot.stamp,
+            "Site": site.name,
+            "GridCE": site.computing_element,
+            "CEQueue": site.queue,
+            "Platform": site.platform,
+            "Tags": list(site.tags),
+            "Processors": 1,
+            "CPUNormalizationFactor": site.cpu_normalization_factor,
+        }
+        wait = 0.0 if self._busy else min(config.job_agent.polling_time_seconds, LONGEST_WAIT_SECONDS)
+        matched = self._parts.client.match(offer, wait)
+        if self._backoff.failures:
+            log.info("the WMS answers again")
+        self._backoff.succeeded()
+        if matched is not None:
+            self._jobs.start(matched)
+        elif self._busy and busy:
+            self._pause(DRAIN_SECONDS)
+        return matched
+
+    def _was_last(self, matched: MatchedJob | None, failed: int, busy: bool) -> bool:
+        options = self._config.job_agent
+        if matched:
+            return not options.filling_mode
+        if self._busy and not busy:
+            log.info("no job is left")
+            return True
+        return 0 < options.stop_after_failed_matches <= failed
+
+    def _refused(self, error: JobspanError) -> None:
+        retry_after = error.retry_after_seconds if isinstance(error, UnavailableError) else None
+        pause = self._backoff.failed(retry_after)
+        if self._backoff.failures == 1:
+            log.warning("no jobs can be taken now: %s", error)
+        self._stopped.wait(pause)
+
+    def _disk_is_low(self) -> bool:
+        free = shutil.disk_usage(self._config.folder).free
+        low = free < self._config.job_agent.minimum_disk_bytes
+        if low and not self._low_disk:
+            log.warning("%d bytes of disk are free, too few: no new job is taken", free)
+        elif self._low_disk and not low:
+            log.info("there is room on the disk again")
+        self._low_disk = low
+        return low
+
+    def _pause(self, seconds: float) -> None:
+        """Until a slot may be free, or *seconds* have passed."""
+        self._changed.wait(seconds)
+        self._changed.clear()
