@@ -1,5 +1,6 @@
 """The agent's metrics over real journals: totals that survive short jobs, restarts and corrections."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,13 @@ def test_the_dashboard_finds_its_metrics(tmp_path: Path) -> None:
     assert empty_panels(dashboard(), scrape(metrics)) == []
     assert empty_panels(dashboard(), "")
     living.close()
+
+
+@pytest.mark.prometheus
+def test_promtool_finds_nothing_to_complain_about(tmp_path: Path) -> None:
+    """Prometheus's own linter accepts names, help and units of a scrape."""
+    metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 0}))
+    play(control_of(tmp_path))
+    metrics.attempt_ended(control_of(tmp_path), None)
+    body = scrape(metrics, "text/plain").encode()
+    subprocess.run(["promtool", "check", "metrics"], input=body, check=True, timeout=30, capture_output=True)

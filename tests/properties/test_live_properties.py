@@ -116,34 +116,13 @@ def test_garbage_is_never_more_than_not_otlp(line: bytes) -> None:
             continue
 
 
+NAMES = (
+    *("resourceSpans", "resourceLogs", "scopeSpans", "scopeLogs", "spans", "logRecords", "attributes", "key"),
+    *("value", "intValue", "status", "events", "traceId", "eventName", "resource"),
+)
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(
-            st.sampled_from(
-                [
-                    "resourceSpans",
-                    "resourceLogs",
-                    "scopeSpans",
-                    "scopeLogs",
-                    "spans",
-                    "logRecords",
-                    "attributes",
-                    "key",
-                    "value",
-                    "intValue",
-                    "status",
-                    "events",
-                    "traceId",
-                    "eventName",
-                    "resource",
-                ]
-            ),
-            inner,
-            max_size=4,
-        ),
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)),
     max_leaves=20,
 )
 
