@@ -157,7 +157,8 @@ class JobMetrics:
         yield from self._self_families(damaged)
 
     def _totals(self) -> Totals:
-        return self._file.totals.plus(each.fold.tally() for each in self._followed.values())
+        shares = (each.fold.tally() for each in self._followed.values())
+        return self._file.totals.plus(share for share in shares if share.uid not in self._file)
 
     def _never_falling(self, counters: Mapping[Key, int]) -> Mapping[Key, int]:
         for key, value in (*_ZEROS.items(), *counters.items()):

@@ -110,6 +110,16 @@ def test_an_attempt_counts_once(tmp_path: Path) -> None:
     assert list(read_counters(tmp_path / "agent" / "counters.jsonl").attempts) == [uid_of()]
 
 
+def test_following_an_ended_attempt_again_changes_nothing(tmp_path: Path) -> None:
+    """A folder that is followed after its share was made final does not count beside it."""
+    metrics = metrics_in(tmp_path)
+    play(control_of(tmp_path))
+    metrics.attempt_ended(control_of(tmp_path), None)
+    before = values(metrics)
+    metrics.follow(control_of(tmp_path))
+    assert values(metrics) == before
+
+
 def test_what_ended_while_no_agent_was_there_is_named(tmp_path: Path) -> None:
     """A rescan counts attempts that ended unseen, and names them so that their record can be brought."""
     play(control_of(tmp_path))
