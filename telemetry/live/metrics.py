@@ -20,7 +20,7 @@ from telemetry import catalogue as names
 from telemetry import identity
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import STAGES
-from telemetry.journal import JournalTail
+from telemetry.journal import JournalTail, is_written
 from telemetry.live.counters import CountersFile, StageHistogram, Totals
 from telemetry.live.tally import STREAMS, AttemptFold, Key, Living, StageSeen, corrected, in_unit
 
@@ -111,7 +111,7 @@ class JobMetrics:
                 continue
             with self._mutex:
                 self._followed.setdefault(control, followed)
-            if followed.fold.ended:
+            if followed.fold.ended and not is_written(control, "wrapper"):  # else it is in finalize
                 ended.append(control)
         return ended
 
