@@ -2,12 +2,8 @@
 
 import argparse
 import re
-from typing import Any
 
 from runner.commands.context import Command, Context
-
-_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +11,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(context: Context) -> int:
+    from dashboards.check import samples
     from runner.compose.reports import metrics_text
 
     text = metrics_text(context.config)
@@ -22,18 +19,10 @@ def _run(context: Context) -> int:
     for line in text.splitlines():
         if wanted in _name(line):
             context.terminal.line(line)
-    context.terminal.json([each for each in samples(text) if wanted in each["name"]])
+    context.terminal.json(
+        [{"name": name, "labels": labels, "value": value} for name, labels, value in samples(text) if wanted in name]
+    )
     return 0
-
-
-def samples(text: str) -> list[dict[str, Any]]:
-    """The samples of an exposition in Prometheus's text format: name, labels, value."""
-    found = (_SAMPLE.match(line) for line in text.splitlines() if not line.startswith("#"))
-    return [
-        {"name": each[1], "labels": dict(_LABEL.findall(each[2] or "")), "value": float(each[3])}
-        for each in found
-        if each
-    ]
 
 
 def _name(line: str) -> str:

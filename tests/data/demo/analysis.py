@@ -43,13 +43,13 @@ def histogram(path, bins):
 def solve(matrix, right):
     """Solve a small linear system by elimination with pivots."""
     size = len(right)
-    rows = [list(row) + [value] for row, value in zip(matrix, right)]
+    rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     for i in range(size):
         pivot = max(range(i, size), key=lambda k: abs(rows[k][i]))
         rows[i], rows[pivot] = rows[pivot], rows[i]
         for k in range(i + 1, size):
             factor = rows[k][i] / rows[i][i]
-            rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i])]
+            rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
     result = [0.0] * size
     for i in reversed(range(size)):
         known = sum(rows[i][k] * result[k] for k in range(i + 1, size))
@@ -75,32 +75,35 @@ def chi_square(p, points):
     return sum((y - model(p, x)) ** 2 / max(y, 1) for x, y in points)
 
 
+def step_of(points, p, damping):
+    """Where the damped normal equations lead from p."""
+    matrix = [[0.0] * 5 for _ in range(5)]
+    right = [0.0] * 5
+    for x, y in points:
+        slope, weight = gradient(p, x), 1 / max(y, 1)
+        residual = (y - model(p, x)) * weight
+        for i in range(5):
+            right[i] += slope[i] * residual
+            for k in range(5):
+                matrix[i][k] += slope[i] * slope[k] * weight
+    for i in range(5):
+        matrix[i][i] *= 1 + damping
+    return [a + b for a, b in zip(p, solve(matrix, right), strict=True)]
+
+
 def fit(points, p):
     """Levenberg's and Marquardt's method; parameters and chi square."""
     damping, best = 1e-3, chi_square(p, points)
-    for _ in range(100):
-        matrix = [[0.0] * 5 for _ in range(5)]
-        right = [0.0] * 5
-        for x, y in points:
-            slope, weight = gradient(p, x), 1 / max(y, 1)
-            residual = (y - model(p, x)) * weight
-            for i in range(5):
-                right[i] += slope[i] * residual
-                for k in range(5):
-                    matrix[i][k] += slope[i] * slope[k] * weight
-        for i in range(5):
-            matrix[i][i] *= 1 + damping
-        trial = [a + b for a, b in zip(p, solve(matrix, right))]
+    while damping < 1e12:
+        trial = step_of(points, p, damping)
         value = chi_square(trial, points)
-        if value < best:
-            done = best - value < 1e-9 * best
-            p, best, damping = trial, value, damping / 10
-            if done:
-                break
-        else:
+        if value >= best:
             damping *= 10
-            if damping > 1e12:
-                break
+            continue
+        improved = best - value
+        p, best, damping = trial, value, damping / 10
+        if improved < 1e-9 * best:
+            break
     return p, best
 
 

@@ -11,10 +11,8 @@ def block(generator, first):
     """BLOCK events as text: event,detector,energy_keV,time_us."""
     lines = []
     for number in range(first, first + BLOCK):
-        if generator.random() < 0.25:
-            energy = generator.gauss(121.78, 2.4)
-        else:
-            energy = 60.0 + generator.expovariate(1 / 80.0)
+        in_peak = generator.random() < 0.25
+        energy = generator.gauss(121.78, 2.4) if in_peak else 60.0 + generator.expovariate(1 / 80.0)
         detector = generator.randrange(16)
         lines.append(f"{number:09d},D{detector:02d},{energy:.4f},{number * 12.5 + detector:.3f},{energy * 1.013:.4f}\n")
     return "".join(lines)
