@@ -6,6 +6,7 @@ A command's module is imported only when that command is asked for, so `jobspan 
 import argparse
 import importlib
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -128,7 +129,7 @@ def _main_parser() -> Parser:
 def _command_parser(name: str, command: Command) -> Parser:
     parser = Parser(
         prog=f"jobspan {name}",
-        description=textwrap.fill(command.description, 88),
+        description=textwrap.fill(command.description, min(88, shutil.get_terminal_size((88, 24)).columns)),
         epilog="examples:\n" + "\n".join(f"  {example}" for example in command.examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
