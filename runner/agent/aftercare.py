@@ -46,6 +46,7 @@ class Case:
     trouble: Trouble = WRAPPER_DIED
     announced: bool = False
     lives: bool = False
+    signalled: signal.Signals | None = None
     due: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(first_seconds=0.5))
 
@@ -152,7 +153,7 @@ class Aftercare:
         control = case.folder.control
         case.lives = wrapper_lives(control)
         if case.lives:
-            self._pass_signal_on(control)
+            self._pass_signal_on(case)
             case.due = time.monotonic() + LOOK_SECONDS
             return False
         if not case.announced:
@@ -171,16 +172,17 @@ class Aftercare:
         log.info("job %s: all delivered", case.folder.root.name)
         return True
 
-    def _pass_signal_on(self, control: Path) -> None:
+    def _pass_signal_on(self, case: Case) -> None:
         """To the wrapper of an earlier agent: its pid is that of the lock's holder, looked at twice."""
-        number, pid = self._signal, lock_holder(control / "wrapper.lock")
-        if number is None or pid is None:
+        lock, number = case.folder.control / "wrapper.lock", self._signal
+        if number is None or number == case.signalled or (pid := lock_holder(lock)) is None:
             return
         with contextlib.suppress(ProcessLookupError):
             process = os.pidfd_open(pid)
             try:
-                if lock_holder(control / "wrapper.lock") == pid:
+                if lock_holder(lock) == pid:
                     signal.pidfd_send_signal(process, number)
+                    case.signalled = number
             finally:
                 os.close(process)
 
