@@ -1,0 +1,143 @@
+"""The small parts of the WMS client: pauses, clock offset, tokens, timestamps."""
+
+import base64
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from runner.backoff import Backoff
+from runner.errors import ConfigError, FencedError, NotFoundError
+from runner.wms.clock_offset import ClockOffset
+from runner.wms.reports import LEAST_STEP_NS, Stamps
+from runner.wms.tokens import FileToken, JobTokenKeeper, write_secret
+from telemetry.clock import NANOSECONDS, parse_utc
+from telemetry.facts import Entry, StatusChanged
+from tests.support.clock import JumpClock
+
+
+def jwt(expiry_seconds: float) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": int(expiry_seconds)}).encode()).decode().rstrip("=")
+    return f"head.{claims}.signature"
+
+
+def test_pauses_double_with_jitter_up_to_a_limit() -> None:
+    """Each pause is between half and all of the doubled one, and never more than the longest."""
+    backoff = Backoff(first_seconds=1.0, longest_seconds=8.0, dice=random.Random(1))
+    pauses = [backoff.failed() for _ in range(6)]
+    for pause, whole in zip(pauses, (1, 2, 4, 8, 8, 8), strict=True):
+        assert whole / 2 <= pause <= whole
+    backoff.succeeded()
+    assert backoff.failed() <= 1.0
+
+
+def test_a_server_may_ask_for_patience_within_reason() -> None:
+    """Retry-After is kept to, but not for more than ten minutes."""
+    assert Backoff().failed(17.0) >= 17.0
+    assert Backoff().failed(1e9) == 600.0
+
+
+def test_no_offset_while_the_clocks_may_agree() -> None:
+    """A Date header says the second only; while zero fits all answers, nothing is corrected."""
+    offset = ClockOffset(initial_seconds=3.0)
+    assert offset.nanoseconds == 3 * NANOSECONDS
+    for moment_ns in (100_000_000, 100_900_000_000, 250_400_000_000):
+        offset.saw(moment_ns // NANOSECONDS, moment_ns, moment_ns + 5_000_000)
+        assert offset.nanoseconds == 0
+
+
+def test_a_real_offset_is_found_and_narrowed_down() -> None:
+    """Several answers give the offset of a WMS that is 90.3 s ahead to better than a second's rounding."""
+    offset = ClockOffset()
+    for sent_ns in range(0, 10 * NANOSECONDS, 370_000_000):
+        there_ns = sent_ns + 90_300_000_000
+        offset.saw(there_ns // NANOSECONDS, sent_ns, sent_ns + 2_000_000)
+    assert abs(offset.nanoseconds - 90_300_000_000) < 200_000_000
+
+
+def test_a_clock_that_was_set_begins_anew() -> None:
+    """When an answer contradicts those before, it alone counts."""
+    offset = ClockOffset()
+    offset.saw(1000, 1000 * NANOSECONDS, 1000 * NANOSECONDS)
+    offset.saw(5000, 1001 * NANOSECONDS, 1001 * NANOSECONDS)
+    assert abs(offset.nanoseconds - 3999 * NANOSECONDS) <= NANOSECONDS
+
+
+def test_timestamps_rise_by_two_milliseconds_at_least() -> None:
+    """However close or reversed the entries' times are, those on the wire rise strictly, after the match."""
+    stamps = Stamps()
+    stamps.not_before(5 * NANOSECONDS)
+    given = []
+    for sequence, utc_ns in enumerate((0, 6 * NANOSECONDS, 6 * NANOSECONDS + 1000, 3 * NANOSECONDS), 1):
+        entry = Entry("wrapper", sequence, utc_ns, 0, "b", StatusChanged())
+        stamps.give(entry, 0)
+        given.append(parse_utc(stamps.of(entry)))
+    assert given[0] > 5 * NANOSECONDS
+    assert all(later - earlier >= LEAST_STEP_NS for earlier, later in zip(given, given[1:], strict=False))
+
+
+def test_a_token_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
+    """Who renews the file renews the token of all who use it."""
+    path = tmp_path / "token"
+    token = FileToken(path)
+    with pytest.raises(ConfigError, match="no token"):
+        token.token()
+    write_secret(path, "first")
+    assert token.token() == "first"
+    write_secret(path, "second")
+    assert token.renewed("first")
+    assert token.token() == "second"
+
+
+class Renewing:
+    """Implements `tokens.RenewsJobTokens`."""
+
+    def __init__(self, clock: JumpClock) -> None:
+        self.calls = 0
+        self.error: Exception | None = None
+        self._clock = clock
+
+    def renew_job_token(self, job_id: int) -> tuple[str, int]:
+        self.calls += 1
+        if self.error:
+            raise self.error
+        return jwt(self._clock.utc_ns() / NANOSECONDS + 3600 + self.calls), 0
+
+
+def test_a_job_token_is_renewed_at_half_of_its_life(tmp_path: Path) -> None:
+    """Not before, and again after another half."""
+    clock, path = JumpClock(), tmp_path / "job.token"
+    write_secret(path, jwt(clock.utc_ns() / NANOSECONDS + 3600))
+    wms = Renewing(clock)
+    keeper = JobTokenKeeper(wms, path, 7, clock)
+    keeper.keep()
+    clock.advance(1790)
+    keeper.keep()
+    assert wms.calls == 0
+    first = path.read_text()
+    clock.advance(20)
+    keeper.keep()
+    keeper.keep()
+    assert wms.calls == 1
+    assert path.read_text() != first
+    clock.advance(1900)
+    keeper.keep()
+    assert wms.calls == 2
+
+
+def test_a_refused_renewal_is_not_repeated_at_once(tmp_path: Path) -> None:
+    """A WMS that does not renew (DiracX) is asked once a minute; a fence is passed on."""
+    clock, path = JumpClock(), tmp_path / "job.token"
+    write_secret(path, jwt(clock.utc_ns() / NANOSECONDS + 10))
+    wms = Renewing(clock)
+    wms.error = NotFoundError("no route", status_code=404)
+    keeper = JobTokenKeeper(wms, path, 7, clock)
+    for _ in range(10):
+        clock.advance(5)
+        keeper.keep()
+    assert wms.calls == 1
+    wms.error = FencedError("over", status_code=409)
+    clock.advance(61)
+    with pytest.raises(FencedError):
+        keeper.keep()
