@@ -21,8 +21,8 @@ OK, FAILED, USAGE, UNREACHABLE, REFUSED, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0,
 
 #: Name, module below runner.commands, what it does. In the order in which people meet them.
 COMMANDS: tuple[tuple[str, str, str], ...] = (
-    ("run", "run", "run one job with nothing else running: WMS, agent and job in one folder"),
-    ("demo", "demo", "run the demonstration jobs and check everything that they leave behind"),
+    ("run", "run", "run one job, with a WMS and an agent just for it"),
+    ("demo", "demo", "run the demonstration jobs, check all that they leave behind"),
     ("wms", "wms", "serve the embedded WMS until told to stop"),
     ("agent", "agent", "take jobs from the WMS and run them"),
     ("submit", "submit", "hand in jobs (JDL, JSON or YAML)"),
@@ -35,16 +35,19 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("output", "output", "fetch a job's output sandbox and unpack it"),
     ("trace", "trace", "draw the spans of a job as a waterfall"),
     ("metrics", "metrics", "show what the agent's /metrics says"),
-    ("reconcile", "reconcile", "hold the WMS's accounting and the site's telemetry against each other"),
+    ("reconcile", "reconcile", "compare the WMS's accounting with the site's telemetry"),
     ("config", "config", "show every option with its value, its default and its meaning"),
     ("doctor", "doctor", "check what this machine grants and what can be reached"),
 )
 
 EXIT_CODES = """exit codes:
-  0  done; for jobs: all are Done       3  the WMS or the agent cannot be reached
-  1  what was asked about has failed    4  refused: not allowed, not found, not possible now
-  2  wrong arguments, configuration     130  interrupted
-     or job description                 70  an error in jobspan itself
+  0    done; for jobs: all are Done
+  1    what was asked about has failed, or differs
+  2    wrong arguments, configuration or job description
+  3    the WMS or the agent cannot be reached
+  4    refused: not allowed, not found, or not possible now
+  70   an error in jobspan itself
+  130  interrupted
 """
 
 
@@ -115,7 +118,7 @@ def _main_parser() -> Parser:
     parser = Parser(
         prog="jobspan",
         usage="jobspan [options] COMMAND ...",
-        description="Run jobs and see each of them: every stage a span, every attempt accounted twice and reconciled.",
+        description="Run jobs and see each of them: every stage a span, every attempt accounted for.",
         epilog=f"commands:\n{commands}\n\n{EXIT_CODES}\nexample:\n  jobspan run job.jdl\n"
         "  jobspan COMMAND --help shows the options of a command, with examples",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from runner.config import Config
 from runner.errors import JobspanError, UnavailableError
+from telemetry.clock import NANOSECONDS, SystemClock, parse_utc
 
 State: TypeAlias = Literal["ok", "note", "bad"]
 CONNECT_SECONDS = 3.0
@@ -100,13 +101,14 @@ def _wms(config: Config) -> Iterator[Finding]:
         return
     try:
         client = open_client(config)
+        before = SystemClock().utc_ns()
         info = client.info()
+        offset = (parse_utc(str(info.get("Time"))) - (before + SystemClock().utc_ns()) / 2) / NANOSECONDS
         client.search(["JobID"], per_page=1)
-    except JobspanError as error:
+    except (JobspanError, ValueError) as error:
         yield Finding("WMS", "bad", f"{url}: {error}")
         return
     yield Finding("WMS", "ok", f"{url} answers, version {info.get('Version', 'unknown')}, takes the user token")
-    offset = client.clock_offset_seconds
     state: State = "ok" if abs(offset) <= LARGEST_CLOCK_OFFSET_SECONDS else "bad"
     advice = "" if state == "ok" else "; synchronise the clocks of both machines (NTP)"
     yield Finding("clock", state, f"WMS minus this machine: {offset:+.3f} s{advice}")

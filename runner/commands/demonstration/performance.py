@@ -33,6 +33,7 @@ from telemetry.live.waterfall import waterfall
 
 SLOTS = 2
 SCRAPE_SECONDS = 0.5
+DEADLINE_SECONDS = 240.0
 OPTIONS = """# Written by `jobspan demo`, once; change what you like.
 [JobWrapper]
 CheckingTime = 2.0  # heartbeats often enough for short jobs
@@ -88,17 +89,19 @@ class _Stage:
         """Watch the jobs until all are over; kill those that are to be killed once they run."""
         table = LiveTable(self._terminal)
         to_kill = {job_id for job_id, job in zip(ids, self._manifest.jobs, strict=True) if job.kill}
-        due = 0.0
+        start, due = time.monotonic(), 0.0
         for rows in watch(self._client, ids):
             self._rows = rows
             table.show(rows)
             for row in rows:
-                if row.job_id in to_kill and _payload_runs(row):
-                    kill(self._client, row)
+                if row.job_id in to_kill and _payload_runs(row) and kill(self._client, row).ordered:
                     to_kill.remove(row.job_id)
             if time.monotonic() >= due:
                 self._scrape()
                 due = time.monotonic() + SCRAPE_SECONDS
+            if time.monotonic() - start > DEADLINE_SECONDS:
+                self._terminal.line(f"not all jobs have ended after {DEADLINE_SECONDS:.0f} s; going on without them")
+                return
 
     def outcome(self) -> Outcome:
         """All that can be gathered before the site goes down."""
