@@ -18,6 +18,8 @@ _MACHINES = {3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm
 def explain(step: str, number: int, command: PayloadCommand) -> str:
     """The cause of errno *number* in *step* of the start of *command*, with what can be found out about it."""
     name = command.argv[0]
+    if not command.folder.is_dir():
+        return f"the working directory {command.folder} does not exist"
     if step == "folder":
         return f"the working directory {command.folder} cannot be entered: {os.strerror(number)}"
     if step == "output":
@@ -29,8 +31,6 @@ def explain(step: str, number: int, command: PayloadCommand) -> str:
         return f"the payload cannot enter its control group: {os.strerror(number)}; use CPUMethod wait4"
     if step != "exec":
         return f"{name} could not be started: ended before its start ({os.strerror(number) if number else 'killed'})"
-    if not command.folder.is_dir():
-        return f"the working directory {command.folder} is gone"
     return _explain_exec(number, command)
 
 
@@ -66,7 +66,7 @@ def _missing_interpreter(path: Path) -> str:
         return f"{path} is a link to nothing"
     first = _head(path).split(b"\n", 1)[0]
     if first.startswith(b"#!"):
-        interpreter = first[2:].strip().split(b" ", 1)[0].decode(errors="replace")
+        interpreter = first[2:].strip(b" \t").split(b" ", 1)[0].decode(errors="replace")
         hint = "; the file has Windows line ends" if interpreter.endswith("\r") else ""
         return f"its interpreter {interpreter.strip()} does not exist{hint}"
     return "the loader that it was linked for does not exist on this machine"

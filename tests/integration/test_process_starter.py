@@ -1,0 +1,454 @@
+"""The starter with real processes: what a payload inherits, what is counted, and how it ends."""
+
+import errno
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.errors import PayloadStartError, TransientJobError
+from runner.process import linux
+from runner.process.starter import PayloadUser, Starter
+from telemetry.clock import NANOSECONDS, SystemClock
+from telemetry.facts import KillFinished, PayloadEnded, SignalSent, UsageSettled
+from telemetry.journal import read_journal
+from telemetry.measure.cgroup import ControlGroup
+from tests.support.processes import is_alive
+from tests.support.starting import METHODS, PAYLOADS, end, program, stage, usage
+from tests.support.waiting import eventually
+
+# pytest's fault handler has a thread of its own, which Python 3.12 notices at a fork.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+#: CPU that an interpreter needs to start and that forks cost, at most, on a busy machine.
+START_SECONDS = 0.6
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("argv", "exit_code", "number"),
+    [
+        (("/bin/sh", "-c", "exit 0"), 0, None),
+        (("/bin/sh", "-c", "exit 222"), 222, None),
+        (("sh", "-c", "kill -SEGV $$"), None, signal.SIGSEGV),
+        (("sh", "-c", "kill -KILL $$"), None, signal.SIGKILL),
+    ],
+)
+def test_how_it_ended(
+    tmp_path: Path, method: str, argv: tuple[str, ...], exit_code: int | None, number: int | None
+) -> None:
+    """Exit code or signal of the top process are told exactly, one of the two."""
+    with stage(tmp_path, method) as it:
+        events = it.run(*argv)
+    assert (end(events).exit_code, end(events).signal) == (exit_code, number)
+    assert not any(isinstance(each, SignalSent | KillFinished) for each in events)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_end_is_told_at_once(tmp_path: Path, method: str) -> None:
+    """Start and end of a trivial payload come by events, not at the next poll."""
+    with stage(tmp_path, method) as it:
+        it.starter.prepare()
+        begin = time.monotonic()
+        events = it.run("/bin/true")
+        elapsed = time.monotonic() - begin
+    assert end(events).exit_code == 0
+    assert elapsed < 0.5  # some 5 ms on an idle machine
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_payload_inherits(tmp_path: Path, method: str) -> None:
+    """No descriptor but its streams, no signal ignored or blocked, a session and umask of its own, our mark."""
+    leaking, other = os.pipe()
+    os.set_inheritable(leaking, True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        with stage(tmp_path, method) as it:
+            mark = it.starter.prepare().environment_mark
+            it.run(*program("inventory", "a b", "\udcff"))
+            found = json.loads(it.output())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(leaking)
+        os.close(other)
+    assert found["descriptors"] == [0, 1, 2]
+    assert found["stdin"] == "/dev/null"
+    assert found["ignored"] == []
+    assert found["blocked"] == []
+    assert found["session"] == found["pid"]
+    assert found["parent"] == it.starter.pid
+    assert found["umask"] == 0o022
+    assert found["folder"] == str(it.work)
+    assert {"PATH", mark.split("=")[0]} == set(found["environment"]) - {"LC_CTYPE"}
+    assert found["arguments"] == ["a b", "\udcff"]
+
+
+def test_the_payload_dies_before_us_when_memory_runs_out(tmp_path: Path) -> None:
+    """The kernel's score of a payload is higher than ours."""
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    with stage(tmp_path) as it:
+        started = it.starter.start(it.command(*program("stubborn")))
+        path = Path(f"/proc/{started.pid}/oom_score_adj")
+        assert int(path.read_text()) == min(1000, ours + 500)
+
+
+@pytest.mark.root
+def test_payload_user(tmp_path: Path) -> None:
+    """Under another user nothing of ours is left: no group, no saved id, and its streams are its own."""
+    user = PayloadUser(uid=65534, gid=65533, groups=(65532,), name="nobody")
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    with stage(tmp_path) as it:
+        it.work.chmod(0o777)
+        it.control.chmod(0o700)
+        it.run(
+            "/bin/sh", "-c", f"id -G; id -u; echo again >> /dev/stdout; cat {it.control}/x; ls {it.control}", user=user
+        )
+        lines = it.output().split("\n")
+        assert sorted(lines[0].split()) == ["65532", "65533"]
+        assert lines[1] == "65534"
+        assert "again" in lines
+        assert "denied" in (it.work / "std.err").read_text()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_daemon_is_counted_and_ended(tmp_path: Path, method: str) -> None:
+    """A double-forked daemon in its own session is counted, as orphan too, and does not outlive the job."""
+    with stage(tmp_path, method) as it:
+        events = it.run(*program("daemon", 0.4))
+        daemon = int(it.output())
+    settled = usage(events).usage
+    used = settled.cpu_user_seconds + settled.cpu_system_seconds
+    assert 0.4 <= used < 0.4 + START_SECONDS
+    assert 0.39 <= settled.orphan_cpu_seconds <= used
+    assert end(events).user_cpu_seconds < 0.4
+    assert not is_alive(daemon)
+    sent = [each for each in events if isinstance(each, SignalSent)]
+    assert [(each.signal, each.pids) for each in sent] == [(signal.SIGTERM, (daemon,))]
+    assert events.index(end(events)) < events.index(sent[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_short_children_are_counted(tmp_path: Path, method: str) -> None:
+    """Children and grandchildren that live between two looks are counted in full."""
+    with stage(tmp_path, method) as it:
+        settled = usage(it.run(*program("short_children", 10, 0.04))).usage
+    assert 0.4 <= settled.cpu_user_seconds + settled.cpu_system_seconds < 0.4 + START_SECONDS
+    assert settled.cpu_method == method
+    assert settled.max_processes >= 1
+
+
+@pytest.mark.cgroup
+def test_auto_reaped_are_counted_by_the_group(tmp_path: Path) -> None:
+    """The control group counts children that nobody waits for, and is certain of it."""
+    with stage(tmp_path, "cgroup2") as it:
+        settled = usage(it.run(*program("auto_reap", 4, 0.1))).usage
+    assert 0.4 <= settled.cpu_user_seconds + settled.cpu_system_seconds < 0.4 + START_SECONDS
+    assert settled.cpu_uncertainty_seconds == 0.0
+
+
+def test_auto_reaped_make_wait4_uncertain(tmp_path: Path) -> None:
+    """Without a group their CPU is lost, and the uncertainty says how much it may be."""
+    with stage(tmp_path, "wait4") as it:
+        settled = usage(it.run(*program("auto_reap", 4, 0.1))).usage
+    used = settled.cpu_user_seconds + settled.cpu_system_seconds
+    assert used + settled.cpu_uncertainty_seconds >= 0.4
+    assert settled.cpu_uncertainty_seconds > 0.2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_readings_never_fall(tmp_path: Path, method: str) -> None:
+    """While processes come and go, one reading's totals are never below those of the one before."""
+    with stage(tmp_path, method) as it:
+        it.starter.start(it.command(*program("short_children", 20, 0.02)))
+        readings = []
+        while not it.starter.poll(0.002):
+            readings.append(it.starter.snapshot())
+        it.events()
+    cpu = [each.cpu.total_seconds for each in readings if each]
+    assert cpu == sorted(cpu)
+    assert max(each.rss_bytes for each in readings if each) > 1 << 20
+
+
+def test_peak_memory_is_the_payloads(tmp_path: Path) -> None:
+    """A short peak between two looks is remembered by the kernel."""
+    script = "import sys; x = bytearray(200 << 20); x[::4096] = b'x' * len(x[::4096])"
+    with stage(tmp_path) as it:
+        settled = usage(it.run(sys.executable, "-I", "-S", "-c", script)).usage
+    assert 200 << 20 < settled.peak_rss_bytes < 300 << 20
+
+
+def _timeline(events: list[object]) -> list[int]:
+    return [each.signal for each in events if isinstance(each, SignalSent)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_obedient_ends_within_the_grace(tmp_path: Path, method: str) -> None:
+    """A payload that obeys TERM ends as soon as it likes, with its own exit code; nobody waits out the grace."""
+    with stage(tmp_path, method, grace_seconds=30.0) as it:
+        it.starter.start(it.command(*program("obedient", 3)))
+        it.first_line()
+        it.starter.end_tree("the test")
+        events = it.events()
+    assert end(events).exit_code == 3
+    assert _timeline(events) == [signal.SIGTERM]
+    finished = next(each for each in events if isinstance(each, KillFinished))
+    assert finished.survivors == ()
+    assert finished.duration_seconds < 10.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_grace_is_taken_and_not_more(tmp_path: Path, method: str) -> None:
+    """A payload that ignores TERM is killed when the grace is over: not before, and not noticeably after."""
+    with stage(tmp_path, method, grace_seconds=0.3) as it:
+        it.starter.start(it.command(*program("stubborn")))
+        pid = int(it.first_line())
+        it.starter.end_tree("the test")
+        events = it.events()
+    assert _timeline(events) == [signal.SIGTERM, signal.SIGKILL]
+    assert [each.pids for each in events if isinstance(each, SignalSent)] == [(pid,), (pid,)]
+    assert end(events).signal == signal.SIGKILL
+    finished = next(each for each in events if isinstance(each, KillFinished))
+    assert 0.3 <= finished.duration_seconds < 1.0  # 0.31 on an idle machine
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_everything_ends(tmp_path: Path, method: str) -> None:
+    """A stopped process, a session of its own, a stubborn one and one that forks away: nothing survives."""
+    children = " & ".join(" ".join(program(name)) for name in ("stopped", "stubborn", "restless"))
+    with stage(tmp_path, method, grace_seconds=0.2) as it:
+        it.starter.start(it.command("/bin/sh", "-c", f"{children} & setsid {' '.join(program('obedient'))}"))
+        eventually(lambda: it.output().count("\n") >= 4)
+        it.starter.end_tree("the test")
+        events = it.events()
+        seen = it.starter.snapshot()
+        assert seen
+        assert seen.processes == 0
+    assert "told to end" in it.output()
+    numbers = _timeline(events)
+    assert numbers[:2] == [signal.SIGTERM, signal.SIGCONT]
+    assert set(numbers[2:]) == {signal.SIGKILL}
+    assert [each.survivors for each in events if isinstance(each, KillFinished)] == [()]
+
+
+def test_a_second_order_shortens_the_grace(tmp_path: Path) -> None:
+    """Whoever cannot wait any longer cuts the grace short."""
+    with stage(tmp_path, grace_seconds=60.0) as it:
+        it.starter.start(it.command(*program("stubborn")))
+        it.first_line()
+        it.starter.end_tree("first")
+        it.starter.end_tree("second", 0.0)
+        events = it.events()
+    assert _timeline(events) == [signal.SIGTERM, signal.SIGKILL]
+    assert {each.reason for each in events if isinstance(each, SignalSent)} == {"first"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_hostile_payload_harms_nobody(tmp_path: Path, method: str) -> None:
+    """A payload that closes its streams and signals its parent ends as it says, and its starter lives."""
+    with stage(tmp_path, method) as it:
+        events = it.run(*program("hostile"))
+        assert end(events).exit_code == 7
+        assert is_alive(it.starter.pid)
+
+
+def test_no_group_is_left(tmp_path: Path) -> None:
+    """The payload's control group is gone when the starter is, also those that it made below it."""
+    with stage(tmp_path) as it:
+        groups = [Path(path) for path in it.starter.prepare().cgroup_paths]
+        below = f"mkdir {groups[0]}/below; echo $$ > {groups[0]}/below/cgroup.procs; sleep 60 &" if groups else ":"
+        events = it.run("/bin/sh", "-c", below)
+        assert end(events).exit_code == 0
+    assert not any(group.exists() for group in groups)
+
+
+def test_a_method_that_is_not_granted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demanded method is never silently replaced."""
+
+    def refuse(name: str) -> ControlGroup:
+        raise OSError(errno.EACCES, "no group for tests")
+
+    monkeypatch.setattr("runner.process.keeper.ControlGroup.create", refuse)
+    with stage(tmp_path, "cgroup2") as it, pytest.raises(TransientJobError, match="no group for tests") as caught:
+        it.starter.prepare()
+    assert caught.value.error_type == "cpu_method"
+
+
+@pytest.mark.cgroup
+def test_without_clone3_the_payload_enters_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel forbids clone3, the child moves itself; the count is the same."""
+
+    def refuse(group_fd: int) -> int:
+        raise OSError(errno.ENOSYS, "clone3")
+
+    monkeypatch.setattr(linux, "fork_into", refuse)
+    with stage(tmp_path, "cgroup2") as it:
+        settled = usage(it.run(*program("burn", 0.2))).usage
+    assert settled.cpu_user_seconds + settled.cpu_system_seconds >= 0.15
+
+
+@pytest.mark.cgroup
+def test_a_group_that_cannot_be_entered_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `auto` a group that refuses its member costs nothing but the method."""
+
+    def refuse(*arguments: object) -> int:
+        raise OSError(errno.EACCES, "refused")
+
+    monkeypatch.setattr(linux, "fork_into", refuse)
+    monkeypatch.setattr(ControlGroup, "enter", refuse)
+    with stage(tmp_path, "auto") as it:
+        settled = usage(it.run(*program("burn", 0.1))).usage
+    assert settled.cpu_method == "wait4"
+    assert settled.cpu_user_seconds + settled.cpu_system_seconds >= 0.1
+
+
+def test_fork_comes_before_threads(tmp_path: Path) -> None:
+    """A second thread could hold a lock for ever in the starter: it is refused."""
+    event = threading.Event()
+    thread = threading.Thread(target=event.wait, args=(20,))
+    thread.start()
+    try:
+        with pytest.raises(RuntimeError, match="before any thread"), stage(tmp_path):
+            pass
+    finally:
+        event.set()
+        thread.join()
+
+
+def test_a_dead_starter_is_noticed(tmp_path: Path) -> None:
+    """When somebody kills the starter, every call says so, and none hangs."""
+    with stage(tmp_path, "wait4") as it:
+        started = it.starter.start(it.command(*program("stubborn")))
+        os.kill(it.starter.pid, signal.SIGKILL)
+        with pytest.raises(TransientJobError, match="starter"):
+            it.starter.poll(10)
+        assert it.starter.snapshot() is None
+        it.starter.end_tree("nobody hears")
+        os.kill(started.pid, signal.SIGKILL)
+
+
+def test_cpu_of_the_starter_is_its_own(tmp_path: Path) -> None:
+    """What the starter costs is told without what its payload used."""
+    with stage(tmp_path) as it:
+        it.run(*program("burn", 0.5))
+        assert 0.0 < it.starter.cpu_seconds() < 0.4
+    assert it.starter.cpu_seconds() > 0.0
+
+
+def _elf(machine: int) -> bytes:
+    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 2, machine, 1)
+    return head.ljust(120, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "number", "words"),
+    [
+        ("no-such-program", None, errno.ENOENT, "no-such-program was not found in PATH (/usr/bin:/bin)"),
+        ("./absent", None, errno.ENOENT, "./absent was not found"),
+        ("./script", b"#!/no/such/interpreter -x\n", errno.ENOENT, "interpreter /no/such/interpreter does not exist"),
+        ("./dos", b"#!/bin/sh\r\necho\r\n", errno.ENOENT, "Windows line ends"),
+        ("./plain", b"#!/bin/sh\n", errno.EACCES, "not marked executable"),
+        ("./", b"", errno.EACCES, "is a folder"),
+        ("./foreign", _elf(22), errno.ENOEXEC, "another architecture (s390x)"),
+        ("./text", b"hello\n", errno.ENOEXEC, "first line such as #!/bin/sh"),
+        ("./empty", b"", errno.ENOEXEC, "the file is empty"),
+    ],
+)
+def test_why_it_did_not_start(tmp_path: Path, name: str, content: bytes | None, number: int, words: str) -> None:
+    """An exec that fails is known at once, with its errno and its cause in words; then another may be tried."""
+    with stage(tmp_path) as it:
+        if content is not None and name != "./":
+            file = it.work / name
+            file.write_bytes(content)
+            file.chmod(0o644 if name == "./plain" else 0o755)
+        begin = time.monotonic()
+        with pytest.raises(PayloadStartError) as caught:
+            it.starter.start(it.command(name))
+        assert time.monotonic() - begin < 2.0
+        assert (caught.value.errno, words in str(caught.value)) == (number, True), str(caught.value)
+        assert end(it.run("/bin/true")).exit_code == 0
+
+
+def test_too_long_arguments(tmp_path: Path) -> None:
+    """E2BIG says which limit was broken, and how far."""
+    with stage(tmp_path) as it:
+        with pytest.raises(PayloadStartError, match="200000 bytes is too long") as caught:
+            it.starter.start(it.command("/bin/true", "x" * 200_000))
+        assert caught.value.errno == errno.E2BIG
+        with pytest.raises(PayloadStartError, match="too long together"):
+            it.starter.start(it.command("/bin/true", *(["x" * 100_000] * 40)))
+
+
+def test_other_failures_of_a_start(tmp_path: Path) -> None:
+    """No working folder, output that leads elsewhere, impossible arguments: each has its words."""
+    with stage(tmp_path) as it:
+        with pytest.raises(PayloadStartError, match="impossible name"):
+            it.starter.start(it.command("/bin/true", "a\0b"))
+        (it.work / "std.out").unlink()
+        (it.work / "std.out").symlink_to("/etc/passwd")
+        with pytest.raises(PayloadStartError, match="output files"):
+            it.starter.start(it.command("/bin/true"))
+        (it.work / "std.out").unlink()
+        (it.work / "std.err").unlink(missing_ok=True)
+        it.work.rmdir()
+        with pytest.raises(PayloadStartError, match=r"working directory .* does not exist"):
+            it.starter.start(it.command("/bin/true"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_starter_outlives_its_wrapper(tmp_path: Path, method: str) -> None:
+    """When the wrapper is killed, its starter ends the payload with the grace, and writes down what it saw."""
+    control, work = tmp_path / "control", tmp_path / "work"
+    control.mkdir()
+    work.mkdir()
+    wrapper = subprocess.Popen(
+        [sys.executable, str(PAYLOADS / "wrapper.py"), control, work, method, "0.3", *program("stubborn")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PAYLOADS.parents[2],
+        env={"PYTHONPATH": str(PAYLOADS.parents[2])},
+    )
+    with wrapper:
+        assert wrapper.stdout
+        _, starter, *groups = wrapper.stdout.readline().split()
+        assert wrapper.stdout.readline() == "started\n"
+        payload = int(eventually(lambda: (work / "std.out").read_text()))
+        killed_at = SystemClock().boottime_ns()
+        wrapper.kill()
+        wrapper.wait(10)
+    eventually(lambda: not is_alive(int(starter)))
+    assert not is_alive(payload)
+    assert not any(Path(group).exists() for group in groups)
+    entries = [entry for entry in read_journal(control) if entry.writer == "starter"]
+    facts = [entry.fact for entry in entries]
+    assert [each.signal for each in facts if isinstance(each, SignalSent)] == [signal.SIGTERM, signal.SIGKILL]
+    assert {each.reason for each in facts if isinstance(each, SignalSent)} == {"wrapper died"}
+    ended = next(each for each in facts if isinstance(each, PayloadEnded))
+    assert ended.signal == signal.SIGKILL
+    assert 0.3 <= (ended.end_boottime_ns - killed_at) / NANOSECONDS < 2.0
+    assert sum(isinstance(each, UsageSettled) for each in facts) == 1
+    assert next(each for each in facts if isinstance(each, KillFinished)).survivors == ()
+
+
+def test_closing_ends_what_is_left(tmp_path: Path) -> None:
+    """A wrapper that only closes its starter leaves no process behind."""
+    with stage(tmp_path, grace_seconds=0.1) as it:
+        started = it.starter.start(it.command(*program("stubborn")))
+        it.first_line()
+        it.starter.close()
+        assert not is_alive(started.pid)
+
+
+def test_nothing_is_written_when_all_was_told(tmp_path: Path) -> None:
+    """After an orderly end the starter adds nothing to the journal."""
+    with stage(tmp_path) as it:
+        it.run("/bin/true")
+    assert list(it.control.iterdir()) == []
+    assert isinstance(it.starter, Starter)

@@ -1,0 +1,94 @@
+"""Starting payloads in tests: a starter, its control and work folders, and what it tells."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from runner.process.starter import PayloadCommand, PayloadUser, Starter, StarterEvent, TreeEnded
+from telemetry.clock import SystemClock
+from telemetry.facts import PayloadEnded
+from tests.support.components import IN_CI, cgroup2_folder
+from tests.support.waiting import eventually
+
+PAYLOADS = Path(__file__).parent / "payloads"
+DEADLINE_SECONDS = 20.0
+METHODS = ("wait4", "cgroup2") if IN_CI or cgroup2_folder() else ("wait4",)
+
+
+def program(name: str, *arguments: object) -> tuple[str, ...]:
+    """Command line of one of the misbehaving programs."""
+    return (sys.executable, "-I", "-S", str(PAYLOADS / f"{name}.py"), *map(str, arguments))
+
+
+class Stage:
+    """A place where one payload is run."""
+
+    def __init__(self, folder: Path, starter: Starter) -> None:
+        self.control = folder / "control"
+        self.work = folder / "work"
+        self.starter = starter
+
+    def command(self, *argv: str, user: PayloadUser | None = None, **environment: str) -> PayloadCommand:
+        """A command in this place."""
+        return PayloadCommand(
+            argv=argv,
+            environment={"PATH": "/usr/bin:/bin", **environment},
+            folder=self.work,
+            stdout=self.work / "std.out",
+            stderr=self.work / "std.err",
+            user=user,
+        )
+
+    def run(self, *argv: str, user: PayloadUser | None = None) -> list[StarterEvent]:
+        """Run *argv* to its end; what was told after its start."""
+        self.starter.start(self.command(*argv, user=user))
+        return self.events()
+
+    def events(self) -> list[StarterEvent]:
+        """All that is told up to the end of the tree."""
+        events: list[StarterEvent] = []
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not any(isinstance(each, TreeEnded) for each in events):
+            assert time.monotonic() < deadline, f"no end; only {events}"
+            events.extend(self.starter.poll(1.0))
+        return events
+
+    def output(self) -> str:
+        """What the payload has written."""
+        return (self.work / "std.out").read_text()
+
+    def first_line(self) -> str:
+        """The first line of the output, when it is there."""
+        return eventually(lambda: (text := self.output()).endswith("\n") and text.splitlines()[0])
+
+
+@contextmanager
+def stage(folder: Path, method: str = "auto", *, grace_seconds: float = 5.0) -> Iterator[Stage]:
+    """A place below *folder* with a starter, which is closed at the end."""
+    for name in ("control", "work"):
+        (folder / name).mkdir()
+    starter = Starter.fork(
+        folder / "control",
+        method=method,
+        uid_label="test",
+        orphan_grace_seconds=grace_seconds,
+        kill_grace_seconds=grace_seconds,
+        clock=SystemClock(),
+    )
+    try:
+        yield Stage(folder, starter)
+    finally:
+        starter.end_tree("the test is over", 0.0)
+        starter.close()
+
+
+def usage(events: Sequence[StarterEvent]) -> TreeEnded:
+    """The final usage among *events*."""
+    return next(each for each in events if isinstance(each, TreeEnded))
+
+
+def end(events: Sequence[StarterEvent]) -> PayloadEnded:
+    """The end of the top process among *events*."""
+    return next(each for each in events if isinstance(each, PayloadEnded))
