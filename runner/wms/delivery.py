@@ -5,7 +5,6 @@ when a newer one is there, so only the newest is sent, once. An answer that can 
 success makes the entry dead and does not block those behind it.
 """
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +200,7 @@ class Delivery:
 
     def _after_refusal(self, error: RefusedError, entries: list[Entry], send: _Send) -> None:
         if error.status_code == 401:
-            raise UnavailableError(f"the job's token is not accepted: {error}") from error
+            raise _token_refused(error) from error
         if len(entries) > 1:
             for entry in entries:
                 self._send([entry], send)
@@ -257,17 +256,28 @@ class Delivery:
 
     def _confirm_kill(self) -> None:
         """The WMS may have told us by a status that it keeps; its command still waits to be fetched."""
-        with contextlib.suppress(RefusedError):
+        try:
             self._obey(self._client.heartbeat(self._job_id, {}))
+        except RefusedError as error:  # the job is gone, or not ours: then nobody waits for a confirmation
+            if error.status_code == 401:
+                raise _token_refused(error) from error
         self.standing.kill_confirmed = True
 
     def _obey(self, commands: list[JobCommand]) -> None:
         kills = [each for each in commands if each.command == "Kill" and each.job_id == self._job_id]
         if kills:
             self.standing.killed = True
-        if acknowledged := [each.command_id for each in kills if each.command_id]:
+        acknowledged = [each.command_id for each in kills if each.command_id]
+        if not acknowledged:
+            return
+        try:
             self._client.acknowledge_commands(acknowledged)
-            self.standing.kill_confirmed = True
+        except FencedError:
+            raise
+        except RefusedError as error:
+            if error.status_code == 401:
+                raise _token_refused(error) from error
+        self.standing.kill_confirmed = True
 
     def _acknowledge(self, batch: list[Entry]) -> None:
         """Write the outcomes down: each that is not a plain success, and the last of each writer."""
@@ -276,6 +286,11 @@ class Delivery:
             outcome, detail = self._outcomes.pop(key(entry))
             if outcome != "accepted" or last[entry.writer] is entry:
                 self._acks.advance(entry, outcome, detail[:500])
+
+
+def _token_refused(error: RefusedError) -> UnavailableError:
+    """A token may be renewed, so this is no answer for ever."""
+    return UnavailableError(f"the job's token is not accepted: {error}")
 
 
 def ask_for_next_attempt(client: WmsClient, job_id: int, *, preempted: bool) -> str:
@@ -290,7 +305,7 @@ def ask_for_next_attempt(client: WmsClient, job_id: int, *, preempted: bool) -> 
         raise
     except RefusedError as error:
         if error.status_code == 401:
-            raise UnavailableError(f"the job's token is not accepted: {error}") from error
+            raise _token_refused(error) from error
         return str(error)
     if job_id in answer.succeeded:
         return ""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from runner.backoff import Backoff
+from runner.data.ports import Replica
 from runner.errors import ChecksumError, PermanentJobError, UnavailableError
 from runner.process.cancel import Cancel
 from runner.wms.answers import CatalogFile
 from runner.wms.client import WmsClient
 from runner.wms.transfers import abandonable, fetch, post_form, sha256_of
-from runner.data.ports import Replica
 
 T = TypeVar("T")
 #: DiracX's limit; ours may be lower.

@@ -48,14 +48,14 @@ class FaultyServer:
     """Answers from `handler`, which a test may replace at any time; all requests stand in `seen`."""
 
     def __init__(self, handler: Callable[[Seen], Reply] | None = None) -> None:
-        self.handler = handler or (lambda seen: Reply(404, {"detail": "nothing here"}))
+        self.handler = handler or (lambda _: Reply(404, {"detail": "nothing here"}))
         self.seen: list[Seen] = []
         self.released = threading.Event()
 
     def script(self, *replies: Reply) -> None:
         """Answer with *replies*, one after another, then with the last of them for ever."""
         left = list(replies)
-        self.handler = lambda seen: left.pop(0) if len(left) > 1 else left[0]
+        self.handler = lambda _: left.pop(0) if len(left) > 1 else left[0]
 
     @property
     def paths(self) -> list[str]:
@@ -65,6 +65,7 @@ class FaultyServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     faulty: FaultyServer
 
     def _serve(self) -> None:

@@ -1,0 +1,95 @@
+"""A WMS for one job, behind a real HTTP server, whose every call can be made to fail in a chosen way."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from tests.support.http_faults import RESET, Reply, Seen
+
+#: What happens to a call. lost: it has its effect, and the reply is lost.
+Fault: TypeAlias = Literal["", "lost", "reset", "500", "503", "401", "429", "html"]
+FENCED = Reply(409, {"detail": "fenced: attempt 2 is current"}, {"Jobspan-Fenced": "1"})
+
+
+@dataclass
+class OneJobWms:
+    """Statuses in the order of their timestamps; the same timestamp twice is one report."""
+
+    status: str = "Matched"
+    minor: str = ""
+    reported: dict[str, dict[str, str]] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    heartbeats: list[dict[str, Any]] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    rescheduled: int = 0
+    most_reschedulings: int = 3
+    fenced: bool = False
+    #: A minor status that this WMS refuses for ever (422).
+    poison: str = "poison"
+    faults: list[Fault] = field(default_factory=list)
+
+    def handle(self, seen: Seen) -> Reply:
+        """Answer one call, after the next fault."""
+        fault = self.faults.pop(0) if self.faults else ""
+        reply = self._work(seen) if fault in ("", "lost") else None
+        return reply if reply is not None and fault == "" else _FAULTS[fault]
+
+    @property
+    def minors(self) -> list[str]:
+        """The minor statuses that were accepted, in order of their timestamps."""
+        return [self.reported[moment].get("MinorStatus", "") for moment in sorted(self.reported)]
+
+    def _work(self, seen: Seen) -> Reply:
+        if self.fenced:
+            return FENCED
+        match seen.path.partition("?")[0].removeprefix("/api/"):
+            case "jobs/status":
+                return self._statuses(next(iter(seen.body.values())))
+            case "jobs/metadata":
+                return self._parameters(next(iter(seen.body.values())))
+            case "jobs/heartbeat":
+                self.heartbeats.append(next(iter(seen.body.values())))
+                waits = self.status == "Killed" and 5 not in self.acknowledged
+                command = {"job_id": 7, "command": "Kill", "arguments": "", "command_id": 5}
+                return Reply(200, [command] if waits else [])
+            case "jobspan/commands/ack":
+                self.acknowledged += seen.body["CommandIDs"]
+                return Reply(204)
+            case "jobs/reschedule":
+                return self._reschedule()
+        return Reply(404, {"detail": "nothing here"})
+
+    def _statuses(self, updates: dict[str, dict[str, str]]) -> Reply:
+        if any(update.get("MinorStatus") == self.poison for update in updates.values()):
+            return Reply(422, {"detail": "poison"})
+        for moment in sorted(updates):
+            if self.status not in ("Killed", "Done"):
+                self.reported[moment] = updates[moment]
+                self.status = updates[moment].get("Status", self.status)
+                self.minor = updates[moment].get("MinorStatus", self.minor)
+        kept = {"Status": self.status, "MinorStatus": self.minor, "ApplicationStatus": None}
+        return Reply(200, {"success": {"7": kept}, "failed": {}})
+
+    def _parameters(self, values: dict[str, Any]) -> Reply:
+        if self.poison in values:
+            return Reply(422, {"detail": "poison"})
+        self.parameters |= values
+        return Reply(204)
+
+    def _reschedule(self) -> Reply:
+        if self.rescheduled >= self.most_reschedulings:
+            failed = {"7": {"detail": "Maximum number of reschedules exceeded"}}
+            return Reply(400, {"detail": {"failed": failed, "success": {}}})
+        self.rescheduled += 1
+        self.fenced = True
+        return Reply(200, {"success": {"7": {"Status": "Received"}}, "failed": {}})
+
+
+_FAULTS: dict[str, Reply] = {
+    "lost": RESET,
+    "reset": RESET,
+    "500": Reply(500, b"Internal Server Error", {"Content-Type": "text/plain"}),
+    "503": Reply(503, {}, {"Retry-After": "0"}),
+    "401": Reply(401, {"detail": "Invalid JWT"}),
+    "429": Reply(429, {"detail": "slowly"}),
+    "html": Reply(200, b"<html/>", {"Content-Type": "text/html"}),
+}
