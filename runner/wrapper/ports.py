@@ -1,11 +1,15 @@
 """What a wrapper needs from outside, declared where it is used; `runner.compose` brings the implementations."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from runner.data.ports import FileCatalog, Replica, StorageElement
+from runner.process.command import PayloadCommand
+from runner.process.payload import PayloadResult
+from telemetry.facts import PayloadStarted, StageName
 
-__all__ = ["FileCatalog", "Replica", "SandboxStore", "StorageElement", "WmsLink"]
+__all__ = ["FileCatalog", "Payload", "Replica", "SandboxStore", "StorageElement", "WatchdogPort", "WmsLink"]
 
 
 class SandboxStore(Protocol):
@@ -45,4 +49,39 @@ class WmsLink(Protocol):
             UnavailableError: no answer in time; whoever takes the job's lock delivers later.
             FencedError: the attempt is over for the WMS.
         """
+        ...
+
+
+class Payload(Protocol):
+    """Runs the payload, and is there before and after it: see `payload.LocalPayload`."""
+
+    def run(self, command: PayloadCommand, on_started: Callable[[PayloadStarted], None]) -> PayloadResult:
+        """Start it and wait for its end; *on_started* is called once, when its exec has succeeded.
+
+        Raises:
+            PayloadStartError: nothing runs, and nothing will.
+            PermanentJobError: its output files are impossible.
+            TransientJobError: the starter has died, or cannot measure as configured.
+            Cancelled: the job was told to stop before the exec.
+        """
+        ...
+
+    def settle(self) -> float:
+        """No payload comes any more: CPU seconds of the process that started it. Idempotent."""
+        ...
+
+
+class WatchdogPort(Protocol):
+    """What the wrapper does with the watchdog: see `runner.process.watchdog`."""
+
+    def start(self) -> None:
+        """Watch from now on."""
+        ...
+
+    def enter_stage(self, stage: StageName) -> None:
+        """This stage runs now."""
+        ...
+
+    def stop(self) -> None:
+        """No more. Idempotent."""
         ...

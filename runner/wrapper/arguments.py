@@ -1,0 +1,124 @@
+"""What a wrapper is told: the JSON beside its script, in DIRAC's shape `{"Job": {}, "CE": {}, "Optimizer": {}}`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runner.config import JobWrapperConfig
+from runner.errors import DescriptionError, PermanentJobError
+from runner.job.description import JobDescription, from_mapping
+from runner.process.limits import WatchdogJob
+
+T = TypeVar("T", int, float, str)
+
+#: Keys of "Job" that are no part of the description.
+IDENTITY = ("JobID", "Attempt", "UID", "Claim", "Owner", "OwnerGroup", "VO", "DIRACSetup", "Status")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperArguments:
+    """A job's description with who it is, and where it runs."""
+
+    description: JobDescription
+    job_id: int
+    attempt: int
+    uid: str
+    owner: str = ""
+    owner_group: str = ""
+    vo: str = ""
+    site: str = ""
+    computing_element: str = ""
+    queue: str = ""
+    pilot_reference: str = ""
+    pilot_stamp: str = ""
+    #: Processors of the slot; the job may have asked for fewer.
+    processors: int = 1
+    cpu_normalization_factor: float = 1.0
+    #: "Job" and "CE" as they came, for a community's coordinator.
+    job: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    ce: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> "WrapperArguments":
+        """The arguments in the file *path*.
+
+        Raises:
+            PermanentJobError: unreadable, or no arguments (error_type illegal_arguments).
+        """
+        try:
+            return cls.from_mapping(json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise _illegal(f"{path.name}: {error}") from error
+
+    @classmethod
+    def from_mapping(cls, document: Mapping[str, Any]) -> "WrapperArguments":
+        """The arguments in a parsed *document*. Keys that we do not know are ignored.
+
+        Raises:
+            PermanentJobError: something is missing or of the wrong kind.
+        """
+        job, ce = _table(document, "Job"), _table(document, "CE")
+        described = {name: value for name, value in job.items() if name not in IDENTITY}
+        try:
+            description = from_mapping(described, source="Job")
+        except DescriptionError as error:
+            raise _illegal(str(error)) from error
+        return cls(
+            description=description,
+            job_id=_value(job, "JobID", 0),
+            attempt=_value(job, "Attempt", 1),
+            uid=_value(job, "UID", ""),
+            owner=_value(job, "Owner", ""),
+            owner_group=_value(job, "OwnerGroup", ""),
+            vo=_value(job, "VO", ""),
+            site=_value(ce, "Site", ""),
+            computing_element=_value(ce, "GridCE", ""),
+            queue=_value(ce, "CEQueue", ""),
+            pilot_reference=_value(ce, "PilotReference", ""),
+            pilot_stamp=_value(ce, "PilotStamp", ""),
+            processors=_value(ce, "Processors", 1),
+            cpu_normalization_factor=_value(ce, "CPUNormalizationFactor", 1.0),
+            job=job,
+            ce=ce,
+        )
+
+    def options(self, config: JobWrapperConfig) -> JobWrapperConfig:
+        """*config* for this job, which may ask for less wall clock than the site grants."""
+        asked = self.description.max_wall_clock_seconds
+        if asked is None or asked >= config.max_wall_clock_seconds:
+            return config
+        return replace(config, max_wall_clock_seconds=asked)
+
+    def watchdog_job(self, start_boottime_ns: int) -> WatchdogJob:
+        """What the watchdog needs to know of the job; *start_boottime_ns* is the start of the wrapper process."""
+        described = self.description
+        return WatchdogJob(
+            start_boottime_ns=start_boottime_ns,
+            processors=max(1, described.number_of_processors),
+            cpu_normalization_factor=self.cpu_normalization_factor,
+            cpu_time_seconds=described.cpu_time_seconds,
+            memory_mb=described.memory_mb,
+            check_cpu_consumed=not described.disable_cpu_check,
+        )
+
+
+def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name, {}) if isinstance(document, Mapping) else None
+    if not isinstance(value, Mapping):
+        raise _illegal(f"{name} must be an object")
+    return value
+
+
+def _value(table: Mapping[str, Any], name: str, default: T) -> T:
+    value = table.get(name, default)
+    if isinstance(default, float) and isinstance(value, int):
+        value = float(value)
+    if not isinstance(value, type(default)) or isinstance(value, bool):
+        raise _illegal(f"{name} must be {type(default).__name__}, not {value!r}")
+    return value
+
+
+def _illegal(why: str) -> PermanentJobError:
+    return PermanentJobError(f"the wrapper's arguments are wrong: {why}", error_type="illegal_arguments")

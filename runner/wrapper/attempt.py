@@ -1,0 +1,101 @@
+"""What the stages of one attempt share: what came from outside, and what has happened so far."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runner.config import Config, JobWrapperConfig
+from runner.errors import JobspanError
+from runner.process.cancel import Cancel
+from runner.process.command import PayloadUser
+from runner.wrapper.arguments import WrapperArguments
+from runner.wrapper.interruptible import Interruptible
+from runner.wrapper.job_execution_coordinator import Coordinator, JobExecutionCoordinator
+from runner.wrapper.job_report import JobReport
+from runner.wrapper.operations import Operations, Progress
+from runner.wrapper.outcome import Outcome, Problem
+from runner.wrapper.ports import FileCatalog, Payload, SandboxStore, StorageElement, WatchdogPort, WmsLink
+from telemetry.bus import Emit
+from telemetry.clock import Clock
+
+
+@dataclass(frozen=True)
+class JobFolders:
+    """*control* is ours alone; *work* is the payload's working directory, and belongs to it."""
+
+    control: Path
+    work: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperParts:
+    """Everything from outside, chosen by `runner.compose`."""
+
+    arguments: WrapperArguments
+    folders: JobFolders
+    config: Config
+    sandbox_store: SandboxStore
+    file_catalog: FileCatalog
+    #: By name; the first is where output data goes when the job names none.
+    storage_elements: Mapping[str, StorageElement]
+    wms: WmsLink
+    payload: Payload
+    watchdog: WatchdogPort
+    emit: Emit
+    clock: Clock
+    cancel: Cancel
+    progress: Progress
+    redact: Callable[[str], str]
+    #: Build the accounting record from the journal and send it, within a bounded time.
+    deliver_record: Callable[[], object]
+    #: Start of this process, and what started it.
+    start_boottime_ns: int
+    started_by: Literal["zygote", "interpreter"]
+    #: Why no payload may start, known before the first stage; `initialize` raises it.
+    obstacle: JobspanError | None = None
+
+
+class Attempt:
+    """The state of one attempt. Only the wrapper's main thread touches it."""
+
+    def __init__(self, job_id: int, report: JobReport, parts: WrapperParts) -> None:
+        self.job_id = job_id
+        self.report = report
+        self.parts = parts
+        self.interruptible = Interruptible(parts.cancel)
+        self.operations = Operations(parts.emit, parts.clock, parts.progress, parts.redact)
+        self.coordinator: Coordinator = JobExecutionCoordinator({}, {})
+        #: The account of the payload; None: ours.
+        self.user: PayloadUser | None = None
+        #: Whether the working directory exists.
+        self.has_folder = False
+        self.payload_started = False
+        #: The first thing that went wrong. Later ones are told of by their stages, and change nothing.
+        self.problem: Problem | None = None
+        #: How it ended; None before.
+        self.end: Outcome | None = None
+
+    @property
+    def options(self) -> JobWrapperConfig:
+        """The options of `[JobWrapper]`."""
+        return self.parts.config.job_wrapper
+
+    @property
+    def std_names(self) -> tuple[str, str]:
+        """Names of the payload's stdout and stderr: the job's, else DefaultOutputFile and DefaultErrorFile."""
+        described, options = self.parts.arguments.description, self.options
+        return (
+            described.std_output or options.default_output_file,
+            described.std_error or options.default_error_file,
+        )
+
+    @property
+    def payload_uid(self) -> int | None:
+        """The uid under which the payload runs, if it is not ours."""
+        return self.user.uid if self.user else None
+
+    def failed(self, problem: Problem) -> None:
+        """Keep *problem* if it is the first."""
+        if self.problem is None:
+            self.problem = problem

@@ -1,0 +1,169 @@
+"""The output sandbox: what the globs of OutputSandbox find, within OutputSandboxLimit."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from runner.data.archives import opener, pack, packed_size
+from runner.data.below import find_below, open_below
+from runner.job.status import JobStatus, MinorStatus
+from runner.wrapper.attempt import Attempt
+from runner.wrapper.interruptible import Patient
+from telemetry.catalogue import MOVED_BYTES, MOVED_FILES, MOVED_NAME
+from telemetry.facts import DataMoved
+
+ARCHIVE = "output_sandbox.tar.zst"
+#: Headers and padding of a file in a compressed archive, about, bytes.
+_ENTRY_BYTES = 256
+#: How much of a stream may be tried for each byte of room, from the largest: text shrinks by compression.
+_TRIES = (16.0, 4.0, 1.0, 0.5)
+Item: TypeAlias = tuple[str, Callable[[], int]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What goes into the archive, and what was asked for but does not."""
+
+    items: tuple[Item, ...]
+    missing: tuple[str, ...]
+
+
+def upload_output_sandbox(attempt: Attempt, patient: Patient) -> None:
+    """Pack and upload; parameters OutputSandbox (its pfn) and OutputSandboxMissingFiles.
+
+    Statuses are set for a job without a problem only: the minor status of another one says its cause.
+
+    Raises:
+        UnavailableError, RefusedError: the store's answer.
+        Cancelled: the patience is over.
+    """
+    control, work = attempt.parts.folders.control, attempt.parts.folders.work
+    if attempt.problem is None:
+        attempt.report.set_job_status(JobStatus.COMPLETING, MinorStatus.UPLOADING_OUTPUT_SANDBOX)
+    archive = control / ARCHIVE
+    archive.unlink(missing_ok=True)
+    try:
+        with attempt.operations("pack") as attributes:
+            selection = collect(work, attempt.parts.arguments.description.output_sandbox, attempt.payload_uid)
+            cuts = Cuts(work, control, attempt.payload_uid, patient.check)
+            selection, size = _packed(selection, archive, cuts, attempt)
+            attributes.update({MOVED_FILES: len(selection.items), MOVED_BYTES: size})
+        if selection.missing and attempt.payload_started:
+            attempt.report.set_job_parameter("OutputSandboxMissingFiles", ", ".join(selection.missing))
+        if selection.items:
+            _upload(attempt, patient, archive, len(selection.items))
+    finally:
+        for left in (archive, *control.glob("cut_*")):
+            left.unlink(missing_ok=True)
+    if attempt.problem is None:
+        attempt.report.set_job_status(JobStatus.COMPLETING, MinorStatus.OUTPUT_SANDBOX_UPLOADED)
+
+
+def collect(work: Path, patterns: Sequence[str], owner: int | None) -> Selection:
+    """The readable regular files below *work* that *patterns* mean, each once; patterns that mean none are missing."""
+    items: dict[str, Item] = {}
+    missing: list[str] = []
+    for pattern in patterns:
+        found = find_below(work, pattern)
+        if not found:
+            missing.append(pattern)
+        for each in found:
+            try:
+                os.close(open_below(work, each.name, owner=owner))
+            except OSError:
+                missing.append(each.name)
+            else:
+                items[each.name] = (each.name, opener(work, each.name, owner))
+    return Selection(tuple(items.values()), tuple(dict.fromkeys(missing)))
+
+
+def _packed(selection: Selection, archive: Path, cuts: "Cuts", attempt: Attempt) -> tuple[Selection, int]:
+    """The archive of all, or of what fits."""
+    limit = attempt.options.output_sandbox_limit_bytes
+    if not selection.items:
+        return selection, 0
+    size = pack(selection.items, archive, cuts.check)
+    if size <= limit:
+        return selection, size
+    archive.unlink()
+    fitting = fit(selection, limit, attempt.std_names, cuts)
+    while fitting.items:
+        size = pack(fitting.items, archive, cuts.check)
+        if size <= limit:
+            return fitting, size
+        archive.unlink()
+        *kept, last = fitting.items
+        fitting = Selection(tuple(kept), (*fitting.missing, last[0]))
+    return fitting, 0
+
+
+def fit(selection: Selection, limit_bytes: int, streams: Sequence[str], cuts: "Cuts") -> Selection:
+    """What of *selection* fits into *limit_bytes*: streams first, cut where they must be, then the smallest files."""
+    room = limit_bytes - _ENTRY_BYTES * (1 + len(streams))
+    share = max(1, room // 2 // max(1, len(set(streams))))
+    kept: list[Item] = []
+    others: list[tuple[int, Item]] = []
+    for item in selection.items:
+        size = packed_size(item[1], limit_bytes, cuts.check)
+        if item[0] in streams:
+            if size > share:
+                item, size = cuts.cut(item[0], share)
+            room -= size
+            kept.append(item)
+        else:
+            others.append((size + _ENTRY_BYTES, item))
+    missing = list(selection.missing)
+    for size, item in sorted(others, key=lambda each: each[0]):
+        if size <= room:
+            room -= size
+            kept.append(item)
+        else:
+            missing.append(item[0])
+    return Selection(tuple(kept), tuple(missing))
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Makes shortened copies of streams, in our own folder: the payload's files stay as they are."""
+
+    work: Path
+    control: Path
+    owner: int | None
+    check: Callable[[], None]
+
+    def cut(self, name: str, room_bytes: int) -> tuple[Item, int]:
+        """Head and tail of *name*, as long as their compressed size is at most *room_bytes*; and that size."""
+        target = self.control / f"cut_{name.replace('/', '_')}"
+        for factor in _TRIES:
+            self.check()
+            self._copy(name, target, int(room_bytes * factor) // 2)
+            copied = opener(self.control, target.name)
+            size = packed_size(copied, room_bytes, self.check)
+            if size <= room_bytes:
+                break
+        return (name, copied), size
+
+    def _copy(self, name: str, target: Path, end_bytes: int) -> None:
+        with os.fdopen(open_below(self.work, name, owner=self.owner), "rb") as source, target.open("wb") as copy:
+            size = os.fstat(source.fileno()).st_size
+            left_out = size - 2 * end_bytes
+            if left_out <= 0:
+                copy.write(source.read(size))
+                return
+            copy.write(source.read(end_bytes))
+            copy.write(f"\n--- {left_out} of {size} bytes left out: OutputSandboxLimit ---\n".encode())
+            source.seek(size - end_bytes)
+            copy.write(source.read(end_bytes))
+
+
+def _upload(attempt: Attempt, patient: Patient, archive: Path, files: int) -> None:
+    size = archive.stat().st_size
+    with attempt.operations("upload_output_sandbox") as attributes:
+        attributes[MOVED_BYTES] = size
+        pfn = patient(partial(attempt.parts.sandbox_store.upload_output, archive))
+        attributes[MOVED_NAME] = pfn
+    attempt.parts.emit(DataMoved(kind="output_sandbox", files=files, bytes=size))
+    attempt.report.set_job_parameter("OutputSandbox", pfn)
