@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from runner.config import Config, JobWrapperConfig
@@ -16,16 +15,9 @@ from runner.wrapper.job_report import JobReport
 from runner.wrapper.operations import Operations, Progress
 from runner.wrapper.outcome import Outcome, Problem
 from runner.wrapper.ports import FileCatalog, Payload, SandboxStore, StorageElement, WatchdogPort, WmsLink
+from runner.wrapper.workspace import JobFolders
 from telemetry.bus import Emit
 from telemetry.clock import Clock
-
-
-@dataclass(frozen=True)
-class JobFolders:
-    """*control* is ours alone; *work* is the payload's working directory, and belongs to it."""
-
-    control: Path
-    work: Path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ from runner.wrapper.outputs import process_job_outputs
 from telemetry.facts import STAGES, StageFinished, StageName, StageStarted, WrapperStarted
 from telemetry.journal import JournalFull
 
+__all__ = ["JobWrapper", "WrapperParts"]
+
 _STAGES: Mapping[StageName, Callable[[Attempt], None]] = {
     "initialize": initialize,
     "transfer_input_sandbox": transfer_input_sandbox,

@@ -8,10 +8,19 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Measuring stops after so many entries: a payload can make files faster than anybody counts them.
 _MOST_ENTRIES = 200_000
+
+
+@dataclass(frozen=True)
+class JobFolders:
+    """*control* is ours alone; *work* is the payload's working directory, and belongs to it."""
+
+    control: Path
+    work: Path
 
 
 def create(work: Path) -> None:
