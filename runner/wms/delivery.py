@@ -37,10 +37,8 @@ RESCHEDULE_ITEM = "reschedule"
 HEARTBEAT_SPACING_NS = 1_100_000_000
 LARGEST_BATCH = 100
 GONE = frozenset({JobStatus.KILLED, JobStatus.DELETED})
-#: Kept after a Running that was asked for: it was accepted, or a later one of ours was.
-_AFTER_RUNNING = frozenset(
-    {JobStatus.RUNNING, JobStatus.STALLED, JobStatus.COMPLETING, JobStatus.COMPLETED, JobStatus.DONE, JobStatus.FAILED}
-)
+#: Kept when a later status of ours stood in the same call as Running.
+_AFTER_RUNNING = frozenset({JobStatus.COMPLETING, JobStatus.DONE, JobStatus.FAILED, JobStatus.RESCHEDULED})
 
 Reported: TypeAlias = StatusChanged | ParametersSet | JobAccepted
 _Send: TypeAlias = Callable[[list[Entry]], None]
@@ -221,7 +219,8 @@ class Delivery:
         if kept.status and wanted and kept.status != status_of(wanted[-1]):
             self._outcomes[key(wanted[-1])] = ("refused", f"the WMS keeps {kept.status}: {kept.reason}")
         if any(status_of(entry) == JobStatus.RUNNING for entry in entries):
-            accepted = not kept.status or kept.status in _AFTER_RUNNING
+            later = status_of(wanted[-1]) != JobStatus.RUNNING and kept.status in _AFTER_RUNNING
+            accepted = kept.status in ("", JobStatus.RUNNING) or later
             self.standing.running = "accepted" if accepted else "refused"
 
     def _send_parameters(self, entries: list[Entry]) -> None:
@@ -250,8 +249,11 @@ class Delivery:
         except UnavailableError:
             self._heartbeat = self._heartbeat or entry
             raise
-        except RefusedError:  # a heartbeat that is refused is worth nothing later
-            return
+        except RefusedError as error:
+            if error.status_code == 401:
+                self._heartbeat = entry
+                raise _token_refused(error) from error
+            return  # one that is refused is worth nothing later
         self._obey(commands)
 
     def _confirm_kill(self) -> None:

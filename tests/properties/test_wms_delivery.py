@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import FencedError, UnavailableError
@@ -94,7 +94,6 @@ def act(made: Job, step: str, number: int) -> None:
             made.new_deliverer()
 
 
-@settings(max_examples=30)
 @given(steps=STEPS, faults=st.lists(st.sampled_from(FAULTS), max_size=12))
 def test_each_report_arrives_once_and_in_order(
     server: tuple[FaultyServer, str], steps: list[str], faults: list[Fault]
@@ -110,7 +109,6 @@ def test_each_report_arrives_once_and_in_order(
         assert made.wms.parameters.get("last") == last
 
 
-@settings(max_examples=30)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=6), before=st.integers(0, 3))
 def test_nothing_is_reported_after_a_kill(server: tuple[FaultyServer, str], faults: list[Fault], before: int) -> None:
     """Once the WMS has said Killed, by whatever answer, no further status is accepted or even sent, parameters still
