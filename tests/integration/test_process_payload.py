@@ -1,0 +1,357 @@
+"""A payload's run and its watchdog, with real processes: every step a fact, every cause the first one."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.config import JobWrapperConfig
+from runner.errors import PayloadStartError, TransientJobError
+from runner.process.cancel import Cancel, Cancelled
+from runner.process.limits import WatchdogJob
+from runner.process.output import ExecutionThread, OutputFiles
+from runner.process.payload import PayloadResult, run
+from runner.process.remnants import end_remnants
+from runner.process.starter import PayloadCommand, Starter
+from runner.process.watchdog import Watchdog
+from telemetry.bus import Bus
+from telemetry.clock import SystemClock
+from telemetry.facts import (
+    Fact,
+    HeartbeatMade,
+    KillFinished,
+    KillRequested,
+    LimitHit,
+    OutputSeen,
+    PayloadEnded,
+    PayloadPlanned,
+    PayloadRefused,
+    PayloadStarted,
+    SignalSent,
+    UsageSampled,
+    UsageSettled,
+)
+from telemetry.journal import JournalFull
+from telemetry.measure.cgroup import ControlGroup
+from tests.support.journals import ListJournal
+from tests.support.processes import is_alive
+from tests.support.starting import PAYLOADS, program
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+CONFIG = JobWrapperConfig(
+    polling_time_seconds=0.02, checking_time_seconds=0.2, min_checking_time_seconds=0.05, kill_grace_seconds=0.2
+)
+
+
+class Job:
+    """All that a wrapper has for its payload."""
+
+    def __init__(self, folder: Path, config: JobWrapperConfig, job: WatchdogJob | None = None) -> None:
+        self.work = folder
+        clock = SystemClock()
+        self.journal = ListJournal(clock)
+        self.emit = Bus(self.journal).emit
+        self.cancel = Cancel(self.emit)
+        self.starter = Starter.fork(
+            folder,
+            method="auto",
+            uid_label="test",
+            orphan_grace_seconds=config.orphan_grace_seconds,
+            kill_grace_seconds=config.kill_grace_seconds,
+            clock=clock,
+        )
+        self.files = OutputFiles(folder, "std.out", "std.err")
+        self.output = ExecutionThread(self.files, config=config)
+        self.watchdog = Watchdog(
+            config=config,
+            job=job or WatchdogJob(start_boottime_ns=clock.boottime_ns()),
+            emit=self.emit,
+            cancel=self.cancel,
+            clock=clock,
+            work=folder,
+        )
+        self.watchdog.start()
+
+    def run(self, *argv: str) -> PayloadResult:
+        """Run *argv* as the execute stage does."""
+        command = PayloadCommand(
+            argv=argv, environment={}, folder=self.work, stdout=self.files.stdout, stderr=self.files.stderr
+        )
+        self.watchdog.enter_stage("execute")
+        return run(
+            command,
+            starter=self.starter,
+            output=self.output,
+            watchdog=self.watchdog,
+            cancel=self.cancel,
+            emit=self.emit,
+        )
+
+    def kinds(self) -> list[type[Fact]]:
+        """Kinds of the facts of the payload's run, in order; samples and heartbeats left out."""
+        kinds = [type(entry.fact) for entry in self.journal.entries]
+        return [kind for kind in kinds if kind not in (UsageSampled, HeartbeatMade)]
+
+    def close(self) -> None:
+        """End everything."""
+        self.watchdog.stop()
+        self.output.finish()
+        self.starter.close()
+
+
+@pytest.fixture
+def made() -> Iterator[list[Job]]:
+    """Jobs that are closed at the end."""
+    jobs: list[Job] = []
+    yield jobs
+    for job in jobs:
+        job.close()
+
+
+@pytest.fixture
+def job(tmp_path: Path, made: list[Job]) -> Job:
+    """A job with quick polls."""
+    made.append(Job(tmp_path, CONFIG))
+    return made[0]
+
+
+def test_facts_of_a_run(job: Job) -> None:
+    """Planned before the exec, started after it, ended, counted, settled: each once, in this order."""
+    result = job.run("/bin/sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (result.exit_code, result.signal, result.killed, result.survivors) == (3, None, None, ())
+    kinds = [kind for kind in job.kinds() if kind is not OutputSeen]
+    assert kinds == [PayloadPlanned, PayloadStarted, PayloadEnded, UsageSettled]
+    assert job.journal.facts(OutputSeen)[-2:] == list(result.output)
+    assert [(seen.stream, seen.lines, seen.bytes) for seen in result.output] == [("stdout", 1, 4), ("stderr", 1, 4)]
+    assert job.journal.facts(UsageSettled) == [result.usage]
+
+
+def test_a_refused_exec(job: Job) -> None:
+    """The failed exec is a fact with errno and cause, and nothing has started."""
+    with pytest.raises(PayloadStartError, match="not found"):
+        job.run("./absent")
+    (refused,) = job.journal.facts(PayloadRefused)
+    assert refused.errno == 2
+    assert "absent was not found" in refused.cause
+    assert PayloadStarted not in job.kinds()
+
+
+def test_cancelled_before_the_start(job: Job) -> None:
+    """Nothing is planned or started once the end was asked for."""
+    job.cancel.request("user", "Received Kill signal")
+    with pytest.raises(Cancelled):
+        job.run("/bin/true")
+    assert job.kinds() == [KillRequested]
+
+
+def test_cancelled_while_it_runs(job: Job) -> None:
+    """A kill ends the payload with the grace; the run returns as usual and says who wanted it."""
+
+    def kill_when_started() -> None:
+        eventually(lambda: job.journal.facts(PayloadStarted))
+        eventually(lambda: (job.work / "std.out").read_text())
+        job.cancel.request("user", "Received Kill signal")
+
+    killer = threading.Thread(target=kill_when_started)
+    killer.start()
+    result = job.run(*program("stubborn"))
+    killer.join()
+    assert result.killed == KillRequested(origin="user", reason="Received Kill signal")
+    assert result.signal == signal.SIGKILL
+    assert [each.signal for each in job.journal.facts(SignalSent)] == [signal.SIGTERM, signal.SIGKILL]
+    assert len(job.journal.facts(KillFinished)) == 1
+    kinds = job.kinds()
+    assert kinds.index(KillRequested) < kinds.index(SignalSent) < kinds.index(PayloadEnded) < kinds.index(UsageSettled)
+
+
+def test_output_is_exact(job: Job) -> None:
+    """A million lines and a last one without an end: counts are exact at the end, the peek shows the last."""
+    result = job.run(*program("lines", 1_000_000, "the end"))
+    assert result.output[0].lines == 1_000_001
+    assert result.output[0].bytes == (job.work / "std.out").stat().st_size
+    assert result.output[0].peek_lines_dropped == 1_000_001 - 20
+    assert job.output.peek().endswith("line 999999\nthe end")
+
+
+@pytest.mark.parametrize(
+    ("change", "argv", "limit", "minor_status"),
+    [
+        (
+            {},
+            program("burn", 60),
+            "cpu",
+            "Job has exceeded maximum CPU time limit",
+        ),
+        (
+            {"max_wall_clock_seconds": 1.0},
+            program("obedient"),
+            "wall_clock",
+            "Job has exceeded maximum wall clock time",
+        ),
+        (
+            {"output_file_limit_bytes": 100_000},
+            (*program("lines", 10_000_000),),
+            "output_size",
+            "Job has exceeded its output limit",
+        ),
+        (
+            {"cpu_sample_time_seconds": 1.0, "polling_time_seconds": 0.05},
+            program("obedient"),
+            "stall",
+            "Watchdog identified this job as stalled",
+        ),
+        (
+            {"min_disk_space_mb": 1e12},
+            program("obedient"),
+            "disk_space",
+            "Job has insufficient disk space to continue",
+        ),
+        (
+            {"check_memory_limit": True},
+            (sys.executable, "-I", "-S", "-c", "import signal; x = bytearray(b'x' * (60 << 20)); signal.pause()"),
+            "memory",
+            "Job has exceeded its memory limit",
+        ),
+    ],
+)
+def test_limits_end_the_payload(
+    tmp_path: Path, made: list[Job], change: dict[str, float], argv: tuple[str, ...], limit: str, minor_status: str
+) -> None:
+    """Beyond a limit the watchdog says which and has the payload ended; the limit is the cause."""
+    watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), cpu_time_seconds=0.3, memory_mb=50)
+    job = Job(tmp_path, replace(CONFIG, **change), watched)  # type: ignore[arg-type]
+    made.append(job)
+    if limit == "disk_space":  # the limit is hit at once: the payload may not even start
+        eventually(lambda: job.cancel.cause)
+        with pytest.raises(Cancelled):
+            job.run(*argv)
+    else:
+        assert job.run(*argv).killed == KillRequested(origin="watchdog", reason=minor_status)
+    (hit,) = job.journal.facts(LimitHit)
+    assert (hit.limit, hit.minor_status) == (limit, minor_status)
+    assert job.cancel.cause == KillRequested(origin="watchdog", reason=minor_status)
+
+
+def test_heartbeats(tmp_path: Path, made: list[Job]) -> None:
+    """Heartbeats carry DIRAC's keys in every stage; the last one of the payload has its final figures."""
+    watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), processors=4)
+    job = Job(tmp_path, CONFIG, watched)
+    made.append(job)
+    first = eventually(lambda: job.journal.facts(HeartbeatMade))[0]
+    numbers = {"LoadAverage", "MemoryUsed", "Vsize", "AvailableDiskSpace", "CPUConsumed", "WallClockTime"}
+    assert set(first.values) == numbers
+    result = job.run(*program("burn", 0.3))
+    last = job.journal.facts(HeartbeatMade)[-1].values
+    assert set(last) == numbers | {"StandardOutput"}
+    used = result.usage.cpu_user_seconds + result.usage.cpu_system_seconds
+    assert last["CPUConsumed"] == pytest.approx(used)
+    beats = len(job.journal.facts(HeartbeatMade))
+    job.watchdog.enter_stage("process_job_outputs")
+    eventually(lambda: len(job.journal.facts(HeartbeatMade)) > beats + 1)
+    later = job.journal.facts(HeartbeatMade)[-1].values
+    wall = job.journal.facts(UsageSampled)[-1].wall_seconds
+    assert later["CPUConsumed"] == last["CPUConsumed"]
+    assert float(later["WallClockTime"]) == pytest.approx(4 * wall, rel=0.5)
+
+
+def test_samples_never_fall(job: Job) -> None:
+    """CPU and wall clock in the samples only grow, over the payload's end and into the later stages."""
+    job.run(*program("short_children", 10, 0.02))
+    job.watchdog.enter_stage("process_job_outputs")
+    samples = job.journal.facts(UsageSampled)
+    for totals in (
+        [each.cpu_user_seconds + each.cpu_system_seconds for each in samples],
+        [each.wall_seconds for each in samples],
+    ):
+        assert totals == sorted(totals)
+    assert samples[0].stage == "initialize" or samples[0].stage == "execute"
+    assert samples[-1].stage == "process_job_outputs"
+    assert samples[-1].rss_bytes == 0
+    assert any(each.rss_bytes > 1 << 20 for each in samples)
+
+
+def test_a_full_disk_after_the_start_ends_the_payload(job: Job) -> None:
+    """If the start cannot be written down, the payload is ended before the error is told."""
+    pids: list[int] = []
+    emit = job.emit
+
+    def full(fact: Fact) -> object:
+        if isinstance(fact, PayloadStarted):
+            pids.append(fact.pid)
+            raise JournalFull(28, "no room")
+        return emit(fact)
+
+    job.emit = full  # type: ignore[assignment]
+    with pytest.raises(JournalFull):
+        job.run(*program("stubborn"))
+    assert not is_alive(pids[0])
+
+
+def test_a_dead_starter_leaves_nothing(job: Job) -> None:
+    """When the starter is killed under the payload, its processes and groups are ended all the same."""
+
+    def kill_starter() -> None:
+        eventually(lambda: (job.work / "std.out").read_text())
+        os.kill(job.starter.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_starter)
+    killer.start()
+    with pytest.raises(TransientJobError) as caught:
+        job.run(*program("stubborn"))
+    killer.join()
+    assert caught.value.error_type == "starter_died"
+    assert not is_alive(int((job.work / "std.out").read_text()))
+    (planned,) = job.journal.facts(PayloadPlanned)
+    assert not any(Path(path).exists() for path in planned.cgroup_paths)
+
+
+@pytest.mark.parametrize("method", ["auto", "wait4"])
+def test_remnants_of_a_killed_node(tmp_path: Path, method: str) -> None:
+    """When wrapper and starter were both killed, recovery finds the payload by group or mark and ends it."""
+    control, work = tmp_path / "control", tmp_path / "work"
+    control.mkdir()
+    work.mkdir()
+    wrapper = subprocess.Popen(
+        [sys.executable, str(PAYLOADS / "wrapper.py"), control, work, method, "60", "/bin/sh", "-c",
+         f"env -i {' '.join(program('stubborn'))} & exec {' '.join(program('stubborn'))}"],
+        stdout=subprocess.PIPE, text=True, cwd=PAYLOADS.parents[2], env={"PYTHONPATH": str(PAYLOADS.parents[2])},
+    )  # fmt: skip
+    with wrapper:
+        assert wrapper.stdout
+        mark, starter, *groups = wrapper.stdout.readline().split()
+        assert wrapper.stdout.readline() == "started\n"
+        pids = eventually(lambda: len(found := (work / "std.out").read_text().split()) == 2 and [*map(int, found)])
+        os.kill(int(starter), signal.SIGKILL)
+        wrapper.kill()
+        wrapper.wait(10)
+    session = next(pid for pid in pids if os.getsid(pid) == pid)
+    assert end_remnants(groups, mark, session) == ()
+    assert [is_alive(pid) for pid in pids] == [False, False]
+    assert not any(ControlGroup(Path(group)).path.exists() for group in groups)
+    assert end_remnants(groups, mark, session) == ()
+
+
+def test_stopping_is_idempotent(tmp_path: Path, job: Job) -> None:
+    """A watchdog can be stopped twice, and one that never ran as well."""
+    job.watchdog.stop()
+    job.watchdog.stop()
+    idle = Watchdog(
+        config=CONFIG,
+        job=WatchdogJob(start_boottime_ns=0),
+        emit=job.emit,
+        cancel=job.cancel,
+        clock=SystemClock(),
+        work=tmp_path / "not" / "yet" / "made",
+    )
+    idle.enter_stage("initialize")
+    assert job.journal.facts(UsageSampled)[-1].available_disk_bytes > 0
+    idle.detach()
+    idle.stop()
