@@ -15,6 +15,8 @@ COLUMNS = (
     "JobID", "Status", "MinorStatus", "ApplicationStatus", "JobName", "Site", "RescheduleCounter",
     "SubmissionTime", "StartExecTime", "EndExecTime", "LastUpdateTime",
 )  # fmt: skip
+#: What the WMS calls a job without JobName.
+UNNAMED = "Unknown"
 POLL_SECONDS = 0.25
 #: A WMS that is away for less than this does not end a wait.
 PATIENCE_SECONDS = 30.0
@@ -45,7 +47,8 @@ class JobRow:
     @property
     def name(self) -> str:
         """JobName of its description."""
-        return one_line(self.values.get("JobName"))
+        name = one_line(self.values.get("JobName"))
+        return "" if name == UNNAMED else name
 
     @property
     def attempt(self) -> int:
@@ -152,7 +155,7 @@ class LiveTable:
         if not changed or self._terminal.as_json:
             return
         self._seen.update({row.job_id: _state(row) for row in rows})
-        if self._terminal.interactive:
+        if self._terminal.interactive and len(rows) < self._terminal.height - 2:
             self._redraw(rows)
             return
         for row in changed:

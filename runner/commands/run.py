@@ -9,6 +9,7 @@ from runner.commands.context import Command, Context
 if TYPE_CHECKING:
     from runner.commands.jobs import JobRow
     from runner.config import Config
+    from runner.wms.client import WmsClient
 
 #: How long after a job's last status its record may take to arrive on both sides.
 SETTLE_SECONDS = 30.0
@@ -34,6 +35,7 @@ def _run(context: Context) -> int:
         (job_id,) = packing.submit([job], site.client)
         (row,) = jobs.wait(site.client, [job_id], jobs.LiveTable(terminal).show)
         result = settled(config, site.client, row)
+        result["output"] = _output(site.client, job_id, config.folder / "output")
     result["accounting"]["otlp"] = _otlp_copies(config, result["uid"])
     del result["uid"]
     _tell(context, result)
@@ -57,7 +59,7 @@ def new_folder(parent: Path) -> Path:
             return folder
 
 
-def settled(config: "Config", client: Any, row: "JobRow") -> dict[str, Any]:
+def settled(config: "Config", client: "WmsClient", row: "JobRow") -> dict[str, Any]:
     """What is known of the ended job *row*, once its record has arrived (or SETTLE_SECONDS have passed)."""
     from runner.commands.jobs import until
     from runner.compose.reports import attempts
@@ -86,6 +88,17 @@ def settled(config: "Config", client: Any, row: "JobRow") -> dict[str, Any]:
     }
 
 
+def _output(client: "WmsClient", job_id: int, target: Path) -> list[str]:
+    """The files of the output sandbox, unpacked below *target*; none when there is no sandbox."""
+    from runner.commands.fetching import fetch_output
+    from runner.errors import NotFoundError
+
+    try:
+        return [str(target / str(job_id) / name) for name in fetch_output(client, job_id, target / str(job_id))]
+    except NotFoundError:
+        return []
+
+
 def _otlp_copies(config: "Config", uid: str) -> int:
     from runner.compose.reports import otlp_copies
 
@@ -104,7 +117,9 @@ def _tell(context: Context, result: dict[str, Any]) -> None:
     terminal.line(f"trace        {result['trace_id']} (jobspan --folder {result['folder']} trace {result['job_id']})")
     terminal.line(f"accounting   {result['accounting']['wms']} in the WMS, {result['accounting']['otlp']} in OTLP")
     for each in result["attempt_folders"]:
-        terminal.line(f"files        {each}")
+        terminal.line(f"journal      {each}/control")
+    for each in result["output"]:
+        terminal.line(f"output       {each}")
 
 
 COMMAND = Command(

@@ -20,7 +20,7 @@ STATUS_COLOURS = {
     "Done": "green", "Failed": "red", "Killed": "red", "Stalled": "yellow", "Rescheduled": "yellow",
     "Completed": "yellow", "Running": "cyan", "Completing": "cyan", "Matched": "cyan",
 }  # fmt: skip
-NARROWEST, DEFAULT_WIDTH = 40, 100
+NARROWEST, DEFAULT_WIDTH, DEFAULT_HEIGHT = 40, 100, 24
 
 
 def clean(text: str) -> str:
@@ -67,14 +67,15 @@ class Terminal:
     colour: bool = False
     interactive: bool = False
     width: int = DEFAULT_WIDTH
+    height: int = DEFAULT_HEIGHT
 
     @classmethod
     def of(cls, environment: Mapping[str, str], *, as_json: bool, no_colour: bool) -> "Terminal":
         """As it is now. *environment* decides by NO_COLOR and TERM."""
         interactive = sys.stdout.isatty()
         colour = interactive and not (no_colour or environment.get("NO_COLOR") or environment.get("TERM") == "dumb")
-        width = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
-        return cls(as_json, colour, interactive, max(NARROWEST, width))
+        width, height = shutil.get_terminal_size((DEFAULT_WIDTH, DEFAULT_HEIGHT))
+        return cls(as_json, colour, interactive, max(NARROWEST, width), height)
 
     def line(self, text: str = "") -> None:
         """One line for people; nothing when JSON is wanted."""

@@ -1,7 +1,7 @@
 """The demonstration's results: tables, waterfall, metrics and places for people; the same as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ SHOWN_METRICS = (
     "jobspan_peek_lines_total",
     "jobspan_output_bytes_total",
 )
+#: From this many columns on, what a job does fits beside how it ended.
+WIDE = 118
+VERDICT_WIDTH = 7
 STAGE_HEADS = ("INIT", "SANDBOX", "INPUT", "EXECUTE", "OUTPUTS")
 
 
@@ -76,16 +79,21 @@ def _verdict(terminal: Terminal, wrong: object) -> str:
 
 def _show_jobs(results: Sequence[JobResult], terminal: Terminal) -> None:
     _head(terminal, "Jobs")
-    rows = [
-        (each.row.job_id, each.job.what, each.row.attempt, f"{each.row.status} / {each.row.minor_status}")
-        for each in results
-    ]
-    lines = terminal.table(("ID", "WHAT IT DOES", "TRIES", "ENDED AS"), rows, flexible=1)
+    heads, rows = ["ID", "JOB", "TRIES", "ENDED AS"], [_ended(each) for each in results]
+    if terminal.width >= WIDE or not terminal.interactive:
+        heads.append("WHAT IT DOES")
+        rows = [(*row, each.job.what) for row, each in zip(rows, results, strict=True)]
+    lines = replace(terminal, width=terminal.width - VERDICT_WIDTH).table(heads, rows)
     terminal.line(f"       {lines[0]}")
     for line, each in zip(lines[1:], results, strict=True):
         terminal.line(f"{_verdict(terminal, each.missed)}  {line}")
         for sentence in each.missed:
             terminal.line(f"         {sentence}")
+
+
+def _ended(result: JobResult) -> tuple[object, ...]:
+    row = result.row
+    return (row.job_id, row.name, row.attempt, f"{row.status} / {row.minor_status}")
 
 
 def _show_times(results: Sequence[JobResult], terminal: Terminal) -> None:
@@ -94,7 +102,8 @@ def _show_times(results: Sequence[JobResult], terminal: Terminal) -> None:
     for each in results:
         for record in each.records:
             stages = [_seconds(record.get(f"StageWallClockTime.{stage}")) for stage in ACCOUNTED_STAGES]
-            cpu = (_seconds(record.get("CPUTime")), record.get("CPUMethod") or "-")
+            method = record.get("CPUMethod") if record.get("PayloadStarted") else "no payload"
+            cpu = (_seconds(record.get("CPUTime")), method)
             job = f"{each.row.job_id}.{record['Attempt']}"
             rows.append((job, *stages, _seconds(record["WallClockTime"]), *cpu, record.get("OutputLines") or 0))
     heads = ("ATTEMPT", *STAGE_HEADS, "WALL", "CPU", "METHOD", "LINES")
