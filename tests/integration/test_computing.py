@@ -1,0 +1,180 @@
+"""The in-process computing element with real processes, warm and cold."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telemetry.clock import SystemClock
+from tests.support.element import Element, element
+from tests.support.processes import is_alive, look
+from tests.support.waiting import eventually
+
+REPORT = """
+import json, os, signal, sys, threading
+from pathlib import Path
+from runner.computing import birth
+fds = {}
+for name in os.listdir("/proc/self/fd"):
+    try:
+        fds[name] = os.readlink(f"/proc/self/fd/{name}")
+    except FileNotFoundError:
+        pass
+Path(sys.argv[0]).with_suffix(".json").write_text(json.dumps({
+    "main": __name__, "argv": sys.argv, "fds": fds, "sid": os.getsid(0), "pid": os.getpid(), "ppid": os.getppid(),
+    "int": repr(signal.getsignal(signal.SIGINT)), "term": repr(signal.getsignal(signal.SIGTERM)),
+    "pipe": repr(signal.getsignal(signal.SIGPIPE)), "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "threads": threading.active_count(), "cwd": os.getcwd(), "born": birth.current().start_boottime_ns,
+    "by": birth.current().started_by, "zstandard": "zstandard" in sys.modules, "isolated": sys.flags.isolated,
+}))
+print("said on stdout")
+print("said on stderr", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+@pytest.fixture(params=["zygote", "interpreter"])
+def both(request: pytest.FixtureRequest) -> Iterator[Element]:
+    with element(request.param, "zstandard") as made:
+        yield made
+
+
+@pytest.fixture
+def warm() -> Iterator[Element]:
+    with element("zygote", "zstandard") as made:
+        yield made
+
+
+def write(folder: Path, text: str, name: str = "Wrapper_1") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_wrapper_finds_the_same_world_warm_and_cold(both: Element, tmp_path: Path) -> None:
+    """Own session, no foreign descriptor, default signals, output into its log, its folder as working directory; its
+    exit code and its start are known."""
+    script = write(tmp_path, REPORT)
+    before = SystemClock().boottime_ns()
+    end = both.run(script, tmp_path / "wrapper.log")
+    seen: dict[str, Any] = json.loads((tmp_path / "Wrapper_1.json").read_text())
+    assert (end["exit_code"], end["signal"]) == (3, None)
+    assert seen["main"] == "__main__"
+    assert seen["argv"] == [str(script)]
+    assert seen["pid"] == seen["sid"] == end["pid"]
+    assert seen["ppid"] == both.process.pid
+    assert (seen["blocked"], seen["threads"], seen["isolated"]) == (0, 1, 1)
+    assert "default_int_handler" in seen["int"]
+    assert "SIG_DFL" in seen["term"]
+    assert "SIG_IGN" in seen["pipe"]
+    assert seen["cwd"] == str(tmp_path)
+    log = str(tmp_path / "wrapper.log")
+    held = {number: target for number, target in seen["fds"].items() if not target.startswith("/proc")}
+    assert held == {"0": "/dev/null", "1": log, "2": log}
+    assert sorted((tmp_path / "wrapper.log").read_text().split("\n")) == ["", "said on stderr", "said on stdout"]
+    assert (tmp_path / "wrapper.log").stat().st_mode & 0o777 == 0o600
+    assert before - 20_000_000 < seen["born"] < end["end_boottime_ns"]
+    assert end["user_cpu_seconds"] + end["system_cpu_seconds"] > 0
+
+
+def test_a_warm_start_has_its_imports(warm: Element, tmp_path: Path) -> None:
+    """What the zygote has loaded is there, and the wrapper says by whom it was started."""
+    warm.run(write(tmp_path, REPORT), tmp_path / "log")
+    seen = json.loads((tmp_path / "Wrapper_1.json").read_text())
+    assert seen["zstandard"]
+    assert seen["by"] == "zygote"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("pass", 0),
+        ("import sys; sys.exit('words')", 1),
+        ("raise ValueError('x')", 1),
+        ("import sys; sys.exit(4)", 4),
+        ("import atexit, os; atexit.register(os._exit, 9)", 9),
+        ("import threading; threading.Timer(0.05, lambda: open('late', 'w')).start()", 0),
+        ("this is no python", 1),
+    ],
+)
+def test_exit_codes_are_those_of_an_interpreter(tmp_path: Path, text: str, code: int) -> None:
+    """However a script ends, warm and cold starts end alike, exit handlers and other threads included."""
+    for kind in ("zygote", "interpreter"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        with element(kind) as made:
+            assert made.run(write(folder, text), folder / "log")["exit_code"] == code
+        assert (folder / "late").exists() == ("late" in text)
+
+
+def test_a_wrapper_that_is_killed_is_seen_as_such(both: Element, tmp_path: Path) -> None:
+    """The signal that ended it is told; its slot is free again."""
+    both.ask("submit", script=str(write(tmp_path, "import signal; signal.pause()")), log=str(tmp_path / "log"))
+    assert both.ask("free") == 1
+    both.ask("signal", number=int(signal.SIGKILL))
+    (end,) = both.ask("wait")
+    assert (end["exit_code"], end["signal"]) == (None, int(signal.SIGKILL))
+    assert both.ask("free") == 2
+
+
+def test_without_a_zygote_all_goes_on(warm: Element, tmp_path: Path) -> None:
+    """When the zygote dies, running wrappers are not touched, the next one starts cold, the one after it warm again."""
+    pause = write(tmp_path, "import signal; signal.pause()", "Wrapper_9")
+    running = warm.ask("submit", script=str(pause), log=str(tmp_path / "log9"))
+    (zygote,) = warm.ask("serving")
+    os.kill(zygote, signal.SIGKILL)
+    eventually(lambda: not is_alive(zygote))
+    script = write(tmp_path, REPORT)
+    for expected in ("interpreter", "zygote"):
+        assert warm.run(script, tmp_path / "log")["exit_code"] == 3
+        assert json.loads((tmp_path / "Wrapper_1.json").read_text())["by"] == expected
+    assert is_alive(running["pid"])
+    warm.ask("signal", number=int(signal.SIGKILL))
+    warm.ask("wait")
+
+
+def test_a_module_that_cannot_be_loaded_means_cold_starts(tmp_path: Path) -> None:
+    """A preload that fails, or that starts a thread, costs the warmth and nothing else."""
+    with element("zygote", "no_such_module_anywhere") as made:
+        for _ in range(4):
+            assert made.run(write(tmp_path, REPORT), tmp_path / "log")["exit_code"] == 3
+    assert json.loads((tmp_path / "Wrapper_1.json").read_text())["by"] == "interpreter"
+
+
+def test_orphans_are_reaped(both: Element, tmp_path: Path) -> None:
+    """What a wrapper has left behind comes to the agent, is counted while it lives, and leaves no zombie."""
+    script = write(
+        tmp_path,
+        "import os, signal\n"
+        "reader, writer = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    open('orphan', 'w').write(str(os.getpid()))\n"
+        "    os.write(writer, b'x')\n"
+        "    signal.pause()\n"
+        "os.read(reader, 1)\n",
+    )
+    both.run(script, tmp_path / "log")
+    orphan = int((tmp_path / "orphan").read_text())
+    assert both.ask("strays") == 1
+    os.kill(orphan, signal.SIGKILL)
+    eventually(lambda: both.ask("strays") == 0)
+    assert look(orphan) is None
+
+
+def test_the_zygote_ends_with_the_agent(tmp_path: Path) -> None:
+    """Also when the agent is killed; a running wrapper is left to the next agent."""
+    with element("zygote") as made:
+        script = write(tmp_path, "import signal; signal.pause()")
+        running = made.ask("submit", script=str(script), log=str(tmp_path / "log"))
+        (zygote,) = made.ask("serving")
+        made.process.kill()
+        made.process.wait()
+        eventually(lambda: not is_alive(zygote))
+        assert is_alive(running["pid"])
+        os.kill(running["pid"], signal.SIGKILL)
+        eventually(lambda: not is_alive(running["pid"]))
