@@ -1,4 +1,7 @@
-"""What a wrapper is told: the JSON beside its script, in DIRAC's shape `{"Job": {}, "CE": {}, "Optimizer": {}}`."""
+"""What a wrapper is told: the JSON beside its script, in DIRAC's shape, and which attempt it is.
+
+`{"Job": {}, "CE": {}, "Optimizer": {}, "Jobspan": {}}`: the last one is ours.
+"""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ from runner.process.limits import WatchdogJob
 T = TypeVar("T", int, float, str)
 
 #: Keys of "Job" that are no part of the description.
-IDENTITY = ("JobID", "Attempt", "UID", "Claim", "Owner", "OwnerGroup", "VO", "DIRACSetup", "Status")
+IDENTITY = ("JobID", "Owner", "OwnerGroup", "VO", "DIRACSetup", "Status")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +62,25 @@ class WrapperArguments:
         Raises:
             PermanentJobError: something is missing or of the wrong kind.
         """
-        job, ce = _table(document, "Job"), _table(document, "CE")
+        job, ce, ours = _table(document, "Job"), _table(document, "CE"), _table(document, "Jobspan")
         described = {name: value for name, value in job.items() if name not in IDENTITY}
         try:
             description = from_mapping(described, source="Job")
         except DescriptionError as error:
             raise _illegal(str(error)) from error
+        if not (job.get("JobID") and ours.get("Attempt") and ours.get("UID")):
+            raise _illegal("JobID, Attempt and UID must be there")
         return cls(
             description=description,
             job_id=_value(job, "JobID", 0),
-            attempt=_value(job, "Attempt", 1),
-            uid=_value(job, "UID", ""),
+            attempt=_value(ours, "Attempt", 0),
+            uid=_value(ours, "UID", ""),
             owner=_value(job, "Owner", ""),
             owner_group=_value(job, "OwnerGroup", ""),
             vo=_value(job, "VO", ""),
             site=_value(ce, "Site", ""),
             computing_element=_value(ce, "GridCE", ""),
-            queue=_value(ce, "CEQueue", ""),
+            queue=_value(ce, "Queue", ""),
             pilot_reference=_value(ce, "PilotReference", ""),
             pilot_stamp=_value(ce, "PilotStamp", ""),
             processors=_value(ce, "Processors", 1),
