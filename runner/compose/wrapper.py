@@ -79,7 +79,7 @@ def _run(
     given: _Given, bus: Bus, clock: SystemClock, birth: Birth, redact: Redactor, obstacle: JobspanError | None
 ) -> int:
     arguments, config, folders = given.arguments, given.config, given.folders
-    options, job_id = config.job_wrapper, arguments.job_id
+    options, job_id = arguments.options(config.job_wrapper), arguments.job_id
     cancel = Cancel(bus.emit)
     starter = Starter.fork(  # before any thread: it is a fork
         folders.control,
