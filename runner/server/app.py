@@ -6,6 +6,7 @@ from runner import __version__
 from runner.server.db.engine import Databases
 from runner.server.routes import about, accounting, catalog, details, failures, jobs, matching, pilots, sandboxes
 from runner.server.routes.dependencies import Services
+from runner.server.routes.last_resort import LastResort
 from runner.server.routes.limits import BodyLimit
 from runner.server.services.accounting import Accounting
 from runner.server.services.context import ServiceContext
@@ -63,6 +64,7 @@ def application(context: ServiceContext) -> FastAPI:
     for module in (about, jobs, sandboxes, pilots, matching, details, accounting, catalog):
         app.include_router(module.router)
     failures.install(app)
+    app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
     optimizers.resume()
     return app

@@ -166,14 +166,13 @@ def roles(names: Iterable[str]) -> frozenset[Role]:
 
 
 def load_key(path: Path) -> bytes:
-    """The secret in *path*, which is made, readable by its owner only, if it is not there."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(fd, "wb") as file:
-        key = secrets.token_bytes(KEY_BYTES)
-        file.write(key)
-        file.flush()
-        os.fsync(fd)
-    return key
+    """The secret in *path*; it is made, as a whole and readable by its owner only, if it is not there."""
+    if not path.exists():
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(fd)
+        temporary.replace(path)
+    return path.read_bytes()

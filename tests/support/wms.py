@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ class RunningWms:
     context: ServiceContext
     session: requests.Session = field(default_factory=requests.Session)
 
-    def call(self, method: str, path: str, body: Any = None, *, token: str = "", **more: Any) -> requests.Response:
+    def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = "", **more: Any
+    ) -> requests.Response:
         """One call with a JSON *body*, as the user unless another *token* is given (None: without any)."""
         headers = {} if token is None else {"Authorization": f"Bearer {token or self.user_token}"}
         headers |= more.pop("headers", {})
@@ -73,6 +76,14 @@ class RunningWms:
         }
         rows: list[dict[str, Any]] = self.call("POST", "/api/jobs/search", body).json()[0]["LoggingInfo"]
         return rows
+
+    def report(self, job_id: int, update: Mapping[str, Any], *, token: str = "", at: datetime | None = None) -> Any:
+        """Report one status, of now unless *at* says otherwise; the answer for that job."""
+        moment = (at or datetime.now(UTC)).isoformat()
+        body = {str(job_id): {moment: {"Source": "JobWrapper", **update}}}
+        answer = self.call("PATCH", "/api/jobs/status", body, token=token)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["success"][str(job_id)]
 
     def token_for(self, name: str, *roles: Role, group: str = "local_user", vo: str = "local") -> str:
         """A token for anybody."""

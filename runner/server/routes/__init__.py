@@ -12,5 +12,6 @@
 | about | info, userinfo |
 | dependencies | the caller, the services, long polls |
 | failures | refusals to HTTP |
+| last_resort | errors that nobody expected |
 | limits | largest bodies |
 """

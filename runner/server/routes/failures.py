@@ -43,6 +43,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(OperationalError, _unavailable)
+    app.add_exception_handler(UnicodeEncodeError, _not_text)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -68,6 +69,11 @@ async def _invalid(_request: Request, error: Exception) -> Response:
         for each in errors[:100]
     ]
     return JSONResponse({"detail": detail}, 422)
+
+
+async def _not_text(request: Request, _error: Exception) -> Response:
+    """No database can store half a surrogate pair."""
+    return await _refused(request, InvalidValueError("the body has text that is not valid Unicode"))
 
 
 async def _unavailable(_request: Request, _error: Exception) -> Response:

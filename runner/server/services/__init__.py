@@ -19,5 +19,6 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | sandbox_store | sandboxes |
 | pilots | pilots |
 | file_catalog | files and replicas |
+| unicode | text that no answer could carry |
 | accounting | accounting records, and the WMS's own witness |
 """

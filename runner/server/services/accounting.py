@@ -10,6 +10,7 @@ from runner.server.errors import ForbiddenError
 from runner.server.services import job_states
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize, visible_owner
+from runner.server.services.unicode import is_sendable
 from runner.server.tokens import Identity
 from telemetry.clock import utc_text
 from telemetry.identity import attempt_uid
@@ -114,6 +115,8 @@ class Accounting:
 
 
 def _read(body: Mapping[str, Any]) -> Record | str:
+    if not is_sendable(body):
+        return "not a record: it has text that is not valid Unicode, or numbers that are not finite"
     try:
         return Record(body)
     except InvalidRecord as error:

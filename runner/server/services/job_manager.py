@@ -16,6 +16,7 @@ from runner.server.services.job_policy import Relation, Right, authorize, author
 from runner.server.services.job_states import Move
 from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.services.state_machine import Record
+from runner.server.services.unicode import is_sendable
 from runner.server.tokens import Identity
 from telemetry.clock import utc_text
 
@@ -68,7 +69,7 @@ class JobManager:
                 row = rows.get(job_id)
                 refusal = "Not found" if row is None else self._refusal(transaction, row, preempted)
                 if refusal or row is None:
-                    failed[str(job_id)] = {"detail": refusal}
+                    failed[str(job_id)] = {"detail": refusal, **_kept(transaction.jobs.get(job_id))}
                 else:
                     success[str(job_id)] = self._reschedule(transaction, row, preempted)
         if success:
@@ -83,6 +84,8 @@ class JobManager:
             description = parse(text, source=source)
         except DescriptionError as error:
             raise InvalidRequestError(str(error)) from error
+        if not is_sendable(description.to_mapping()):
+            raise InvalidRequestError(f"{source}: it has text that is not valid Unicode")
         known = self._context.settings.storage_elements
         for element in description.output_se:
             if element not in known:
@@ -172,3 +175,8 @@ class JobManager:
         answer = {name: after[name] for name in ATTRIBUTES if name not in TIMES}
         answer |= {name: utc_text(after[name]) if after[name] is not None else None for name in TIMES}
         return answer | {"InputData": ""}
+
+
+def _kept(row: Row | None) -> dict[str, str]:
+    """What a job is that was not rescheduled: beyond the maximum it has just failed."""
+    return {name: row[name] for name in ("Status", "MinorStatus")} if row is not None else {}

@@ -14,6 +14,7 @@ from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize
 from runner.server.services.job_states import Move
 from runner.server.services.state_machine import Folded, Present, Rules, Update, fold
+from runner.server.services.unicode import is_sendable, sendable
 from runner.server.tokens import Identity
 from telemetry.clock import utc_text
 
@@ -197,14 +198,16 @@ class _Status:
             self._transaction.attempts.change(self._row["JobID"], job_states.current_attempt(self._row), changes)
 
     def _answer(self, folded: Folded, changes: Mapping[str, Any]) -> dict[str, Any]:
-        minors = [update.minor for update, _ in folded.accepted if update.minor is not None]
-        applications = [update.application for update, _ in folded.accepted if update.application is not None]
-        # A wrapper that repeats a call, because the answer was lost, still learns what the job is.
-        known = folded.in_time or self._claim is not None
+        after = folded.present
+        said = [update for update, _ in folded.accepted]
+        # A wrapper learns in any case what the job is now: also if it repeats a call whose answer was lost.
+        told = self._claim is not None
         answer: dict[str, Any] = {
-            "Status": folded.present.status if known else None,
-            "MinorStatus": minors[-1] if minors else None,
-            "ApplicationStatus": applications[-1] if applications else None,
+            "Status": after.status if told or folded.in_time else None,
+            "MinorStatus": after.minor if told or any(each.minor is not None for each in said) else None,
+            "ApplicationStatus": (
+                after.application if told or any(each.application is not None for each in said) else None
+            ),
         }
         for name in ("HeartBeatTime", "StartExecTime", "EndExecTime", "LastUpdateTime"):
             answer[name] = utc_text(changes[name]) if name in changes else None
@@ -216,7 +219,7 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
     values = data.model_dump(exclude_none=True)
     peek = values.pop(PEEK, None)
     if peek is not None:
-        transaction.parameters.set_job_parameters(job_id, {PEEK: peek[-PEEK_CHARACTERS:]}, now_ns)
+        transaction.parameters.set_job_parameters(job_id, {PEEK: sendable(peek[-PEEK_CHARACTERS:])}, now_ns)
     if values:
         transaction.attempts.set_heartbeat(
             job_id, job_states.current_attempt(row), {**values, "Time": utc_text(now_ns)}
@@ -261,6 +264,8 @@ def _site(value: Any) -> str:
 
 
 def _parameter(name: str, value: Any) -> Any:
+    if not is_sendable([name, value]):
+        raise InvalidValueError(f"parameter {name[:80]!a} is not valid Unicode, or not finite")
     if len(name) > 255 or len(str(value)) > MAX_PARAMETER_CHARACTERS:
         raise InvalidValueError(f"parameter {name[:80]} is longer than {MAX_PARAMETER_CHARACTERS} characters")
     if name not in NUMBERS:

@@ -1,0 +1,150 @@
+"""The WMS's ledger: idempotent, ranked, durable."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import pytest
+
+from runner.server.tokens import Role
+from telemetry.ledger.record import Record
+from tests.support.ledger import matched, whole_life
+from tests.support.wms import RunningWms, running_wms
+
+_SITES = count(1)
+
+
+@pytest.fixture(scope="module")
+def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+    """One WMS for the module."""
+    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+        yield running
+
+
+@pytest.fixture
+def job(wms: RunningWms) -> dict[str, Any]:
+    """A job that was just matched: the answer of the match."""
+    site = f"LCG.Site{next(_SITES)}.org"
+    wms.submit(f'Executable = "/bin/true"; Site = "{site}";')
+    match = wms.match(Site=site)
+    assert match
+    return match
+
+
+def record_of(job: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    fact = matched(job["JobID"], job["Attempt"], uid=job["UID"], wms_id=job["WMSID"])
+    record: Record = whole_life(fact).record().replace(**changes)
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def insert(wms: RunningWms, *records: dict[str, Any], token: str | None = None) -> list[str]:
+    answer = wms.call("POST", "/api/jobspan/accounting", {"Records": records}, token=token or wms.pilot_token)
+    assert answer.status_code == 200, answer.text
+    return [result["Outcome"] for result in answer.json()["Results"]]
+
+
+def held(wms: RunningWms, job: dict[str, Any], token: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = wms.call("GET", f"/api/jobspan/accounting?job_id={job['JobID']}", token=token).json()
+    return found
+
+
+def test_a_record_is_counted_once_however_often_it_comes(wms: RunningWms, job: dict[str, Any]) -> None:
+    """The first copy is inserted, the others are duplicates, and the owner sees one record."""
+    record = record_of(job)
+    assert insert(wms, record, record, token=job["JobToken"]) == ["inserted", "duplicate"]
+    assert insert(wms, record) == ["duplicate"]
+    found = held(wms, job)
+    assert [each["UID"] for each in found["Records"]] == [job["UID"]]
+    assert found["Records"][0]["CPUTime"] == record["CPUTime"]
+    assert (found["Superseded"], found["Duplicates"]) == (0, 2)
+
+
+def test_the_same_record_with_another_body_is_a_conflict(wms: RunningWms, job: dict[str, Any]) -> None:
+    """What is there stays, and the sender is told."""
+    assert insert(wms, record_of(job), record_of(job, OutputBytes=1)) == ["inserted", "conflict"]
+    assert held(wms, job)["Records"][0]["OutputBytes"] != 1
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_the_best_witness_counts_in_any_order(wms: RunningWms, job: dict[str, Any], order: tuple[int, ...]) -> None:
+    """The wrapper's record stands above the agent's, and that above an estimate, whichever comes first."""
+    records = [record_of(job, RecordedBy=by) for by in ("wms", "agent", "wrapper")]
+    assert insert(wms, *(records[number] for number in order)) == ["inserted"] * 3
+    found = held(wms, job)
+    assert [each["RecordedBy"] for each in found["Records"]] == ["wrapper"]
+    assert found["Superseded"] == 2
+
+
+def test_the_highest_revision_counts(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Of one witness the highest revision counts, also if an older one comes later."""
+    insert(wms, record_of(job, Revision=2), record_of(job, Revision=1))
+    assert [each["Revision"] for each in held(wms, job)["Records"]] == [2]
+
+
+def test_concurrent_copies_are_inserted_once(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Of many deliveries at once exactly one is the insert."""
+    record = record_of(job)
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(lambda _: insert(wms, record)[0], range(24)))
+    assert sorted(outcomes) == ["duplicate"] * 23 + ["inserted"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"UID": "11111111-1111-1111-1111-111111111111"}, "never handed out"),
+        ({"Attempt": 2}, "never handed out"),
+        ({"CPUTime": "many"}, "CPUTime"),
+        ({"JobID": -1}, "never handed out"),
+        ({"JobID": None}, "JobID"),
+        ({"JobID": "1"}, "JobID"),
+        ({"Unheard": 1}, "Unheard"),
+    ],
+)
+def test_what_is_no_record_does_not_hold_up_the_others(
+    wms: RunningWms, job: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    """A wrong record is a conflict with the reason; the one beside it is taken."""
+    body = {"Records": [{**record_of(job), **changes}, record_of(job)]}
+    results = wms.call("POST", "/api/jobspan/accounting", body, token=wms.pilot_token).json()["Results"]
+    assert [each["Outcome"] for each in results] == ["conflict", "inserted"]
+    assert words in results[0]["Detail"]
+
+
+def test_a_job_token_sends_its_own_record_only(wms: RunningWms, job: dict[str, Any]) -> None:
+    """A record with another UID is 403, and nothing of the call is kept."""
+    body = {"Records": [record_of(job), {**record_of(job), "UID": "11111111-1111-1111-1111-111111111111"}]}
+    assert wms.call("POST", "/api/jobspan/accounting", body, token=job["JobToken"]).status_code == 403
+    assert held(wms, job)["Records"] == []
+
+
+def test_people_see_their_own_records_and_administrators_all(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Records and witness of alice's job: alice and the administrator see them, bob sees nothing."""
+    insert(wms, record_of(job))
+    bob = wms.token_for("bob", Role.USER)
+    for path, key in (("accounting", "Records"), ("witness", "Attempts")):
+        found = [
+            len(wms.call("GET", f"/api/jobspan/{path}?job_id={job['JobID']}", token=token).json()[key])
+            for token in (wms.user_token, wms.admin_token, bob)
+        ]
+        assert found == [1, 1, 0]
+
+
+def test_records_come_in_pages(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Pages have the size that was asked for, and end with an empty one."""
+    insert(wms, record_of(job))
+    first = wms.call("GET", "/api/jobspan/accounting?page=1&per_page=1").json()["Records"]
+    beyond = wms.call("GET", "/api/jobspan/accounting?page=100000&per_page=100").json()["Records"]
+    assert (len(first), beyond) == (1, [])
+
+
+def test_records_are_on_the_disk_when_they_are_acknowledged(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Another process that opens the database after the answer finds the record."""
+    insert(wms, record_of(job))
+    with sqlite3.connect(wms.folder / "wms" / "wms.sqlite") as connection:
+        rows = connection.execute("SELECT Body FROM accounting_records WHERE UID = ?", (job["UID"],)).fetchall()
+    connection.close()
+    assert [json.loads(body)["JobID"] for (body,) in rows] == [job["JobID"]]

@@ -1,0 +1,158 @@
+"""Every route, asked by everybody: what the policy table says is what happens."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from runner.server.app import application
+from runner.server.tokens import Role
+from tests.support.wms import RunningWms, running_wms
+
+INFO = {"checksum_algorithm": "sha256", "checksum": "0" * 64, "size": 1, "format": "tar.bz2"}
+FILE = {"Catalog": "FileCatalog", "LFN": "/local/x", "Size": 3, "Adler32": "1", "SE": "SE-USER", "PFN": "x"}
+PFN = f"/S3/sandboxes/local/local_user/alice/sha256:{'0' * 64}.tar.bz2"
+T = "2026-01-01T00:00:00Z"
+#: Columns: no token, the owner, another user, an administrator without NormalUser, pilot, the job's token, another job's.
+#: "+" is anything but 401 and 403. Bodies may be impossible: rights are asked first.
+WALK = """
+POST  /api/jobs/jdl                             - + + - - - -
+POST  /api/jobs/search                          - + + + - - -
+POST  /api/jobs/summary                         - + + + - - -
+PATCH /api/jobs/status                          - + - + + + -
+PATCH /api/jobs/status?force=true               - - - + - - -
+PATCH /api/jobs/heartbeat                       - + - + + + -
+PATCH /api/jobs/metadata                        - + - + + + -
+POST  /api/jobs/sandbox                         - + + - - + +
+GET   /api/jobs/sandbox?pfn={pfn}               - + - + - - -
+GET   /api/jobs/{job_id}/sandbox                - + - + - + -
+GET   /api/jobs/{job_id}/sandbox/{type}         - + - + - + -
+PATCH /api/jobs/{job_id}/sandbox/output         - + - + + + -
+DELETE /api/jobs/{job_id}/sandbox               - + - + + - -
+POST  /api/jobs/sandbox/unassign                - + - + + - -
+POST  /api/pilots/                              - - - - + - -
+PATCH /api/pilots/metadata                      - - - - + - -
+POST  /api/pilots/search                        - + + + - - -
+POST  /api/pilots/summary                       - + + + - - -
+GET   /api/auth/userinfo                        - + + + + + +
+GET   /api/jobspan/info                         + + + + + + +
+POST  /api/jobspan/match                        - - - - + - -
+POST  /api/jobspan/commands                     - - - - + - -
+POST  /api/jobspan/commands/ack                 - - - - + + -
+POST  /api/jobspan/jobs/{job_id}/token          - - - - - + -
+GET   /api/jobspan/jobs/{job_id}/parameters     - + - + - + -
+GET   /api/jobspan/jobs/{job_id}/peek           - + - + - + -
+GET   /api/jobspan/jobs/{job_id}/description    - + - + - + -
+POST  /api/jobspan/accounting                   - - - - + + -
+GET   /api/jobspan/accounting                   - + + + - - -
+GET   /api/jobspan/witness                      - + + + - - -
+POST  /api/jobspan/catalog/lookup               - + + + - + +
+POST  /api/jobspan/catalog/register             - + + + - + +
+POST  /api/jobspan/sandboxes                    - - - - - - -
+GET   /api/jobspan/sandboxes                    - - - - - - -
+POST  /api/jobs/reschedule                      - + - + + + -
+"""
+ROWS = [(method, path, marks) for method, path, *marks in map(str.split, WALK.strip().splitlines())]
+CALLERS = ("nobody", "owner", "other", "administrator", "pilot", "job", "other job")
+
+
+@pytest.fixture(scope="module")
+def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+    """One WMS for the module."""
+    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+        yield running
+
+
+def running_job(wms: RunningWms) -> tuple[int, str]:
+    """A job of alice's that runs, with its token."""
+    job_id = wms.submit()
+    token = (wms.match() or {})["JobToken"]
+    wms.report(job_id, {"Status": "Running"}, token=token)
+    return job_id, token
+
+
+@pytest.fixture
+def tokens(wms: RunningWms) -> dict[str, str | None]:
+    """A token for each caller; the job of "job" is the object of every call."""
+    job_id, token = running_job(wms)
+    wms.report(job_id, {"Status": "Killed"})
+    return {
+        "id": str(job_id),
+        "nobody": None,
+        "owner": wms.user_token,
+        "other": wms.token_for("bob", Role.USER),
+        "administrator": wms.token_for("carol", Role.ADMIN),
+        "pilot": wms.token_for("pilot", Role.PILOT),
+        "job": token,
+        "other job": running_job(wms)[1],
+    }
+
+
+def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
+    kill = {"PilotStamp": "s", "Jobs": [{"JobID": int(job_id), "Attempt": 1}]}
+    bodies: dict[str, Any] = {
+        "/api/jobs/jdl": ['Executable = "x"; OutputSE = "none";'],
+        "/api/jobs/search": {},
+        "/api/jobs/summary": {"grouping": ["Status"]},
+        "/api/pilots/search": {},
+        "/api/pilots/summary": {"grouping": ["Status"]},
+        "/api/jobs/status": {job_id: {T: {"MinorStatus": "m"}}},
+        "/api/jobs/heartbeat": {job_id: {}},
+        "/api/jobs/metadata": {job_id: {"A": 1}},
+        "/api/jobs/reschedule": {"job_ids": [job_id]},
+        "/api/jobs/sandbox/unassign": {"job_ids": [job_id]},
+        "/api/jobs/sandbox": INFO,
+        "/api/pilots/": {"pilot_stamp": "s", "vo": "other"},
+        "/api/pilots/metadata": {"none": {}},
+        "/api/jobspan/match": {"PilotStamp": "s", "Site": "LCG.Nowhere.org"},
+        "/api/jobspan/commands": kill,
+        "/api/jobspan/commands/ack": {"CommandIDs": [commands(wms, kill)]},
+        "/api/jobspan/accounting": {"Records": [{"JobID": int(job_id), "UID": uid_of(wms, job_id)}]},
+        "/api/jobspan/catalog/lookup": {"LFNs": []},
+        "/api/jobspan/catalog/register": FILE,
+    }
+    return PFN if path.endswith("/sandbox/output") else bodies.get(path.partition("?")[0])
+
+
+def commands(wms: RunningWms, wanted: dict[str, Any]) -> int:
+    found = wms.call("POST", "/api/jobspan/commands", wanted, token=wms.pilot_token).json()["Commands"]
+    return int(found[0]["CommandID"])
+
+
+def uid_of(wms: RunningWms, job_id: str) -> str:
+    with wms.context.databases.read() as transaction:
+        row = transaction.attempts.get(int(job_id), 1)
+    assert row is not None
+    return str(row["UID"])
+
+
+@pytest.mark.parametrize(("method", "path", "marks"), ROWS, ids=[f"{row[0]} {row[1]}" for row in ROWS])
+def test_a_route_serves_whom_the_policy_allows(
+    wms: RunningWms, tokens: dict[str, str | None], method: str, path: str, marks: list[str]
+) -> None:
+    """Nobody gets 401, whoever lacks the right 403, and the others an answer."""
+    job_id = str(tokens["id"])
+    body = body_for(wms, path, job_id) if method != "GET" else None
+    found = {}
+    for caller in reversed(CALLERS):  # the owner last but one, because he may do most
+        target = path.format(job_id=job_id, pfn=PFN, type="output")
+        answer = wms.call(method, target, body, token=tokens[caller])
+        assert answer.status_code < 500
+        found[caller] = "-" if answer.status_code in (401, 403, 422) else "+"
+        if caller == "nobody" and found[caller] == "-" and "sandboxes" not in path:
+            assert answer.status_code == 401
+    assert [found[caller] for caller in CALLERS] == marks
+
+
+def test_every_route_is_walked(wms: RunningWms) -> None:
+    """A route that is added later needs its row."""
+    app = application(wms.context)
+    there = {
+        (method, route.path.replace("{sandbox_type}", "{type}"))
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert there
+    assert there == {(method, path.partition("?")[0]) for method, path, _ in ROWS}

@@ -1,0 +1,213 @@
+"""The process of the WMS: one a folder, secrets closed, an end in order."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from runner.config import load
+from runner.errors import ConfigError
+from runner.server.serve import running
+from telemetry.clock import SystemClock
+from tests.support.waiting import eventually
+from tests.support.wms import RunningWms, running_wms
+
+SERVER = """
+import sys
+from pathlib import Path
+from runner.config import load
+from runner.errors import ConfigError
+from runner.server.serve import serve
+from telemetry.clock import SystemClock
+try:
+    serve(load(folder=Path(sys.argv[1])), SystemClock(), lambda url: print(url, flush=True))
+except ConfigError as error:
+    sys.exit(str(error))
+"""
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A WMS as a process of its own, and its address."""
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """Told to stop, the server answers who waits, removes its address and exits with 0, all within a second."""
+    with server(tmp_path) as (process, url), ThreadPoolExecutor(1) as pool:
+        assert (tmp_path / "wms.url").read_text() == f"{url}\n"
+        token = (tmp_path / "tokens" / "pilot.token").read_text().strip()
+        polling = pool.submit(
+            requests.post,
+            f"{url}/api/jobspan/match",
+            json={"PilotStamp": "s", "WaitSeconds": 30},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=20,
+        )
+        eventually(lambda: connections(url) > 0, 5, "the long poll to be under way")
+        start = time.monotonic()
+        process.send_signal(number)
+        assert polling.result(5).json() == {"Job": None}
+        assert process.wait(5) == 0
+        assert time.monotonic() - start < 1
+    assert not (tmp_path / "wms.url").exists()
+
+
+def connections(url: str) -> int:
+    """Established connections to the server, from /proc/net/tcp."""
+    port = f":{int(url.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(port) and row[3] == "01" for row in rows)
+
+
+def test_a_folder_has_one_server(tmp_path: Path) -> None:
+    """A second server on the same folder is refused in words, and the first goes on."""
+    with server(tmp_path) as (_, url):
+        second = subprocess.run(
+            [sys.executable, "-c", SERVER, str(tmp_path)], capture_output=True, text=True, timeout=20, check=False
+        )
+        assert second.returncode == 1
+        assert "another WMS serves" in second.stderr
+        assert requests.get(f"{url}/api/jobspan/info", timeout=5).status_code == 200
+
+
+def test_a_server_that_was_killed_leaves_no_obstacle(tmp_path: Path) -> None:
+    """After a SIGKILL the next server takes the folder, and what was acknowledged is there."""
+    with server(tmp_path) as (process, url):
+        token = (tmp_path / "tokens" / "user.token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        body = ['Executable = "/bin/true";']
+        job_id = requests.post(f"{url}/api/jobs/jdl", json=body, headers=headers, timeout=5).json()[0]["JobID"]
+        process.kill()
+    with server(tmp_path) as (_, url):
+        answer = requests.get(f"{url}/api/jobspan/jobs/{job_id}/description", headers=headers, timeout=5)
+        assert answer.json()["Description"]["Executable"] == "/bin/true"
+
+
+def test_secrets_are_closed_to_others(tmp_path: Path) -> None:
+    """Tokens and signing key are readable by their owner only, and so is the folder of the databases."""
+    with running_wms(tmp_path):
+        secret = [*(tmp_path / "tokens").iterdir(), tmp_path / "wms" / "signing.key"]
+        assert sorted(path.name for path in secret) == ["admin.token", "pilot.token", "signing.key", "user.token"]
+        assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+        assert (tmp_path / "wms").stat().st_mode & 0o777 == 0o700
+
+
+def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
+    """Unless [WMS] Host says otherwise, nobody outside this machine can connect."""
+    with running_wms(tmp_path) as wms:
+        assert wms.url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("options", [{"Host": "203.0.113.7"}, {"Host": "no such host"}, {"Port": 70_000}])
+def test_an_impossible_address_is_refused_in_words(tmp_path: Path, options: dict[str, object]) -> None:
+    """An address that cannot be listened on is named, and no folder of a WMS is made."""
+    config = load(folder=tmp_path, environment={}, overrides={"WMS": options})
+    with pytest.raises(ConfigError, match="Host and Port"), running(config, SystemClock(), lambda _: None):
+        pass
+    assert not (tmp_path / "wms").exists()
+
+
+def test_a_port_in_use_is_refused_in_words(tmp_path: Path) -> None:
+    """A port that somebody else has is named."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = load(folder=tmp_path, environment={}, overrides={"WMS": {"Port": taken.getsockname()[1]}})
+        with pytest.raises(ConfigError, match="cannot listen"), running(config, SystemClock(), lambda _: None):
+            pass
+
+
+# --- limits and rubbish -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+    """One WMS for the rest of the module."""
+    with running_wms(tmp_path_factory.mktemp("wms")) as running_one:
+        yield running_one
+
+
+def test_large_bodies_are_refused_unread(wms: RunningWms) -> None:
+    """A body of more than 16 MiB is 413 by its announced length."""
+    with socket.create_connection(("127.0.0.1", int(wms.url.rpartition(":")[2])), timeout=5) as connection:
+        connection.sendall(b"POST /api/jobs/jdl HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+RUBBISH = ["", "{", "[" * 100_000, '{"1":' * 50_000, "\x00", '{"1": NaN}', '"\\ud800"', "1e999", '["\\ud800"]', "null"]
+
+
+@pytest.mark.parametrize("body", RUBBISH, ids=range(len(RUBBISH)))
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/jobs/jdl"),
+        ("PATCH", "/api/jobs/status"),
+        ("PATCH", "/api/jobs/heartbeat"),
+        ("PATCH", "/api/jobs/metadata"),
+        ("POST", "/api/jobs/search"),
+        ("POST", "/api/jobspan/accounting"),
+        ("POST", "/api/jobspan/match"),
+        ("PATCH", "/api/jobs/1/sandbox/output"),
+    ],
+)
+def test_rubbish_is_refused_and_never_an_error_of_the_server(
+    wms: RunningWms, method: str, path: str, body: str
+) -> None:
+    """Whatever the body is, the answer is a refusal, not a 5xx."""
+    headers = {"Content-Type": "application/json"}
+    answer = wms.call(method, path, data=body.encode(), headers=headers, token=wms.admin_token)
+    assert answer.status_code < 500
+
+
+VALUES = ["\ud800", "x\x00y", "x" * 70_000, 10**30, 1e308, [[[]]], {"a": {"b": None}}, True]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+def test_strange_values_are_kept_or_refused(wms: RunningWms, value: object) -> None:
+    """Parameters, names and texts of any kind never break the server."""
+    job_id = wms.submit('Executable = "/bin/true"; Site = "LCG.Nowhere.org";')
+    bodies = [
+        ("PATCH", "/api/jobs/metadata", {str(job_id): {"A": value, str(value): 1}}),
+        ("PATCH", "/api/jobs/metadata", {str(job_id): {"Site": value}}),
+        ("PATCH", "/api/jobs/metadata", {str(job_id): {"PayloadPID": value}}),
+        ("PATCH", "/api/jobs/heartbeat", {str(job_id): {"StandardOutput": value}}),
+        ("PATCH", "/api/jobs/status", {str(job_id): {"2026-01-01T00:00:00Z": {"MinorStatus": value, "Source": value}}}),
+        ("POST", "/api/jobs/search", {"search": [{"parameter": "JobName", "operator": "eq", "value": value}]}),
+        ("POST", "/api/jobs/search", {"search": [{"parameter": "JobID", "operator": "in", "values": [value]}]}),
+        ("POST", "/api/jobs/jdl", [value]),
+    ]
+    codes = [wms.call(method, path, body).status_code for method, path, body in bodies]
+    assert [code for code in codes if code >= 500] == []
+    assert wms.call("GET", f"/api/jobspan/jobs/{job_id}/parameters").status_code == 200
+    assert wms.logging_info(job_id)
+
+
+def test_an_unexpected_error_costs_one_call_only(
+    wms: RunningWms, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug is a 500 for its caller and a log line without secrets; connection and server go on."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("runner.server.services.job_monitoring.JobMonitoring.peek", broken)
+    answer = wms.call("GET", "/api/jobspan/jobs/1/peek?secret=hunter2")
+    assert (answer.status_code, answer.json()) == (500, {"detail": "Internal Server Error"})
+    assert "Connection" not in answer.headers
+    assert "GET /api/jobspan/jobs/1/peek failed" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert wms.call("GET", "/api/jobspan/info").status_code == 200
