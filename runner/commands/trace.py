@@ -4,14 +4,13 @@ from runner.commands.context import Command, Context, one_job
 
 
 def _run(context: Context) -> int:
-    from runner.compose.clients import open_client
-    from runner.compose.reports import trace
     from runner.errors import NotFoundError
-    from telemetry.live.traces import trace_values
+    from telemetry.live.otlp_files import OtlpFiles
+    from telemetry.live.traces import job_trace, trace_values
     from telemetry.live.waterfall import waterfall
 
     number, terminal = context.arguments.id, context.terminal
-    found = trace(context.config, number, open_client(context.config))
+    found = job_trace(OtlpFiles(context.config.telemetry_folder).traces, number, wms_id=_wms_id(context))
     if not found.attempts and not found.submit:
         raise NotFoundError(
             f"no spans of job {number} in {context.config.telemetry_folder}; they are written when an attempt has ended"
@@ -19,6 +18,17 @@ def _run(context: Context) -> int:
     terminal.line(waterfall(found, width=terminal.width, colour=terminal.colour).rstrip("\n"))
     terminal.json(trace_values(found))
     return 0
+
+
+def _wms_id(context: Context) -> str:
+    """Which WMS's job it is, when one answers; the spans of a site that is down can be looked at, too."""
+    from runner.compose.clients import open_client
+    from runner.errors import JobspanError
+
+    try:
+        return str(open_client(context.config).info()["WMSID"])
+    except JobspanError:
+        return ""
 
 
 COMMAND = Command(

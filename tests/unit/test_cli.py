@@ -118,7 +118,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
     assert "Traceback" not in error
 
 
-NEED_A_WMS = ("status", "log 1", "parameters 1", "peek 1", "kill 1", "reschedule 1", "output 1", "trace 1")
+NEED_A_WMS = ("status", "log 1", "parameters 1", "peek 1", "kill 1", "reschedule 1", "output 1")
 
 
 @pytest.mark.parametrize("command", [*NEED_A_WMS, "metrics", "reconcile"])
@@ -126,6 +126,12 @@ def test_without_a_wms_the_exit_code_is_3(command: str, capsys: pytest.CaptureFi
     """Every command that needs a WMS or agent says that none is there, and how to start one."""
     assert cli.main(command.split()) == cli.UNREACHABLE
     assert "start one with `jobspan" in capsys.readouterr().err
+
+
+def test_a_trace_that_is_not_there_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
+    """Spans are looked for in the folder, with or without a WMS; none is an answer in words."""
+    assert cli.main(["trace", "1"]) == cli.REFUSED
+    assert "no spans of job 1" in capsys.readouterr().err
 
 
 def test_a_wrong_description_is_named_by_line_and_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
