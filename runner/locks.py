@@ -9,7 +9,6 @@ from typing import Self
 
 from runner.errors import JobspanError
 
-
 #: `struct flock` of Linux: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
 

@@ -3,8 +3,10 @@
 * `job_agent`  JobAgent: the process's main loop; signals, slots, the order of a stop
 * `taker`      the thread that asks the matcher and starts a wrapper for each job
 * `folders`    what is written for a wrapper: folders, arguments, the first facts
-* `commands`   the thread that fetches commands for all jobs, and `control`, which passes them to the wrappers
+* `jobs`       the jobs that have a wrapper: from the match to the reaping
+* `commands`   the thread that fetches commands for all jobs and passes them to the wrappers
 * `aftercare`  the thread that sees ended attempts through: recovery, delivery, removal
 * `recovery`   the end of an attempt whose wrapper died without one
+* `signals`    handlers that only count
 * `ports`      what an agent needs from outside
 """

@@ -4,16 +4,18 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from runner.agent.control import order
 from runner.agent.folders import JobFolder
 from runner.backoff import Backoff
-from runner.errors import JobspanError, RefusedError, UnavailableError
+from runner.errors import JobspanError, UnavailableError
 from runner.job.status import MinorStatus
 from runner.wms.answers import Command
 from runner.wms.client import WmsClient
+from runner.wrapper.control import send_command
 
 #: One call waits this long: a job that starts meanwhile is asked for in the next one, well within 2 s.
 WAIT_SECONDS = 1.0
+#: A wrapper answers on its control socket at once, or not at all.
+WRAPPER_SECONDS = 2.0
 log = logging.getLogger("jobspan.agent")
 
 
@@ -82,11 +84,10 @@ class Commands:
             log.warning("job %d: unknown command %s", command.job_id, command.command[:40])
             return True
         try:
-            accepted = order(folder.control, "Kill", MinorStatus.RECEIVED_KILL_SIGNAL)
-        except UnavailableError as error:
+            kill = {"command": "Kill", "reason": MinorStatus.RECEIVED_KILL_SIGNAL}
+            accepted = send_command(folder.control, kill, WRAPPER_SECONDS)
+        except OSError as error:  # it does not listen yet, or no more
             log.info("job %d: kill not delivered yet: %s", command.job_id, error)
-            return False
-        except RefusedError:
             return False
         log.info("job %d: kill %s", command.job_id, "passed on" if accepted else "not accepted")
         return accepted

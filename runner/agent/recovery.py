@@ -15,6 +15,7 @@ from telemetry.facts import (
     Fenced,
     KillRequested,
     PayloadPlanned,
+    PayloadStarted,
     StageFinished,
     StageName,
     StageStarted,
@@ -68,12 +69,18 @@ def recover(control: Path, clock: Clock, trouble: Trouble) -> bool:
         entries = read_journal(control)
         if has_ended(entries):
             return True
-        for entry in entries:
-            if isinstance(entry.fact, PayloadPlanned):
-                end_remnants(entry.fact.cgroup_paths, entry.fact.environment_mark)
+        _end_payload([entry.fact for entry in entries if entry.boot_id == clock.boot_id])
         with Journal(control, WRITER, clock) as journal:
             _close(journal, entries, clock, trouble)
     return True
+
+
+def _end_payload(facts: list[Fact]) -> None:
+    """Kill what is left of the payload that was started in this boot; another boot has ended it."""
+    sessions = [fact.pid for fact in facts if isinstance(fact, PayloadStarted)]
+    for fact in facts:
+        if isinstance(fact, PayloadPlanned):
+            end_remnants(fact.cgroup_paths, fact.environment_mark, sessions[-1] if sessions else None)
 
 
 def _close(journal: Journal, entries: list[Entry], clock: Clock, trouble: Trouble) -> None:
