@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 
 from runner.server.app import application
 from runner.server.tokens import Role
@@ -14,7 +13,7 @@ INFO = {"checksum_algorithm": "sha256", "checksum": "0" * 64, "size": 1, "format
 FILE = {"Catalog": "FileCatalog", "LFN": "/local/x", "Size": 3, "Adler32": "1", "SE": "SE-USER", "PFN": "x"}
 PFN = f"/S3/sandboxes/local/local_user/alice/sha256:{'0' * 64}.tar.bz2"
 T = "2026-01-01T00:00:00Z"
-#: Columns: no token, the owner, another user, an administrator without NormalUser, pilot, the job's token, another job's.
+#: Columns: no token, owner, another user, administrator without NormalUser, pilot, the job's token, another job's.
 #: "+" is anything but 401 and 403. Bodies may be impossible: rights are asked first.
 WALK = """
 POST  /api/jobs/jdl                             - + + - - - -
@@ -147,12 +146,10 @@ def test_a_route_serves_whom_the_policy_allows(
 
 def test_every_route_is_walked(wms: RunningWms) -> None:
     """A route that is added later needs its row."""
-    app = application(wms.context)
+    paths = application(wms.context).openapi()["paths"]
     there = {
-        (method, route.path.replace("{sandbox_type}", "{type}"))
-        for route in app.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods
+        (method.upper(), path.replace("{sandbox_type}", "{type}"))
+        for path, methods in paths.items()
+        for method in methods
     }
-    assert there
     assert there == {(method, path.partition("?")[0]) for method, path, _ in ROWS}

@@ -16,6 +16,9 @@ class LastResort:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on; answer 500 if that fails before an answer has begun."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         begun = False
 
         async def watched(message: Message) -> None:
@@ -26,10 +29,9 @@ class LastResort:
         try:
             await self._app(scope, receive, watched)
         except Exception:  # noqa: BLE001 - the boundary of the process: a caller must get an answer
-            if begun or scope["type"] != "http":
-                raise
             _log(scope)
-            await JSONResponse({"detail": "Internal Server Error"}, 500)(scope, receive, send)
+            if not begun:
+                await JSONResponse({"detail": "Internal Server Error"}, 500)(scope, receive, send)
 
 
 def _log(scope: Scope) -> None:
