@@ -48,7 +48,10 @@ class Output:
 
 def last_look_ns(attempt: Attempt) -> int | None:
     """Boottime of the last sample of the payload's tree; None without one."""
-    return max((each.boottime_ns for each in attempt.on_node if isinstance(each.fact, UsageSampled)), default=None)
+    return max(
+        (each.boottime_ns for each in attempt.on_node if isinstance(each.fact, UsageSampled) and each.fact.cpu_method),
+        default=None,
+    )
 
 
 def cpu(attempt: Attempt, times: Timeline) -> Cpu:
@@ -67,9 +70,7 @@ def cpu(attempt: Attempt, times: Timeline) -> Cpu:
             _us(settled.cpu_uncertainty_seconds),
             _us(settled.orphan_cpu_seconds),
         )
-    sampled = [
-        Cpu(_us(each.cpu_user_seconds), _us(each.cpu_system_seconds), "sampled") for each in attempt.facts(UsageSampled)
-    ]
+    sampled = [Cpu(_us(each.cpu_user_seconds), _us(each.cpu_system_seconds), "sampled") for each in _samples(attempt)]
     waited = [
         Cpu(_us(each.user_cpu_seconds), _us(each.system_cpu_seconds), "wait4") for each in attempt.facts(PayloadEnded)
     ]
@@ -83,7 +84,7 @@ def cpu(attempt: Attempt, times: Timeline) -> Cpu:
 
 def memory(attempt: Attempt) -> Memory:
     """Memory, processes and storage traffic: the settled account, else the highest samples."""
-    samples = attempt.facts(UsageSampled)
+    samples = _samples(attempt)
     settled = _settled(attempt)
     rss = [*(each.rss_bytes for each in samples), *(each.max_rss_bytes for each in attempt.facts(PayloadEnded))]
     if settled is not None:
@@ -115,6 +116,11 @@ def output(attempt: Attempt) -> Output:
         size[each.stream] = max(each.bytes, size.get(each.stream, 0))
         dropped[each.stream] = max(each.peek_lines_dropped, dropped.get(each.stream, 0))
     return Output(sum(lines.values()), sum(size.values()), sum(dropped.values()))
+
+
+def _samples(attempt: Attempt) -> list[UsageSampled]:
+    """Looks at a payload's tree; a sample without a method was taken while there was no payload."""
+    return [each for each in attempt.facts(UsageSampled) if each.cpu_method]
 
 
 def _settled(attempt: Attempt) -> UsageSettled | None:

@@ -16,6 +16,7 @@ from telemetry.facts import (
     StageFinished,
     StageStarted,
     UnknownFact,
+    UsageSampled,
     UsageSettled,
     WrapperStarted,
 )
@@ -352,3 +353,25 @@ def test_order_of_reading_decides_nothing_between_equal_boottimes() -> None:
     bodies = {build(order).canonical() for order in itertools.permutations(life.entries)}  # type: ignore[union-attr]
     assert len(bodies) == 1
     assert life.record().utc_ns("StartTime") == NOON_UTC_NS - NANOSECONDS
+
+
+def test_looks_without_a_payload_are_no_method() -> None:
+    """The watchdog looks in every stage; where no payload ever was, the record names no CPU or memory method."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.emit(
+        UsageSampled(
+            stage="initialize",
+            cpu_user_seconds=0.0,
+            cpu_system_seconds=0.0,
+            cpu_method="",
+            wall_seconds=0.1,
+            rss_bytes=0,
+        )
+    )
+    life.end("Failed", "Failed Downloading InputSandbox", "hostile_archive")
+    record = life.record()
+
+    assert record["CPUMethod"] is None
+    assert record["MemoryMethod"] is None
