@@ -103,7 +103,7 @@ class Terminal:
         cells = [[one_line(value) for value in row] for row in rows]
         widths = [max([len(head), *(columns(row[i]) for row in cells)]) for i, head in enumerate(heads)]
         spare = self.width - (sum(widths) + 2 * (len(widths) - 1))
-        if spare < 0 and (self.interactive or self.width != DEFAULT_WIDTH):
+        if spare < 0 and self.interactive:
             widths[flexible] = max(8, widths[flexible] + spare)
         lines = [self.paint(_row(heads, widths), "bold")]
         for row in cells:

@@ -56,7 +56,7 @@ def read_document(text: str) -> Tree:
         raise DocumentError(f"the description has {size} bytes, at most {MAX_BYTES} are read")
     if not text.strip():
         raise DocumentError("the description is empty; it needs at least an Executable")
-    kind = _kind(text)
+    kind = language(text)
     if kind == "json":
         return read_json(text)
     if kind == "jdl":
@@ -121,7 +121,8 @@ def read_yaml(text: str) -> Tree:
     return tree.value
 
 
-def _kind(text: str) -> str:
+def language(text: str) -> str:
+    """Which of "json", "jdl", "yaml" a text is, by its first significant character."""
     without_comments = re.sub(r"\A(?:\s+|#[^\n]*|//[^\n]*|/\*.*?\*/|\ufeff)+", "", text, flags=re.DOTALL)
     if without_comments.startswith("{"):
         return "json"

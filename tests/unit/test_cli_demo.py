@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from runner.commands.demonstration.leftovers import descendants
-from runner.commands.demonstration.manifest import read_manifest
-from runner.commands.demonstration.performance import _escaped
+from runner.commands.demonstration.manifest import DemoJob, read_manifest
+from runner.commands.demonstration.performance import escaped
 from runner.commands.demonstration.preparing import CANARY
+from runner.commands.demonstration.results import compare
+from runner.commands.jobs import JobRow
 from runner.commands.packing import read_job
 from runner.errors import ConfigError
-from runner.job.document import _kind
+from runner.job.document import language
 from tests.support.tree import ROOT
 from tests.support.waiting import eventually
 
@@ -43,7 +45,7 @@ def test_each_description_is_valid(job: object) -> None:
 
 def test_all_three_languages_are_shown() -> None:
     """JDL, JSON and YAML each describe a job."""
-    assert {_kind((DEMO / job.file).read_text()) for job in MANIFEST.jobs} == {"jdl", "json", "yaml"}
+    assert {language((DEMO / job.file).read_text()) for job in MANIFEST.jobs} == {"jdl", "json", "yaml"}
 
 
 def test_payloads_need_only_the_standard_library() -> None:
@@ -78,12 +80,12 @@ def test_what_escapes_is_found(tmp_path: Path) -> None:
     folder, outside = tmp_path / "demo", tmp_path / "demo" / "outside"
     outside.mkdir(parents=True)
     (outside / "canary").write_text(CANARY)
-    assert _escaped(folder, outside) == ""
+    assert escaped(folder, outside) == ""
     (tmp_path / "escaped-far-upwards").touch()
     (folder / "jobs").mkdir()
     (folder / "jobs" / "escaped-upwards").touch()
     (outside / "canary").write_text("changed")
-    found = _escaped(folder, outside)
+    found = escaped(folder, outside)
     assert all(word in found for word in ("escaped-far-upwards", "escaped-upwards", "canary was changed"))
 
 
@@ -97,3 +99,58 @@ def test_processes_that_are_left_are_found() -> None:
         child.stdin.close()
     assert grandchild
     assert descendants(child.pid) == []
+
+
+def record(**changes: object) -> dict[str, object]:
+    values: dict[str, object] = {
+        "Attempt": 1, "FinalMajorStatus": "Done", "FinalMinorStatus": "Execution Complete", "ExitCode": 0,
+        "OutputLines": 10, "WallClockTime": 1.5, "StageWallClockTime.execute": 1.25, "CPUTime": 2.0,
+        "StageWallClockTime.initialize": 0.25,
+    }  # fmt: skip
+    return {**values, **changes}
+
+
+def missed(job: DemoJob, output: Path | None = None, **changes: object) -> list[str]:
+    found = JobRow({"JobID": 1, "Status": "Done", "MinorStatus": "Execution Complete"})
+    return compare(job, found, (record(**changes),), output)
+
+
+JOB = DemoJob(file="x", what="y", status="Done", minor_status="Execution Complete", lines=10, exit_code=0)
+
+
+def test_a_job_as_promised_misses_nothing() -> None:
+    """Status, records, sums and numbers as in the manifest: no complaint."""
+    assert missed(JOB) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"FinalMinorStatus": "Something Else"}, "its records say Done / Something Else"),
+        ({"OutputLines": 9}, "OutputLines is 9, not 10"),
+        ({"ExitCode": 1}, "ExitCode is 1, not 0"),
+        ({"StageWallClockTime.execute": 1.2}, "the stages sum to 1.45 s"),
+    ],
+)
+def test_each_broken_promise_is_a_sentence(changes: dict[str, object], words: str) -> None:
+    """One wrong value in a record turns the row wrong, and says what it is."""
+    (sentence,) = missed(JOB, **changes)
+    assert words in sentence
+
+
+def test_a_wrong_end_is_a_sentence() -> None:
+    """A job that ended otherwise than promised is named with both ends."""
+    job = DemoJob(file="x", what="y", status="Failed", minor_status="z", attempts=(("Done", "Execution Complete"),))
+    assert missed(job) == ["ended as Done / Execution Complete, not as Failed / z"]
+
+
+def test_cpu_below_the_processes_own_account_is_found(tmp_path: Path) -> None:
+    """A record that misses the CPU of a daemon does not pass, nor does an output without its file."""
+    job = DemoJob(
+        file="x", what="y", status="Done", minor_status="Execution Complete", files=("r.json",), cpu_seconds_in="r.json"
+    )
+    assert missed(job) == ["its output lacks r.json"]
+    (tmp_path / "r.json").write_text('{"cpu_seconds": 2.6}')
+    (sentence,) = missed(job, tmp_path)
+    assert "only 2.00 s were counted" in sentence
+    assert missed(job, tmp_path, CPUTime=2.6) == []

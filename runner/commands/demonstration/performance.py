@@ -68,7 +68,7 @@ def perform(manifest: Manifest, config: Config, terminal: Terminal) -> Outcome:
         outcome = stage.outcome()
     checks = (
         *outcome.checks,
-        ("nothing was written outside by the hostile sandbox", _escaped(config.folder, preparation.outside)),
+        ("nothing was written outside by the hostile sandbox", escaped(config.folder, preparation.outside)),
         ("no process and no port is left", "; ".join(leftovers(listening))),
     )
     return replace(outcome, checks=checks, seconds=time.monotonic() - start)
@@ -155,7 +155,7 @@ def _emptied(output: Path, job_id: int) -> Path:
     return output.parent
 
 
-def _escaped(folder: Path, outside: Path) -> str:
+def escaped(folder: Path, outside: Path) -> str:
     """What a hostile sandbox wrote where it must not, in words; empty: nothing."""
     if not outside.is_dir():
         return ""

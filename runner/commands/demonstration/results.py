@@ -67,8 +67,13 @@ def collect(job: DemoJob, row: JobRow, client: WmsClient, folder: Path) -> JobRe
         output = None
     except JobspanError as error:
         output, problem = None, f"its output cannot be fetched: {error}"
-    missed = [*_statuses(job, row), *_attempts(job, records), *_numbers(job, records), *_files(job, output, records)]
+    missed = compare(job, row, records, output)
     return JobResult(job, row, records, output, (*missed, *([problem] if problem else [])))
+
+
+def compare(job: DemoJob, row: JobRow, records: tuple[Mapping[str, Any], ...], output: Path | None) -> list[str]:
+    """What is not as *job* promises, in sentences; empty: all is."""
+    return [*_statuses(job, row), *_attempts(job, records), *_numbers(job, records), *_files(job, output, records)]
 
 
 def _statuses(job: DemoJob, row: JobRow) -> list[str]:
