@@ -1,10 +1,12 @@
 """Search specifications of the dialect as SQL; the same for jobs and pilots."""
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Connection, Integer, Select, func, select
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Connection, Integer, Select, String, cast, func, select
 
 from runner.server.db.job_db import Row
 from runner.server.errors import InvalidRequestError, InvalidValueError
@@ -18,6 +20,8 @@ MAX_REGEX = 128
 _REPEATED_GROUP = re.compile(r"\)\s*[*+{?]")
 _REPETITION = re.compile(r"[*+{]")
 MAX_REPETITIONS = 3
+_COMPARE = {"eq": operator.eq, "neq": operator.ne, "gt": operator.gt, "lt": operator.lt}
+_LARGEST = (1 << 63) - 1
 _INTEGERS = (Integer, BigInteger)
 
 
@@ -63,19 +67,15 @@ def _condition(chosen: ColumnElement[Any], spec: SearchSpec) -> ColumnElement[bo
     if not isinstance(spec, ScalarSearchSpec):
         values = [_value(chosen, spec.parameter, value) for value in spec.values]
         return chosen.in_(values) if spec.operator == "in" else chosen.not_in(values)
-    if spec.operator in ("like", "not like"):
-        pattern = str(spec.value)
-        return chosen.like(pattern) if spec.operator == "like" else chosen.not_like(pattern)
-    if spec.operator == "regex":
-        return chosen.regexp_match(_regex(str(spec.value)))
-    value = _value(chosen, spec.parameter, spec.value)
-    comparison: dict[str, ColumnElement[bool]] = {
-        "eq": chosen == value,
-        "neq": chosen != value,
-        "gt": chosen > value,
-        "lt": chosen < value,
-    }
-    return comparison[spec.operator]
+    if spec.operator in ("like", "not like", "regex"):
+        text = cast(chosen, String)
+        if spec.operator == "regex":
+            return text.regexp_match(_regex(str(spec.value)))
+        return text.like(str(spec.value)) if spec.operator == "like" else text.not_like(str(spec.value))
+    if spec.operator in ("gt", "lt") and isinstance(chosen.type, Boolean):
+        raise InvalidRequestError(f"{spec.parameter} is true or false, and cannot be more or less than anything")
+    compared: ColumnElement[bool] = _COMPARE[spec.operator](chosen, _value(chosen, spec.parameter, spec.value))
+    return compared
 
 
 def _regex(pattern: str) -> str:
@@ -101,9 +101,9 @@ def _value(chosen: ColumnElement[Any], name: str, value: str | int) -> Any:
     if not isinstance(chosen.type, _INTEGERS):
         return str(value)
     try:
-        if name.endswith("Time"):
-            text = str(value)
-            return parse_utc(text if re.search(r"[zZ]$|[+-]\d\d:?\d\d$", text) else f"{text}+00:00")
-        return int(value)
+        if not name.endswith("Time"):
+            return int(value)
+        moment = datetime.fromisoformat(str(value))
+        return min(parse_utc((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()), _LARGEST)
     except (ValueError, OverflowError) as error:
         raise InvalidRequestError(f"{value!r} cannot be compared with {name}") from error
