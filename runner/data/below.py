@@ -57,8 +57,13 @@ def open_below(root: Path, name: str, *, owner: int | None = None) -> int:
         OSError: no such file, no right to read it.
     """
     *folders, last = parts_of(name)
-    with _opened(root, folders) as folder:
-        fd = os.open(last, _FILE, dir_fd=folder)
+    try:
+        with _opened(root, folders) as folder:
+            fd = os.open(last, _FILE, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise NotBelow(error.errno, f"{name!r} leads through a link, or is a socket") from error
+        raise
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):

@@ -1,5 +1,6 @@
 """A storage element that is a folder: of this machine, or one that a site mounts everywhere."""
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterable, Mapping
@@ -60,7 +61,8 @@ class FolderStorageElement:
                 copy(file, part)
             part.replace(target)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             why = "is full" if is_disk_full(error) else f"cannot take {lfn}: {error.strerror}"
             raise UnavailableError(f"{self._name} {why}") from error
         return f"file://{quote(str(target))}"
