@@ -81,7 +81,12 @@ class JobAgentConfig:
     """`[JobAgent]`: how work is taken."""
 
     slots: int = option("Slots", 1, "wrappers that run at once, one processor each", minimum=1)
-    polling_time_seconds: float = option("PollingTime", 20.0, "longest wait of one match call, seconds", minimum=0.05)
+    polling_time_seconds: float = option(
+        "PollingTime",
+        1.0,
+        "longest wait of one match call, seconds; an agent that is told to stop waits for it (DIRAC: 20)",
+        minimum=0.05,
+    )
     filling_mode: bool = option("FillingModeFlag", True, "keep asking while slots are free; off: one job, then stop")
     stop_after_failed_matches: int = option(
         "StopAfterFailedMatches",

@@ -13,8 +13,6 @@ from runner.config import Config
 from runner.errors import JobspanError, UnavailableError
 from runner.wms.answers import MatchedJob
 
-#: A stopping agent does not hang up on a match call, in which a job may be on its way; so it is never long.
-LONGEST_WAIT_SECONDS = 2.0
 LOW_DISK_SECONDS = 5.0
 #: With --drain and jobs still running: how often to ask, unless one ends before.
 DRAIN_SECONDS = 1.0
@@ -104,7 +102,8 @@ class Taker:
             "Processors": 1,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
         }
-        wait = 0.0 if self._busy else min(config.job_agent.polling_time_seconds, LONGEST_WAIT_SECONDS)
+        # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
+        wait = 0.0 if self._busy else config.job_agent.polling_time_seconds
         matched = self._parts.client.match(offer, wait)
         if self._backoff.failures:
             log.info("the WMS answers again")
