@@ -1,8 +1,8 @@
 """The moments between fork and exec, in the child: what a payload inherits, and what it does not.
 
 It inherits its working directory, its environment, three streams and its user; nothing else of ours:
-no descriptor, no signal disposition, no mask. Whatever fails is told through a pipe that a successful
-exec closes.
+no signal disposition, no mask, and no descriptor (the starter has closed what it inherited itself, and
+what it opens is closed by the exec). Whatever fails is told through a pipe that a successful exec closes.
 """
 
 import errno
@@ -16,12 +16,9 @@ from runner.process.output import open_for_payload
 from telemetry.measure.cgroup import ControlGroup
 
 Step = Literal["session", "group", "output", "user", "folder", "exec"]
-#: Where the pipe lies in the child: the first descriptor after the streams, so that all behind it can be closed.
-_ERROR_FD = 3
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 ALL_SIGNALS = signal.valid_signals()
 _RESETTABLE = tuple(number for number in ALL_SIGNALS if number not in (signal.SIGKILL, signal.SIGSTOP))
-_LAST_FD = (1 << 31) - 1
 
 
 def launch(
@@ -30,8 +27,6 @@ def launch(
     """Become the payload; only for a process that was just forked. *group* is entered if it is given."""
     step: Step = "session"
     try:
-        if error_fd != _ERROR_FD:
-            os.dup2(error_fd, _ERROR_FD, inheritable=False)
         os.setsid()
         _reset_signals()
         os.umask(command.umask)
@@ -48,9 +43,9 @@ def launch(
         step = "exec"
         _execute(command, environment)
     except OSError as error:
-        os.write(_ERROR_FD, f"{step}:{error.errno or errno.EIO}".encode())
+        os.write(error_fd, f"{step}:{error.errno or errno.EIO}".encode())
     except ValueError:  # a NUL in an argument, "=" in the name of a variable, a text that no encoding takes
-        os.write(_ERROR_FD, f"{step}:{errno.EINVAL}".encode())
+        os.write(error_fd, f"{step}:{errno.EINVAL}".encode())
     finally:
         os._exit(127)
 
@@ -69,7 +64,6 @@ def _connect_streams(command: PayloadCommand) -> None:
     stderr = stdout if command.stderr == command.stdout else open_for_payload(command.folder, command.stderr, owner)
     for number, fd in enumerate((null, stdout, stderr)):
         os.dup2(fd, number)
-    os.closerange(_ERROR_FD + 1, _LAST_FD)
 
 
 def _become(user: PayloadUser) -> None:

@@ -50,14 +50,21 @@ def _find(groups: list[ControlGroup], mark: bytes, session: int | None) -> list[
 
 
 def _kill(targets: list[ProcessLook], deadline: float) -> None:
-    """KILL *targets* and wait until one of them is gone; the others are then looked for again."""
+    """KILL *targets* and wait until all of them are gone."""
     handles = []
     for each in targets:
         with contextlib.suppress(OSError):
             handles.append(os.pidfd_open(each.identity.pid))
     try:
         send(targets, _KILL)
-        select.select(handles, [], [], max(0.0, deadline - time.monotonic()))
+        poll = select.poll()
+        for handle in handles:
+            poll.register(handle, select.POLLIN)
+        left = len(handles)
+        while left and (seconds := deadline - time.monotonic()) > 0:
+            for handle, _ in poll.poll(seconds * 1000):
+                poll.unregister(handle)
+                left -= 1
     finally:
         for handle in handles:
             os.close(handle)

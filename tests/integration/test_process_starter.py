@@ -15,7 +15,7 @@ import pytest
 
 from runner.errors import PayloadStartError, TransientJobError
 from runner.process import linux
-from runner.process.starter import PayloadUser, Starter
+from runner.process.starter import PayloadUser, Starter, StarterEvent, TreeEnded
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import KillFinished, PayloadEnded, SignalSent, UsageSettled
 from telemetry.journal import read_journal
@@ -103,8 +103,8 @@ def test_the_payload_dies_before_us_when_memory_runs_out(tmp_path: Path) -> None
 def test_payload_user(tmp_path: Path) -> None:
     """Under another user nothing of ours is left: no group, no saved id, and its streams are its own."""
     user = PayloadUser(uid=65534, gid=65533, groups=(65532,), name="nobody")
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o755)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # pytest's own
+        folder.chmod(0o711)
     with stage(tmp_path) as it:
         it.work.chmod(0o777)
         it.control.chmod(0o700)
@@ -169,9 +169,10 @@ def test_readings_never_fall(tmp_path: Path, method: str) -> None:
     with stage(tmp_path, method) as it:
         it.starter.start(it.command(*program("short_children", 20, 0.02)))
         readings = []
-        while not it.starter.poll(0.002):
+        events: list[StarterEvent] = []
+        while not any(isinstance(each, TreeEnded) for each in events):
+            events.extend(it.starter.poll(0.002))
             readings.append(it.starter.snapshot())
-        it.events()
     cpu = [each.cpu.total_seconds for each in readings if each]
     assert cpu == sorted(cpu)
     assert max(each.rss_bytes for each in readings if each) > 1 << 20
@@ -183,6 +184,18 @@ def test_peak_memory_is_the_payloads(tmp_path: Path) -> None:
     with stage(tmp_path) as it:
         settled = usage(it.run(sys.executable, "-I", "-S", "-c", script)).usage
     assert 200 << 20 < settled.peak_rss_bytes < 300 << 20
+
+
+def test_memory_of_the_wrapper_is_not_the_payloads(tmp_path: Path) -> None:
+    """What a payload had as a copy of its large wrapper, before its exec, does not count as its peak."""
+    ballast = bytearray(b"x" * (150 << 20))
+    with stage(tmp_path) as it:
+        it.starter.start(it.command(*program("stubborn")))
+        it.first_line()
+        it.starter.end_tree("the test", 0.0)
+        settled = usage(it.events()).usage
+    assert len(ballast) > settled.peak_rss_bytes > 1 << 20
+    assert settled.memory_method == "sampled"
 
 
 def _timeline(events: list[object]) -> list[int]:

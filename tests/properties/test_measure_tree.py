@@ -149,3 +149,43 @@ def test_the_fold_forgets_the_dead(acts: list[tuple[object, ...]]) -> None:
     for _ in range(3):
         machine.look()
     assert {identity.pid for identity in machine.state.members} == set(machine.living)
+
+
+SECONDS = st.floats(0, 100, allow_nan=False)
+CPU = st.builds(Cpu, SECONDS, SECONDS)
+IDENTITY = st.builds(ProcessId, st.integers(2, 6), st.integers(1, 3))
+ANY_LOOK = st.builds(
+    ProcessLook,
+    identity=IDENTITY,
+    parent_pid=st.integers(1, 6),
+    state=st.sampled_from("RSTZ"),
+    own=CPU,
+    waited=CPU,
+    rss_bytes=st.integers(0, 1000),
+    read_bytes=st.integers(0, 1000),
+    ignores_children=st.booleans(),
+)
+ANY_END = st.builds(ProcessEnded, identity=IDENTITY, used=CPU, waited=CPU, read_bytes=st.integers(0, 1000))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(ANY_LOOK, max_size=4, unique_by=lambda each: each.identity.pid),
+            st.lists(ANY_END, max_size=2, unique_by=lambda each: each.identity.pid),
+        ),
+        max_size=12,
+    )
+)
+def test_no_nonsense_makes_a_total_fall(moments: list[tuple[list[ProcessLook], list[ProcessEnded]]]) -> None:
+    """Looks that contradict each other (a kernel's counter that steps back, pids given out again) do no harm."""
+    state = TreeState(processors=4)
+    for second, (living, ended) in enumerate(moments):
+        snapshot = TreeSnapshot(root_pid=ROOT, boottime_seconds=float(second), living=tuple(living), ended=tuple(ended))
+        new = advance(state, snapshot)
+        for name in ("read_bytes", "written_bytes", "peak_rss_bytes", "max_processes", "uncertainty_seconds"):
+            assert getattr(new, name) >= getattr(state, name)
+        assert new.cpu.user_seconds >= state.cpu.user_seconds
+        assert new.cpu.system_seconds >= state.cpu.system_seconds
+        assert len(new.members) <= 15
+        state = new

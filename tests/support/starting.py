@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from runner.process.starter import PayloadCommand, PayloadUser, Starter, StarterEvent, TreeEnded
 from telemetry.clock import SystemClock
 from telemetry.facts import PayloadEnded
-from tests.support.components import IN_CI, cgroup2_folder
 from tests.support.waiting import eventually
 
 PAYLOADS = Path(__file__).parent / "payloads"
 DEADLINE_SECONDS = 20.0
-METHODS = ("wait4", "cgroup2") if IN_CI or cgroup2_folder() else ("wait4",)
+#: Every method of measuring, each where the machine grants it.
+METHODS = ("wait4", pytest.param("cgroup2", marks=pytest.mark.cgroup))
 
 
 def program(name: str, *arguments: object) -> tuple[str, ...]:

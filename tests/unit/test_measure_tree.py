@@ -58,6 +58,15 @@ def fold(*moments: tuple[list[ProcessLook], list[ProcessEnded]], processors: int
             id="also when its parent ends",
         ),
         pytest.param(
+            [
+                ([look(10, ROOT), look(11, 10, 2.0)], []),
+                ([look(10, ROOT)], []),
+                ([look(10, ROOT), look(12, 10, 1.0)], []),
+            ],
+            3.0,
+            id="and what comes after it counts in addition",
+        ),
+        pytest.param(
             [([look(10, ROOT), look(11, 10, 2.0)], []), ([], [ended(10, 2.5, waited=Cpu(2.1, 0.0))])],
             2.5,
             id="waited-for and parent reaped between two looks",
