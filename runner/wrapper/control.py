@@ -25,7 +25,7 @@ from runner.process.cancel import Cancel
 
 SOCKET = "control.sock"
 _LONGEST_REQUEST = 64 << 10
-_CALLER_SECONDS = 2.0
+_CALLER_SECONDS = 1.0
 _PREEMPTING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("jobspan.control")
 
