@@ -7,8 +7,10 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,18 +101,24 @@ def test_the_payload_dies_before_us_when_memory_runs_out(tmp_path: Path) -> None
         assert int(path.read_text()) == min(1000, ours + 500)
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user of the machine can reach, which pytest's are not."""
+    with tempfile.TemporaryDirectory(prefix="jobspan-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
 @pytest.mark.root
-def test_payload_user(tmp_path: Path) -> None:
+def test_payload_user(open_folder: Path) -> None:
     """Under another user nothing of ours is left: no group, no saved id, and its streams are its own."""
     user = PayloadUser(uid=65534, gid=65533, groups=(65532,), name="nobody")
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # pytest's own
-        folder.chmod(0o711)
-    with stage(tmp_path) as it:
+    with stage(open_folder) as it:
         it.work.chmod(0o777)
         it.control.chmod(0o700)
-        it.run(
-            "/bin/sh", "-c", f"id -G; id -u; echo again >> /dev/stdout; cat {it.control}/x; ls {it.control}", user=user
-        )
+        script = f"id -G; id -u; echo again >> /dev/stdout; cat {it.control}/x; ls {it.control}"
+        it.run("/bin/sh", "-c", script, user=user)
         lines = it.output().split("\n")
         assert sorted(lines[0].split()) == ["65532", "65533"]
         assert lines[1] == "65534"
