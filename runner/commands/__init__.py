@@ -12,6 +12,7 @@ What they share:
 * `fetching`       output sandboxes into a new folder
 * `killing`        the order to end a job
 * `overrides`      configurations with something changed by the command line
+* `interrupts`     an end in order, whichever signal asks for it
 * `announcing`     how a service says that it is ready
 * `checkup`        the checks of `doctor`
 * `demonstration`  the parts of `demo`

@@ -20,9 +20,11 @@ def _run(context: Context) -> int:
     from runner.commands.demonstration.manifest import read_manifest
     from runner.commands.demonstration.performance import configuration, perform
     from runner.commands.demonstration.report import outcome_json, show
+    from runner.commands.interrupts import end_in_order
 
     manifest = read_manifest(context.arguments.jobs.absolute())
     config = configuration(context)
+    end_in_order()
     outcome = perform(manifest, config, context.terminal)
     show(outcome, context.terminal)
     values = outcome_json(outcome)

@@ -21,6 +21,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(context: Context) -> int:
     from runner.commands import jobs, packing
+    from runner.commands.interrupts import end_in_order
     from runner.commands.overrides import in_folder
     from runner.compose.site import LocalSite
     from runner.errors import ConfigError
@@ -31,6 +32,7 @@ def _run(context: Context) -> int:
         raise ConfigError("`jobspan run` starts a WMS of its own; remove URL from [WMS], or use `jobspan submit`")
     config = in_folder(context.config, context.arguments.folder or new_folder(Path.cwd()))
     terminal.line(f"folder {config.folder}")
+    end_in_order()
     with LocalSite(config, slots=max(1, job.description.number_of_processors)) as site:
         (job_id,) = packing.submit([job], site.client)
         (row,) = jobs.wait(site.client, [job_id], jobs.LiveTable(terminal).show)

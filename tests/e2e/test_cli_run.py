@@ -91,9 +91,9 @@ def test_a_wms_of_ones_own_is_not_mixed_with_another(tmp_path: Path) -> None:
     assert "jobspan submit" in done.stderr
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_everything(tmp_path: Path, signum: signal.Signals) -> None:
-    """Ctrl-C while the job runs: exit code 130, and no process of the site is left (the module's guard looks, too)."""
+    """Ctrl-C or a termination while the job runs: exit code 130, and no process of the site is left."""
     (tmp_path / "job.yaml").write_text("Executable: /bin/sh\nArguments: \"-c 'while :; do :; done'\"\n")
     with subprocess.Popen(
         command("run", "job.yaml", "--folder", "site"),

@@ -16,14 +16,14 @@ from runner.commands.demonstration.manifest import Manifest
 from runner.commands.demonstration.preparing import CANARY, ESCAPED, Preparation
 from runner.commands.demonstration.report import Outcome
 from runner.commands.demonstration.results import SETTLE_SECONDS, await_records, collect
-from runner.commands.jobs import JobRow, LiveTable, watch
+from runner.commands.jobs import JobRow, LiveTable, newest, watch
 from runner.commands.killing import kill
 from runner.commands.terminal import Terminal
 from runner.compose.reports import metrics_text, reconcile, trace
 from runner.compose.site import LocalSite
 from runner.config import Config, load
 from runner.errors import UnavailableError
-from runner.job.status import JobStatus, MinorStatus
+from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
 from runner.process.linux import become_subreaper
 from runner.wms.client import WmsClient
 from telemetry.ledger.differences import Reconciliation
@@ -33,6 +33,7 @@ from telemetry.live.waterfall import waterfall
 
 SLOTS = 2
 SCRAPE_SECONDS = 0.5
+EARLIER_JOBS = 100
 DEADLINE_SECONDS = 240.0
 OPTIONS = """# Written by `jobspan demo`, once; change what you like.
 [JobWrapper]
@@ -62,6 +63,7 @@ def perform(manifest: Manifest, config: Config, terminal: Terminal) -> Outcome:
     with LocalSite(config, slots=SLOTS) as site:
         listening = addresses(config.folder)
         terminal.line(f"WMS and agent run in {config.folder}")
+        _end_earlier_jobs(site.client, terminal)
         preparation.register(site.client, files)
         stage = _Stage(manifest, config, site.client, terminal)
         stage.run(preparation.hand_in(site.client))
@@ -72,6 +74,13 @@ def perform(manifest: Manifest, config: Config, terminal: Terminal) -> Outcome:
         ("no process and no port is left", "; ".join(leftovers(listening))),
     )
     return replace(outcome, checks=checks, seconds=time.monotonic() - start)
+
+
+def _end_earlier_jobs(client: WmsClient, terminal: Terminal) -> None:
+    """Kill what an interrupted demonstration has left in the queue; it would take a slot from the new jobs."""
+    for row in newest(client, EARLIER_JOBS):
+        if row.status not in FINAL_STATUSES and kill(client, row).ordered:
+            terminal.line(f"job {row.job_id} of an interrupted demonstration is ended")
 
 
 class _Stage:
