@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from runner import __version__
-from runner.errors import FencedError
+from runner.errors import FencedError, JobspanError
 from runner.process.cancel import Cancelled
 from runner.wrapper.attempt import Attempt, WrapperParts
 from runner.wrapper.execute import execute
@@ -15,7 +15,7 @@ from runner.wrapper.initialize import initialize
 from runner.wrapper.input_data import resolve_input_data
 from runner.wrapper.input_sandbox import transfer_input_sandbox
 from runner.wrapper.job_report import JobReport
-from runner.wrapper.outcome import ExitCode, Problem, problem_of
+from runner.wrapper.outcome import ExitCode, Problem, StageFailed, problem_of
 from runner.wrapper.outputs import process_job_outputs
 from telemetry.facts import STAGES, StageFinished, StageName, StageStarted, WrapperStarted
 from telemetry.journal import JournalFull
@@ -110,10 +110,13 @@ class JobWrapper:
             _STAGES[stage](self._attempt)
         except JournalFull:
             raise
-        except Cancelled as error:
+        except (Cancelled, StageFailed) as error:
             return problem_of(stage, error)
         except FencedError as error:
             self._parts.cancel.request("fence", str(error))
+            return problem_of(stage, error)
+        except (JobspanError, OSError) as error:
+            log.warning("%s failed: %s", stage, error)
             return problem_of(stage, error)
         except Exception as error:  # noqa: BLE001 - also a bug, ours or a community's, ends the attempt in order
             log.warning("%s failed: %s", stage, traceback.format_exc())
