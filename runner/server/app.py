@@ -1,8 +1,10 @@
 """The application: databases, services and routes put together."""
 
 from fastapi import FastAPI
+from sqlalchemy.exc import DatabaseError
 
 from runner import __version__
+from runner.errors import ConfigError
 from runner.server.db.engine import Databases
 from runner.server.routes import about, accounting, catalog, details, failures, jobs, matching, pilots, sandboxes
 from runner.server.routes.dependencies import Services
@@ -26,12 +28,19 @@ from telemetry.clock import Clock
 
 
 def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
-    """The WMS in the folder of *settings*; folder, key and databases are made if they are not there."""
+    """The WMS in the folder of *settings*; folder, key and databases are made if they are not there.
+
+    Raises:
+        ConfigError: the database there cannot be used.
+    """
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = load_key(settings.signing_key)
-    databases = Databases(settings.database)
-    with databases.write(durable=True) as transaction:
-        wms_id = transaction.system.wms_id()
+    try:
+        databases = Databases(settings.database)
+        with databases.write(durable=True) as transaction:
+            wms_id = transaction.system.wms_id()
+    except DatabaseError as error:
+        raise ConfigError(f"{settings.database}: cannot be used as a database: {error.orig}") from error
     mint = TokenMint(key, wms_id, clock)
     return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
 

@@ -10,7 +10,7 @@ import hmac
 import os
 import secrets
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -158,11 +158,6 @@ class TokenMint:
         if values["wms_id"] != self._wms_id:
             raise ValueError("a job of another WMS")
         return JobClaims(int(values["job_id"]), int(values["attempt"]), str(values["claim"]))
-
-
-def roles(names: Iterable[str]) -> frozenset[Role]:
-    """Roles by name."""
-    return frozenset(Role(name) for name in names)
 
 
 def load_key(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -128,6 +129,25 @@ def test_a_port_in_use_is_refused_in_words(tmp_path: Path) -> None:
         config = load(folder=tmp_path, environment={}, overrides={"WMS": {"Port": taken.getsockname()[1]}})
         with pytest.raises(ConfigError, match="cannot listen"), running(config, SystemClock(), lambda _: None):
             pass
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "newer"])
+def test_an_unusable_database_is_refused_in_words(tmp_path: Path, damage: str) -> None:
+    """What is no database, or one of another version, is left as it is."""
+    config = load(folder=tmp_path, environment={})
+    database = tmp_path / "wms" / "wms.sqlite"
+    with running(config, SystemClock(), lambda _: None):
+        pass
+    if damage == "rubbish":
+        for path in (tmp_path / "wms").glob("wms.sqlite*"):
+            path.unlink()
+        database.write_bytes(b"not a database" * 1000)
+    else:
+        with sqlite3.connect(database) as connection:
+            connection.execute("UPDATE system_facts SET Value = '99' WHERE Name = 'SchemaVersion'")
+        connection.close()
+    with pytest.raises(ConfigError, match="database"), running(config, SystemClock(), lambda _: None):
+        pass
 
 
 # --- limits and rubbish -----------------------------------------------------------------------

@@ -4,13 +4,10 @@ import uuid
 
 from sqlalchemy import Column, Connection, String, Table, insert, select
 
+from runner.errors import ConfigError
 from runner.server.db.schema import METADATA, SCHEMA_VERSION
 
 FACTS = Table("system_facts", METADATA, Column("Name", String(64), primary_key=True), Column("Value", String(255)))
-
-
-class UnknownSchemaError(Exception):
-    """The tables were made by another version."""
 
 
 class SystemDB:
@@ -23,11 +20,11 @@ class SystemDB:
         """The random id of this WMS, made with the database.
 
         Raises:
-            UnknownSchemaError: the database belongs to another version of jobspan.
+            ConfigError: the database belongs to another version of jobspan.
         """
         version = self._once("SchemaVersion", str(SCHEMA_VERSION))
         if version != str(SCHEMA_VERSION):
-            raise UnknownSchemaError(f"the database has tables of version {version}, this is {SCHEMA_VERSION}")
+            raise ConfigError(f"the database has tables of version {version}, this jobspan needs {SCHEMA_VERSION}")
         return self._once("WMSID", str(uuid.uuid4()))
 
     def _once(self, name: str, value: str) -> str:

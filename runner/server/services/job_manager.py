@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.errors import DescriptionError
-from runner.job.description import JobDescription, parse
+from runner.job.description import JobDescription, from_mapping, parse
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus, is_allowed
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import ATTRIBUTES, TIMES, Row
@@ -102,7 +102,7 @@ class JobManager:
             "Owner": identity.name,
             "OwnerGroup": identity.group,
             "VO": identity.vo,
-            "Site": given.sites[0][:100] if len(given.sites) == 1 else "Multiple" if given.sites else "ANY",
+            "Site": _site(given),
             "UserPriority": 1 if given.priority is None else given.priority,
             "SubmissionTime": now_ns,
             "LastUpdateTime": now_ns,
@@ -168,6 +168,7 @@ class JobManager:
             "EndExecTime": None,
             "WaitingTime": None,
             "ApplicationStatus": "Unknown",
+            "Site": _site(from_mapping(transaction.jobs.description(job_id))),
         }
         job_states.move(transaction, row, Move(JobStatus.RECEIVED, minor, SOURCE, now_ns), changes)
         after = transaction.jobs.get(job_id)
@@ -175,6 +176,13 @@ class JobManager:
         answer = {name: after[name] for name in ATTRIBUTES if name not in TIMES}
         answer |= {name: utc_text(after[name]) if after[name] is not None else None for name in TIMES}
         return answer | {"InputData": ""}
+
+
+def _site(description: JobDescription) -> str:
+    """The site where the job wants to run, before a match says where it does."""
+    if len(description.sites) == 1:
+        return description.sites[0][:100]
+    return "Multiple" if description.sites else "ANY"
 
 
 def _kept(row: Row | None) -> dict[str, str]:
