@@ -20,6 +20,7 @@ from runner.process.linux import harden
 from runner.process.starter import Starter
 from runner.process.watchdog import Watchdog
 from runner.redaction import Redactor
+from runner.wms.client import WmsClient
 from runner.wms.reporter import Reporter
 from runner.wms.stores import WmsFileCatalog, WmsSandboxStore
 from runner.wms.tokens import FileToken
@@ -50,6 +51,19 @@ class _Given:
     folders: JobFolders
 
 
+@dataclass(frozen=True)
+class _Process:
+    """What this process is and has, before any thread."""
+
+    bus: Bus
+    cancel: Cancel
+    clock: SystemClock
+    birth: Birth
+    token: FileToken
+    redact: Redactor
+    obstacle: JobspanError | None
+
+
 def wrapper_main(arguments_path: Path) -> int:
     """Run the attempt that *arguments_path* describes; the exit code of the wrapper."""
     birth = current()
@@ -70,69 +84,76 @@ def wrapper_main(arguments_path: Path) -> int:
         if any(isinstance(entry.fact, AttemptEnded) for entry in read_journal(control)):
             _log.warning("this attempt has ended already; nothing to do")
             return EXIT_NOTHING_TO_DO
-        code = _run(given, Bus(journal), clock, birth, redact, obstacle)
+        bus = Bus(journal)
+        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, redact, obstacle))
     _ship_without_agent(given.config, control)
     return code
 
 
-def _run(
-    given: _Given, bus: Bus, clock: SystemClock, birth: Birth, redact: Redactor, obstacle: JobspanError | None
-) -> int:
-    arguments, config, folders = given.arguments, given.config, given.folders
-    options, job_id = arguments.options(config.job_wrapper), arguments.job_id
-    cancel = Cancel(bus.emit)
+def _run(given: _Given, process: _Process) -> int:
+    arguments, config, folders, bus, cancel = given.arguments, given.config, given.folders, process.bus, process.cancel
+    options = arguments.options(config.job_wrapper)
     starter = Starter.fork(  # before any thread: it is a fork
         folders.control,
         method=options.cpu_method,
         uid_label=arguments.uid,
         orphan_grace_seconds=options.orphan_grace_seconds,
         kill_grace_seconds=options.kill_grace_seconds,
-        clock=clock,
+        clock=process.clock,
     )
     progress = Progress()
-    token = FileToken(folders.control / "job.token")
-    client = client_with(config, token, given.wms_url, observe=_observer(bus.emit, progress, given.wms_url))
-    reporter = Reporter(folders.control, client, job_id=job_id, clock=clock, cancel=cancel, emit=bus.emit)
-    watchdog = Watchdog(
-        config=options,
-        job=arguments.watchdog_job(birth.start_boottime_ns),
-        emit=bus.emit,
-        cancel=cancel,
-        clock=clock,
-        work=folders.work,
+    client = client_with(config, process.token, given.wms_url, observe=_observer(bus.emit, progress, given.wms_url))
+    reporter = Reporter(
+        folders.control, client, job_id=arguments.job_id, clock=process.clock, cancel=cancel, emit=bus.emit
     )
-    parts = WrapperParts(
-        arguments=arguments,
-        folders=folders,
-        config=config,
-        sandbox_store=WmsSandboxStore(client, job_id=job_id, cancel=cancel),
-        file_catalog=WmsFileCatalog(client),
-        storage_elements=open_elements(config.folder / "storage", config.wms.storage_elements),
-        wms=reporter,
-        payload=LocalPayload(
-            starter=starter, watchdog=watchdog, cancel=cancel, emit=bus.emit, config=options, redact=redact
-        ),
-        watchdog=watchdog,
-        emit=bus.emit,
-        clock=clock,
-        cancel=cancel,
-        progress=progress,
-        redact=redact,
-        deliver_record=lambda: Records().deliver(folders.control, client),
-        start_boottime_ns=birth.start_boottime_ns,
-        started_by=birth.started_by,
-        obstacle=obstacle,
-    )
+    parts = _parts(given, process, starter, reporter, progress, client)
     control = ControlServer(folders.control, cancel)
     control.catch_signals()
     with control:
         bus.listen(lambda _: reporter.wake())
         reporter.start()
         try:
-            return JobWrapper(job_id, JobReport(bus.emit, cancel, redact), parts).run()
+            return JobWrapper(arguments.job_id, JobReport(bus.emit, cancel, process.redact), parts).run()
         finally:
             reporter.stop(options.kill_grace_seconds)
             client.close()
+
+
+def _parts(
+    given: _Given, process: _Process, starter: Starter, reporter: Reporter, progress: Progress, client: WmsClient
+) -> WrapperParts:
+    arguments, config, emit, cancel = given.arguments, given.config, process.bus.emit, process.cancel
+    options = arguments.options(config.job_wrapper)
+    watchdog = Watchdog(
+        config=options,
+        job=arguments.watchdog_job(process.birth.start_boottime_ns),
+        emit=emit,
+        cancel=cancel,
+        clock=process.clock,
+        work=given.folders.work,
+    )
+    return WrapperParts(
+        arguments=arguments,
+        folders=given.folders,
+        config=config,
+        sandbox_store=WmsSandboxStore(client, job_id=arguments.job_id, cancel=cancel),
+        file_catalog=WmsFileCatalog(client),
+        storage_elements=open_elements(config.folder / "storage", config.wms.storage_elements),
+        wms=reporter,
+        payload=LocalPayload(
+            starter=starter, watchdog=watchdog, cancel=cancel, emit=emit, config=options, redact=process.redact
+        ),
+        watchdog=watchdog,
+        emit=emit,
+        clock=process.clock,
+        cancel=cancel,
+        progress=progress,
+        redact=process.redact,
+        deliver_record=lambda: Records().deliver(given.folders.control, client),
+        start_boottime_ns=process.birth.start_boottime_ns,
+        started_by=process.birth.started_by,
+        obstacle=process.obstacle,
+    )
 
 
 def _read(arguments_path: Path) -> _Given:
