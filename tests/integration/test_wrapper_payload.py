@@ -146,7 +146,7 @@ def stubborn(tmp_path: Path, options: dict[str, Any]) -> Iterator[tuple[RealBenc
     with bench.running() as join:
         output = bench.folders.work / "std.out"
         eventually(lambda: output.exists() and output.read_text() == "here\n", 10)
-        yield bench, join, bench.facts(PayloadStarted)[0].pid
+        yield bench, join, eventually(lambda: bench.facts(PayloadStarted), 10)[0].pid
 
 
 @pytest.mark.parametrize(("origin", "status"), [("user", "Killed"), ("signal", "Rescheduled")])
@@ -167,7 +167,7 @@ def test_kill_during_the_payload(tmp_path: Path, origin: Any, status: str) -> No
 
 def test_a_limit_of_the_watchdog(tmp_path: Path) -> None:
     """A payload beyond MaxWallClockTime ends as Failed with DIRAC's minor status."""
-    with stubborn(tmp_path, {"kill_grace_seconds": 0.2, "max_wall_clock_seconds": 1.0}) as (bench, join, _):
+    with stubborn(tmp_path, {"kill_grace_seconds": 0.2, "max_wall_clock_seconds": 1.5}) as (bench, join, _):
         assert join() == 2
     assert (bench.end.minor_status, bench.end.error_type) == (
         "Job has exceeded maximum wall clock time",
