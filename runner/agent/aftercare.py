@@ -108,7 +108,8 @@ class Aftercare:
         with self._condition:
             self._ended = True
             self._condition.notify_all()
-        self._thread.join(1.0)
+        if self._thread.is_alive():
+            self._thread.join(1.0)
 
     def _run(self) -> None:
         while not self._ended:

@@ -90,7 +90,7 @@ def wrapper_arguments(config: Config, matched: MatchedJob, pilot: Pilot, wms_url
             "Site": site.name,
             "GridCE": site.computing_element,
             "Queue": site.queue,
-            "Processors": 1,
+            "Processors": processors_of(matched.description),
             "CPUNormalizationFactor": site.cpu_normalization_factor,
             "PilotReference": pilot.reference,
             "PilotStamp": pilot.stamp,
@@ -133,7 +133,8 @@ def job_matched(config: Config, matched: MatchedJob, pilot: Pilot, clock_offset_
         pilot_stamp=pilot.stamp,
         pilot_reference=pilot.reference,
         batch_system=BATCH_SYSTEM,
-        processors_requested=_processors(matched.description),
+        processors=processors_of(matched.description),
+        processors_requested=processors_of(matched.description),
         cpu_normalization_factor=site.cpu_normalization_factor,
         benchmark_name=site.benchmark_name,
         benchmark_value=site.cpu_normalization_factor if site.benchmark_name else 0.0,
@@ -184,6 +185,7 @@ def _text(description: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _processors(description: Mapping[str, Any]) -> int:
+def processors_of(description: Mapping[str, Any]) -> int:
+    """How many processors the job asks for; it fills as many slots."""
     value = str(description.get("NumberOfProcessors", 1))
     return int(value) if value.isdecimal() and 0 < int(value) < 100_000 else 1

@@ -47,7 +47,8 @@ class JobAgent:
     """Slots -> match -> submit -> reap -> recover. Its `run` is the main thread's."""
 
     def __init__(self, config: Config, parts: AgentParts, clock: Clock, *, drain: bool = False) -> None:
-        """With *drain* it ends when no job is left."""
+        """With *drain* it ends when no job is left. From now on SIGINT and SIGTERM mean a stop in order."""
+        self._signals = StopSignals()
         self._config = config
         self._parts = parts
         self._pilot = Pilot(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}")
@@ -74,10 +75,9 @@ class JobAgent:
             raise LockHeld(f"another agent works on {self._config.folder}; stop it, or use another folder") from error
         with lock:
             try:
-                with StopSignals() as signals:
-                    self._register()
-                    self._start()
-                    self._supervise(signals)
+                self._register()
+                self._start()
+                self._supervise()
             finally:
                 self._close()
         return 0
@@ -101,15 +101,15 @@ class JobAgent:
         self._commands.start()
         self._taker.start()
 
-    def _supervise(self, signals: StopSignals) -> None:
+    def _supervise(self) -> None:
         element = self._parts.computing_element
         while True:
-            for end in element.wait(LOOP_SECONDS, signals.fd):
+            for end in element.wait(LOOP_SECONDS, self._signals.fd):
                 self._jobs.reaped(end)
                 self._taker.wake()
-            signals.clear()
+            self._signals.clear()
             strays = element.reap_strays()
-            self._heed(signals.count)
+            self._heed(self._signals.count)
             self._commands.jobs_changed()
             if self._is_over(strays):
                 return
@@ -179,5 +179,6 @@ class JobAgent:
         self._parts.observer.close()
         self._parts.computing_element.close()
         self._parts.client.close()
+        self._signals.close()
         for folder in self._aftercare.open:
             log.warning("job %s: not finished; the next agent goes on with it", folder.root.name)

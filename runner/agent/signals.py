@@ -3,32 +3,25 @@
 import contextlib
 import os
 import signal
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import FrameType
+from typing import Any
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """While entered, counts SIGINT and SIGTERM; `fd` becomes readable with each, and when a child ends."""
+    """Counts SIGINT and SIGTERM until it is closed; `fd` becomes readable with each, and when a child ends."""
 
     def __init__(self) -> None:
+        """Install the handlers, also where a signal was inherited as ignored. Main thread only."""
         self.count = 0
         self.fd, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._before: dict[signal.Signals, Any] = {}
-        self._wakeup_before = -1
-
-    def __enter__(self) -> Self:
-        """Install the handlers, also where a signal was inherited as ignored. Main thread only."""
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in STOPPING:
-            self._before[number] = signal.signal(number, self._count)
+        self._before: dict[signal.Signals, Any] = {number: signal.signal(number, self._count) for number in STOPPING}
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Put everything back as it was."""
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         signal.set_wakeup_fd(self._wakeup_before)

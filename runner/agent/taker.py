@@ -99,7 +99,7 @@ class Taker:
             "CEQueue": site.queue,
             "Platform": site.platform,
             "Tags": list(site.tags),
-            "Processors": 1,
+            "Processors": self._parts.computing_element.free_slots,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
         }
         # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
