@@ -52,7 +52,7 @@ class Cancel:
         return True
 
     def said(self, origin: Origin) -> bool:
-        """Whether *origin* asked for the end, be it first or later: after "user" and "fence" no status is ours to set."""
+        """Whether *origin* asked for the end, first or later: after "user" and "fence" no status is ours to set."""
         return origin in self._origins
 
     def on_request(self, callback: Callable[[KillRequested], None]) -> None:

@@ -12,7 +12,7 @@ JOBS = st.builds(
     WatchdogJob,
     start_boottime_ns=st.just(0),
     processors=st.integers(1, 256),
-    cpu_normalization_factor=st.floats(0, 100, allow_nan=False),
+    cpu_normalization_factor=st.just(0.0) | st.floats(0.001, 100),
     cpu_time_seconds=st.none() | st.floats(1, 1e7),
     memory_mb=st.none() | st.floats(1, 1e6),
     check_cpu_consumed=st.booleans(),
