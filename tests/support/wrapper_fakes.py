@@ -52,7 +52,7 @@ class Gate:
         """Wait here."""
         self._threads.append(threading.current_thread())
         self.reached.set()
-        self._open.wait(20)
+        self._open.wait(8)
 
     def open(self) -> None:
         """Let everybody through, and wait until their threads have ended: the next test may fork."""
