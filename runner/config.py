@@ -80,7 +80,7 @@ class WmsConfig:
 class JobAgentConfig:
     """`[JobAgent]`: how work is taken."""
 
-    slots: int = option("Slots", 1, "wrappers that run at once, one processor each", minimum=1)
+    slots: int = option("Slots", 1, "processors for jobs; a job fills as many as it asks for", minimum=1)
     polling_time_seconds: float = option(
         "PollingTime",
         1.0,

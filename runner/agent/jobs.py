@@ -9,6 +9,7 @@ from runner.agent.folders import (
     JobFolder,
     Pilot,
     job_matched,
+    processors_of,
     received,
     submitting,
     where_it_runs,
@@ -111,9 +112,7 @@ class Jobs:
         script = self._parts.write_wrapper(folder.control, matched.job_id, arguments)
         journal.append(submitting())
         with self._mutex:  # an early end has to wait until the acceptance is noted
-            submission = element.submit_job(
-                script, folder.control / WRAPPER_LOG, processors_of(matched.description)
-            )
+            submission = element.submit_job(script, folder.control / WRAPPER_LOG, processors_of(matched.description))
             self._running[submission.task] = _Job(folder, journal)
             journal.append(JobAccepted(task=submission.task, computing_element=config.site.computing_element))
             journal.append(where_it_runs(config, self._pilot))

@@ -44,7 +44,11 @@ class Service:
                 env=environment,
                 process_group=0,  # a terminal's Ctrl-C is ours to pass on, in order
             )
-        self.first_line = self._await_first_line()
+        try:
+            self.first_line = self._await_first_line()
+        except BaseException:  # Ctrl-C while we wait must not leave it running
+            self.stop(deadline_seconds=5.0)
+            raise
 
     def stop(self, deadline_seconds: float = STOP_DEADLINE_SECONDS) -> int:
         """Ask it to end, and wait; killed when it does not. The exit code. Idempotent."""
@@ -67,9 +71,6 @@ class Service:
             ready = selector.select(START_DEADLINE_SECONDS)
         line = output.readline().decode(errors="replace").strip() if ready else ""
         if not line:
-            self.process.kill()
-            self.process.wait()
-            output.close()
             raise UnavailableError(
                 f"jobspan {self.name} did not start: {_last_line(self.log)} (all of it in {self.log})"
             )

@@ -18,10 +18,11 @@ BATCH_SYSTEM = "InProcess"
 
 @dataclass(frozen=True)
 class Submission:
-    """A wrapper that was taken: the name of its task, and its process."""
+    """A wrapper that was taken: the name of its task, its process, and the slots that it fills."""
 
     task: str
     pid: int
+    processors: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,10 @@ class WrapperEnd:
 
 
 class InProcessComputingElement:
-    """A number of slots, one wrapper process each. Safe from several threads; `wait` belongs to one."""
+    """Slots of one processor each; a wrapper fills as many as its job needs.
+
+    Safe from several threads; `wait` belongs to one.
+    """
 
     def __init__(self, spawner: Spawner, *, slots: int, clock: Clock | None = None) -> None:
         """This process becomes the parent of all its orphaned descendants."""
@@ -54,9 +58,9 @@ class InProcessComputingElement:
 
     @property
     def free_slots(self) -> int:
-        """How many wrappers more may be submitted now."""
+        """How many processors are free now."""
         with self._mutex:
-            return self._slots - len(self._running)
+            return self._slots - sum(each.processors for each in self._running.values())
 
     @property
     def running(self) -> tuple[Submission, ...]:
@@ -64,8 +68,8 @@ class InProcessComputingElement:
         with self._mutex:
             return tuple(self._running.values())
 
-    def submit_job(self, script: Path, log: Path) -> Submission:
-        """Run the wrapper *script*; the acceptance.
+    def submit_job(self, script: Path, log: Path, processors: int = 1) -> Submission:
+        """Run the wrapper *script*, which fills *processors* slots; the acceptance.
 
         Raises:
             UnavailableError: no process can be made now.
@@ -74,7 +78,7 @@ class InProcessComputingElement:
             pid = self._spawner.spawn(script, log)
             with self._mutex:
                 self._submitted += 1
-                submission = Submission(f"{BATCH_SYSTEM}-{os.getpid()}-{self._submitted}", pid)
+                submission = Submission(f"{BATCH_SYSTEM}-{os.getpid()}-{self._submitted}", pid, processors)
                 # Nobody but us reaps it, so the pid is still its own.
                 self._running[os.pidfd_open(pid)] = submission
         self.wake()

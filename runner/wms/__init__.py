@@ -1,1 +1,11 @@
-"""."""
+"""The WMS as the runner and its users call it, over HTTP.
+
+* `client`        every call; `dialect` holds those that DiracX has, `answers` what comes back
+* `checked`       answers read with suspicion: what is not what it should be is an error in words
+* `transport`     requests with deadlines, errors mapped to ours, every call observed
+* `tokens`        token files, and the renewal of a job's token
+* `clock_offset`  the WMS's clock minus ours
+* `reporter`      the thread that delivers a job's statuses, parameters and heartbeats, in order
+* `reports`       facts as the dialect words them; `delivery`: one such delivery, from journal and acknowledgements
+* `stores`        sandboxes and catalogue behind the wrapper's ports; `transfers` moves the bytes
+"""

@@ -1,6 +1,7 @@
 """How far the WMS's clock is from ours, from the Date headers of its answers. Pure.
 
-A Date header says the second only. Each answer therefore gives an interval; intervals of many
+A Date header says the second only, and servers renew it once a second (uvicorn does): it may be
+STALE_SECONDS old. Each answer therefore gives an interval; intervals of many
 answers are intersected, and while zero is possible the offset is zero: correcting a good clock by
 half a second of rounding would put statuses before the match, or after a kill.
 """
@@ -9,6 +10,8 @@ import threading
 from dataclasses import dataclass
 
 from telemetry.clock import NANOSECONDS
+
+STALE_SECONDS = 2.1
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class ClockOffset:
     def saw(self, date_seconds: int, sent_utc_ns: int, received_utc_ns: int) -> None:
         """The WMS said *date_seconds* at some moment between sending and receiving (ours)."""
         date_ns = date_seconds * NANOSECONDS
-        seen = _Interval(date_ns - received_utc_ns, date_ns + NANOSECONDS - 1 - sent_utc_ns)
+        seen = _Interval(date_ns - received_utc_ns, date_ns + round(STALE_SECONDS * NANOSECONDS) - sent_utc_ns)
         if seen.low_ns > seen.high_ns:  # our clock was set back during the call
             return
         with self._mutex:
@@ -49,4 +52,5 @@ class ClockOffset:
             return self._initial_ns
         if interval.low_ns <= 0 <= interval.high_ns:
             return 0
-        return (interval.low_ns + interval.high_ns) // 2
+        # Over many answers the low end comes to within a second below the truth, however old they were.
+        return min(interval.low_ns + NANOSECONDS // 2, interval.high_ns)

@@ -137,3 +137,20 @@ def _output(site: Site, job_id: int, folder: Path) -> str:
     target = folder / "fetched"
     assert main(["--folder", str(site.config.folder), "output", str(job_id), "--to", str(target)]) == 0
     return next(target.rglob("std.out")).read_text()
+
+
+def test_a_job_fills_as_many_slots_as_it_asks_for(tmp_path: Path) -> None:
+    """Two processors are two slots: the record multiplies by them, and one more job has to wait for a slot."""
+    with running_site(tmp_path / "site", slots=2) as site:
+        go = tmp_path / "go"
+        wide = site.submit(Executable="/bin/sh", Arguments=f"-c 'until [ -e {go} ]; do :; done'", NumberOfProcessors=2)
+        site.wait(wide, "Running")
+        narrow = site.submit(Executable="/bin/true")
+        assert site.status(narrow)[0] == "Waiting"
+        go.touch()
+        site.wait(narrow, "Done")
+        first, second = site.wait_record(wide), site.wait_record(narrow)
+
+    assert (first["Processors"], second["Processors"]) == (2, 1)
+    assert first.micros("ExecTime") == 2 * first.micros("WallClockTime")
+    assert second.text("MatchTime") > first.text("EndTime")

@@ -48,12 +48,12 @@ def test_no_offset_while_the_clocks_may_agree() -> None:
 
 
 def test_a_real_offset_is_found_and_narrowed_down() -> None:
-    """Several answers give the offset of a WMS that is 90.3 s ahead to better than a second's rounding."""
+    """Several answers give the offset of a WMS that is 90.3 s ahead to better than a second."""
     offset = ClockOffset()
     for sent_ns in range(0, 10 * NANOSECONDS, 370_000_000):
         there_ns = sent_ns + 90_300_000_000
         offset.saw(there_ns // NANOSECONDS, sent_ns, sent_ns + 2_000_000)
-    assert abs(offset.nanoseconds - 90_300_000_000) < 200_000_000
+    assert abs(offset.nanoseconds - 90_300_000_000) <= 510_000_000
 
 
 def test_a_clock_that_was_set_begins_anew() -> None:
@@ -141,3 +141,12 @@ def test_a_refused_renewal_is_not_repeated_at_once(tmp_path: Path) -> None:
     clock.advance(61)
     with pytest.raises(FencedError):
         keeper.keep()
+
+
+def test_a_date_header_that_is_renewed_once_a_second_gives_no_offset() -> None:
+    """A server of this very clock whose Date is up to two seconds old is not taken for one that is slow."""
+    offset = ClockOffset()
+    for sent_ns in range(0, 10 * NANOSECONDS, 170_000_000):
+        renewed_ns = (sent_ns - 900_000_000) // NANOSECONDS * NANOSECONDS + 900_000_000
+        offset.saw(renewed_ns // NANOSECONDS, sent_ns, sent_ns + 2_000_000)
+    assert offset.nanoseconds == 0
