@@ -83,9 +83,8 @@ def test_check_raises_what_no_handler_eats(cancel: Cancel) -> None:
     assert not isinstance(caught.value, Exception)
 
 
-def test_later_causes_are_known() -> None:
+def test_later_causes_are_known(cancel: Cancel) -> None:
     """A kill by the user is known as such even when a limit was first: no status may follow it."""
-    cancel = Cancel(lambda fact: None)
     cancel.request("watchdog", "Job has exceeded maximum CPU time limit")
     assert not cancel.said("user")
     cancel.request("user", "Received Kill signal")
