@@ -77,8 +77,10 @@ class Jobs:
             if not self.stopping:
                 self._submit(matched, folder, journal)
                 return
-        except (JobspanError, OSError) as error:
-            log.error("job %s: cannot be submitted: %s", name, error)
+        except Exception as error:  # noqa: BLE001 - whatever it was: a job that was matched must not be lost
+            log.error(
+                "job %s: cannot be submitted: %s", name, error if isinstance(error, JobspanError) else repr(error)
+            )
             trouble = NOT_SUBMITTED
         journal.close()
         self._aftercare.add(Case(folder, trouble))
