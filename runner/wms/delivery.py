@@ -68,11 +68,29 @@ class _Ending:
     preempted: bool = False
 
 
+@dataclass
+class _Heartbeat:
+    """The newest one that waits, and when the last one with numbers was sent."""
+
+    entry: Entry | None = None
+    sent_boottime_ns: int = -HEARTBEAT_SPACING_NS
+
+
 class Delivery:
     """The reports of one job. Not for several threads; its caller holds the job's `deliver.lock`."""
 
-    def __init__(self, control: Path, client: WmsClient, *, job_id: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        control: Path,
+        client: WmsClient,
+        *,
+        job_id: int,
+        clock: Clock,
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
+        """*on_answer* is told when `standing` may say more than before, in the middle of a `push`."""
         self.standing = Standing()
+        self._on_answer = on_answer
         self._client = client
         self._job_id = job_id
         self._clock = clock
@@ -80,8 +98,7 @@ class Delivery:
         self._acks = Acknowledgements(control, SINK)
         self._queue: list[Entry] = []
         self._outcomes: dict[tuple[str, int], tuple[Outcome, str]] = {}
-        self._heartbeat: Entry | None = None
-        self._heartbeat_at_ns = -HEARTBEAT_SPACING_NS
+        self._heartbeat = _Heartbeat()
         self._stamps = Stamps()
         self._ending = _Ending()
 
@@ -89,7 +106,7 @@ class Delivery:
     def is_empty(self) -> bool:
         """Whether all that was collected is delivered (or dead)."""
         unconfirmed = self.standing.killed and not self.standing.kill_confirmed and not self.standing.fenced
-        return not self._queue and self._heartbeat is None and not unconfirmed
+        return not self._queue and self._heartbeat.entry is None and not unconfirmed
 
     @property
     def owes_reschedule(self) -> bool:
@@ -109,7 +126,7 @@ class Delivery:
             if isinstance(fact, Reported):
                 self._queue.append(entry)
             elif isinstance(fact, HeartbeatMade):
-                self._heartbeat = entry
+                self._heartbeat.entry = entry
 
     def push(self, *, last: bool = False) -> None:
         """Deliver what was collected; *last* says that no heartbeat will come after this one.
@@ -125,8 +142,8 @@ class Delivery:
             self._each_kind(batch)
             self._acknowledge(batch)
             del self._queue[: len(batch)]
-        if self._heartbeat is not None:
-            self._send_heartbeat(self._heartbeat, last=last)
+        if self._heartbeat.entry is not None:
+            self._send_heartbeat(self._heartbeat.entry, last=last)
         if self.standing.killed and not self.standing.kill_confirmed:
             self._confirm_kill()
 
@@ -136,7 +153,7 @@ class Delivery:
         self._refuse(self._queue, self.standing.fenced)
         self._acknowledge(self._queue)
         self._queue.clear()
-        self._heartbeat = None
+        self._heartbeat.entry = None
 
     def reschedule(self, *, preempted: bool) -> str:
         """Ask for the next attempt, once. Empty, or why there will be none.
@@ -175,6 +192,7 @@ class Delivery:
         if self.standing.killed:
             self._refuse(statuses, "the job was killed")
         self._send(statuses, self._send_statuses)
+        self._on_answer()
         self._send([entry for entry in batch if not isinstance(entry.fact, StatusChanged)], self._send_parameters)
 
     def _refuse(self, entries: list[Entry], reason: str) -> None:
@@ -235,23 +253,23 @@ class Delivery:
         values = dict(entry.fact.values)
         now = self._clock.boottime_ns()
         numbers = any(name != "StandardOutput" for name in values)
-        if numbers and now - self._heartbeat_at_ns < HEARTBEAT_SPACING_NS:
+        if numbers and now - self._heartbeat.sent_boottime_ns < HEARTBEAT_SPACING_NS:
             if not last:
                 return
             values = {name: value for name, value in values.items() if name == "StandardOutput"}
         elif numbers:
-            self._heartbeat_at_ns = now
-        self._heartbeat = None
+            self._heartbeat.sent_boottime_ns = now
+        self._heartbeat.entry = None
         try:
             commands = self._client.heartbeat(self._job_id, values)
         except FencedError:
             raise
         except UnavailableError:
-            self._heartbeat = self._heartbeat or entry
+            self._heartbeat.entry = self._heartbeat.entry or entry
             raise
         except RefusedError as error:
             if error.status_code == 401:
-                self._heartbeat = entry
+                self._heartbeat.entry = entry
                 raise _token_refused(error) from error
             return  # one that is refused is worth nothing later
         self._obey(commands)

@@ -44,13 +44,13 @@ class Reporter:
     ) -> None:
         """*emit* is told of a fence, *cancel* of that and of a kill."""
         self._control = control
-        self._delivery = Delivery(control, client, job_id=job_id, clock=clock)
+        self._turns = _Turns()
+        self._delivery = Delivery(control, client, job_id=job_id, clock=clock, on_answer=self._turns.notify)
         self._keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, clock)
         self._cancel = cancel
         self._emit = emit
         self._lock: FileLock | None = None
         self._fence_told = False
-        self._turns = _Turns()
         self._backoff = Backoff()
         self._working = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -81,7 +81,7 @@ class Reporter:
         def answered() -> bool:
             return bool(standing.running or standing.killed or standing.fenced)
 
-        if not self._turns.take(answered, timeout_seconds):
+        if not self._turns.take(answered, timeout_seconds, whole=False):
             raise UnavailableError(f"the WMS has not accepted Running within {timeout_seconds:g} s{self._why()}")
         if standing.fenced:
             raise FencedError(standing.fenced)
@@ -150,7 +150,7 @@ class Reporter:
                 self._turns.rest(pause)
 
     def _run(self) -> None:
-        pause = 0.0
+        pause = IDLE_SECONDS  # what the agent has written goes along with the wrapper's first report
         while (turn := self._turns.next(pause)) is not None:
             pause = self._turn(turn)
             self._turns.done(turn)
@@ -254,14 +254,18 @@ class _Turns:
             self._finished = turn.number
             self._condition.notify_all()
 
-    def take(self, predicate: Callable[[], bool], timeout_seconds: float) -> bool:
-        """Ask for a turn at once; wait until one that began after this call has ended with *predicate* true."""
+    def notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    def take(self, predicate: Callable[[], bool], timeout_seconds: float, *, whole: bool = True) -> bool:
+        """Ask for a turn at once; wait until *predicate* is true after a *whole* turn that began after this call."""
         deadline = time.monotonic() + timeout_seconds
         with self._condition:
             wanted = self._begun + 1
             self._urgent = True
             self._condition.notify_all()
-            while not (self._finished >= wanted and predicate()):
+            while not ((self._finished >= wanted or not whole) and predicate()):
                 left = deadline - time.monotonic()
                 if left <= 0 or self._ended:
                     return False
