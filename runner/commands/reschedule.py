@@ -1,7 +1,12 @@
 """`jobspan reschedule`: give jobs another attempt."""
 
+from typing import TYPE_CHECKING
+
 from runner.commands.context import Command, Context, some_jobs
 from runner.commands.terminal import one_line
+
+if TYPE_CHECKING:
+    from runner.wms.answers import Reschedulings
 
 
 def _run(context: Context) -> int:
@@ -10,18 +15,19 @@ def _run(context: Context) -> int:
     ids = context.arguments.ids
     result = open_client(context.config).reschedule(ids)
     for job_id in ids:
-        refused = one_line(result.failed.get(job_id, "")) if job_id in result.failed else ""
-        words = (
-            "rescheduled" if job_id in result.succeeded else f"not rescheduled: {refused or 'the WMS did not say why'}"
-        )
+        words = "rescheduled" if job_id in result.succeeded else f"not rescheduled: {one_line(_reason(result, job_id))}"
         context.terminal.line(f"job {job_id}  {words}")
     context.terminal.json(
         [
-            {"job_id": job_id, "rescheduled": job_id in result.succeeded, "reason": result.failed.get(job_id, "")}
+            {"job_id": job_id, "rescheduled": job_id in result.succeeded, "reason": _reason(result, job_id)}
             for job_id in ids
         ]
     )
     return 0 if all(job_id in result.succeeded for job_id in ids) else 4
+
+
+def _reason(result: "Reschedulings", job_id: int) -> str:
+    return result.failed[job_id].reason if job_id in result.failed else ""
 
 
 COMMAND = Command(

@@ -53,11 +53,20 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why a job was not rescheduled, and what it is now where the WMS says so (DiracX does not)."""
+
+    reason: str
+    status: str = ""
+    minor_status: str = ""
+
+
+@dataclass(frozen=True)
 class Reschedulings:
-    """What became of a request to reschedule: by job, the answer or the reason of the refusal."""
+    """What became of a request to reschedule: by job, the answer or the refusal."""
 
     succeeded: Mapping[int, Mapping[str, Any]]
-    failed: Mapping[int, str]
+    failed: Mapping[int, Refusal]
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,16 @@ def reschedulings(value: object) -> Reschedulings:
     failed = checked.mapping(answer.get("failed", {}), "failed")
     return Reschedulings(
         {checked.job_key(key, "success"): checked.mapping(job, "job") for key, job in succeeded.items()},
-        {checked.job_key(key, "failed"): failure(reason) for key, reason in failed.items()},
+        {checked.job_key(key, "failed"): _refusal(given) for key, given in failed.items()},
+    )
+
+
+def _refusal(value: object) -> Refusal:
+    given = checked.mapping(value, "failure")
+    return Refusal(
+        failure(given) or "the WMS did not say why",
+        checked.optional_text(given.get("Status"), "Status"),
+        checked.optional_text(given.get("MinorStatus"), "MinorStatus"),
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from runner.errors import FencedError, RefusedError, UnavailableError
-from runner.job.status import JobStatus, MinorStatus
-from runner.wms.answers import JobCommand, KeptStatus
+from runner.job.status import JobStatus
+from runner.wms.answers import JobCommand, KeptStatus, Refusal
 from runner.wms.client import WmsClient
 from runner.wms.reports import Stamps, key, parameters, status_of, update
 from telemetry.clock import NANOSECONDS, Clock
@@ -155,17 +155,17 @@ class Delivery:
         self._queue.clear()
         self._heartbeat.entry = None
 
-    def reschedule(self, *, preempted: bool) -> str:
-        """Ask for the next attempt, once. Empty, or why there will be none.
+    def reschedule(self, *, preempted: bool) -> Refusal | None:
+        """Ask for the next attempt, once. None, or why there will be none.
 
         Raises:
             UnavailableError: not now. FencedError: the attempt is over for the WMS.
         """
         if self._acks.outcome(RESCHEDULE_ITEM) is not None:
-            return ""
-        reason = ask_for_next_attempt(self._client, self._job_id, preempted=preempted)
-        self._acks.settle(RESCHEDULE_ITEM, "refused" if reason else "accepted", reason)
-        return reason
+            return None
+        refusal = ask_for_next_attempt(self._client, self._job_id, preempted=preempted)
+        self._acks.settle(RESCHEDULE_ITEM, "refused" if refusal else "accepted", refusal.reason if refusal else "")
+        return refusal
 
     def settle_reschedule(self) -> None:
         """Ask for the next attempt if the journal says that one is due. Raises as `reschedule`."""
@@ -313,8 +313,8 @@ def _token_refused(error: RefusedError) -> UnavailableError:
     return UnavailableError(f"the job's token is not accepted: {error}")
 
 
-def ask_for_next_attempt(client: WmsClient, job_id: int, *, preempted: bool) -> str:
-    """Ask the WMS to reschedule *job_id*. Empty when it does, else its reason.
+def ask_for_next_attempt(client: WmsClient, job_id: int, *, preempted: bool) -> Refusal | None:
+    """Ask the WMS to reschedule *job_id*. None when it does.
 
     Raises:
         UnavailableError: not now. FencedError: the attempt is over for the WMS.
@@ -326,7 +326,7 @@ def ask_for_next_attempt(client: WmsClient, job_id: int, *, preempted: bool) -> 
     except RefusedError as error:
         if error.status_code == 401:
             raise _token_refused(error) from error
-        return str(error)
+        return Refusal(str(error))
     if job_id in answer.succeeded:
-        return ""
-    return answer.failed.get(job_id) or str(MinorStatus.MAXIMUM_OF_RESCHEDULINGS)
+        return None
+    return answer.failed.get(job_id) or Refusal("the WMS did not say why")

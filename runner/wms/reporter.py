@@ -15,6 +15,7 @@ from runner.errors import FencedError, UnavailableError
 from runner.job.status import JobStatus, MinorStatus
 from runner.locks import FileLock
 from runner.process.cancel import Cancel
+from runner.wms.answers import Refusal
 from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery, Reported
 from runner.wms.tokens import JobTokenKeeper
@@ -106,8 +107,8 @@ class Reporter:
             raise FencedError(standing.fenced)
         if standing.killed:
             return JobStatus.KILLED, MinorStatus.RECEIVED_KILL_SIGNAL
-        if status == JobStatus.RESCHEDULED and self._reschedule(preempted, deadline):
-            return JobStatus.FAILED, MinorStatus.MAXIMUM_OF_RESCHEDULINGS
+        if status == JobStatus.RESCHEDULED:
+            return self._next_attempt(minor_status, preempted, deadline)
         if standing.kept is None or not standing.kept.status:
             return status, minor_status
         return standing.kept.status, standing.kept.minor_status
@@ -129,8 +130,20 @@ class Reporter:
             self._lock = None
         return drained
 
-    def _reschedule(self, preempted: bool, deadline: float) -> str:
-        """Empty when there will be a next attempt, else why not."""
+    def _next_attempt(self, minor_status: str, preempted: bool, deadline: float) -> tuple[str, str]:
+        """Ask for it; how this attempt has ended for the WMS."""
+        refusal = self._reschedule(preempted, deadline)
+        if refusal is not None:  # DiracX refuses beyond the maximum only, and does not say what it keeps
+            kept = (refusal.status, refusal.minor_status)
+            return kept if all(kept) else (JobStatus.FAILED, MinorStatus.MAXIMUM_OF_RESCHEDULINGS)
+        last = self._delivery.standing.kept
+        if last is not None and last.status not in (None, "", JobStatus.RESCHEDULED):
+            # Our Rescheduled was refused (from Completing it is): the WMS has ended the attempt in words of its own.
+            return JobStatus.RESCHEDULED, MinorStatus.JOB_RESCHEDULED
+        return JobStatus.RESCHEDULED, minor_status
+
+    def _reschedule(self, preempted: bool, deadline: float) -> Refusal | None:
+        """None when there will be a next attempt, else why not."""
         backoff, unanswered = Backoff(), False
         while True:
             try:
@@ -141,7 +154,7 @@ class Reporter:
                     raise
                 with self._working:  # the first call was heard, so our attempt is over
                     self._delivery.reschedule_was_lost()
-                return ""
+                return None
             except UnavailableError as error:
                 unanswered = True
                 pause = backoff.failed(error.retry_after_seconds)

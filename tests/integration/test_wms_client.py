@@ -207,7 +207,7 @@ def test_a_refused_reschedule_is_an_answer(server: tuple[FaultyServer, WmsClient
     faulty, client = server
     body = {"detail": {"failed": {"17": {"detail": "Maximum number of reschedules exceeded (3)"}}, "success": {}}}
     faulty.script(Reply(400, body))
-    assert "Maximum" in client.reschedule([17]).failed[17]
+    assert "Maximum" in client.reschedule([17]).failed[17].reason
     faulty.script(Reply(400, {"detail": "something else"}))
     with pytest.raises(RefusedError):
         client.reschedule([17])

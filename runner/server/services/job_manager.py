@@ -140,7 +140,9 @@ class JobManager:
     def _refusal(self, transaction: Transaction, row: Row, preempted: bool) -> str:
         """Why the job cannot be rescheduled. Beyond the maximum a job that could go on fails, as in DIRAC."""
         status = JobStatus(row["Status"])
-        if not is_allowed(status, JobStatus.RESCHEDULED) and not is_allowed(status, JobStatus.RECEIVED):
+        # DIRAC's rescheduleJob forces it: outputs that cannot be stored now are a reason to try again.
+        is_possible = is_allowed(status, JobStatus.RESCHEDULED) or is_allowed(status, JobStatus.RECEIVED)
+        if not is_possible and status is not JobStatus.COMPLETING:
             return f"a job that is {status} cannot be rescheduled"
         most = self._context.settings.max_rescheduling
         if preempted or row["RescheduleCounter"] - row["PreemptedCounter"] < most:
