@@ -87,7 +87,15 @@ def _groups() -> set[Path]:
     """Control groups named after us without a process in them (those with one belong to a run that goes on)."""
     folder = cgroup2_folder()
     found = folder.rglob("jobspan*") if folder else ()
-    return {each for each in found if each.is_dir() and not _events(each)}
+    return {each for each in found if each.is_dir() and _is_ours(each) and not _events(each)}
+
+
+def _is_ours(group: Path) -> bool:
+    """Another user's test run may go on beside ours."""
+    try:
+        return group.stat().st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _events(group: Path) -> bool:

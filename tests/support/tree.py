@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("runner", "telemetry", "dashboards")
 LEFT_OUT = {".git", ".venv", "__pycache__", "build", "dist", ".cache", ".hypothesis"}
+#: What `make demo` leaves at the top.
+DEMO_FOLDER = "demo"
 
 
 def modules(*tops: str) -> list[Path]:
@@ -23,7 +25,7 @@ def files() -> Iterator[Path]:
     """All files of the checkout, without what tools and builds leave."""
     for path in sorted(ROOT.rglob("*")):
         inside = path.relative_to(ROOT).parts
-        if path.is_file() and not LEFT_OUT.intersection(inside) and not inside[0].endswith("_cache"):
+        if path.is_file() and not LEFT_OUT.intersection(inside) and not inside[0].endswith(("_cache", DEMO_FOLDER)):
             yield path
 
 
