@@ -189,8 +189,6 @@ class Delivery:
 
     def _each_kind(self, batch: list[Entry]) -> None:
         statuses = [entry for entry in batch if isinstance(entry.fact, StatusChanged)]
-        if self.standing.killed:
-            self._refuse(statuses, "the job was killed")
         self._send(statuses, self._send_statuses)
         self._on_answer()
         self._send([entry for entry in batch if not isinstance(entry.fact, StatusChanged)], self._send_parameters)
@@ -226,7 +224,7 @@ class Delivery:
             self.standing.running = "refused"
 
     def _send_statuses(self, entries: list[Entry]) -> None:
-        if self.standing.killed:  # said in the answer to the entry before
+        if self.standing.killed:
             self._refuse(entries, "the job was killed")
             return
         kept = self._client.set_statuses(self._job_id, {self._stamps.of(entry): update(entry) for entry in entries})
