@@ -204,6 +204,10 @@ class Keeper:
     def _on_children(self) -> None:
         self._check_launch()
         payload = self._payload
+        if payload is not None and payload.error_fd >= 0:
+            # It may exec and exit between that look and this line. The end of the pipe wakes us again, and
+            # whether it had executed can be told only while it has not been reaped.
+            return
         for each in self._tree.reap():
             if payload is None:
                 continue

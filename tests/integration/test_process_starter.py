@@ -17,6 +17,7 @@ import pytest
 
 from runner.errors import PayloadStartError, TransientJobError
 from runner.process import linux
+from runner.process.keeper import Keeper
 from runner.process.starter import PayloadUser, Starter, StarterEvent, TreeEnded
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
@@ -300,6 +301,27 @@ def test_a_method_that_is_not_granted_is_refused(tmp_path: Path, monkeypatch: py
     with stage(tmp_path, "cgroup2") as it, pytest.raises(TransientJobError, match="no group for tests") as caught:
         it.starter.prepare()
     assert caught.value.error_type == "cpu_method"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_payload_that_ends_between_two_looks_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Exec and end that both fall between the look at the pipe and the reaping are told in their order."""
+    check = Keeper._check_launch
+
+    def look_too_early(keeper: Keeper) -> None:
+        payload = keeper._payload
+        if payload is not None and payload.error_fd >= 0 and not is_over:
+            os.waitid(os.P_PID, payload.pid, os.WEXITED | os.WNOWAIT)  # all of it happens after this look
+            is_over.append(True)
+        else:
+            check(keeper)
+
+    is_over: list[bool] = []
+    monkeypatch.setattr(Keeper, "_check_launch", look_too_early)
+    with stage(tmp_path, method) as it:
+        assert end(it.run("/bin/true")).exit_code == 0
 
 
 @pytest.mark.cgroup
