@@ -1,5 +1,6 @@
 """Delivery of accounting records to the WMS; used by the wrapper, and by the agent for one that died."""
 
+from http import HTTPStatus
 from pathlib import Path
 
 from runner.errors import RefusedError, UnavailableError
@@ -31,7 +32,8 @@ def _send(client: WmsClient, record: Record) -> SendOutcome:
     except UnavailableError as error:
         return SendOutcome("retry", str(error), error.retry_after_seconds)
     except RefusedError as error:
-        return SendOutcome("dead", str(error))
+        # A token that has expired is renewed; the record is still wanted.
+        return SendOutcome("retry" if error.status_code == HTTPStatus.UNAUTHORIZED else "dead", str(error))
     if result.outcome == "conflict":
         return SendOutcome("dead", result.detail)
     return SendOutcome("duplicate" if result.outcome == "duplicate" else "accepted", result.detail)

@@ -110,7 +110,7 @@ def _run(given: _Given, process: _Process) -> int:
     control = ControlServer(folders.control, cancel)
     control.catch_signals()
     with control:
-        bus.listen(lambda _: reporter.wake())
+        bus.listen(reporter.wake)
         reporter.start()
         try:
             return JobWrapper(arguments.job_id, JobReport(bus.emit, cancel, process.redact), parts).run()
