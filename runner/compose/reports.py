@@ -6,6 +6,7 @@ from pathlib import Path
 
 import requests
 
+from runner.agent.folders import JobFolder
 from runner.compose.clients import METRICS_URL_FILE
 from runner.config import Config
 from runner.errors import UnavailableError
@@ -35,9 +36,8 @@ class AttemptFolder:
 
 def attempts(config: Config, job_id: int) -> list[AttemptFolder]:
     """The attempts of a job of which this node has the folder, the first one first."""
-    folders = config.jobs_folder.glob(f"{job_id}.*")
-    ordered = sorted(folders, key=lambda folder: int(folder.suffix[1:] or 0))
-    return [AttemptFolder(folder, build(read_journal(folder / "control"))) for folder in ordered]
+    folders = [folder for folder in JobFolder.all(config.jobs_folder) if folder.job_id == job_id]
+    return [AttemptFolder(folder.root, build(read_journal(folder.control))) for folder in folders]
 
 
 def trace(config: Config, job_id: int, client: WmsClient) -> JobTrace:

@@ -53,9 +53,12 @@ class WmsClient(DiracxDialect):
         answer = self._call("POST", "/api/jobspan/match", body=body, patience_seconds=wait_seconds, repeatable=False)
         return answers.matched_job(answer.body)
 
-    def renew_job_token(self, job_id: int) -> tuple[str, int]:
-        """A new token for the job whose token this client shows, and its end (UTC nanoseconds)."""
-        answer = self._job_call("POST", job_id, "/token")
+    def renew_job_token(self, job_id: int, claim: str = "") -> tuple[str, int]:
+        """A new token for the job whose token this client shows, and its end (UTC nanoseconds).
+
+        *claim* names this execution: of two of one attempt the first to report Running fences off the other.
+        """
+        answer = self._job_call("POST", job_id, "/token", {"Claim": claim} if claim else None)
         return checked.text(answer.get("JobToken"), "JobToken"), checked.utc_ns(
             answer.get("JobTokenExpires"), "JobTokenExpires"
         )
@@ -144,7 +147,9 @@ class WmsClient(DiracxDialect):
             }
             self._call("POST", "/api/jobspan/catalog/register", body=body)
 
-    def _job_call(self, method: str, job_id: int, rest: str) -> Mapping[str, Any]:
+    def _job_call(
+        self, method: str, job_id: int, rest: str, body: Mapping[str, object] | None = None
+    ) -> Mapping[str, Any]:
         path = _JOBS + rest
-        answer = self._call(method, path.replace("{id}", str(job_id)), template=path)
+        answer = self._call(method, path.replace("{id}", str(job_id)), template=path, body=body)
         return checked.mapping(answer.body, "answer")

@@ -1,14 +1,29 @@
 """One job after the other through a real site: statuses, parameters, traces, both ledgers."""
 
 import itertools
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runner.agent.folders import JobFolder, Pilot, job_matched, wrapper_arguments
+from runner.compose.clients import open_client
+from runner.wrapper.template import write_wrapper
 from telemetry.catalogue import ROOT_SPAN, stage_span
-from telemetry.facts import ACCOUNTED_STAGES, STAGES, AttemptEnded, JobAccepted, PayloadEnded, WrapperReaped
-from telemetry.journal import read_journal
+from telemetry.clock import SystemClock
+from telemetry.facts import (
+    ACCOUNTED_STAGES,
+    STAGES,
+    AttemptEnded,
+    Fenced,
+    JobAccepted,
+    PayloadEnded,
+    PayloadStarted,
+    WrapperReaped,
+)
+from telemetry.journal import Journal, read_journal
 from telemetry.live.otlp_files import OtlpFiles, read_accounting, read_spans
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
@@ -154,3 +169,46 @@ def test_a_job_fills_as_many_slots_as_it_asks_for(tmp_path: Path) -> None:
     assert (first["Processors"], second["Processors"]) == (2, 1)
     assert first.micros("ExecTime") == 2 * first.micros("WallClockTime")
     assert second.text("MatchTime") > first.text("EndTime")
+
+
+def test_the_wrapper_run_by_hand_gives_the_same(site: Site) -> None:
+    """The script that the agent wrote, run by a person in its place, runs the job: Done, accounted, traced."""
+    with running_site(site.config.folder.parent / "by-hand") as other:
+        other.agent.stop()
+        client = open_client(other.config, "pilot")
+        job_id = other.submit(Executable="/bin/echo", Arguments="by hand", OutputSandbox=["std.out"])
+        matched = client.match({"PilotStamp": "by-hand", "Site": other.config.site.name, "Processors": 1}, 5.0)
+        assert matched is not None
+        folder = JobFolder.make(other.config.jobs_folder, matched)
+        pilot = Pilot("by-hand", "by-hand")
+        with Journal(folder.control, "agent", SystemClock()) as journal:
+            journal.append(job_matched(other.config, matched, pilot, 0.0))
+        arguments = wrapper_arguments(other.config, matched, pilot, client.url)
+        script = write_wrapper(folder.control, job_id, arguments)
+        done = subprocess.run([str(script)], cwd="/", capture_output=True, text=True, timeout=30, check=False)
+
+        assert done.returncode == 0, done.stderr
+        assert other.status(job_id) == ("Done", "Execution Complete")
+        record = other.wait_record(job_id)
+        logs = OtlpFiles(other.config.telemetry_folder).logs
+        assert [event.uid for event in read_accounting(logs).events] == [record.text("UID")]
+
+
+def test_a_second_execution_of_an_attempt_starts_no_payload(site: Site, tmp_path: Path) -> None:
+    """A copy of the wrapper's folder that is run elsewhere is fenced off by its claim; the first one goes on."""
+    go = tmp_path / "go"
+    job_id = site.submit(Executable="/bin/sh", Arguments=f"-c 'until [ -e {go} ]; do :; done'")
+    site.wait_fact(job_id, PayloadStarted)
+    original = site.wait_folder(job_id)
+    copy = tmp_path / original.name
+    shutil.copytree(original / "control", copy / "control", ignore=shutil.ignore_patterns("wrapper.*", "*.sock"))
+    (copy / "work").mkdir()
+    subprocess.run([str(copy / "control" / f"Wrapper_{job_id}")], capture_output=True, timeout=30, check=False)
+    go.touch()
+    site.wait(job_id, "Done")
+    record = site.wait_record(job_id)
+    second = [each.fact for each in read_journal(copy / "control")]
+
+    assert any(isinstance(fact, Fenced) for fact in second)
+    assert not any(isinstance(fact, PayloadStarted) for fact in second)
+    assert record.text("FinalMajorStatus") == "Done"

@@ -11,7 +11,7 @@ from runner.server.services import job_states
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize, visible_owner
 from runner.server.services.unicode import is_sendable
-from runner.server.tokens import Identity
+from runner.server.tokens import Identity, JobClaims
 from telemetry.clock import utc_text
 from telemetry.identity import attempt_uid
 from telemetry.ledger.record import InvalidRecord, Record, RecordKey
@@ -36,7 +36,9 @@ class Accounting:
             for body in bodies:
                 self._check_rights(transaction, identity, body)
             return [
-                _result(body, "conflict", record) if isinstance(record, str) else self._insert(transaction, record)
+                _result(body, "conflict", record)
+                if isinstance(record, str)
+                else self._insert(transaction, record, identity.job)
                 for body, record in zip(bodies, read, strict=True)
             ]
 
@@ -67,11 +69,13 @@ class Accounting:
         if claims and body.get("UID") != attempt_uid(self._context.wms_id, claims.job_id, claims.attempt):
             raise ForbiddenError("a job token may send the records of its own attempt only")
 
-    def _insert(self, transaction: Transaction, record: Record) -> dict[str, Any]:
+    def _insert(self, transaction: Transaction, record: Record, claims: JobClaims | None) -> dict[str, Any]:
         key, now_ns = record.key, self._context.now_ns()
         attempt = transaction.attempts.by_uid(key.uid)
         if attempt is None or (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
             return _result(record, "conflict", "this WMS never handed out an attempt with that UID, JobID and Attempt")
+        if claims and attempt["RunningClaim"] not in (None, claims.claim):
+            return _result(record, "conflict", "another execution of this attempt was the first to report Running")
         present = transaction.accounting.of_uid(key.uid)
         for row in present:
             if _key(row) == key:
