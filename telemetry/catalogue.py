@@ -367,12 +367,6 @@ FACTS_DAMAGED = Metric(
     unit="lines",
     help="Journal lines that were not facts and were skipped, since the start of the agent",
 )
-LISTENERS_DROPPED = Metric(
-    name="jobspan_listeners_dropped_total",
-    kind="counter",
-    unit="listeners",
-    help="Listeners that failed and are told nothing any more, since the start of the agent",
-)
 SPOOL_PENDING = Metric(
     name="jobspan_spool_pending",
     kind="gauge",
@@ -393,6 +387,6 @@ METRICS: Mapping[str, Metric] = {
     for metric in (
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
         *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
-        *(FACTS_DAMAGED, LISTENERS_DROPPED, SPOOL_PENDING, BUILD_INFO),
+        *(FACTS_DAMAGED, SPOOL_PENDING, BUILD_INFO),
     )
 }

@@ -11,17 +11,15 @@ from runner.compose.clients import METRICS_URL_FILE
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.wms.client import WmsClient
-from telemetry.catalogue import PAYLOAD_CPU, WALL_CORE
 from telemetry.clock import SystemClock, parse_utc
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.differences import Reconciliation
-from telemetry.ledger.evidence import AttemptWitness, CounterTotals, Evidence, Heartbeat, contribution
+from telemetry.ledger.evidence import AttemptWitness, Evidence, Heartbeat, contribution
 from telemetry.ledger.reconcile import reconcile as compare
 from telemetry.ledger.record import InvalidRecord, Record
-from telemetry.live.counters import CountersRead, read_counters
+from telemetry.live.counters import read_counters
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
-from telemetry.live.tally import in_unit
 from telemetry.live.traces import JobTrace, job_trace
 from telemetry.live.waterfall import waterfall as draw
 
@@ -94,20 +92,9 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
             otlp=_records([event.record for event in events.events], "OTLP event", problems),
             witnesses=[_witness(row) for row in client.witness()],
             contributions=[contribution(uid, tally.values) for uid, tally in counters.attempts.items()],
-            totals=_totals(counters),
             problems=problems,
         )
     )
-
-
-def _totals(counters: CountersRead) -> CounterTotals | None:
-    if not counters.lines:
-        return None
-
-    def total(metric: str) -> float:
-        return sum(in_unit(key, value) for key, value in counters.totals.counters.items() if key[0] == metric)
-
-    return CounterTotals(cpu_seconds=total(PAYLOAD_CPU.name), core_seconds=total(WALL_CORE.name))
 
 
 def _records(bodies: Sequence[Mapping[str, object]], what: str, problems: list[str]) -> list[Record]:

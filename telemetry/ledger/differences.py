@@ -20,7 +20,6 @@ Kind: TypeAlias = Literal[
     "value",  # another field
     "impossible",  # does not add up, or cannot be
     "skew",  # the clocks of node and WMS are further apart than the record says
-    "totals",  # the agent's counters are not the sum of its attempts
 ]
 
 Values: TypeAlias = Mapping[str, Mapping[str, Scalar | None]]

@@ -67,14 +67,6 @@ class Contribution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CounterTotals:
-    """What the counters of the same agents show in all."""
-
-    cpu_seconds: float
-    core_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tolerances:
     """How far two witnesses of different means may be apart. Of seconds and fraction the larger holds.
 
@@ -122,7 +114,6 @@ class Evidence:
     otlp: Sequence[Record] = ()
     witnesses: Sequence[AttemptWitness] = ()
     contributions: Sequence[Contribution] = ()
-    totals: CounterTotals | None = None
     problems: Sequence[str] = ()
 
 

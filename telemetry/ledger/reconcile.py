@@ -65,9 +65,7 @@ def reconcile(evidence: Evidence, tolerances: Tolerances | None = None) -> Recon
     wms, otlp = fold(evidence.wms), fold(here)
     cases = _cases(evidence, wms, otlp)
     pending = {case.uid: reason for case in cases if (reason := _pending(case, evidence.now_utc_ns, allowed))}
-    differences = [
-        each for case in cases for each in _differences(case, allowed, is_pending=case.uid in pending)
-    ] + _totals_differ(evidence, allowed)
+    differences = [each for case in cases for each in _differences(case, allowed, is_pending=case.uid in pending)]
     faulty = {each.uid for each in differences}
     return Reconciliation(
         matched=sum(
@@ -267,28 +265,6 @@ def _difference(
         }
     stake = case.core_seconds if core_seconds is None else core_seconds
     return Difference(case.uid, job_id, attempt, kind, (), values, message, stake)
-
-
-def _totals_differ(evidence: Evidence, tolerances: Tolerances) -> list[Difference]:
-    """Whether the counters show what their own attempts add up to."""
-    if evidence.totals is None:
-        return []
-    cpu = sum(each.cpu_seconds or 0.0 for each in evidence.contributions)
-    core = sum(each.core_seconds or 0.0 for each in evidence.contributions)
-    shown = evidence.totals
-    off = {
-        name: (total, added)
-        for name, total, added in (("CPUTime", shown.cpu_seconds, cpu), ("ExecTime", shown.core_seconds, core))
-        if abs(total - added) > tolerances.counter(added)
-    }
-    if not off:
-        return []
-    message = "; ".join(
-        f"{name} shows {total:.3f}, its attempts add up to {added:.3f}" for name, (total, added) in off.items()
-    )
-    values: Values = {"counters": {name: total for name, (total, _) in off.items()}}
-    stake = max(abs(total - added) for total, added in off.values())
-    return [Difference("", 0, 0, "totals", tuple(off), values, f"the agent's counters: {message}", stake)]
 
 
 def _totals(folded: Folded) -> SideTotals:

@@ -46,9 +46,8 @@ _ZEROS: dict[Key, int] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SelfStatus:
-    """How the telemetry itself fares: listeners lost, and ended attempts that each sink has not taken."""
+    """How the telemetry itself fares: ended attempts that each sink has not taken."""
 
-    listeners_dropped: int = 0
     spool_pending: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -190,10 +189,9 @@ class JobMetrics:
 
     def _self_families(self, damaged: int) -> Iterator[Metric]:
         status = self._status()
-        for metric, value in ((names.FACTS_DAMAGED, damaged), (names.LISTENERS_DROPPED, status.listeners_dropped)):
-            family = CounterMetricFamily(metric.name, metric.help)
-            family.add_metric((), value)
-            yield family
+        family = CounterMetricFamily(names.FACTS_DAMAGED.name, names.FACTS_DAMAGED.help)
+        family.add_metric((), damaged)
+        yield family
         yield _gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(status.spool_pending.items())))
         yield _gauge(names.BUILD_INFO, [((self._version,), 1)])
 

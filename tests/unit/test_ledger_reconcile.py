@@ -10,7 +10,6 @@ from telemetry.ledger.differences import Difference, Reconciliation
 from telemetry.ledger.evidence import (
     AttemptWitness,
     Contribution,
-    CounterTotals,
     Evidence,
     Heartbeat,
     Tolerances,
@@ -369,17 +368,6 @@ def test_the_witnesses_are_held_against_the_body_that_they_support(records: list
     """A telemetry line with a false status is one difference: the WMS's own status stands by the other ledger."""
     result = reconcile(honest(records, otlp=swapped(records, 0, FinalMajorStatus="Failed", User="eve")))
     assert kinds(result) == [(1, "status"), (1, "value")]
-
-
-def test_counters_that_do_not_add_up_are_a_difference(records: list[Record]) -> None:
-    """What the agent shows in all must be what its attempts add up to."""
-    cpu, core = sum(each.number("CPUTime") for each in records), sum(each.number("ExecTime") for each in records)
-    good = honest(records, totals=CounterTotals(cpu_seconds=cpu, core_seconds=core))
-    assert reconcile(good).is_clean
-    bad = replace(good, totals=CounterTotals(cpu_seconds=cpu - 1.0, core_seconds=core))
-    result = reconcile(bad)
-    assert [each.kind for each in result.differences] == ["totals"]
-    assert result.differences[0].core_seconds == pytest.approx(1.0)
 
 
 def test_a_tally_of_the_agent_is_read_in_the_ledgers_terms() -> None:
