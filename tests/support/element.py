@@ -62,6 +62,8 @@ def main() -> None:
     from runner.computing.spawners import InterpreterSpawner, Spawner
     from runner.computing.zygote import ZygoteSpawner
 
+    # As the agent does: what a shell in the background had ignored is caught, and so is default after an exec.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kind, slots, *preload = sys.argv[1:]
     spawner: Spawner = ZygoteSpawner(preload) if kind == "zygote" else InterpreterSpawner()
     there = InProcessComputingElement(spawner, slots=int(slots))

@@ -1,11 +1,12 @@
 """From Executable and Arguments to what is executed."""
 
+import re
 import shlex
 import string
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runner.errors import PermanentJobError
@@ -60,12 +61,12 @@ def test_quoted_words_come_back(words: list[str]) -> None:
 @given(st.text("ab '\"\\$N{}", max_size=14))
 def test_as_the_shell_does(text: str) -> None:
     """Where nothing is split after expansion, the words are those of /bin/sh."""
+    # Parameters of the shell ($$, $a ...) and its braces are not ours; variables have a test of their own.
+    assume(not re.search(r"\$[^\s\\]|[{}]", text))
     try:
         ours = split(text, {"N": "7"})
     except PermanentJobError:
         return
-    if "${" in text or "$'" in text or '$"' in text or "$a" in text or "$b" in text or "$N" in text or "{" in text:
-        return  # parameters of the shell that we leave alone
     script = f"printf '%s\\0' {text}" if ours else "true"
     seen = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=10)
     assert tuple(seen.stdout.split("\0")[:-1]) == ours
