@@ -54,7 +54,7 @@ clean: ## remove .venv, caches and what builds left
 $(VENV)/.python: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "make: jobspan needs Python 3.11 or newer, and $(PYTHON) is not; name another: make PYTHON=/usr/bin/python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo \
+	@$(PYTHON) -m venv --clear $(VENV) || { echo \
 	  "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@touch $@
 

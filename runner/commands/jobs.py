@@ -57,10 +57,13 @@ class JobRow:
 
     @property
     def kill(self) -> str:
-        """How far the killing of a killed job is: "kill ordered", "kill confirmed", or ""."""
+        """How far the killing of a killed job is: "kill ordered", "kill confirmed", "never ran", or ""."""
         if self.status != JobStatus.KILLED:
             return ""
-        return "kill confirmed" if self.minor_status == MinorStatus.RECEIVED_KILL_SIGNAL else "kill ordered"
+        if self.minor_status == MinorStatus.RECEIVED_KILL_SIGNAL:
+            return "kill confirmed"
+        # With no wrapper there is nobody to confirm: the WMS has ended the job at once.
+        return "never ran" if self.values.get("EndExecTime") and not self.values.get("StartExecTime") else "kill ordered"
 
     @property
     def is_over(self) -> bool:
