@@ -63,7 +63,8 @@ class JobRow:
         if self.minor_status == MinorStatus.RECEIVED_KILL_SIGNAL:
             return "kill confirmed"
         # With no wrapper there is nobody to confirm: the WMS has ended the job at once.
-        return "never ran" if self.values.get("EndExecTime") and not self.values.get("StartExecTime") else "kill ordered"
+        ended_at_once = self.values.get("EndExecTime") and not self.values.get("StartExecTime")
+        return "never ran" if ended_at_once else "kill ordered"
 
     @property
     def is_over(self) -> bool:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from runner.errors import DescriptionError
-from runner.job.document import DocumentError, Located, Tree, from_values, read_document
+from runner.job.document import from_values, read_document
 from runner.job.fields import ALIASES, FIELDS, REFUSED, Wrong, is_kept
+from runner.job.located import DocumentError, Located, Tree
 
 
 @dataclass(frozen=True, kw_only=True)

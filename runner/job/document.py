@@ -8,41 +8,14 @@ bounded in size and depth, and never build objects.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
+
+from runner.job.jdl import read_jdl
+from runner.job.located import MAX_DEPTH, DocumentError, Located, Tree
 
 #: Most bytes of one description; ten thousand LFNs fit. YAML's scanner is slow, so it gets less.
 MAX_BYTES = 1 << 20
 MAX_YAML_BYTES = 256 << 10
-#: Deepest nesting of lists and sections; real descriptions need three.
-MAX_DEPTH = 8
-
-Tree: TypeAlias = dict[str, "Located"]
-
-
-class DocumentError(ValueError):
-    """The text cannot be read. `line` counts from 1; None and "" where line and field are not known."""
-
-    def __init__(self, message: str, line: int | None = None, field: str = "") -> None:
-        super().__init__(message)
-        self.line = line
-        self.field = field
-
-
-@dataclass(frozen=True)
-class Located:
-    """A value and the line on which it begins; lines are no part of its identity."""
-
-    value: "str | tuple[Located, ...] | Tree"
-    line: int | None = None
-
-    def plain(self) -> Any:
-        """The value without lines: str, tuple, dict."""
-        if isinstance(self.value, tuple):
-            return tuple(each.plain() for each in self.value)
-        if isinstance(self.value, dict):
-            return {name: each.plain() for name, each in self.value.items()}
-        return self.value
 
 
 def read_document(text: str) -> Tree:
@@ -60,8 +33,6 @@ def read_document(text: str) -> Tree:
     if kind == "json":
         return read_json(text)
     if kind == "jdl":
-        from runner.job.jdl import read_jdl  # not needed for the other two formats
-
         return read_jdl(text)
     return read_yaml(text)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
-from runner.job.document import Located
+from runner.job.located import Located
 
 GIB_IN_MB = 1024
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runner.job.document import MAX_DEPTH, DocumentError, Located, Tree
+from runner.job.located import MAX_DEPTH, DocumentError, Located, Tree
 
 _BLANK = re.compile(r"(?:\s+|#[^\n]*|//[^\n]*|/\*.*?\*/)+", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
