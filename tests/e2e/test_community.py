@@ -21,9 +21,29 @@ INPUT_DATA = """
 from runner.data.input_data_resolution import resolve
 
 
-def ours(*arguments, **options):
-    print("our own input data module")
-    return resolve(*arguments, **options)
+def ours(request):
+    (request.folder / "streamed.txt").write_text(" ".join(request.lfns))
+    return resolve(request)
+"""
+#: A site whose processes are those of the interpreter that runs this.
+RESOLVE = """
+import sys
+from pathlib import Path
+from runner.data.storage import FolderStorageElement
+from runner.data.transfers import adler32_of
+from runner.wms.answers import CatalogFile
+from tests.support.site import running_site
+
+lfn, source = "/local/user/u/user/points.csv", Path(sys.argv[2])
+source.write_text("1,2")
+with running_site(Path(sys.argv[1])) as site:
+    pfn = FolderStorageElement("SE-USER", site.config.folder / "storage" / "SE-USER").put(source, lfn)
+    file = CatalogFile(size_bytes=3, adler32=adler32_of(source), replicas={"SE-USER": pfn})
+    site.client.catalog_register("FileCatalog", lfn, file)
+    job_id = site.submit(
+        Executable="/bin/grep", Arguments=f"-q {lfn} streamed.txt", InputData=["LFN:" + lfn], InputDataModule="Ours"
+    )
+    site.wait(job_id, "Done")
 """
 ENTRY_POINTS = """
 [jobspan.job_execution_coordinator]
@@ -61,6 +81,19 @@ def test_a_community_brings_its_own_coordinator(tmp_path: Path, python: Path) ->
     )
     done = subprocess.run(
         [python, "-m", "runner.cli", "--folder", str(config.folder), "run", str(tmp_path / "job.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_job_names_a_community_input_data_module(tmp_path: Path, python: Path) -> None:
+    """The module that a job names is found by its entry point, and resolves the job's input data its own way."""
+    done = subprocess.run(
+        [python, "-c", RESOLVE, str(tmp_path / "site"), str(tmp_path / "points.csv")],
         capture_output=True,
         text=True,
         timeout=60,

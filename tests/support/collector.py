@@ -33,10 +33,11 @@ class Received:
 class Collector:
     """Serves in a thread; `replies` are used up one by one, then every answer is a good one."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """Listen on *port*; 0: any free one."""
         self.replies: list[Reply] = []
         self.received: list[Received] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
