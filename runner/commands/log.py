@@ -4,14 +4,14 @@ from runner.commands.context import Command, Context, one_job
 
 
 def _run(context: Context) -> int:
+    from runner.commands.jobs import find
     from runner.compose.clients import open_client
-    from runner.errors import NotFoundError
 
+    client = open_client(context.config)
+    find(client, [context.arguments.id])
     condition = {"parameter": "JobID", "operator": "eq", "value": context.arguments.id}
-    found = open_client(context.config).search(("JobID", "LoggingInfo"), [condition])
-    if not found:
-        raise NotFoundError(f"there is no job {context.arguments.id} of yours; `jobspan status` lists them")
-    entries = found[0].get("LoggingInfo") or []
+    (found,) = client.search(("JobID", "LoggingInfo"), [condition])
+    entries = found.get("LoggingInfo") or []
     names = ("StatusTime", "Status", "MinorStatus", "ApplicationStatus", "Source")
     rows = [[_moment(entry) if name == "StatusTime" else entry.get(name) for name in names] for entry in entries]
     context.terminal.show_table(("TIME (UTC)", "STATUS", "MINOR STATUS", "APPLICATION", "SOURCE"), rows, flexible=3)

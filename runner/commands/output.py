@@ -13,11 +13,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(context: Context) -> int:
     from runner.commands.fetching import fetch_output
+    from runner.commands.jobs import find
     from runner.compose.clients import open_client
 
-    number = context.arguments.id
+    number, client = context.arguments.id, open_client(context.config)
+    find(client, [number])
     target = context.arguments.to or Path(f"output-{number}")
-    files = fetch_output(open_client(context.config), number, target)
+    files = fetch_output(client, number, target)
     for name in files:
         context.terminal.line(str(target / name))
     context.terminal.json({"job_id": number, "folder": str(target.absolute()), "files": files})

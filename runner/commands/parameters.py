@@ -4,9 +4,12 @@ from runner.commands.context import Command, Context, one_job
 
 
 def _run(context: Context) -> int:
+    from runner.commands.jobs import find
     from runner.compose.clients import open_client
 
-    parameters = open_client(context.config).parameters(context.arguments.id)
+    client = open_client(context.config)
+    find(client, [context.arguments.id])
+    parameters = client.parameters(context.arguments.id)
     if not parameters:
         context.terminal.line(f"job {context.arguments.id} has no parameters yet")
     else:

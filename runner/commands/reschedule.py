@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context) -> int:
+    from runner.commands.jobs import find
     from runner.compose.clients import open_client
 
-    ids = context.arguments.ids
-    result = open_client(context.config).reschedule(ids)
+    ids, client = context.arguments.ids, open_client(context.config)
+    find(client, ids)
+    result = client.reschedule(ids)
     for job_id in ids:
         words = "rescheduled" if job_id in result.succeeded else f"not rescheduled: {one_line(_reason(result, job_id))}"
         context.terminal.line(f"job {job_id}  {words}")

@@ -134,7 +134,8 @@ def test_a_job_that_does_not_exist_is_exit_code_4(jobspan: Jobspan, command: str
     """Asking for a job that is not there is refused, in one line."""
     code, _, err = jobspan(command, 999999)
     assert code == cli.REFUSED
-    assert err.count("\n") <= 1
+    assert "there is no job 999999 of yours" in err
+    assert err.count("\n") == 1
 
 
 def test_a_kill_is_ordered_once(jobspan: Jobspan, wms: RunningWms, tmp_path: Path) -> None:
