@@ -1,10 +1,10 @@
-"""Emit a fact: the journal first, then the listeners. A listener cannot hurt the job."""
+"""Emit a fact: secrets masked, the journal first, then the listeners. A listener cannot hurt the job."""
 
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from telemetry.facts import Entry, Fact
+from telemetry.facts import Entry, Fact, masked
 
 Emit: TypeAlias = Callable[[Fact], object]
 Listener: TypeAlias = Callable[[Entry], None]
@@ -25,8 +25,10 @@ class Bus:
     dropped for good and counted: observation never fails a job.
     """
 
-    def __init__(self, journal: FactWriter) -> None:
+    def __init__(self, journal: FactWriter, mask: Callable[[str], str] = str) -> None:
+        """*mask* takes the secrets out of a text: what the bus lets through is what everybody sees."""
         self._journal = journal
+        self._mask = mask
         self._listeners: tuple[Listener, ...] = ()
         self._mutex = threading.Lock()
         self.listeners_dropped = 0
@@ -37,7 +39,7 @@ class Bus:
         Raises:
             JournalFull: the fact could not be kept; nobody is told.
         """
-        entry = self._journal.append(fact)
+        entry = self._journal.append(masked(fact, self._mask))
         for listener in self._listeners:
             try:
                 listener(entry)

@@ -61,7 +61,6 @@ class _Process:
     clock: SystemClock
     birth: Birth
     token: FileToken
-    redact: Redactor
     obstacle: JobspanError | None
 
 
@@ -85,8 +84,8 @@ def wrapper_main(arguments_path: Path) -> int:
         if any(isinstance(entry.fact, AttemptEnded) for entry in read_journal(control)):
             _log.warning("this attempt has ended already; nothing to do")
             return EXIT_NOTHING_TO_DO
-        bus = Bus(journal)
-        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, redact, obstacle))
+        bus = Bus(journal, redact)
+        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, obstacle))
     _ship_without_agent(given.config, control)
     return code
 
@@ -115,7 +114,7 @@ def _run(given: _Given, process: _Process) -> int:
         bus.listen(reporter.wake)
         reporter.start()
         try:
-            return JobWrapper(arguments.job_id, JobReport(bus.emit, cancel, process.redact), parts).run()
+            return JobWrapper(arguments.job_id, JobReport(bus.emit, cancel), parts).run()
         finally:
             reporter.stop(options.kill_grace_seconds)
             client.close()
@@ -142,15 +141,12 @@ def _parts(
         file_catalog=WmsFileCatalog(client),
         storage_elements=open_elements(config.folder / "storage", config.wms.storage_elements),
         wms=reporter,
-        payload=LocalPayload(
-            starter=starter, watchdog=watchdog, cancel=cancel, emit=emit, config=options, redact=process.redact
-        ),
+        payload=LocalPayload(starter=starter, watchdog=watchdog, cancel=cancel, emit=emit, config=options),
         watchdog=watchdog,
         emit=emit,
         clock=process.clock,
         cancel=cancel,
         progress=progress,
-        redact=process.redact,
         deliver_record=lambda: Records().deliver(given.folders.control, client),
         start_boottime_ns=process.birth.start_boottime_ns,
         started_by=process.birth.started_by,

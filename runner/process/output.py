@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from runner.config import JobWrapperConfig
@@ -121,13 +120,11 @@ class ExecutionThread(threading.Thread):
         files: OutputFiles,
         *,
         config: JobWrapperConfig,
-        redact: Callable[[str], str] = str,
     ) -> None:
-        """Follow *files*. *redact* masks secrets in what `peek` shows."""
+        """Follow *files*."""
         super().__init__(name="output", daemon=True)
         self._files = files
         self._interval_seconds = config.polling_time_seconds
-        self._redact = redact
         self._peek = Peek(config.max_job_peek_lines, config.buffer_limit_bytes)
         self._tails = {stream: _Tail(fd) for stream, fd in files.fds.items()}
         self._mutex = threading.Lock()
@@ -152,7 +149,7 @@ class ExecutionThread(threading.Thread):
         """The last lines of the output, up to date, as text that any receiver can take."""
         with self._mutex:
             self._drain()
-            return self._redact(self._peek.text())
+            return self._peek.text()
 
     @property
     def largest_bytes(self) -> int:

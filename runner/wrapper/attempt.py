@@ -38,7 +38,6 @@ class WrapperParts:
     clock: Clock
     cancel: Cancel
     progress: Progress
-    redact: Callable[[str], str]
     #: Build the accounting record from the journal and send it, within a bounded time.
     deliver_record: Callable[[], object]
     #: Start of this process, and what started it.
@@ -56,7 +55,7 @@ class Attempt:
         self.report = report
         self.parts = parts
         self.interruptible = Interruptible(parts.cancel)
-        self.operations = Operations(parts.emit, parts.clock, parts.progress, parts.redact)
+        self.operations = Operations(parts.emit, parts.clock, parts.progress)
         self.coordinator: Coordinator = JobExecutionCoordinator({}, {})
         #: The account of the payload; None: ours.
         self.user: PayloadUser | None = None

@@ -1,7 +1,7 @@
 """JobReport: statuses and parameters of the job, as facts; somebody else delivers them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from runner.job.status import JobStatus, MinorStatus
 from runner.process.cancel import Cancel
@@ -12,10 +12,9 @@ from telemetry.facts import ParametersSet, Scalar, StatusChanged
 class JobReport:
     """What the wrapper has to say about its job. After a Kill it sets no status, after a fence it is silent."""
 
-    def __init__(self, emit: Emit, cancel: Cancel, redact: Callable[[str], str] = str) -> None:
+    def __init__(self, emit: Emit, cancel: Cancel) -> None:
         self._emit = emit
         self._cancel = cancel
-        self._redact = redact
 
     def set_job_status(
         self,
@@ -30,7 +29,7 @@ class JobReport:
             StatusChanged(
                 status=str(status) if status else None,
                 minor_status=str(minor_status) if minor_status else None,
-                application_status=self._redact(application_status) if application_status else None,
+                application_status=application_status or None,
             )
         )
 
@@ -40,7 +39,7 @@ class JobReport:
         for name, value in parameters.items():
             if isinstance(value, float) and not math.isfinite(value):
                 continue
-            kept[name] = self._redact(value) if isinstance(value, str) else value
+            kept[name] = value
         if kept and not self._cancel.said("fence"):
             self._emit(ParametersSet(parameters=kept))
 

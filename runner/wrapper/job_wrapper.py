@@ -85,7 +85,7 @@ class JobWrapper:
                 at_boottime_ns=end_ns,
                 result=problem.result if problem else "success",
                 error_type=problem.error_type if problem else "",
-                message=parts.redact(problem.message) if problem else "",
+                message=problem.message if problem else "",
             )
         )
         return end_ns

@@ -1,6 +1,6 @@
 """Sub-spans: parts of a stage that deserve one, as facts; and which stage it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runner.wrapper.outcome import error_type_of
@@ -21,11 +21,10 @@ class Progress:
 class Operations:
     """Makes a fact of everything that runs inside `with operations(name) as attributes`."""
 
-    def __init__(self, emit: Emit, clock: Clock, progress: Progress, redact: Callable[[str], str]) -> None:
+    def __init__(self, emit: Emit, clock: Clock, progress: Progress) -> None:
         self._emit = emit
         self._clock = clock
         self._progress = progress
-        self._redact = redact
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[dict[str, Scalar]]:
@@ -36,7 +35,7 @@ class Operations:
         try:
             yield attributes
         except BaseException as error:
-            error_type, message = error_type_of(error), self._redact(str(error))
+            error_type, message = error_type_of(error), str(error)
             raise
         finally:
             self._emit(

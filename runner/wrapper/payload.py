@@ -24,7 +24,6 @@ class LocalPayload:
     emit: Emit
     config: JobWrapperConfig
     #: Masks secrets in what peek shows.
-    redact: Callable[[str], str] = str
 
     def run(self, command: PayloadCommand, on_started: Callable[[PayloadStarted], None]) -> PayloadResult:
         """See `ports.Payload`."""
@@ -36,7 +35,7 @@ class LocalPayload:
 
         names = [str(path.relative_to(command.folder)) for path in (command.stdout, command.stderr)]
         files = OutputFiles(command.folder, *names)
-        output = ExecutionThread(files, config=self.config, redact=self.redact)
+        output = ExecutionThread(files, config=self.config)
         return run(command, starter=self.starter, output=output, watchdog=self.watchdog, cancel=self.cancel, emit=emit)
 
     def settle(self) -> float:

@@ -234,7 +234,7 @@ class Bench:
 
     def __init__(self, folder: Path, job: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> None:
         self.journal = ListJournal(SystemClock())
-        self.bus = Bus(self.journal)
+        self.bus = Bus(self.journal, lambda text: text.replace("hunter2hunter2", "***"))
         self.cancel = Cancel(self.bus.emit)
         self.folders = JobFolders(folder / "12345.1" / "control", folder / "12345.1" / "work")
         self.folders.control.mkdir(parents=True)
@@ -339,7 +339,6 @@ class Bench:
             clock=SystemClock(),
             cancel=self.cancel,
             progress=Progress(),
-            redact=lambda text: text.replace("hunter2hunter2", "***"),
             deliver_record=self._deliver,
             start_boottime_ns=self._start_ns,
             started_by="interpreter",

@@ -6,7 +6,17 @@ import threading
 import pytest
 
 from telemetry.bus import Bus
-from telemetry.facts import Entry, Fact, Fenced, KillRequested
+from telemetry.facts import (
+    Entry,
+    Fact,
+    Fenced,
+    HeartbeatMade,
+    KillRequested,
+    OperationFinished,
+    ParametersSet,
+    PayloadRefused,
+    StageFinished,
+)
 from telemetry.journal import JournalFull
 from tests.support.journals import ListJournal
 
@@ -71,3 +81,37 @@ def test_many_threads_emit_at_once() -> None:
     for each in threads:
         each.join(10)
     assert len(heard) == len(journal.entries) == 200
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        StageFinished(stage="execute", at_boottime_ns=1, result="error", message="no hunter2hunter2 there"),
+        PayloadRefused(errno=2, cause="/opt/hunter2hunter2: no such file"),
+        ParametersSet(parameters={"Error Message": "hunter2hunter2", "N": 1}),
+        HeartbeatMade(values={"StandardOutput": "password hunter2hunter2", "CPUConsumed": 1.0}),
+        OperationFinished(
+            name="x", stage="execute", start_boottime_ns=1, end_boottime_ns=2, attributes={"url": "hunter2hunter2"}
+        ),
+    ],
+    ids=lambda fact: type(fact).__name__,
+)
+def test_secrets_are_masked_before_anything_is_kept(fact: Fact) -> None:
+    """Neither the journal nor a listener ever sees a secret in a text that comes from outside (promise 8)."""
+    journal, heard = ListJournal(), []
+    bus = Bus(journal, lambda text: text.replace("hunter2hunter2", "***"))
+    bus.listen(heard.append)
+    bus.emit(fact)
+
+    assert "hunter2" not in repr(journal.entries)
+    assert "***" in repr(journal.entries)
+    assert heard == journal.entries
+
+
+def test_a_secret_that_is_an_ordinary_word_changes_no_vocabulary() -> None:
+    """A site whose password is "initialize" still has its stages."""
+    journal = ListJournal()
+    fact = StageFinished(stage="initialize", at_boottime_ns=1, result="success")
+    Bus(journal, lambda text: text.replace("initialize", "***")).emit(fact)
+
+    assert journal.entries[0].fact == fact
