@@ -3,18 +3,20 @@
 import argparse
 
 from runner.commands.announcing import announcer
-from runner.commands.context import Command, Context
+from runner.commands.context import Command, Context, end_with_parent, may_end_with_parent
 from runner.commands.overrides import with_options
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drain", action="store_true", help="end when the WMS has no job for us and all have ended")
-    parser.add_argument("--slots", type=int, metavar="N", help="wrappers that run at once (option Slots)")
+    parser.add_argument("--slots", type=int, metavar="N", help="processors for jobs (option Slots)")
+    may_end_with_parent(parser)
 
 
 def _run(context: Context) -> int:
     from runner.compose.agent import run_agent
 
+    end_with_parent(context)
     slots = context.arguments.slots
     config = context.config if slots is None else with_options(context.config, {"JobAgent": {"Slots": slots}})
     return run_agent(config, drain=context.arguments.drain, announce=announcer(context.terminal))

@@ -53,3 +53,21 @@ def one_job(parser: argparse.ArgumentParser) -> None:
 def some_jobs(parser: argparse.ArgumentParser) -> None:
     """One job number or more."""
     parser.add_argument("ids", metavar="ID", type=job_id, nargs="+", help="numbers of jobs")
+
+
+def may_end_with_parent(parser: argparse.ArgumentParser) -> None:
+    """For services that other commands start: nothing of them is left when those are killed."""
+    parser.add_argument(
+        "--end-with",
+        type=int,
+        metavar="PID",
+        help="end as by SIGTERM when the process PID, which started this one, ends",
+    )
+
+
+def end_with_parent(context: Context) -> None:
+    """Do what `--end-with` asks for."""
+    if context.arguments.end_with is not None:
+        from runner.process.linux import end_with_parent as arrange
+
+        arrange(context.arguments.end_with)

@@ -1,12 +1,13 @@
 """`jobspan wms`: the embedded WMS in the foreground."""
 
 from runner.commands.announcing import announcer
-from runner.commands.context import Command, Context, no_arguments
+from runner.commands.context import Command, Context, end_with_parent, may_end_with_parent
 
 
 def _run(context: Context) -> int:
     from runner.compose.wms import run_wms
 
+    end_with_parent(context)
     return run_wms(context.config, announcer(context.terminal))
 
 
@@ -17,6 +18,6 @@ COMMAND = Command(
         "answers."
     ),
     examples=("jobspan wms", "jobspan --folder /data/site wms &"),
-    configure=no_arguments,
+    configure=may_end_with_parent,
     run=_run,
 )

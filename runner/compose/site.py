@@ -1,5 +1,6 @@
 """A whole site on one machine and in one folder: the WMS and an agent, as child processes."""
 
+import os
 import selectors
 import signal
 import subprocess
@@ -20,7 +21,10 @@ STOP_DEADLINE_SECONDS = 60.0
 
 
 class Service:
-    """One of our commands as a child: its first line says that it is ready, the rest goes to *log*."""
+    """One of our commands as a child: its first line says that it is ready, the rest goes to *log*.
+
+    Should we be killed, it ends by itself. To be made in the main thread.
+    """
 
     def __init__(self, config: Config, arguments: Sequence[str], log: Path) -> None:
         """Start it and wait until it is ready.
@@ -37,7 +41,7 @@ class Service:
         environment = {name: value for name, value in config.environment.items() if name != CONFIG_VARIABLE}
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*command, *arguments],
+                [*command, *arguments, "--end-with", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -5,8 +5,10 @@ Everything is loaded when this module is imported, so that nothing needs to be l
 
 import ctypes
 import os
+import signal
 import struct
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,6 +33,16 @@ def harden() -> None:
 def become_subreaper() -> None:
     """From now on, descendants of this process that lose their parent become its children."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(pid: int) -> None:
+    """Get SIGTERM when our parent *pid* ends, or now if it has ended already.
+
+    The kernel watches the thread that forked us: only for children of a main thread.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != pid:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def set_name(name: str) -> None:

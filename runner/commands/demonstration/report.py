@@ -56,7 +56,8 @@ def show(outcome: Outcome, terminal: Terminal) -> None:
     for name, labels, value in outcome.metrics:
         if name in SHOWN_METRICS:
             inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
-            terminal.line(f"{name}{{{inside}}} {value:.6g}" if inside else f"{name} {value:.6g}")
+            number = f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
+            terminal.line(f"{name}{{{inside}}} {number}" if inside else f"{name} {number}")
     _show_places(outcome, terminal)
     _head(terminal, "Reconciliation")
     terminal.line(render_text(outcome.reconciliation, colour=terminal.colour).rstrip("\n"))
