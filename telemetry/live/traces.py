@@ -68,9 +68,12 @@ def job_trace(traces: Path, job_id: int, *, wms_id: str = "") -> JobTrace:
 
 
 def fold(spans: Iterable[SpanValue]) -> list[SpanValue]:
-    """Each span once, the last copy of it, ordered by start and then longest first."""
+    """Each span once, the last copy of it, ordered by start; at one start the skipped first, then the longest."""
     by_id = {(span.trace_id, span.span_id): span for span in spans}
-    return sorted(by_id.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
+    # Skipped stages have no length: they come before the stage that begins where they stand.
+    return sorted(
+        by_id.values(), key=lambda span: (span.start_ns, span.end_ns > span.start_ns, -span.end_ns, span.span_id)
+    )
 
 
 def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
