@@ -18,7 +18,7 @@ from runner.process.limits import WatchdogJob
 from runner.process.output import ExecutionThread, OutputFiles
 from runner.process.payload import PayloadResult, run
 from runner.process.remnants import end_remnants
-from runner.process.starter import PayloadCommand, Starter
+from runner.process.starter import PayloadCommand
 from runner.process.watchdog import Watchdog
 from telemetry.bus import Bus
 from telemetry.clock import SystemClock
@@ -41,7 +41,7 @@ from telemetry.journal import JournalFull
 from telemetry.measure.cgroup import ControlGroup
 from tests.support.journals import ListJournal
 from tests.support.processes import is_alive
-from tests.support.starting import PAYLOADS, program
+from tests.support.starting import PAYLOADS, fork_starter, program
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -60,13 +60,11 @@ class Job:
         self.journal = ListJournal(clock)
         self.emit = Bus(self.journal).emit
         self.cancel = Cancel(self.emit)
-        self.starter = Starter.fork(
+        self.starter = fork_starter(
             folder,
             method="auto",
-            uid_label="test",
             orphan_grace_seconds=config.orphan_grace_seconds,
             kill_grace_seconds=config.kill_grace_seconds,
-            clock=clock,
         )
         self.files = OutputFiles(folder, "std.out", "std.err")
         self.output = ExecutionThread(self.files, config=config)

@@ -358,8 +358,15 @@ def test_fork_comes_before_threads(tmp_path: Path) -> None:
     thread = threading.Thread(target=event.wait, args=(20,))
     thread.start()
     try:
-        with pytest.raises(RuntimeError, match="before any thread"), stage(tmp_path):
-            pass
+        with pytest.raises(RuntimeError, match="before any thread"):
+            Starter.fork(
+                tmp_path,
+                method="auto",
+                uid_label="test",
+                orphan_grace_seconds=1.0,
+                kill_grace_seconds=1.0,
+                clock=SystemClock(),
+            )
     finally:
         event.set()
         thread.join()

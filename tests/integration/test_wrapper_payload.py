@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from runner.process.starter import Starter
 from runner.process.watchdog import Watchdog
 from runner.wrapper.payload import LocalPayload
 from telemetry.clock import SystemClock
@@ -26,9 +25,10 @@ from telemetry.facts import (
     UsageSettled,
 )
 from tests.support.processes import is_alive
+from tests.support.starting import fork_starter
 from tests.support.tars import COMPRESSORS, entry, tar
 from tests.support.waiting import eventually
-from tests.support.wrapper_fakes import UID, Bench
+from tests.support.wrapper_fakes import Bench
 
 # pytest's fault handler has a thread of its own, which Python 3.12 notices at a fork.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -43,13 +43,11 @@ class RealBench(Bench):
         super().__init__(folder, job, {"polling_time_seconds": 0.05, "cpu_method": "wait4", **(options or {})})
         parts = self._parts
         config = parts.config.job_wrapper
-        starter = Starter.fork(
+        starter = fork_starter(
             self.folders.control,
             method=config.cpu_method,
-            uid_label=UID,
             orphan_grace_seconds=0.3,
             kill_grace_seconds=config.kill_grace_seconds,
-            clock=SystemClock(),
         )
         watchdog = Watchdog(
             config=config,

@@ -1,6 +1,7 @@
 """Starting payloads in tests: a starter, its control and work folders, and what it tells."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,19 @@ METHODS = ("wait4", pytest.param("cgroup2", marks=pytest.mark.cgroup))
 def program(name: str, *arguments: object) -> tuple[str, ...]:
     """Command line of one of the misbehaving programs."""
     return (sys.executable, "-I", "-S", str(PAYLOADS / f"{name}.py"), *map(str, arguments))
+
+
+def fork_starter(control: Path, *, method: str, orphan_grace_seconds: float, kill_grace_seconds: float) -> Starter:
+    """A starter of this very process, once the threads of tests before this one have ended: it is a fork."""
+    eventually(lambda: threading.active_count() == 1, DEADLINE_SECONDS, "the end of other tests' threads")
+    return Starter.fork(
+        control,
+        method=method,
+        uid_label="test",
+        orphan_grace_seconds=orphan_grace_seconds,
+        kill_grace_seconds=kill_grace_seconds,
+        clock=SystemClock(),
+    )
 
 
 class Stage:
@@ -71,13 +85,8 @@ def stage(folder: Path, method: str = "auto", *, grace_seconds: float = 5.0) -> 
     """A place below *folder* with a starter, which is closed at the end."""
     for name in ("control", "work"):
         (folder / name).mkdir()
-    starter = Starter.fork(
-        folder / "control",
-        method=method,
-        uid_label="test",
-        orphan_grace_seconds=grace_seconds,
-        kill_grace_seconds=grace_seconds,
-        clock=SystemClock(),
+    starter = fork_starter(
+        folder / "control", method=method, orphan_grace_seconds=grace_seconds, kill_grace_seconds=grace_seconds
     )
     try:
         yield Stage(folder, starter)
