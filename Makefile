@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CONFORMANCE_ARGS ?=
 DEMO_ARGS ?=
 
 # Compiled modules make each of our many short processes start faster; foreign modules make them unpredictable.
@@ -15,11 +16,11 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench mutants lock clean
+.PHONY: help demo test check conformance bench mutants lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runner ## install, run the demo jobs from submission to reconciliation, show the results
 	@$(BIN)/jobspan demo --jobs tests/data/demo $(DEMO_ARGS)
@@ -35,6 +36,9 @@ check: $(VENV)/.dev ## format, lint, types, import contracts
 
 mutants: $(VENV)/.dev ## break each promise of the README on purpose; its named test must notice
 	@$(BIN)/python tests/mutants/run.py
+
+conformance: $(VENV)/.runner ## CPU of every process shape by every method, a table; CONFORMANCE_ARGS="--burn 0.3" shortens it
+	@$(BIN)/python tests/conformance/run.py $(CONFORMANCE_ARGS)
 
 bench: $(VENV)/.runner ## what a job costs: latency, memory, jobs a second; BENCH_ARGS="--jobs 50" shortens it
 	@$(BIN)/python tests/bench/latency.py $(BENCH_ARGS)

@@ -1,0 +1,320 @@
+"""payload SHAPE SECONDS: use SECONDS of CPU in all, in processes of that SHAPE. See README.md beside this.
+
+Each process measures itself by its own process clock: what it uses is known, however long it takes. Nothing but
+the standard library, and no time passes for its own sake: who waits, waits for a process or at a pipe.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+#: Exit code: this shape cannot be made on this machine, or by this user.
+NOT_GRANTED = 77
+#: CPU of one of many short children; so many there are of them.
+SHORT_SECONDS = 0.04
+#: CPU of one of the many children of a worker.
+WORKER_CHILD_SECONDS = 0.03
+AUTO_REAPED_SECONDS = 0.1
+CHAIN = 20
+#: Numbers of exit(2), which ends one thread only.
+SYS_EXIT = {"x86_64": 60, "aarch64": 93}
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+def burn(seconds: float) -> None:
+    """Use so much CPU in this process."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def burn_in_thread(seconds: float) -> None:
+    """Use so much CPU in this thread."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def fork(work: Callable[[], object]) -> int:
+    """A child that does *work* and exits with 0, or with 1 when that raises."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+def wait_for(*pids: int) -> None:
+    """Wait for children, which must have succeeded."""
+    for pid in pids:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code != 0:
+            sys.exit(code if code == NOT_GRANTED else 1)
+
+
+def parts(seconds: float, size: float) -> tuple[int, float]:
+    """How many parts of about *size* make *seconds*, and how long each is exactly."""
+    count = max(2, round(seconds / size))
+    return count, seconds / count
+
+
+def until_told(start: Callable[[int], object]) -> None:
+    """*start* processes with the write end of a pipe; go on when a byte comes, or when all who have it are gone."""
+    read_end, write_end = os.pipe()
+    start(write_end)
+    os.close(write_end)
+    os.read(read_end, 1)
+
+
+def stay() -> None:
+    """Until a signal ends us."""
+    while True:
+        signal.pause()
+
+
+def nothing(seconds: float) -> None:
+    """What an interpreter costs."""
+
+
+def forks(seconds: float) -> None:
+    """What 50 forks cost."""
+    for _ in range(50):
+        wait_for(fork(lambda: None))
+
+
+def one(seconds: float) -> None:
+    """One process."""
+    burn(seconds)
+
+
+def short_children(seconds: float) -> None:
+    """Many short children, one after the other, waited for."""
+    count, each = parts(seconds, SHORT_SECONDS)
+    for _ in range(count):
+        wait_for(fork(lambda: burn(each)))
+
+
+def two_levels(seconds: float) -> None:
+    """Short children that have a short child each."""
+    count, each = parts(seconds, SHORT_SECONDS)
+
+    def child() -> None:
+        burn(each / 2)
+        wait_for(fork(lambda: burn(each / 2)))
+
+    for _ in range(count):
+        wait_for(fork(child))
+
+
+def parallel_children(seconds: float) -> None:
+    """Three children at once."""
+    wait_for(*[fork(lambda: burn(seconds / 3)) for _ in range(3)])
+
+
+def forking_workers(seconds: float) -> None:
+    """Two workers, each of which forks all the time."""
+    count, each = parts(seconds / 2, WORKER_CHILD_SECONDS)
+
+    def worker() -> None:
+        for _ in range(count):
+            wait_for(fork(lambda: burn(each)))
+
+    wait_for(*[fork(worker) for _ in range(2)])
+
+
+def _daemonise(work: Callable[[], object]) -> None:
+    def middle() -> None:
+        os.setsid()
+        fork(work)
+
+    wait_for(fork(middle))
+
+
+def daemon(seconds: float) -> None:
+    """A double-forked daemon; the top process waits at a pipe until it has burnt; then it stays."""
+
+    def start(write_end: int) -> None:
+        def work() -> None:
+            burn(seconds)
+            os.write(write_end, b".")
+            stay()
+
+        _daemonise(work)
+
+    until_told(start)
+
+
+def stubborn_daemon(seconds: float) -> None:
+    """The same, but the daemon ignores TERM: only KILL after the orphan grace ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    daemon(seconds)
+
+
+def left_daemon(seconds: float) -> None:
+    """The top process ends at once; its daemon ignores TERM, burns within the orphan grace and ends by itself."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _daemonise(lambda: burn(seconds))
+
+
+def auto_reaped(seconds: float) -> None:
+    """SIGCHLD is ignored: the kernel reaps the children, and no parent gets their CPU."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    count, each = parts(seconds, AUTO_REAPED_SECONDS)
+    for _ in range(count):
+        until_told(lambda _end: fork(lambda: burn(each)))
+
+
+def burst(seconds: float) -> None:
+    """All of it, in two processes, after the last sample (the watchdog is asked not to sample before the end)."""
+    child = fork(lambda: burn(seconds / 2))
+    burn(seconds / 2)
+    wait_for(child)
+
+
+def deep_chain(seconds: float) -> None:
+    """Each process forks the next, burns, and waits for it."""
+
+    def link(depth: int) -> None:
+        child = fork(lambda: link(depth - 1)) if depth > 1 else 0
+        burn(seconds / CHAIN)
+        if child:
+            wait_for(child)
+
+    link(CHAIN)
+
+
+def spawned(seconds: float) -> None:
+    """Programs started by posix_spawn and by vfork and exec; none is ever a copy of its parent."""
+    argv = [sys.executable, "-I", "-S", __file__, "one", str(seconds / 4)]
+    for _ in range(2):
+        wait_for(os.posix_spawn(argv[0], argv, os.environ))
+        subprocess.run(argv, check=True)
+
+
+def executed(seconds: float) -> None:
+    """A process that becomes another program half way, from a thread that is not its first."""
+    burn(seconds / 2)
+    argv = [sys.executable, "-I", "-S", __file__, "one", str(seconds / 2)]
+    thread = threading.Thread(target=os.execv, args=(argv[0], argv))
+    thread.start()
+    thread.join()
+
+
+def threads(seconds: float) -> None:
+    """Four threads, one of which also has a child of its own."""
+
+    def with_child() -> None:
+        child = fork(lambda: burn(seconds / 5))
+        burn_in_thread(seconds / 5)
+        wait_for(child)
+
+    each = [threading.Thread(target=burn_in_thread, args=(seconds / 5,)) for _ in range(3)]
+    each.append(threading.Thread(target=with_child))
+    for thread in each:
+        thread.start()
+    for thread in each:
+        thread.join()
+
+
+def first_thread_gone(seconds: float) -> None:
+    """The first thread ends, the process looks like a zombie, and goes on: a thread burns and has a child."""
+    number = SYS_EXIT.get(os.uname().machine)
+    if number is None:
+        sys.exit(NOT_GRANTED)
+
+    def work() -> None:
+        child = fork(lambda: burn(seconds / 2))
+        burn_in_thread(seconds / 2)
+        wait_for(child)
+        os._exit(0)
+
+    threading.Thread(target=work).start()
+    ctypes.CDLL(None).syscall(number, 0)
+
+
+def odd_names(seconds: float) -> None:
+    """Names with brackets, spaces and newlines, made to mislead readers of /proc."""
+
+    def child(name: str) -> None:
+        Path("/proc/self/comm").write_text(name)
+        burn(seconds / 3)
+
+    wait_for(*[fork(partial(child, name)) for name in ("a) R 1 (b", "x\ny) Z 1 1\n", ") S 2 2 2 2")])
+
+
+def other_sessions(seconds: float) -> None:
+    """Children that go into a session and groups of their own, one of them again below another."""
+
+    def moved(move: Callable[[], object], then: Callable[[], object]) -> None:
+        move()
+        burn(seconds / 3)
+        then()
+
+    def below() -> None:
+        wait_for(fork(lambda: moved(os.setsid, bool)))
+
+    wait_for(fork(lambda: moved(os.setsid, below)), fork(lambda: moved(os.setpgrp, bool)))
+
+
+def outlives_parent(seconds: float) -> None:
+    """A process whose parent ends before it, and which goes on in the same session; the top process waits."""
+
+    def start(write_end: int) -> None:
+        def parent() -> None:
+            fork(lambda: burn(seconds / 2))
+            burn(seconds / 4)
+
+        wait_for(fork(parent))
+        burn(seconds / 4)
+
+    until_told(start)
+
+
+def killed_children(seconds: float) -> None:
+    """Children that end by KILL, with no last word."""
+
+    def work() -> None:
+        burn(seconds / 3)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for pid in [fork(work) for _ in range(3)]:
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -signal.SIGKILL:
+            sys.exit(1)
+
+
+def pid_reuse(seconds: float) -> None:
+    """Four children one after the other, all with the same pid."""
+    number = fork(lambda: burn(seconds / 4))
+    wait_for(number)
+
+    def work() -> None:
+        if os.getpid() == number:
+            burn(seconds / 4)
+
+    for _ in range(3):
+        for _attempt in range(50):
+            try:
+                LAST_PID.write_text(str(number - 1))
+            except OSError:
+                sys.exit(NOT_GRANTED)
+            pid = fork(work)
+            wait_for(pid)
+            if pid == number:
+                break
+        else:
+            sys.exit(NOT_GRANTED)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](float(sys.argv[2]))

@@ -1,0 +1,146 @@
+"""The short form of `make conformance`: every shape with a small burn, against every method that the machine grants."""
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.bench import Row, Watchdog, measure, user_nobody, watching
+from tests.conformance.run import line
+from tests.conformance.shapes import SHAPES, Shape
+from tests.support.tree import ROOT
+
+BURN_SECONDS = 0.24
+
+
+@pytest.fixture(scope="module")
+def watchdog() -> Iterator[Watchdog]:
+    """Our own."""
+    with watching() as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """A folder that every user of the machine can reach, which pytest's are not."""
+    with tempfile.TemporaryDirectory(prefix="jobspan-conformance-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_shape(watchdog: Watchdog, open_folder: Path, shape: Shape) -> None:
+    """Every granted method reports what the shape used, or bounds what it cannot see; nothing of it survives."""
+    rows = [
+        measure(watchdog, shape, method, burn_seconds=BURN_SECONDS, folder=open_folder, user=None)
+        for method in watchdog.granted
+    ]
+    assert rows
+    assert [line(row) for row in rows if row.problems()] == []
+    if all(row.not_granted for row in rows):
+        pytest.skip(rows[0].not_granted)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", ["auto_reaped", "stubborn_daemon"])
+def test_shape_as_another_user(watchdog: Watchdog, open_folder: Path, name: str) -> None:
+    """The same holds for a payload that runs under another account."""
+    user = user_nobody()
+    if user is None:
+        pytest.skip("there is no account nobody, or no interpreter that it can reach")
+    shape = next(each for each in SHAPES if each.name == name)
+    for method in watchdog.granted:
+        row = measure(watchdog, shape, method, burn_seconds=BURN_SECONDS, folder=open_folder, user=user)
+        assert row.problems() == [], line(row)
+
+
+@pytest.mark.cgroup
+def test_all_methods_of_the_machine_are_measured(watchdog: Watchdog) -> None:
+    """What `doctor` calls granted is what is run, control groups among it."""
+    assert "cgroup2" in watchdog.granted
+    assert "wait4" in watchdog.granted
+
+
+GOOD = Row(
+    shape=SHAPES[0],
+    method="wait4",
+    user="",
+    programmed=1.0,
+    allowed=0.03,
+    reference=1.04,
+    reported=1.03,
+    uncertainty=0.01,
+    wall=1.1,
+    reported_method="wait4",
+)
+LOST = replace(GOOD, shape=replace(SHAPES[0], is_auto_reaped=True), reported=0.2)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (GOOD, ""),
+        (replace(GOOD, reference=None), ""),
+        (replace(GOOD, method="cgroup2", reported_method="cgroup2", uncertainty=0.0), ""),
+        (replace(GOOD, survivors=1), "1 survivors"),
+        (replace(GOOD, exit_code=1), "the program failed with 1"),
+        (replace(GOOD, reported_method="cgroup2"), "measured by cgroup2"),
+        (replace(GOOD, reported=0.9), "less than was used, and not by the uncertainty"),
+        (replace(GOOD, reported=0.9, reference=None), "less than was used, and not by the uncertainty"),
+        (replace(GOOD, reported=1.2), "more than was used"),
+        (replace(GOOD, uncertainty=0.2), "uncertainty above 0.100"),
+        (replace(GOOD, reference=2.0, reported=2.0), "the reference lies outside of 0.950 to 1.080"),
+        (replace(GOOD, method="cgroup2", reported_method="cgroup2", reported=0.9), "error above 0.050"),
+        (replace(LOST, uncertainty=0.9), ""),
+        (replace(LOST, uncertainty=0.5), "less than was used, and not by the uncertainty"),
+        (replace(LOST, uncertainty=1e6), "uncertainty above"),
+        (replace(LOST, uncertainty=0.9, reported=1.07), "more than was used"),
+        (replace(GOOD, survivors=1, not_granted="for a reason"), ""),
+    ],
+)
+def test_verdicts(row: Row, problem: str) -> None:
+    """What is wrong is called wrong: a lost second, an invented one, a survivor, an uncertainty that covers all."""
+    assert problem in "; ".join(row.problems())
+    assert bool(row.problems()) == bool(problem)
+
+
+BLIND = """
+import json, os, subprocess, sys, time
+print(json.dumps({"watchdog": "blind", "methods": [["rusage", True, "who was waited for"]]}), flush=True)
+for line in sys.stdin:
+    it = json.loads(line)
+    own, before = time.process_time(), os.times()
+    code = subprocess.run(it["argv"], env=it["environment"], cwd=it["folder"]).returncode
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    print(json.dumps({"exit_code": code, "cpu_seconds": used, "uncertainty_seconds": 0.02, "method": "rusage",
+                      "own_cpu_seconds": time.process_time() - own}), flush=True)
+"""
+
+
+def test_another_watchdog_is_held_against_it(tmp_path: Path) -> None:
+    """An adapter as the README describes it is measured; one that waits only for its child is told what it lost."""
+    adapter = tmp_path / "blind.py"
+    adapter.write_text(BLIND)
+    result = subprocess.run(
+        [
+            sys.executable,
+            "tests/conformance/run.py",
+            *("--burn", "0.2", "--shape", "one", "--shape", "daemon"),
+            *("--watchdog", shlex.join([sys.executable, str(adapter)])),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    lines = {each.split()[0]: each for each in result.stdout.splitlines() if each}
+    assert result.returncode == 1, result.stderr
+    assert lines["one"].endswith(" ok"), result.stdout
+    assert "1 survivors" in lines["daemon"]
+    assert "less than was used" in lines["daemon"]
