@@ -23,10 +23,11 @@ REMOVED_PREFIXES = ("OTEL_", "JOBSPAN_", "PYTHONDONTWRITE", "TRACE", "BAGGAGE", 
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked cgroup, root or prometheus need that very thing."""
+    """Tests marked cgroup, cgroup1, perf, root or prometheus need that very thing."""
     for marker, component in (
         ("cgroup", "cgroup"),
         ("cgroup1", "cgroup1"),
+        ("perf", "perf"),
         ("root", "root"),
         ("prometheus", "promtool"),
     ):

@@ -1,14 +1,16 @@
 """`/proc` and control groups of the real machine."""
 
 import os
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from telemetry.measure import cgroup, cgroup1, probe, procfs
+from telemetry.measure import cgroup, cgroup1, perf, probe, procfs
 from telemetry.measure.meter import Cgroup1Meter, choose
 from telemetry.measure.snapshot import ProcessId
 from telemetry.measure.tree import TreeState
@@ -148,6 +150,27 @@ def test_groups_of_version_1_count(version_1: Cgroup1Meter) -> None:
         assert 50 << 20 < end.peak_cgroup_memory_bytes < 100 << 20
 
 
+@pytest.mark.perf
+def test_the_task_clock_counts_from_the_exec_on() -> None:
+    """Nothing of the process that has opened the clock, all of what is executed below it, however it ends."""
+    clock = perf.TaskClock.open()
+    try:
+        begin = time.process_time()
+        while time.process_time() - begin < 0.05:
+            pass
+        assert clock.seconds() == 0.0
+        script = "import os, signal\nsignal.signal(17, signal.SIG_IGN)\nif not os.fork(): os.setsid()\n" + BURN
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert subprocess.run([sys.executable, "-I", "-c", script], check=False, timeout=20).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        eventually(lambda: clock.seconds() >= waited + 0.25)
+        assert not os.get_inheritable(clock.fd)
+    finally:
+        clock.close()
+    clock.close()
+
+
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
@@ -182,7 +205,7 @@ def test_a_share_in_ticks() -> None:
 def test_probe_says_why(tmp_path: Path) -> None:
     """For each method the machine's answer comes with its reason, and nothing is left behind."""
     answers = {each.method: each for each in probe()}
-    assert set(answers) == {"cgroup2", "cgroup1", "wait4"}
+    assert set(answers) == {"cgroup2", "cgroup1", "perf", "wait4"}
     assert answers["wait4"].is_granted
     assert all(each.reason for each in answers.values())
 

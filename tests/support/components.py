@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from telemetry.measure.perf import TaskClock
+
 #: Read at import, before the tests' environment is cleaned.
 IN_CI = os.environ.get("JOBSPAN_CI") == "1"
 
@@ -48,6 +50,14 @@ def _can_make_group(folder: Path | None, version: str) -> str:
     return ""
 
 
+def _perf() -> str:
+    try:
+        TaskClock.open().close()
+    except OSError as error:
+        return str(error.strerror)
+    return ""
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "needs root"
 
@@ -60,6 +70,7 @@ def _program(name: str) -> Callable[[], str]:
 COMPONENTS: dict[str, Callable[[], str]] = {
     "cgroup": _cgroup,
     "cgroup1": _cgroup1,
+    "perf": _perf,
     "root": _root,
     "promtool": _program("promtool"),
     "prometheus": _program("prometheus"),

@@ -21,6 +21,7 @@ METHODS = (
     "wait4",
     pytest.param("cgroup2", marks=pytest.mark.cgroup),
     pytest.param("cgroup1", marks=pytest.mark.cgroup1),
+    pytest.param("perf", marks=pytest.mark.perf),
 )
 
 
