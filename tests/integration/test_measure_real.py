@@ -171,6 +171,51 @@ def test_the_task_clock_counts_from_the_exec_on() -> None:
     clock.close()
 
 
+@pytest.mark.cgroup1
+@pytest.mark.root
+def test_groups_of_version_1_can_be_delegated(version_1: Cgroup1Meter) -> None:
+    """An ordinary user measures by groups that an administrator has given to it."""
+    read_fd, write_fd = os.pipe()
+    for path in version_1.group.paths:
+        for each in (path, path / "cgroup.procs"):
+            os.chown(each, 65534, 65534)
+    process = os.fork()
+    if process == 0:
+        try:
+            version_1.group.enter()
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.write(write_fd, _measure_as_ordinary_user().encode())
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with open(read_fd) as answer:
+        method, seconds, is_gone = answer.read().split()
+    os.waitpid(process, 0)
+    assert (method, is_gone) == ("cgroup1", "True")
+    assert 0.1 <= float(seconds) < 1.0
+
+
+def _measure_as_ordinary_user() -> str:
+    meter, reason = choose("cgroup1", "delegated")
+    if not isinstance(meter, Cgroup1Meter):
+        return f"{meter.method} 0 {reason}"
+    child = os.fork()
+    if child == 0:
+        try:
+            meter.group.enter()
+            begin = time.process_time()
+            while time.process_time() - begin < 0.1:
+                pass
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    reading = meter.read(TreeState(processors=2))
+    meter.close()
+    return f"{reading.cpu_method} {reading.cpu.total_seconds} {not any(path.exists() for path in meter.group.paths)}"
+
+
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct

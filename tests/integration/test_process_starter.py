@@ -279,6 +279,25 @@ def test_everything_ends(tmp_path: Path, method: str) -> None:
     assert [each.survivors for each in events if isinstance(each, KillFinished)] == [()]
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("cgroup2", marks=[pytest.mark.cgroup, pytest.mark.root]),
+        pytest.param("cgroup1", marks=[pytest.mark.cgroup1, pytest.mark.root]),
+    ],
+)
+def test_who_sits_in_the_group_is_ended_with_it(tmp_path: Path, method: str) -> None:
+    """A process that is no descendant of the payload, but in its group, does not survive the kill."""
+    with subprocess.Popen(["/bin/sleep", "60"]) as outsider, stage(tmp_path, method, grace_seconds=0.1) as it:
+        it.starter.start(it.command(*program("stubborn")))
+        it.first_line()
+        for group in it.starter.prepare().cgroup_paths:
+            (Path(group) / "cgroup.procs").write_text(str(outsider.pid))
+        it.starter.end_tree("the test")
+        it.events()
+        assert outsider.wait(10) == -signal.SIGKILL
+
+
 def test_a_second_order_shortens_the_grace(tmp_path: Path) -> None:
     """Whoever cannot wait any longer cuts the grace short."""
     with stage(tmp_path, grace_seconds=60.0) as it:
