@@ -183,7 +183,7 @@ ATTRIBUTES: Mapping[str, str] = {
     PAYLOAD_SIGNAL: "signal that ended the payload",
     PAYLOAD_CPU_USER: "user CPU of the payload and all its descendants, seconds",
     PAYLOAD_CPU_SYSTEM: "system CPU of the payload and all its descendants, seconds",
-    PAYLOAD_CPU_METHOD: "how the CPU was measured: cgroup2, wait4 ...",
+    PAYLOAD_CPU_METHOD: "how the CPU was measured: cgroup2, cgroup1, perf, wait4 ...",
     PAYLOAD_PEAK_RSS: "highest resident set of the payload's tree, bytes",
     PAYLOAD_ERRNO: "errno of the failed exec",
     LIMIT_NAME: "which limit",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.components import IN_CI, cgroup2_folder, require
+from tests.support.components import IN_CI, cgroup1_folder, cgroup2_folder, require
 from tests.support.processes import kill, marked_by
 from tests.support.waiting import eventually
 
@@ -23,8 +23,14 @@ REMOVED_PREFIXES = ("OTEL_", "JOBSPAN_", "PYTHONDONTWRITE", "TRACE", "BAGGAGE", 
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked cgroup, root or prometheus need that very thing."""
-    for marker, component in (("cgroup", "cgroup"), ("root", "root"), ("prometheus", "promtool")):
+    """Tests marked cgroup, cgroup1, perf, root or prometheus need that very thing."""
+    for marker, component in (
+        ("cgroup", "cgroup"),
+        ("cgroup1", "cgroup1"),
+        ("perf", "perf"),
+        ("root", "root"),
+        ("prometheus", "promtool"),
+    ):
         if item.get_closest_marker(marker):
             require(component)
 
@@ -85,9 +91,9 @@ def no_cgroup_left() -> Iterator[None]:
 
 def _groups() -> set[Path]:
     """Control groups named after us without a process in them (those with one belong to a run that goes on)."""
-    folder = cgroup2_folder()
-    found = folder.rglob("jobspan*") if folder else ()
-    return {each for each in found if each.is_dir() and _is_ours(each) and not _events(each)}
+    folders = {cgroup2_folder(), *(cgroup1_folder(controller) for controller in ("cpuacct", "memory"))}
+    found = (each for folder in folders if folder for each in folder.rglob("jobspan*"))
+    return {each for each in found if each.is_dir() and _is_ours(each) and not _is_used(each)}
 
 
 def _is_ours(group: Path) -> bool:
@@ -98,8 +104,9 @@ def _is_ours(group: Path) -> bool:
         return False
 
 
-def _events(group: Path) -> bool:
+def _is_used(group: Path) -> bool:
+    """Whether a process is in the group or below it."""
     try:
-        return "populated 1" in (group / "cgroup.events").read_text()
+        return any(procs.read_text() for procs in group.rglob("cgroup.procs"))
     except OSError:
         return True

@@ -25,7 +25,7 @@ from telemetry.clock import Clock
 from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
 from telemetry.journal import Journal, JournalBusy, read_journal
 from telemetry.measure import procfs
-from telemetry.measure.cgroup import ControlGroup
+from telemetry.measure.meter import Group, Wait4Meter, choose
 
 WRITER = "starter"
 MARK_VARIABLE = "JOBSPAN_PAYLOAD_MARK"
@@ -77,15 +77,15 @@ class Keeper:
         self._is_alone = False
 
     def run(self, refusal: str) -> None:
-        """Serve until the wrapper has gone and nothing of the payload is left. *refusal*: why no group is there."""
-        group = self._tree.group
+        """Serve until the wrapper has gone and nothing of the payload is left. *refusal*: of the method."""
+        group = self._tree.meter.group
         self._line.send(
             "Prepared",
             {
                 "starter_pid": os.getpid(),
-                "cgroup_paths": [str(group.path)] if group else [],
+                "cgroup_paths": [str(path) for path in group.paths] if group else [],
                 "environment_mark": f"{MARK_VARIABLE}={self._mark}",
-                "cpu_method": "cgroup2" if group else "wait4",
+                "cpu_method": self._tree.meter.method,
                 "refusal": refusal,
             },
         )
@@ -151,7 +151,7 @@ class Keeper:
         start_boottime_ns = self._clock.boottime_ns()
         # A signal between fork and exec would run a handler of ours in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
-        pid, group_to_enter = _fork(self._tree.group)
+        pid, group_to_enter = _fork(self._tree.meter.group)
         if pid == 0:
             launch(command, environment, write_fd, group_to_enter)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -190,9 +190,8 @@ class Keeper:
     def _start_without_group(self, payload: _Payload) -> None:
         """The group can be made but not entered: measure by wait4."""
         self._forget(payload)
-        if self._tree.group:
-            self._tree.group.remove()
-        self._tree = ProcessTree(self._clock, None)
+        self._tree.meter.close()
+        self._tree = ProcessTree(self._clock, Wait4Meter())
         self._start(payload.command)
 
     def _forget(self, payload: _Payload) -> None:
@@ -247,7 +246,7 @@ class Keeper:
                 # A payload that is over before the first look has only wait4's figure.
                 peak_rss_bytes=reading.peak_rss_bytes or (payload.ended.max_rss_bytes if payload.ended else 0),
                 peak_cgroup_memory_bytes=reading.peak_cgroup_memory_bytes,
-                memory_method="sampled" if reading.peak_rss_bytes else "wait4",
+                memory_method=reading.memory_method or ("sampled" if reading.peak_rss_bytes else "wait4"),
                 max_processes=max(1, reading.max_processes),
                 read_bytes=reading.read_bytes,
                 written_bytes=reading.written_bytes,
@@ -275,12 +274,11 @@ class Keeper:
 def keep(commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
     """The life of the starter's process, from its fork to its end."""
     _leave_the_wrapper(commands, queries)
-    group, refusal = _make_group(terms)
+    meter, refusal = choose(terms.method, f"{terms.label}-{secrets.token_hex(4)}")
     try:
-        Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, group)).run(refusal)
+        Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter)).run(refusal)
     finally:
-        if group is not None:
-            group.remove()
+        meter.close()
 
 
 def _leave_the_wrapper(commands: socket.socket, queries: socket.socket) -> None:
@@ -302,15 +300,6 @@ def _leave_the_wrapper(commands: socket.socket, queries: socket.socket) -> None:
     linux.become_subreaper()
 
 
-def _make_group(terms: Terms) -> tuple[ControlGroup | None, str]:
-    if terms.method == "wait4":
-        return None, ""
-    try:
-        return ControlGroup.create(f"{terms.label}-{secrets.token_hex(4)}"), ""
-    except OSError as error:
-        return None, str(error.strerror or error)
-
-
 def _wake_up_on_children() -> int:
     """A descriptor that becomes readable when a child ends."""
     read_fd, write_fd = os.pipe()
@@ -320,11 +309,11 @@ def _wake_up_on_children() -> int:
     return read_fd
 
 
-def _fork(group: ControlGroup | None) -> tuple[int, ControlGroup | None]:
+def _fork(group: Group | None) -> tuple[int, Group | None]:
     """Fork, into *group* if the kernel can; the pid, and the group if the child has yet to enter it."""
-    if group is None:
-        return os.fork(), None
-    group_fd = os.open(group.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if group is None or group.birth_path is None:
+        return os.fork(), group
+    group_fd = os.open(group.birth_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return linux.fork_into(group_fd), None
     except OSError:

@@ -13,7 +13,7 @@ from typing import Literal, NoReturn
 
 from runner.process.command import PayloadCommand, PayloadUser
 from runner.process.output import open_for_payload
-from telemetry.measure.cgroup import ControlGroup
+from telemetry.measure.meter import Group
 
 Step = Literal["session", "group", "output", "user", "folder", "exec"]
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
@@ -21,9 +21,7 @@ ALL_SIGNALS = signal.valid_signals()
 _RESETTABLE = tuple(number for number in ALL_SIGNALS if number not in (signal.SIGKILL, signal.SIGSTOP))
 
 
-def launch(
-    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: ControlGroup | None
-) -> NoReturn:
+def launch(command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: Group | None) -> NoReturn:
     """Become the payload; only for a process that was just forked. *group* is entered if it is given."""
     step: Step = "session"
     try:

@@ -70,7 +70,7 @@ class Ending:
 
     def _kill(self) -> None:
         pids: list[int] = []
-        group = self._tree.group
+        group = self._tree.meter.group
         if group is not None and not self._killed and group.can_kill:
             targets = [each for each in self._tree.look()]
             with contextlib.suppress(OSError):
@@ -78,7 +78,7 @@ class Ending:
                 self._killed.update(each.identity for each in targets)
                 pids.extend(each.identity.pid for each in targets)
         for _ in range(_ROUNDS):
-            new = [each for each in self._tree.look() if each.identity not in self._killed]
+            new = [each for each in self._tree.everybody() if each.identity not in self._killed]
             if not new:
                 break
             pids.extend(send(new, signal.SIGKILL))

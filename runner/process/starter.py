@@ -101,8 +101,8 @@ class Starter:
     ) -> "Starter":
         """Make the starter; to be called before this process has a second thread.
 
-        *control* is where the starter writes what it saw should this process die; *method* is auto,
-        cgroup2 or wait4; *uid_label* names the control group.
+        *control* is where the starter writes what it saw should this process die; *method* is that
+        of CPUMethod; *uid_label* names the control groups.
         """
         if threading.active_count() > 1:
             raise RuntimeError("the starter must be forked before any thread exists")
@@ -132,9 +132,9 @@ class Starter:
         if self._prepared is None:
             data = self._next()[1]
             refusal = data.pop("refusal")
-            if refusal and self._terms.method == "cgroup2":
+            if refusal:
                 raise TransientJobError(
-                    f"CPUMethod cgroup2 is not granted here ({refusal}); use auto", error_type="cpu_method"
+                    f"CPUMethod {self._terms.method} is not granted here ({refusal}); use auto", error_type="cpu_method"
                 )
             self._prepared = Prepared(**{**data, "cgroup_paths": tuple(data["cgroup_paths"])})
         return self._prepared

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from runner.process.linux import WALL
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.measure import procfs
-from telemetry.measure.cgroup import ControlGroup
-from telemetry.measure.meter import Cgroup2Meter, Meter, Wait4Meter
+from telemetry.measure.meter import Meter
 from telemetry.measure.snapshot import Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot, UsageReading
 from telemetry.measure.tree import TreeState, advance
 
@@ -36,13 +35,12 @@ class Reaped:
 class ProcessTree:
     """All descendants of this process, which must be their subreaper and the only one to wait for them."""
 
-    def __init__(self, clock: Clock, group: ControlGroup | None) -> None:
-        self.group = group
+    def __init__(self, clock: Clock, meter: Meter) -> None:
+        self.meter = meter
         #: Whether no descendant is left, living or zombie.
         self.is_empty = True
         self._clock = clock
         self._root = os.getpid()
-        self._meter: Meter = Cgroup2Meter(group) if group else Wait4Meter()
         self._state = TreeState(processors=os.cpu_count() or 1)
         self._ended: list[ProcessEnded] = []
         # wait4 tells the highest memory of a process from before its exec too, when it was a copy of us.
@@ -60,10 +58,22 @@ class ProcessTree:
         self._state = advance(self._state, snapshot)
         return tuple(each for each in snapshot.living if each.is_alive)
 
+    def everybody(self) -> tuple[ProcessLook, ...]:
+        """The living processes and, should the look have slipped past one, the rest of the control group."""
+        seen = self.look()
+        if self.meter.group is None:
+            return seen
+        known = {each.identity.pid for each in seen}
+        looks = [procfs.look(pid, with_bytes=False) for pid in self.meter.group.pids() if pid not in known]
+        # Still listed after the look: then it was no stranger that had got the pid meanwhile.
+        listed = set(self.meter.group.pids()) if looks else set()
+        rest = (each for each in looks if each is not None and each.is_alive and each.identity.pid in listed)
+        return seen + tuple(rest)
+
     def reading(self) -> UsageReading:
         """What the tree has used up to now."""
         self.look()
-        return self._meter.read(self._state)
+        return self.meter.read(self._state)
 
     def reap(self) -> list[Reaped]:
         """Wait for every child that has ended; returns at once."""

@@ -109,7 +109,12 @@ _USE = (
     ("PeakRSS", "integer", "By", "largest resident memory of the payload's tree"),
     ("PeakPSS", "integer?", "By", "largest proportional memory; null: not measured"),
     ("PeakCgroupMemory", "integer?", "By", "the kernel's own peak of the control group; null: no such group"),
-    ("MemoryMethod", "text?", "", "how memory was measured; null: it was not"),
+    (
+        "MemoryMethod",
+        "text?",
+        "",
+        "cgroup2 or cgroup1: of PeakCgroupMemory; else sampled or wait4: of PeakRSS; null: it was not",
+    ),
     ("MaxProcesses", "integer", "processes", "most processes of the payload at one time"),
     ("ReadBytes", "integer", "By", "read from storage by the payload"),
     ("WrittenBytes", "integer", "By", "written to storage by the payload"),

@@ -31,15 +31,34 @@ class ControlGroup:
         Raises:
             NoControlGroup: there is no unified hierarchy, or no right to make a group.
         """
-        path = own_group() / f"{PREFIX}{name}"
+        return cls.create_in(own_group(), name, "cpu.stat")
+
+    @classmethod
+    def create_in(cls, folder: Path, name: str, file: str) -> "ControlGroup":
+        """Make the group *name* in *folder*; its *file* must be there.
+
+        Raises:
+            NoControlGroup: there is no right to make a group, or the file is not there.
+        """
+        path = folder / f"{PREFIX}{name}"
         try:
             path.mkdir()
-            (path / "cpu.stat").read_bytes()
+            (path / file).read_bytes()
         except OSError as error:
             with contextlib.suppress(OSError):
                 path.rmdir()
-            raise NoControlGroup(error.errno, f"no group can be made in {path.parent}: {error.strerror}") from error
+            raise NoControlGroup(error.errno, f"no group can be made in {folder}: {error.strerror}") from error
         return cls(path)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder, for whoever has to remove it in our place."""
+        return (self.path,)
+
+    @property
+    def birth_path(self) -> Path | None:
+        """The folder into which a process can be born, instead of being moved."""
+        return self.path
 
     @property
     def can_kill(self) -> bool:
@@ -109,5 +128,10 @@ def _mount_point(mountinfo: str) -> Path | None:
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         if after.split(" ", 1)[0] == "cgroup2":
-            return Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), before.split(" ")[4]))
+            return Path(unescaped(before.split(" ")[4]))
     return None
+
+
+def unescaped(field: str) -> str:
+    """A field of mountinfo, in which blanks and backslashes are written in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)

@@ -37,6 +37,13 @@ class Cpu(NamedTuple):
         """The larger of both, user and system each for itself."""
         return Cpu(max(self.user_seconds, other.user_seconds), max(self.system_seconds, other.system_seconds))
 
+    def grown_to(self, total_seconds: float, share: "Cpu") -> "Cpu":
+        """An exact total, split as *share* proposes, and so that neither user nor system falls below ours."""
+        more = max(0.0, total_seconds - self.total_seconds)
+        user = total_seconds * share.user_seconds / share.total_seconds if share.total_seconds else 0.0
+        user = min(max(self.user_seconds, user), self.user_seconds + more)
+        return Cpu(user, max(self.system_seconds, total_seconds - user))
+
 
 NO_CPU = Cpu(0.0, 0.0)
 
@@ -120,8 +127,9 @@ class UsageReading:
     vsize_bytes: int = 0
     processes: int = 0
     threads: int = 0
-    #: Of the control group, where it has a memory controller.
+    #: Of the control group, where it has a memory controller; `memory_method` says which one told it.
     peak_cgroup_memory_bytes: int | None = None
+    memory_method: str = ""
 
 
 NOTHING_USED = UsageReading(cpu=NO_CPU, cpu_method="", cpu_uncertainty_seconds=0.0)

@@ -1,15 +1,19 @@
 """`/proc` and control groups of the real machine."""
 
 import os
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from telemetry.measure import cgroup, probe, procfs
+from telemetry.measure import cgroup, cgroup1, perf, probe, procfs
+from telemetry.measure.meter import Cgroup1Meter, choose
 from telemetry.measure.snapshot import ProcessId
+from telemetry.measure.tree import TreeState
 from tests.support.waiting import eventually
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
@@ -109,10 +113,144 @@ def test_a_group_counts_and_kills() -> None:
         group.remove()
 
 
+@pytest.fixture
+def version_1() -> Iterator[Cgroup1Meter]:
+    """The method cgroup1 with groups of its own, gone afterwards."""
+    meter, reason = choose("cgroup1", f"test-{os.getpid()}")
+    assert isinstance(meter, Cgroup1Meter), reason
+    yield meter
+    meter.close()
+    assert not any(path.exists() for path in meter.group.paths)
+    meter.close()
+
+
+@pytest.mark.cgroup1
+def test_groups_of_version_1_count(version_1: Cgroup1Meter) -> None:
+    """cpuacct counts CPU exactly and memory its peak, of a process that has entered both."""
+    begin = version_1.read(TreeState(processors=2))
+    assert begin.cpu.total_seconds < 0.01
+    process = os.fork()
+    if process == 0:
+        try:
+            version_1.group.enter()
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", f"x = b'x' * (50 << 20)\n{BURN}"])
+        finally:
+            os._exit(127)
+    assert eventually(version_1.group.pids) == [process]
+    assert not version_1.group.remove()
+    _, status, usage = os.wait4(process, 0)
+    assert status == 0
+    end = version_1.read(TreeState(processors=2))
+    assert end.cpu.total_seconds == pytest.approx(usage.ru_utime + usage.ru_stime, abs=0.05)
+    assert end.cpu.user_seconds == pytest.approx(usage.ru_utime, abs=0.1)
+    assert (end.cpu_method, end.cpu_uncertainty_seconds) == ("cgroup1", 0.0)
+    if version_1.group.memory:
+        assert end.memory_method == "cgroup1"
+        assert end.peak_cgroup_memory_bytes
+        assert 50 << 20 < end.peak_cgroup_memory_bytes < 100 << 20
+
+
+@pytest.mark.perf
+def test_the_task_clock_counts_from_the_exec_on() -> None:
+    """Nothing of the process that has opened the clock, all of what is executed below it, however it ends."""
+    clock = perf.TaskClock.open()
+    try:
+        begin = time.process_time()
+        while time.process_time() - begin < 0.05:
+            pass
+        assert clock.seconds() == 0.0
+        script = "import os, signal\nsignal.signal(17, signal.SIG_IGN)\nif not os.fork(): os.setsid()\n" + BURN
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert subprocess.run([sys.executable, "-I", "-c", script], check=False, timeout=20).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        eventually(lambda: clock.seconds() >= waited + 0.25)
+        assert not os.get_inheritable(clock.fd)
+    finally:
+        clock.close()
+    clock.close()
+
+
+@pytest.mark.cgroup1
+@pytest.mark.root
+def test_groups_of_version_1_can_be_delegated(version_1: Cgroup1Meter) -> None:
+    """An ordinary user measures by groups that an administrator has given to it."""
+    read_fd, write_fd = os.pipe()
+    for path in version_1.group.paths:
+        for each in (path, path / "cgroup.procs"):
+            os.chown(each, 65534, 65534)
+    process = os.fork()
+    if process == 0:
+        try:
+            version_1.group.enter()
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.write(write_fd, _measure_as_ordinary_user().encode())
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with open(read_fd) as answer:
+        method, seconds, is_gone = answer.read().split()
+    os.waitpid(process, 0)
+    assert (method, is_gone) == ("cgroup1", "True")
+    assert 0.1 <= float(seconds) < 1.0
+
+
+def _measure_as_ordinary_user() -> str:
+    meter, reason = choose("cgroup1", "delegated")
+    if not isinstance(meter, Cgroup1Meter):
+        return f"{meter.method} 0 {reason}"
+    child = os.fork()
+    if child == 0:
+        try:
+            meter.group.enter()
+            begin = time.process_time()
+            while time.process_time() - begin < 0.1:
+                pass
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    reading = meter.read(TreeState(processors=2))
+    meter.close()
+    return f"{reading.cpu_method} {reading.cpu.total_seconds} {not any(path.exists() for path in meter.group.paths)}"
+
+
+HYBRID = """\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 /docker/4fa6 /sys/fs/cgroup/me\\040mory rw,relatime - cgroup cgroup rw,memory
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+"""
+OWN = "4:memory:/docker/4fa6/below\n2:cpu,cpuacct:/user.slice\n1:name=systemd:/init\n0::/init\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "controller", "expected"),
+    [
+        (OWN, "cpuacct", "/sys/fs/cgroup/cpu,cpuacct/user.slice"),
+        (OWN, "memory", "/sys/fs/cgroup/me mory/below"),
+        (OWN.replace("/below", ""), "memory", "/sys/fs/cgroup/me mory"),
+        (OWN.replace("4fa6", "4fa67"), "memory", None),
+        (OWN, "pids", None),
+        ("0::/init\n", "cpuacct", None),
+    ],
+)
+def test_groups_of_version_1_are_found(own: str, controller: str, expected: str | None) -> None:
+    """A controller's group is found where controllers share a mount, and where a container sees a part only."""
+    assert cgroup1.find_group(HYBRID, own, controller) == (Path(expected) if expected else None)
+
+
+def test_a_share_in_ticks() -> None:
+    """`cpuacct.stat` is in the kernel's ticks."""
+    share = cgroup1.parse_cpuacct_stat("user 270743\nsystem 82877\n")
+    assert share == (270743 / procfs.TICKS_PER_SECOND, 82877 / procfs.TICKS_PER_SECOND)
+
+
 def test_probe_says_why(tmp_path: Path) -> None:
     """For each method the machine's answer comes with its reason, and nothing is left behind."""
     answers = {each.method: each for each in probe()}
-    assert set(answers) == {"cgroup2", "wait4"}
+    assert set(answers) == {"cgroup2", "cgroup1", "perf", "wait4"}
     assert answers["wait4"].is_granted
     assert all(each.reason for each in answers.values())
 

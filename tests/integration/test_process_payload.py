@@ -41,7 +41,7 @@ from telemetry.journal import JournalFull
 from telemetry.measure.cgroup import ControlGroup
 from tests.support.journals import ListJournal
 from tests.support.processes import is_alive
-from tests.support.starting import PAYLOADS, fork_starter, program
+from tests.support.starting import METHODS, PAYLOADS, fork_starter, program
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -311,7 +311,7 @@ def test_a_dead_starter_leaves_nothing(job: Job) -> None:
     assert not any(Path(path).exists() for path in planned.cgroup_paths)
 
 
-@pytest.mark.parametrize("method", ["auto", "wait4"])
+@pytest.mark.parametrize("method", METHODS)
 def test_remnants_of_a_killed_node(tmp_path: Path, method: str) -> None:
     """When wrapper and starter were both killed, recovery finds the payload by group or mark and ends it."""
     control, work = tmp_path / "control", tmp_path / "work"

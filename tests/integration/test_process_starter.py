@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -154,13 +155,31 @@ def test_short_children_are_counted(tmp_path: Path, method: str) -> None:
     assert settled.max_processes >= 1
 
 
-@pytest.mark.cgroup
-def test_auto_reaped_are_counted_by_the_group(tmp_path: Path) -> None:
-    """The control group counts children that nobody waits for, and is certain of it."""
-    with stage(tmp_path, "cgroup2") as it:
+@pytest.mark.parametrize("method", [each for each in METHODS if each != "wait4"])
+def test_auto_reaped_are_counted_by_the_kernel(tmp_path: Path, method: str) -> None:
+    """Control groups and the task clock count children that nobody waits for, and are certain of it."""
+    with stage(tmp_path, method) as it:
         settled = usage(it.run(*program("auto_reap", 4, 0.1))).usage
     assert 0.4 <= settled.cpu_user_seconds + settled.cpu_system_seconds < 0.4 + START_SECONDS
-    assert settled.cpu_uncertainty_seconds == 0.0
+    assert settled.cpu_uncertainty_seconds == (0.02 if method == "perf" else 0.0)  # a fork up to its exec
+
+
+@pytest.mark.perf
+@pytest.mark.root
+def test_a_program_that_raises_its_rights_is_counted_beside_the_clock(open_folder: Path) -> None:
+    """The kernel takes the task clock from a set-user-ID program; what wait4 tells of it counts."""
+    user = PayloadUser(uid=65534, gid=65533, name="nobody")
+    with stage(open_folder, "perf") as it:
+        it.work.chmod(0o777)
+        raising = it.work / "raising"
+        shutil.copy("/bin/sh", raising)
+        raising.chmod(0o4755)
+        loop = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done"
+        events = it.run("/bin/sh", "-c", f"./raising -c '{loop}'; :", user=user)
+        settled = usage(events).usage
+    waited = end(events).user_cpu_seconds + end(events).system_cpu_seconds
+    assert waited > 0.1
+    assert settled.cpu_user_seconds + settled.cpu_system_seconds >= waited - 0.02
 
 
 def test_auto_reaped_make_wait4_uncertain(tmp_path: Path) -> None:
@@ -260,6 +279,25 @@ def test_everything_ends(tmp_path: Path, method: str) -> None:
     assert [each.survivors for each in events if isinstance(each, KillFinished)] == [()]
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("cgroup2", marks=[pytest.mark.cgroup, pytest.mark.root]),
+        pytest.param("cgroup1", marks=[pytest.mark.cgroup1, pytest.mark.root]),
+    ],
+)
+def test_who_sits_in_the_group_is_ended_with_it(tmp_path: Path, method: str) -> None:
+    """A process that is no descendant of the payload, but in its group, does not survive the kill."""
+    with subprocess.Popen(["/bin/sleep", "60"]) as outsider, stage(tmp_path, method, grace_seconds=0.1) as it:
+        it.starter.start(it.command(*program("stubborn")))
+        it.first_line()
+        for group in it.starter.prepare().cgroup_paths:
+            (Path(group) / "cgroup.procs").write_text(str(outsider.pid))
+        it.starter.end_tree("the test")
+        it.events()
+        assert outsider.wait(10) == -signal.SIGKILL
+
+
 def test_a_second_order_shortens_the_grace(tmp_path: Path) -> None:
     """Whoever cannot wait any longer cuts the grace short."""
     with stage(tmp_path, grace_seconds=60.0) as it:
@@ -281,24 +319,27 @@ def test_a_hostile_payload_harms_nobody(tmp_path: Path, method: str) -> None:
         assert is_alive(it.starter.pid)
 
 
-def test_no_group_is_left(tmp_path: Path) -> None:
-    """The payload's control group is gone when the starter is, also those that it made below it."""
-    with stage(tmp_path) as it:
+@pytest.mark.parametrize("method", METHODS)
+def test_no_group_is_left(tmp_path: Path, method: str) -> None:
+    """The payload's control groups are gone when the starter is, also those that it made below them."""
+    with stage(tmp_path, method) as it:
         groups = [Path(path) for path in it.starter.prepare().cgroup_paths]
-        below = f"mkdir {groups[0]}/below; echo $$ > {groups[0]}/below/cgroup.procs; sleep 60 &" if groups else ":"
-        events = it.run("/bin/sh", "-c", below)
+        below = "".join(f"mkdir {group}/below; echo $$ > {group}/below/cgroup.procs; " for group in groups)
+        events = it.run("/bin/sh", "-c", f"{below} sleep 60 &")
         assert end(events).exit_code == 0
     assert not any(group.exists() for group in groups)
 
 
-def test_a_method_that_is_not_granted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_group(*arguments: object) -> ControlGroup:
+    """In place of the making of a group."""
+    raise OSError(errno.EACCES, "no group for tests")
+
+
+@pytest.mark.parametrize("method", ["cgroup2", "cgroup1"])
+def test_a_method_that_is_not_granted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """A demanded method is never silently replaced."""
-
-    def refuse(name: str) -> ControlGroup:
-        raise OSError(errno.EACCES, "no group for tests")
-
-    monkeypatch.setattr("runner.process.keeper.ControlGroup.create", refuse)
-    with stage(tmp_path, "cgroup2") as it, pytest.raises(TransientJobError, match="no group for tests") as caught:
+    monkeypatch.setattr(ControlGroup, "create_in", no_group)
+    with stage(tmp_path, method) as it, pytest.raises(TransientJobError, match="no group for tests") as caught:
         it.starter.prepare()
     assert caught.value.error_type == "cpu_method"
 
@@ -335,6 +376,29 @@ def test_without_clone3_the_payload_enters_its_group(tmp_path: Path, monkeypatch
     with stage(tmp_path, "cgroup2") as it:
         settled = usage(it.run(*program("burn", 0.2))).usage
     assert settled.cpu_user_seconds + settled.cpu_system_seconds >= 0.15
+
+
+@pytest.mark.cgroup1
+def test_version_1_stands_in_for_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no group of version 2 can be made, `auto` takes those of version 1, and the peak of memory with them."""
+    monkeypatch.setattr(ControlGroup, "create", no_group)
+    script = "x = b'x' * (60 << 20)"
+    with stage(tmp_path, "auto") as it:
+        assert it.starter.prepare().cpu_method == "cgroup1"
+        has_memory = any("memory" in path for path in it.starter.prepare().cgroup_paths)
+        settled = usage(it.run(sys.executable, "-I", "-S", "-c", script)).usage
+    assert settled.cpu_method == "cgroup1"
+    if has_memory:
+        assert settled.memory_method == "cgroup1"
+        assert settled.peak_cgroup_memory_bytes
+        assert 60 << 20 < settled.peak_cgroup_memory_bytes < 120 << 20
+
+
+def test_without_any_group_wait4_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no group of any version can be made, `auto` costs nothing but the method."""
+    monkeypatch.setattr(ControlGroup, "create_in", no_group)
+    with stage(tmp_path, "auto") as it:
+        assert usage(it.run("/bin/true")).usage.cpu_method == "wait4"
 
 
 @pytest.mark.cgroup

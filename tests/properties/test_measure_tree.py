@@ -1,11 +1,12 @@
 """The fold of a process tree against a simulated machine, whose truth is known."""
 
+import math
 from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.measure.snapshot import Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
+from telemetry.measure.snapshot import NO_CPU, Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
 from telemetry.measure.tree import TreeState, advance
 
 ROOT = 1
@@ -189,3 +190,23 @@ def test_no_nonsense_makes_a_total_fall(moments: list[tuple[list[ProcessLook], l
         assert new.cpu.system_seconds >= state.cpu.system_seconds
         assert len(new.members) <= 15
         state = new
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.0, 10.0), st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 100.0)).map(lambda pair: Cpu(*pair))
+        ),
+        min_size=1,
+    )
+)
+def test_an_exact_total_is_split_without_a_fall(steps: list[tuple[float, Cpu]]) -> None:
+    """However the proposed shares jump, user and system never fall, and their sum is the exact total."""
+    total, seen = 0.0, NO_CPU
+    for more, share in steps:
+        total += more
+        grown = seen.grown_to(total, share)
+        assert grown.user_seconds >= seen.user_seconds
+        assert grown.system_seconds >= seen.system_seconds
+        assert math.isclose(grown.total_seconds, total, abs_tol=1e-9)
+        seen = grown

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from telemetry.measure.perf import TaskClock
+
 #: Read at import, before the tests' environment is cleaned.
 IN_CI = os.environ.get("JOBSPAN_CI") == "1"
 
@@ -19,16 +21,40 @@ def cgroup2_folder() -> Path | None:
     return Path(points[0] + own[0].rstrip("/")) if points and own else None
 
 
+def cgroup1_folder(controller: str) -> Path | None:
+    """Our own group in the hierarchy of a controller of version 1; None when there is no such hierarchy."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    points = [fields[4] for fields in mounts if fields[-3] == "cgroup" and controller in fields[-1].split(",")]
+    own = [path for _, controllers, path in lines if controller in controllers.split(",")]
+    return Path(points[0] + own[0].rstrip("/")) if points and own else None
+
+
 def _cgroup() -> str:
-    folder = cgroup2_folder()
+    return _can_make_group(cgroup2_folder(), "v2")
+
+
+def _cgroup1() -> str:
+    return _can_make_group(cgroup1_folder("cpuacct"), "v1")
+
+
+def _can_make_group(folder: Path | None, version: str) -> str:
     if folder is None:
-        return "no cgroup v2 hierarchy is mounted"
+        return f"no cgroup {version} hierarchy is mounted"
     probe = folder / f"jobspan-test-probe-{os.getpid()}"
     try:
         probe.mkdir()
     except OSError as error:
         return f"no control group can be made in {folder}: {error.strerror}"
     probe.rmdir()
+    return ""
+
+
+def _perf() -> str:
+    try:
+        TaskClock.open().close()
+    except OSError as error:
+        return str(error.strerror)
     return ""
 
 
@@ -43,6 +69,8 @@ def _program(name: str) -> Callable[[], str]:
 #: What may be required: a name, and a check that returns why it is absent, or nothing.
 COMPONENTS: dict[str, Callable[[], str]] = {
     "cgroup": _cgroup,
+    "cgroup1": _cgroup1,
+    "perf": _perf,
     "root": _root,
     "promtool": _program("promtool"),
     "prometheus": _program("prometheus"),

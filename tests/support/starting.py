@@ -17,7 +17,12 @@ from tests.support.waiting import eventually
 PAYLOADS = Path(__file__).parent / "payloads"
 DEADLINE_SECONDS = 20.0
 #: Every method of measuring, each where the machine grants it.
-METHODS = ("wait4", pytest.param("cgroup2", marks=pytest.mark.cgroup))
+METHODS = (
+    "wait4",
+    pytest.param("cgroup2", marks=pytest.mark.cgroup),
+    pytest.param("cgroup1", marks=pytest.mark.cgroup1),
+    pytest.param("perf", marks=pytest.mark.perf),
+)
 
 
 def program(name: str, *arguments: object) -> tuple[str, ...]:

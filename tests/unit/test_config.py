@@ -67,7 +67,7 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ("[WMS]\nTimeout = inf\n", r"\[WMS\] Timeout must be a finite number, not inf"),
         ("[JobAgent]\nWarmStart = 1\n", r"\[JobAgent\] WarmStart must be bool, not 1"),
         ("[Site]\nTag = [1]\n", r"\[Site\] Tag must be a list of strings"),
-        ('[JobWrapper]\nCPUMethod = "guess"\n', r"CPUMethod must be one of auto, cgroup2, wait4"),
+        ('[JobWrapper]\nCPUMethod = "guess"\n', r"CPUMethod must be one of auto, cgroup2, cgroup1, wait4, perf"),
         ('[JobWrapper]\nDiskSE = ["A"]\n', r"DiskSE needs several kinds of storage elements.*remove it"),
         ('[JobWrapper]\nTapeSE = ["A"]\n', r"TapeSE needs several kinds of storage elements.*remove it"),
         ("Site = 1\n", r"\[Site\] must be a table"),
