@@ -196,7 +196,7 @@ _METHODS: Mapping[str, Callable[[str], Meter]] = {
     "wait4": lambda _: Wait4Meter(),
     "perf": lambda _: PerfMeter(perf.TaskClock.open()),
 }
-#: What `auto` tries, the best first. Not perf, which makes each fork of the payload 5 % dearer.
+#: What `auto` tries, the best first. Not perf: set-user-ID programs escape it.
 _AUTO = ("cgroup2", "cgroup1", "wait4")
 
 
