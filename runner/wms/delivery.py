@@ -128,11 +128,8 @@ class Delivery:
             elif isinstance(fact, HeartbeatMade):
                 self._heartbeat.entry = entry
 
-    def push(self, *, last: bool = False, only_statuses: bool = False) -> None:
-        """Deliver what was collected: statuses, then parameters, then the heartbeat.
-
-        With *only_statuses* somebody waits for the answer to a status, and the others come later.
-        *last* says that no heartbeat will come after this one.
+    def push(self, *, last: bool = False) -> None:
+        """Deliver what was collected; *last* says that no heartbeat will come after this one.
 
         Raises:
             UnavailableError: something is left for later.
@@ -140,11 +137,13 @@ class Delivery:
         """
         if self.standing.fenced:
             self.fence(self.standing.fenced)
-        self._each_batch(lambda entry: isinstance(entry.fact, StatusChanged), self._send_statuses)
-        if not only_statuses:
-            self._each_batch(lambda entry: not isinstance(entry.fact, StatusChanged), self._send_parameters)
-            if self._heartbeat.entry is not None:
-                self._send_heartbeat(self._heartbeat.entry, last=last)
+        while self._queue:
+            batch = self._queue[:LARGEST_BATCH]
+            self._each_kind(batch)
+            self._acknowledge(batch)
+            del self._queue[: len(batch)]
+        if self._heartbeat.entry is not None:
+            self._send_heartbeat(self._heartbeat.entry, last=last)
         if self.standing.killed and not self.standing.kill_confirmed:
             self._confirm_kill()
 
@@ -152,7 +151,8 @@ class Delivery:
         """The attempt is not ours: nothing is sent any more, and what waits is put down as refused."""
         self.standing.fenced = self.standing.fenced or reason
         self._refuse(self._queue, self.standing.fenced)
-        self._acknowledge()
+        self._acknowledge(self._queue)
+        self._queue.clear()
         self._heartbeat.entry = None
 
     def reschedule(self, *, preempted: bool) -> Refusal | None:
@@ -187,20 +187,21 @@ class Delivery:
             self._ending.wants_next = fact.status == JobStatus.RESCHEDULED
             self._ending.preempted = fact.error_type == "preempted"
 
-    def _each_batch(self, wanted: Callable[[Entry], bool], send: _Send) -> None:
-        """Send the *wanted* ones of the queue, and acknowledge what has an answer."""
-        entries = [entry for entry in self._queue if wanted(entry) and key(entry) not in self._outcomes]
-        for start in range(0, len(entries), LARGEST_BATCH):
-            self._send(entries[start : start + LARGEST_BATCH], send)
-            self._on_answer()  # before the acknowledgement is on the disk: whoever waits for the answer may go on
-            self._acknowledge()
+    def _each_kind(self, batch: list[Entry]) -> None:
+        statuses = [entry for entry in batch if isinstance(entry.fact, StatusChanged)]
+        self._send(statuses, self._send_statuses)
+        self._on_answer()
+        self._send([entry for entry in batch if not isinstance(entry.fact, StatusChanged)], self._send_parameters)
 
     def _refuse(self, entries: list[Entry], reason: str) -> None:
         for entry in entries:
             self._outcomes.setdefault(key(entry), ("refused", reason))
 
     def _send(self, entries: list[Entry], send: _Send) -> None:
-        """Send *entries* in one call; one by one when the call as a whole is refused."""
+        """Send those without an outcome in one call; one by one when the call as a whole is refused."""
+        entries = [entry for entry in entries if key(entry) not in self._outcomes]
+        if not entries:
+            return
         try:
             send(entries)
         except FencedError:
@@ -296,26 +297,13 @@ class Delivery:
                 raise _token_refused(error) from error
         self.standing.kill_confirmed = True
 
-    def _acknowledge(self) -> None:
-        """Write down the outcomes: each that is not a plain success, and the last of each writer.
-
-        A writer's cursor must not pass an entry that still waits, so it stops before the first one.
-        """
-        settled: dict[str, list[Entry]] = {}
-        waiting: set[str] = set()
-        for entry in self._queue:
-            if key(entry) not in self._outcomes:
-                waiting.add(entry.writer)
-            elif entry.writer not in waiting:
-                settled.setdefault(entry.writer, []).append(entry)
-        done = set()
-        for entries in settled.values():
-            for entry in entries:
-                outcome, detail = self._outcomes.pop(key(entry))
-                done.add(key(entry))
-                if outcome != "accepted" or entry is entries[-1]:
-                    self._acks.advance(entry, outcome, detail[:500])
-        self._queue = [entry for entry in self._queue if key(entry) not in done]
+    def _acknowledge(self, batch: list[Entry]) -> None:
+        """Write the outcomes down: each that is not a plain success, and the last of each writer."""
+        last = {entry.writer: entry for entry in batch}
+        for entry in batch:
+            outcome, detail = self._outcomes.pop(key(entry))
+            if outcome != "accepted" or last[entry.writer] is entry:
+                self._acks.advance(entry, outcome, detail[:500])
 
 
 def _token_refused(error: RefusedError) -> UnavailableError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.backoff import Backoff
-from runner.errors import FencedError, JobspanError, UnavailableError
+from runner.errors import FencedError, UnavailableError
 from runner.job.status import JobStatus, MinorStatus
 from runner.locks import FileLock
 from runner.process.cancel import Cancel
@@ -27,8 +27,6 @@ DELIVER_LOCK = "deliver.lock"
 TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
 #: How often the journal is looked at when nobody calls `wake`: other writers (the agent) cannot.
 IDLE_SECONDS = 0.5
-#: How long a report waits for others to go along with it, unless somebody waits for its answer.
-GATHERING_SECONDS = 0.05
 log = logging.getLogger("jobspan.reporter")
 
 
@@ -52,24 +50,18 @@ class Reporter:
         self._keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, clock)
         self._cancel = cancel
         self._emit = emit
-        self._claim = ""
         self._lock: FileLock | None = None
         self._fence_told = False
         self._backoff = Backoff()
         self._working = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
-    def start(self, claim: str = "") -> None:
+    def start(self) -> None:
         """Become the job's deliverer.
-
-        *claim* names this execution before anything else is said: should the attempt be executed
-        twice, only one may start its payload. A WMS that is away, or knows no claims, leaves us the
-        claim of the match.
 
         Raises:
             LockHeld: another process is.
         """
-        self._claim = claim
         self._lock = FileLock.take(self._control / DELIVER_LOCK)
         self._thread.start()
 
@@ -90,7 +82,7 @@ class Reporter:
         def answered() -> bool:
             return bool(standing.running or standing.killed or standing.fenced)
 
-        if not self._turns.take(answered, timeout_seconds, last=False):
+        if not self._turns.take(answered, timeout_seconds, whole=False):
             raise UnavailableError(f"the WMS has not accepted Running within {timeout_seconds:g} s{self._why()}")
         if standing.fenced:
             raise FencedError(standing.fenced)
@@ -171,31 +163,16 @@ class Reporter:
                 self._turns.rest(pause)
 
     def _run(self) -> None:
-        self._name_execution()
         pause = IDLE_SECONDS  # what the agent has written goes along with the wrapper's first report
         while (turn := self._turns.next(pause)) is not None:
             pause = self._turn(turn)
             self._turns.done(turn)
 
-    def _name_execution(self) -> None:
-        if not self._claim:
-            return
-        try:
-            with self._working:
-                self._keeper.name_execution(self._claim)
-        except FencedError as error:
-            with self._working:
-                self._delivery.fence(str(error))
-            self._turns.notify()
-            self._pass_on()
-        except (JobspanError, OSError) as error:
-            log.info("this execution has no claim of its own: %s", error)
-
     def _turn(self, turn: "_Turn") -> float:
         """One look at the journal and what follows; the pause after it, in seconds."""
         try:
             with self._working:
-                self._deliver(turn)
+                self._deliver(last=turn.urgent)
             self._pass_on()
         except UnavailableError as error:
             return self._failed(error, error.retry_after_seconds)
@@ -203,14 +180,14 @@ class Reporter:
             return self._failed(error, None)
         self._backoff.succeeded()
         self._turns.failure = ""
-        return IDLE_SECONDS if self._delivery.is_empty else GATHERING_SECONDS
+        return IDLE_SECONDS
 
-    def _deliver(self, turn: "_Turn") -> None:
+    def _deliver(self, *, last: bool) -> None:
         self._delivery.collect()
         try:
             if not self._delivery.standing.fenced and (self._control / TOKEN_FILE).exists():
                 self._keeper.keep()
-            self._delivery.push(last=turn.last, only_statuses=turn.urgent and not turn.last)
+            self._delivery.push(last=last)
         except FencedError as error:
             self._delivery.fence(str(error))
 
@@ -241,11 +218,9 @@ class Reporter:
 class _Turn:
     """One look at the journal and the calls that follow from it."""
 
-    def __init__(self, number: int, *, urgent: bool, last: bool) -> None:
-        """*urgent*: a caller waits for it; *last*: until all is delivered."""
+    def __init__(self, number: int, urgent: bool) -> None:
         self.number = number
         self.urgent = urgent
-        self.last = last
 
 
 class _Turns:
@@ -257,7 +232,6 @@ class _Turns:
         self._condition = threading.Condition()
         self._woken = False
         self._urgent = False
-        self._last = False
         self._ended = False
         self._begun = 0
         self._finished = 0
@@ -273,23 +247,19 @@ class _Turns:
             self._condition.notify_all()
 
     def next(self, pause_seconds: float) -> _Turn | None:
-        """Wait for the next turn: soon after a wake, or after a pause; after a failure only urgency shortens it."""
+        """Wait for the next turn: woken, or after a pause (which after a failure only an urgent wish cuts short)."""
         deadline = time.monotonic() + pause_seconds
-        gathering = False
         with self._condition:
-            while not self._ended and not self._urgent:
-                if self._woken and not self.must_rest and not gathering:
-                    gathering = True
-                    deadline = min(deadline, time.monotonic() + GATHERING_SECONDS)
+            while not self._ended and not self._urgent and (self.must_rest or not self._woken):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
                 self._condition.wait(left)
             if self._ended:
                 return None
-            turn = _Turn(self._begun + 1, urgent=self._urgent, last=self._last)
+            turn = _Turn(self._begun + 1, self._urgent)
             self._begun += 1
-            self._woken = self._urgent = self._last = self.must_rest = False
+            self._woken = self._urgent = self.must_rest = False
             return turn
 
     def done(self, turn: _Turn) -> None:
@@ -301,15 +271,14 @@ class _Turns:
         with self._condition:
             self._condition.notify_all()
 
-    def take(self, predicate: Callable[[], bool], timeout_seconds: float, *, last: bool = True) -> bool:
-        """Ask for a turn at once; wait until *predicate* is true, if it is the *last* after a turn of its own."""
+    def take(self, predicate: Callable[[], bool], timeout_seconds: float, *, whole: bool = True) -> bool:
+        """Ask for a turn at once; wait until *predicate* is true after a *whole* turn that began after this call."""
         deadline = time.monotonic() + timeout_seconds
         with self._condition:
             wanted = self._begun + 1
             self._urgent = True
-            self._last |= last
             self._condition.notify_all()
-            while not ((self._finished >= wanted or not last) and predicate()):
+            while not ((self._finished >= wanted or not whole) and predicate()):
                 left = deadline - time.monotonic()
                 if left <= 0 or self._ended:
                     return False

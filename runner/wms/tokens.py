@@ -76,8 +76,8 @@ class FixedToken:
 class RenewsJobTokens(Protocol):
     """The one call of the WMS client that the keeper needs."""
 
-    def renew_job_token(self, job_id: int, claim: str = "") -> tuple[str, int]:
-        """A new token for *job_id*, perhaps with a *claim* of its own, and its end, UTC nanoseconds."""
+    def renew_job_token(self, job_id: int) -> tuple[str, int]:
+        """A new token for *job_id* and its end, UTC nanoseconds."""
         ...
 
 
@@ -90,16 +90,6 @@ class JobTokenKeeper:
         self._job_id = job_id
         self._clock = clock
         self._renew_at_boottime_ns: int | None = None
-
-    def name_execution(self, claim: str) -> None:
-        """Take a token with *claim* from now on.
-
-        Raises:
-            UnavailableError, RefusedError: the old one serves on; FencedError: the attempt is over.
-        """
-        token, _ = self._client.renew_job_token(self._job_id, claim)
-        write_secret(self._path, token)
-        self._renew_at_boottime_ns = self._due(token)
 
     def keep(self) -> None:
         """Renew the token if it is time.

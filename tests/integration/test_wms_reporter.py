@@ -75,19 +75,6 @@ def test_running_is_confirmed_with_one_call(wrapper: Wrapper) -> None:
     assert wrapper.wms.parameters == {"TaskID": "InProcess-1", "SubmittedToCE": "Job submitted as InProcess-1"}
 
 
-def test_a_status_waits_for_no_parameter(wrapper: Wrapper) -> None:
-    """Whoever waits for Running waits for one call; all that was emitted before and after follows."""
-    wrapper.bus.emit(ParametersSet(parameters={"JobWrapperPID": 1}))
-    wrapper.bus.emit(RUNNING)
-    wrapper.reporter.confirm_running(5.0)
-    wrapper.bus.emit(ParametersSet(parameters={"PayloadPID": 2}))
-    wrapper.bus.emit(StatusChanged(status="Done", minor_status="Execution Complete"))
-    assert wrapper.reporter.drain(5.0)
-    assert wrapper.wms.minors == ["Job Initialization", "Execution Complete"]
-    assert wrapper.wms.parameters == {"JobWrapperPID": 1, "PayloadPID": 2}
-    assert wrapper.server.seen[0].path == "/api/jobs/status"
-
-
 def test_a_wms_that_is_away_is_waited_for(wrapper: Wrapper) -> None:
     """Running is confirmed as soon as the WMS is back; nobody is told before."""
     wrapper.wms.faults = ["500", "reset", "reset", "503"]

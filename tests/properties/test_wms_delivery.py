@@ -44,11 +44,11 @@ class Job:
         self.delivery = Delivery(self.control, self._client, job_id=7, clock=SystemClock())
         return self.delivery
 
-    def push(self, *, only_statuses: bool = False) -> bool:
+    def push(self) -> bool:
         """One try; whether nothing is left."""
         self.delivery.collect()
         try:
-            self.delivery.push(last=not only_statuses, only_statuses=only_statuses)
+            self.delivery.push(last=True)
         except UnavailableError:
             return False
         except FencedError as error:
@@ -74,7 +74,7 @@ def job(server: tuple[FaultyServer, str], wms: OneJobWms) -> Iterator[Job]:
             client.close()
 
 
-STEPS = st.lists(st.sampled_from(["status", "parameter", "heartbeat", "push", "hurry", "die", "poison"]), max_size=12)
+STEPS = st.lists(st.sampled_from(["status", "parameter", "heartbeat", "push", "die", "poison"]), max_size=12)
 
 
 def act(made: Job, step: str, number: int) -> None:
@@ -90,8 +90,6 @@ def act(made: Job, step: str, number: int) -> None:
             made.journal.append(HeartbeatMade(values={"CPUConsumed": float(number)}))
         case "push":
             made.push()
-        case "hurry":
-            made.push(only_statuses=True)
         case "die":
             made.new_deliverer()
 

@@ -106,7 +106,7 @@ class Renewing:
         self.error: Exception | None = None
         self._clock = clock
 
-    def renew_job_token(self, job_id: int, claim: str = "") -> tuple[str, int]:
+    def renew_job_token(self, job_id: int) -> tuple[str, int]:
         self.calls += 1
         if self.error:
             raise self.error
