@@ -87,6 +87,7 @@ class MinorStatus(StrEnum):
     CPU_LIMIT = "Job has exceeded maximum CPU time limit"
     QUEUE_CPU_LIMIT = "Job has reached the CPU limit of the queue"
     DISK_SPACE = "Job has insufficient disk space to continue"
+    STALLED_PILOT_NOT_RUNNING = "Job stalled: pilot not running"
     STALLED_BY_WATCHDOG = "Watchdog identified this job as stalled"
     MEMORY_LIMIT = "Job has exceeded its memory limit"
     OUTPUT_LIMIT = "Job has exceeded its output limit"

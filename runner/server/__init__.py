@@ -6,6 +6,7 @@ wrappers: they meet over HTTP only.
 | module | what it is |
 |---|---|
 | serve | the process: folder, tokens, socket, signals |
+| watch | the thread that looks for stalled jobs |
 | app | databases, services and routes put together |
 | routes | HTTP: parse, call one service, answer |
 | services | the rules, one module a service, under the original's names |

@@ -18,8 +18,10 @@ from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
 from runner.server.services.context import ServiceContext
+from runner.server.services.stalled_job_agent import StalledJobAgent
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
+from runner.server.watch import Watch
 from telemetry.clock import Clock
 
 URL_FILE = "wms.url"
@@ -119,10 +121,15 @@ class ReadyServer:
         self.context = context
         self._listener = listener
         self._server = WmsServer(context, announce)
+        self.watch = Watch(StalledJobAgent(context).look, context.settings.stalled_polling_seconds)
 
     def run(self) -> None:
         """Serve until told to stop: by a signal, if this is the main thread, or by `stop`."""
-        self._server.run(sockets=[self._listener])
+        self.watch.start()
+        try:
+            self._server.run(sockets=[self._listener])
+        finally:
+            self.watch.stop(SHUTDOWN_SECONDS)
 
     def stop(self) -> None:
         """Ask for the end, from any thread."""

@@ -27,6 +27,13 @@ class ServerSettings:
     catalogs: tuple[str, ...] = ("FileCatalog",)
     storage_elements: tuple[str, ...] = ("SE-USER",)
     job_token_seconds: float = 3600.0
+    #: So long after its end a job token can still be exchanged for a fresh one, and for nothing else.
+    job_token_renewal_seconds: float = 7 * 86400.0
+    stalled_time_seconds: float = 600.0
+    failed_time_seconds: float = 10800.0
+    matched_time_seconds: float = 300.0
+    rescheduled_time_seconds: float = 600.0
+    stalled_polling_seconds: float = 30.0
     login_token_seconds: float = 30 * 86400.0
     presigned_seconds: float = 300.0
 
@@ -40,6 +47,12 @@ class ServerSettings:
             owner=wms.owner or wms.login_name,
             owner_group=wms.owner_group,
             max_rescheduling=wms.max_rescheduling,
+            stalled_time_seconds=wms.stalled_time_seconds,
+            failed_time_seconds=max(wms.failed_time_seconds, wms.stalled_time_seconds),
+            matched_time_seconds=wms.matched_time_seconds,
+            rescheduled_time_seconds=wms.rescheduled_time_seconds,
+            stalled_polling_seconds=wms.stalled_polling_seconds,
+            job_token_renewal_seconds=wms.job_token_renewal_seconds,
             max_sandbox_bytes=wms.max_sandbox_bytes,
             catalogs=wms.catalogs,
             storage_elements=wms.storage_elements,

@@ -14,5 +14,6 @@
 | sandbox_metadata_db | sandboxes, owners, assignment |
 | accounting_db | accounting records |
 | file_catalog_db | files and replicas |
+| leases_db | which of several processes does a periodic task |
 | query | search specifications as SQL, for jobs and pilots alike |
 """

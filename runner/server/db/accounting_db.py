@@ -41,6 +41,19 @@ RECORDS = Table(
     UniqueConstraint("UID", "RecordedBy", "Revision"),
     Index("records_by_job", "JobID", "Attempt"),
 )
+CONFLICTS = Table(
+    "accounting_conflicts",
+    METADATA,
+    Column("ConflictID", Serial, primary_key=True, autoincrement=True),
+    Column("UID", String(36), nullable=False),
+    Column("JobID", Serial, nullable=False),
+    Column("Digest", String(64), nullable=False),
+    Column("Body", Text, nullable=False),
+    Column("Detail", String(255), nullable=False),
+    time_column("ArrivalTime", nullable=False),
+    UniqueConstraint("UID", "Digest"),
+    Index("conflicts_by_job", "JobID"),
+)
 
 
 class AccountingDB:
@@ -67,24 +80,42 @@ class AccountingDB:
         statement = update(RECORDS).where(RECORDS.c.RecordID == record_id)
         self._connection.execute(statement.values(Duplicates=RECORDS.c.Duplicates + 1))
 
+    def add_conflict(self, attributes: Mapping[str, Any]) -> None:
+        """A record that was refused for one of its name; the same body again is the same conflict."""
+        mine = (CONFLICTS.c["UID"] == attributes["UID"], CONFLICTS.c.Digest == attributes["Digest"])
+        if self._connection.scalar(select(CONFLICTS.c.ConflictID).where(*mine)) is None:
+            self._connection.execute(insert(CONFLICTS), dict(attributes))
+
+    def conflicts(self, job_id: int | None, owner: tuple[str, str] | None, count: int) -> list[Row]:
+        """The first refused records, in the order of their arrival."""
+        query = _of(select(CONFLICTS), CONFLICTS, job_id, owner).order_by(CONFLICTS.c.ConflictID).limit(count)
+        return list(self._connection.execute(query).mappings())
+
+    def history(self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int) -> list[Row]:
+        """All records, those that do not count too, by job, attempt and arrival."""
+        query = _of(select(RECORDS), RECORDS, job_id, owner)
+        query = query.order_by(RECORDS.c.JobID, RECORDS.c.Attempt, RECORDS.c.RecordID).offset(first).limit(count)
+        return list(self._connection.execute(query).mappings())
+
     def current(self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int) -> list[str]:
         """Bodies of the records that count, by job and attempt."""
-        query = _of(select(RECORDS.c.Body), job_id, owner).where(RECORDS.c.IsCurrent == 1)
+        query = _of(select(RECORDS.c.Body), RECORDS, job_id, owner).where(RECORDS.c.IsCurrent == 1)
         query = query.order_by(RECORDS.c.JobID, RECORDS.c.Attempt, RECORDS.c.UID).offset(first).limit(count)
         return [str(body) for body in self._connection.scalars(query)]
 
     def totals(self, job_id: int | None, owner: tuple[str, str] | None) -> tuple[int, int]:
         """How many records are superseded, and how many copies came."""
-        query = _of(select(func.count() - func.sum(RECORDS.c.IsCurrent), func.sum(RECORDS.c.Duplicates)), job_id, owner)
+        sums = select(func.count() - func.sum(RECORDS.c.IsCurrent), func.sum(RECORDS.c.Duplicates))
+        query = _of(sums, RECORDS, job_id, owner)
         superseded, duplicates = self._connection.execute(query).one()
         return int(superseded or 0), int(duplicates or 0)
 
 
-def _of(query: Select[*Rest], job_id: int | None, owner: tuple[str, str] | None) -> Select[*Rest]:
-    query = query.select_from(RECORDS)
+def _of(query: Select[*Rest], table: Table, job_id: int | None, owner: tuple[str, str] | None) -> Select[*Rest]:
+    query = query.select_from(table)
     if job_id is not None:
-        query = query.where(RECORDS.c.JobID == job_id)
+        query = query.where(table.c.JobID == job_id)
     if owner is not None:
-        query = query.join(JOBS, JOBS.c.JobID == RECORDS.c.JobID)
+        query = query.join(JOBS, JOBS.c.JobID == table.c.JobID)
         query = query.where(JOBS.c.Owner == owner[0], JOBS.c["VO"] == owner[1])
     return query

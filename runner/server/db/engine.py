@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
 from runner.server.db.accounting_db import AccountingDB
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
@@ -22,6 +22,7 @@ from runner.server.db.job_attempts_db import JobAttemptsDB
 from runner.server.db.job_commands_db import JobCommandsDB
 from runner.server.db.job_db import JobDB
 from runner.server.db.job_logging_db import JobLoggingDB
+from runner.server.db.leases_db import LeasesDB
 from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.schema import METADATA
@@ -82,6 +83,11 @@ class Transaction:
         return FileCatalogDB(self.connection)
 
     @cached_property
+    def leases(self) -> LeasesDB:
+        """Who does what must be done by one process only."""
+        return LeasesDB(self.connection)
+
+    @cached_property
     def system(self) -> SystemDB:
         """Facts about this WMS itself."""
         return SystemDB(self.connection)
@@ -98,6 +104,7 @@ class Databases:
         with self._durable.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             METADATA.create_all(connection)
+            _add_columns(connection)
             connection.commit()
 
     @contextmanager
@@ -127,6 +134,17 @@ class Databases:
         """Let go of all connections."""
         self._relaxed.dispose()
         self._durable.dispose()
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give the tables of an earlier version the columns that were added since; those are always nullable."""
+    inspector = inspect(connection)
+    for table in METADATA.sorted_tables:
+        present = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {kind}')
 
 
 def _engine(path: Path, synchronous: str) -> Engine:

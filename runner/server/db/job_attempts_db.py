@@ -1,11 +1,12 @@
 """Attempts of jobs: who runs each, and what this WMS itself saw of it, by its own clock."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, bindparam, insert, select, update
+from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, bindparam, func, insert, select, update
 
+from runner.server.db.accounting_db import RECORDS
 from runner.server.db.job_db import JOBS, Row
 from runner.server.db.schema import METADATA, Serial, time_column
 
@@ -25,8 +26,11 @@ ATTEMPTS = Table(
     time_column("EndTime"),  # arrival of the end
     time_column("LastReportTime"),  # of the wrapper's newest status, by the wrapper's own clock
     Column("LastHeartbeat", Text),
+    time_column("LastSignTime"),  # arrival of whatever came last from its agent or wrapper
+    Column("Slot", Text),  # what the match said of the slot: CE, queue, factor
     Index("attempts_by_pilot", "PilotStamp"),
 )
+_last_sign = func.coalesce(ATTEMPTS.c.LastSignTime, ATTEMPTS.c.RunningTime, ATTEMPTS.c.MatchTime)
 _ONE = select(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
 
 
@@ -57,6 +61,35 @@ class JobAttemptsDB:
     def set_heartbeat(self, job_id: int, attempt: int, values: Mapping[str, Any]) -> None:
         """Keep the newest heartbeat of an attempt."""
         self.change(job_id, attempt, {"LastHeartbeat": json.dumps(values)})
+
+    def sign(self, job_id: int, attempt: int, now_ns: int) -> None:
+        """Its agent or wrapper was heard of just now."""
+        self.change(job_id, attempt, {"LastSignTime": now_ns})
+
+    def silent(self, statuses: Collection[str], before_ns: int) -> list[int]:
+        """JobIDs of jobs in one of *statuses* whose current attempt was last heard of before that moment."""
+        query = (
+            select(JOBS.c.JobID)
+            .join(ATTEMPTS, (ATTEMPTS.c.JobID == JOBS.c.JobID) & (ATTEMPTS.c.Attempt == JOBS.c.RescheduleCounter + 1))
+            .where(JOBS.c.Status.in_(list(statuses)), _last_sign < before_ns)
+            .order_by(JOBS.c.JobID)
+        )
+        return [int(job_id) for job_id in self._connection.scalars(query)]
+
+    def unaccounted(self, open_statuses: Collection[str], before_ns: int) -> list[tuple[int, int]]:
+        """(JobID, Attempt) of attempts that are over, without any record, and of which nobody has spoken since.
+
+        *open_statuses*: in these a job is still with the wrapper of its current attempt.
+        """
+        has_record = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == ATTEMPTS.c["UID"]).exists()
+        is_open = (ATTEMPTS.c.Attempt == JOBS.c.RescheduleCounter + 1) & JOBS.c.Status.in_(list(open_statuses))
+        query = (
+            select(ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt)
+            .join(JOBS, JOBS.c.JobID == ATTEMPTS.c.JobID)
+            .where(~has_record, ~is_open, _last_sign < before_ns, func.coalesce(ATTEMPTS.c.EndTime, 0) < before_ns)
+            .order_by(ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt)
+        )
+        return [(int(row.JobID), int(row.Attempt)) for row in self._connection.execute(query)]
 
     def previous_uid(self, job_id: int, attempt: int) -> str:
         """UID of the last attempt before *attempt*; empty when there was none."""

@@ -23,6 +23,14 @@ def records(
     return JSONResponse(services.accounting.records(caller, job_id, (page - 1) * per_page, per_page))
 
 
+@router.get("/accounting/history")
+def history(
+    caller: Caller, services: Served, job_id: JobNumber | None = None, page: PageNumber = 1, per_page: PerPage = 100
+) -> Response:
+    """All records of each attempt, also those that another has superseded."""
+    return JSONResponse(services.accounting.history(caller, job_id, (page - 1) * per_page, per_page))
+
+
 @router.get("/witness")
 def witness(
     caller: Caller, services: Served, job_id: JobNumber | None = None, page: PageNumber = 1, per_page: PerPage = 100

@@ -15,6 +15,8 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | state_machine | the fold of updates into a status; pure |
 | job_states | writing a status: job, attempt and history together |
 | job_commands | orders for wrappers, until acknowledged |
+| stalled_job_agent | jobs of which nothing is heard any more |
+| estimates | the record of an attempt of which nobody brings one; pure |
 | job_monitoring | search, summary, parameters, peek, description |
 | sandbox_store | sandboxes |
 | pilots | pilots |

@@ -9,12 +9,18 @@ from runner.server.db.job_db import Row
 from runner.server.errors import ForbiddenError
 from runner.server.services import job_states
 from runner.server.services.context import ServiceContext
+from runner.server.services.estimates import End, estimate
 from runner.server.services.job_policy import Right, authorize, visible_owner
 from runner.server.services.unicode import is_sendable
 from runner.server.tokens import Identity, JobClaims
 from telemetry.clock import utc_text
 from telemetry.identity import attempt_uid
 from telemetry.ledger.record import InvalidRecord, Record, RecordKey
+
+OTHER_BODY = "the same record is here with another body"
+OTHER_EXECUTION = "another execution of this attempt was the first to report Running"
+#: More are never honest; each answer has them all.
+MOST_CONFLICTS = 100
 
 
 class Accounting:
@@ -43,16 +49,25 @@ class Accounting:
             ]
 
     def records(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
-        """The record of each attempt that counts, and how many others there are."""
+        """The record of each attempt that counts, how many others there are, and what was refused for its name."""
         owner = visible_owner(identity, Right.READ_RECORDS)
         with self._context.databases.read() as transaction:
             bodies = transaction.accounting.current(job_id, owner, first, count)
             superseded, duplicates = transaction.accounting.totals(job_id, owner)
+            conflicts = transaction.accounting.conflicts(job_id, owner, MOST_CONFLICTS)
         return {
             "Records": [json.loads(body) for body in bodies],
             "Superseded": superseded,
             "Duplicates": duplicates,
+            "Conflicts": [json.loads(row["Body"]) for row in conflicts],
         }
+
+    def history(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
+        """All records, in the order of their arrival: also those that a better witness has superseded."""
+        owner = visible_owner(identity, Right.READ_RECORDS)
+        with self._context.databases.read() as transaction:
+            rows = transaction.accounting.history(job_id, owner, first, count)
+        return {"History": [_historical(row) for row in rows]}
 
     def witness(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
         """What this WMS saw of each attempt itself, by its own clock."""
@@ -75,36 +90,19 @@ class Accounting:
         if attempt is None or (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
             return _result(record, "conflict", "this WMS never handed out an attempt with that UID, JobID and Attempt")
         if claims and attempt["RunningClaim"] not in (None, claims.claim):
-            return _result(record, "conflict", "another execution of this attempt was the first to report Running")
+            _keep_conflict(transaction, record, OTHER_EXECUTION, now_ns)
+            return _result(record, "conflict", OTHER_EXECUTION)
         present = transaction.accounting.of_uid(key.uid)
         for row in present:
             if _key(row) == key:
                 if row["Digest"] != record.body_digest():
-                    return _result(record, "conflict", "the same record is here with another body")
+                    _keep_conflict(transaction, record, OTHER_BODY, now_ns)
+                    return _result(record, "conflict", OTHER_BODY)
                 transaction.accounting.count_duplicate(row["RecordID"])
                 return _result(record, "duplicate", "")
-        self._store(transaction, record, present, now_ns)
+        _store(transaction, record, present, now_ns)
         self._attempt_ended(transaction, attempt, now_ns)
         return _result(record, "inserted", "")
-
-    def _store(self, transaction: Transaction, record: Record, present: Sequence[Row], now_ns: int) -> None:
-        counts = next((row for row in present if row["IsCurrent"]), None)
-        wins = counts is None or record.key.rank > _key(counts).rank
-        if counts is not None and wins:
-            transaction.accounting.set_current(counts["RecordID"], current=False)
-        transaction.accounting.add(
-            {
-                "UID": record.key.uid,
-                "RecordedBy": record.key.recorded_by,
-                "Revision": record.key.revision,
-                "JobID": record["JobID"],
-                "Attempt": record["Attempt"],
-                "Digest": record.body_digest(),
-                "Body": record.canonical(),
-                "ArrivalTime": now_ns,
-                "IsCurrent": int(wins),
-            }
-        )
 
     def _attempt_ended(self, transaction: Transaction, attempt: Row, now_ns: int) -> None:
         """A record is made when nothing of the attempt runs any more."""
@@ -116,6 +114,57 @@ class Accounting:
         if row is not None and job_states.current_attempt(row) == number:
             transaction.jobs.change(job_id, {"AccountedFlag": True})
             job_states.confirm_kill(transaction, row, now_ns=now_ns, source="Accounting", ended=True)
+
+
+def book_estimate(transaction: Transaction, wms_id: str, job: Row, attempt: Row, end: End, now_ns: int) -> bool:
+    """Write the WMS's own record of *attempt*, if there is none at all; whether it did.
+
+    The attempt stays open: its wrapper may come back, and whatever it brings supersedes this.
+    """
+    if transaction.accounting.of_uid(attempt["UID"]):
+        return False
+    description = transaction.jobs.description(job["JobID"])
+    _store(transaction, estimate(wms_id, job, attempt, description, end, now_ns=now_ns), (), now_ns)
+    if job_states.current_attempt(job) == attempt["Attempt"]:
+        transaction.jobs.change(job["JobID"], {"AccountedFlag": True})
+    return True
+
+
+def _store(transaction: Transaction, record: Record, present: Sequence[Row], now_ns: int) -> None:
+    counts = next((row for row in present if row["IsCurrent"]), None)
+    wins = counts is None or record.key.rank > _key(counts).rank
+    if counts is not None and wins:
+        transaction.accounting.set_current(counts["RecordID"], current=False)
+    transaction.accounting.add({**_columns(record, now_ns), "IsCurrent": int(wins)})
+
+
+def _columns(record: Record, now_ns: int) -> dict[str, Any]:
+    return {
+        "UID": record.key.uid,
+        "RecordedBy": record.key.recorded_by,
+        "Revision": record.key.revision,
+        "JobID": record["JobID"],
+        "Attempt": record["Attempt"],
+        "Digest": record.body_digest(),
+        "Body": record.canonical(),
+        "ArrivalTime": now_ns,
+    }
+
+
+def _keep_conflict(transaction: Transaction, record: Record, detail: str, now_ns: int) -> None:
+    """What is refused is kept beside the ledger, or nobody could find out what went wrong."""
+    names = ("UID", "JobID", "Digest", "Body", "ArrivalTime")
+    columns = _columns(record, now_ns)
+    transaction.accounting.add_conflict({**{name: columns[name] for name in names}, "Detail": detail})
+
+
+def _historical(row: Row) -> dict[str, Any]:
+    return {
+        "Record": json.loads(row["Body"]),
+        "ArrivalTime": utc_text(row["ArrivalTime"]),
+        "IsCurrent": bool(row["IsCurrent"]),
+        "Duplicates": row["Duplicates"],
+    }
 
 
 def _read(body: Mapping[str, Any]) -> Record | str:

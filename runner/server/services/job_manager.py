@@ -79,6 +79,13 @@ class JobManager:
             raise InvalidRequestError(answer)
         return answer
 
+    def put_back(self, transaction: Transaction, row: Row, *, counted: bool) -> bool:
+        """A new attempt by the WMS's own decision; False if the job has had all of its attempts, and is Failed now."""
+        if self._refusal(transaction, row, preempted=not counted):
+            return False
+        self._reschedule(transaction, row, preempted=not counted)
+        return True
+
     def _checked(self, text: str, source: str) -> JobDescription:
         try:
             description = parse(text, source=source)
@@ -160,7 +167,7 @@ class JobManager:
         status = JobStatus(row["Status"])
         if status is not JobStatus.RESCHEDULED and status not in FINAL_STATUSES:
             # Taken away from a wrapper that has not said Rescheduled itself: its attempt ends here.
-            job_states.follow_attempt(transaction, row, JobStatus.RESCHEDULED, minor, now_ns=now_ns, claim=None)
+            job_states.take_from_wrapper(transaction, row, JobStatus.RESCHEDULED, minor)
         transaction.commands.close_attempt(job_id, job_states.current_attempt(row), now_ns)
         changes = {
             "RescheduleCounter": row["RescheduleCounter"] + 1,

@@ -79,10 +79,11 @@ class JobStateUpdate:
                 {
                     "job_id": command["JobID"],
                     "command": command["Command"],
-                    "arguments": "",
+                    "arguments": job_states.kill_reason(rows[command["JobID"]]),
                     "command_id": command["CommandID"],
                 }
                 for command in transaction.commands.pending(beats)
+                if command["Attempt"] == job_states.current_attempt(rows[command["JobID"]])
             ]
 
     def set_metadata(self, identity: Identity, metadata: Mapping[int, Mapping[str, Any]]) -> None:
@@ -100,6 +101,8 @@ class JobStateUpdate:
             for job_id, (parameters, attributes) in checked.items():
                 transaction.parameters.set_job_parameters(job_id, parameters, now_ns)
                 transaction.jobs.change(job_id, attributes)
+                if identity.job is not None:
+                    transaction.attempts.sign(job_id, identity.job.attempt, now_ns)
 
 
 class _Status:
@@ -122,6 +125,8 @@ class _Status:
         if folded.accepted:
             self._follow(folded)
             ordered = self._order_kill(folded)
+        if self._claim is not None:
+            self._transaction.attempts.sign(row["JobID"], job_states.current_attempt(row), self._now_ns)
         self._remember_report(folded)
         return self._answer(folded, changes), ordered
 
@@ -224,6 +229,7 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
         transaction.attempts.set_heartbeat(
             job_id, job_states.current_attempt(row), {**values, "Time": utc_text(now_ns)}
         )
+    transaction.attempts.sign(job_id, job_states.current_attempt(row), now_ns)
     changes: dict[str, Any] = {"HeartBeatTime": now_ns}
     if row["Status"] not in (JobStatus.MATCHED, JobStatus.STALLED):
         transaction.jobs.change(job_id, changes)

@@ -63,6 +63,21 @@ def move(transaction: Transaction, row: Row, step: Move, changes: Mapping[str, A
     return time_ns
 
 
+def kill_reason(row: Row) -> str:
+    """Why the job's wrapper is to stop, if not because somebody has killed the job; empty if so.
+
+    It stands where the dialect has the arguments of a command, so that the record of a wrapper that
+    comes back can name the end that the WMS has given to the attempt.
+    """
+    return str(row["MinorStatus"]) if row["Status"] == JobStatus.FAILED else ""
+
+
+def take_from_wrapper(transaction: Transaction, row: Row, status: JobStatus, minor: str) -> None:
+    """Give the present attempt a status while its wrapper may still run: it has ended when its record arrives."""
+    changes = {"Status": status, "MinorStatus": minor}
+    transaction.attempts.change(row["JobID"], current_attempt(row), changes)
+
+
 def follow_attempt(
     transaction: Transaction, row: Row, status: JobStatus, minor: str, *, now_ns: int, claim: str | None
 ) -> None:

@@ -1,5 +1,6 @@
 """Matcher: gives waiting jobs to free slots, each attempt once."""
 
+import json
 import secrets
 from functools import lru_cache
 from typing import Any
@@ -90,6 +91,7 @@ class Matcher:
                 "Status": JobStatus.MATCHED,
                 "MinorStatus": ASSIGNED,
                 "MatchTime": now_ns,
+                "Slot": json.dumps(slot.model_dump(include={"GridCE", "CEQueue", "CPUNormalizationFactor"})),
             }
         )
         transaction.pilots.assign_job(job_id, attempt, slot.PilotStamp, now_ns)
