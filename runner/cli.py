@@ -35,6 +35,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("output", "output", "fetch a job's output sandbox and unpack it"),
     ("trace", "trace", "draw the spans of a job as a waterfall"),
     ("metrics", "metrics", "show what the agent's /metrics says"),
+    ("accounting", "accounting", "show the accounting records, superseded ones too"),
     ("reconcile", "reconcile", "compare the WMS's accounting with the site's telemetry"),
     ("config", "config", "show every option with its value, its default and its meaning"),
     ("doctor", "doctor", "check what this machine grants and what can be reached"),

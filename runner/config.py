@@ -67,34 +67,16 @@ class WmsConfig:
     owner_group: str = option("OwnerGroup", "local_user", "group of that user")
     max_rescheduling: int = option("MaxRescheduling", 3, "how often a job is rescheduled at most", minimum=0)
     stalled_time_seconds: float = option(
-        "StalledTime",
-        600.0,
-        "a job of which nothing was heard for so long is Stalled, seconds (DIRAC: StalledTimeHours, 75 min by default)",
-        minimum=0.1,
+        "StalledTime", 600.0, "a job not heard of for so long is Stalled, seconds (DIRAC: 4500)", minimum=0.1
     )
     failed_time_seconds: float = option(
-        "FailedTime",
-        10800.0,
-        "and after so long, counted from the same moment, Failed, seconds (DIRAC: FailedTimeHours, 195 min by default)",
-        minimum=0.1,
+        "FailedTime", 10800.0, "and for so long, Failed, seconds (DIRAC: 11700)", minimum=0.1
     )
     matched_time_seconds: float = option(
-        "MatchedTime",
-        300.0,
-        "a match of which neither agent nor wrapper has spoken for so long is taken back, seconds (DIRAC: 7200)",
-        minimum=0.1,
+        "MatchedTime", 300.0, "a match not heard of for so long is taken back, seconds (DIRAC: 7200)", minimum=0.1
     )
     rescheduled_time_seconds: float = option(
         "RescheduledTime", 600.0, "a job that stays Rescheduled for so long is put back, seconds", minimum=0.1
-    )
-    stalled_polling_seconds: float = option(
-        "StalledPollingTime", 30.0, "time between looks at those four, seconds", minimum=0.05
-    )
-    job_token_renewal_seconds: float = option(
-        "JobTokenRenewal",
-        7 * 86400.0,
-        "so long after its end a job token of a current attempt can be exchanged for a fresh one, seconds",
-        minimum=0,
     )
     max_sandbox_bytes: int = option("MaxSandboxSize", 100 << 20, "largest sandbox that is taken, bytes", minimum=1)
     catalogs: tuple[str, ...] = option(

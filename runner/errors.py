@@ -10,6 +10,7 @@
     │   ├── UnauthorizedError     no, expired or insufficient token
     │   └── NotFoundError         no such job, file, sandbox
     ├── UnavailableError          network, 5xx, no answer in time; may succeed later
+    │   └── TokenRefusedError     the job token is not accepted; another may be
     ├── TransientJobError         this attempt cannot go on here and now: reschedule
     ├── PermanentJobError         this job can never succeed: fail it, one attempt
     │   ├── HostileArchiveError   an archive that would write outside its folder, or explode
@@ -62,6 +63,10 @@ class UnavailableError(JobspanError):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TokenRefusedError(UnavailableError):
+    """The job token is not accepted. It can be renewed, so this is no answer for ever."""
 
 
 class TransientJobError(JobspanError):

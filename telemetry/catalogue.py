@@ -148,7 +148,7 @@ ATTRIBUTES: Mapping[str, str] = {
     PROCESS_PID: "process id",
     EXECUTABLE_NAME: "name of the payload's executable, without its folder",
     EXECUTABLE_PATH: "path of the payload's executable",
-    RECORD_UID: "UID of the attempt: two log events with one value are two copies of one record",
+    RECORD_UID: "UID/RecordedBy/Revision: two log events with one value are two copies of one record",
     SERVICE: "service.name",
     SERVICE_VERSION: "version of jobspan",
     SERVICE_INSTANCE: "UID of the attempt for a wrapper, identity of the job database for the WMS",

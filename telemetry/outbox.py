@@ -54,6 +54,11 @@ class Acknowledgements:
         """How `settle` ended for *item*; None while it is pending."""
         return self._outcomes.get(item)
 
+    @property
+    def settled(self) -> frozenset[str]:
+        """All items for which `settle` was called."""
+        return frozenset(self._outcomes)
+
     def _append(self, line: dict[str, object]) -> None:
         self._apply(line)
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -18,7 +18,7 @@ from runner.agent.folders import JobFolder
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, recover, wrapper_lives
 from runner.backoff import Backoff
-from runner.errors import FencedError, JobspanError, UnavailableError
+from runner.errors import FencedError, JobspanError, TokenRefusedError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
 from runner.wms.delivery import Delivery
 from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
@@ -47,6 +47,7 @@ class Case:
     announced: bool = False
     lives: bool = False
     signalled: signal.Signals | None = None
+    token_refused: bool = False
     due: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(first_seconds=0.5))
 
@@ -207,9 +208,14 @@ class Aftercare:
         try:
             delivery = Delivery(control, client, job_id=job_id, clock=self._clock)
             delivery.collect()
-            if not delivery.is_empty or delivery.owes_reschedule:
-                JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock).keep()
-            _deliver_statuses(delivery)
+            keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock)
+            if case.token_refused:
+                keeper.distrust()
+            _deliver_statuses(delivery, keeper)
+            case.token_refused = False
+        except TokenRefusedError:
+            case.token_refused = True
+            raise
         finally:
             client.close()
         if not record_sent:
@@ -229,8 +235,10 @@ class Aftercare:
                 log.warning("job %s: its folder cannot be removed: %s", folder.root.name, error.strerror)
 
 
-def _deliver_statuses(delivery: Delivery) -> None:
+def _deliver_statuses(delivery: Delivery, keeper: JobTokenKeeper) -> None:
     try:
+        if not delivery.is_empty or delivery.owes_reschedule:
+            keeper.keep()
         delivery.push(last=True)
         delivery.settle_reschedule()
     except FencedError as error:  # the WMS has gone on without this attempt
@@ -241,4 +249,4 @@ def _is_shipped(control: Path) -> bool:
     """Whether the spans of this attempt stand in the node's files."""
     uids = [entry.fact.uid for entry in read_journal(control) if isinstance(entry.fact, JobMatched)]
     shipped = Acknowledgements(control, FILES)
-    return all(shipped.outcome(uid) is not None for uid in uids)
+    return all(any(item.startswith(uid) for item in shipped.settled) for uid in uids)

@@ -84,7 +84,7 @@ class Commands:
             log.warning("job %d: unknown command %s", command.job_id, command.command[:40])
             return True
         try:
-            kill = {"command": "Kill", "reason": MinorStatus.RECEIVED_KILL_SIGNAL}
+            kill = {"command": "Kill", "reason": command.reason or MinorStatus.RECEIVED_KILL_SIGNAL}
             accepted = send_command(folder.control, kill, WRAPPER_SECONDS)
         except OSError as error:  # it does not listen yet, or no more
             log.info("job %d: kill not delivered yet: %s", command.job_id, error)

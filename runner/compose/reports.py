@@ -17,7 +17,7 @@ from telemetry.ledger.builder import build
 from telemetry.ledger.differences import Reconciliation
 from telemetry.ledger.evidence import AttemptWitness, Evidence, Heartbeat, contribution
 from telemetry.ledger.reconcile import reconcile as compare
-from telemetry.ledger.record import InvalidRecord, Record
+from telemetry.ledger.record import InvalidRecord, Record, current
 from telemetry.live.counters import read_counters
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
 from telemetry.live.traces import JobTrace, job_trace
@@ -71,8 +71,10 @@ def metrics_text(config: Config) -> str:
 
 
 def otlp_copies(config: Config, uid: str) -> int:
-    """How many accounting events of *uid* the node's OTLP file holds."""
-    return len(read_accounting(OtlpFiles(config.telemetry_folder).logs, uids=[uid]).events)
+    """How often the node's OTLP file holds the accounting event that counts of *uid*."""
+    events = read_accounting(OtlpFiles(config.telemetry_folder).logs, uids=[uid]).events
+    counting = current(Record(event.record) for event in events)
+    return sum(1 for event in events if counting is not None and event.item == counting.key.item)
 
 
 def reconcile(config: Config, client: WmsClient) -> Reconciliation:
@@ -87,7 +89,7 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
         Evidence(
             wms_id=str(client.info()["WMSID"]),
             now_utc_ns=SystemClock().utc_ns(),
-            wms=_records(accounting.records, "record of the WMS", problems),
+            wms=_records([*accounting.records, *accounting.conflicts], "record of the WMS", problems),
             duplicates_on_wire=accounting.duplicates,
             otlp=_records([event.record for event in events.events], "OTLP event", problems),
             witnesses=[_witness(row) for row in client.witness()],

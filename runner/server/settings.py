@@ -33,7 +33,6 @@ class ServerSettings:
     failed_time_seconds: float = 10800.0
     matched_time_seconds: float = 300.0
     rescheduled_time_seconds: float = 600.0
-    stalled_polling_seconds: float = 30.0
     login_token_seconds: float = 30 * 86400.0
     presigned_seconds: float = 300.0
 
@@ -51,12 +50,16 @@ class ServerSettings:
             failed_time_seconds=max(wms.failed_time_seconds, wms.stalled_time_seconds),
             matched_time_seconds=wms.matched_time_seconds,
             rescheduled_time_seconds=wms.rescheduled_time_seconds,
-            stalled_polling_seconds=wms.stalled_polling_seconds,
-            job_token_renewal_seconds=wms.job_token_renewal_seconds,
             max_sandbox_bytes=wms.max_sandbox_bytes,
             catalogs=wms.catalogs,
             storage_elements=wms.storage_elements,
         )
+
+    @property
+    def stalled_polling_seconds(self) -> float:
+        """Time between two looks at jobs of which nothing is heard: short beside what they look for."""
+        shortest = min(self.stalled_time_seconds, self.matched_time_seconds, self.rescheduled_time_seconds)
+        return min(30.0, shortest / 4)
 
     @property
     def database(self) -> Path:

@@ -18,11 +18,12 @@ from typing import Any
 
 import jwt
 
-from runner.server.errors import UnauthenticatedError
+from runner.server.errors import FencedAttemptError, UnauthenticatedError
 from telemetry.clock import NANOSECONDS, Clock
 
 ALGORITHM = "HS256"
 KEY_BYTES = 32
+EXPIRED = "Invalid JWT: it has expired"
 
 
 class Role(StrEnum):
@@ -95,7 +96,25 @@ class TokenMint:
         Raises:
             UnauthenticatedError: not a token of this WMS, or its time is over.
         """
-        document = self._read(token, self._tokens_key)
+        return self._identity(self._read(token, self._tokens_key))
+
+    def identify_for_renewal(self, token: str, grace_seconds: float) -> Identity:
+        """The same, also for a job token whose time is over, for *grace_seconds* after its end.
+
+        Raises:
+            UnauthenticatedError: not a token of this WMS, or another than a job token and over.
+            FencedAttemptError: a job token that is over for longer.
+        """
+        document = self._signed(token, self._tokens_key)
+        identity = self._identity(document)
+        over_ns = self._clock.utc_ns() - int(document["exp"]) * NANOSECONDS
+        if over_ns >= 0 and identity.job is None:
+            raise UnauthenticatedError(EXPIRED)
+        if over_ns > grace_seconds * NANOSECONDS:
+            raise FencedAttemptError("fenced: this job token ended too long ago to be renewed")
+        return identity
+
+    def _identity(self, document: Mapping[str, Any]) -> Identity:
         try:
             job = self._job_claims(document.get("jobspan"))
             known = frozenset(Role) - {Role.JOB}
@@ -142,14 +161,19 @@ class TokenMint:
         return self._clock.utc_ns() // NANOSECONDS + round(lifetime_seconds)
 
     def _read(self, token: str, key: bytes) -> dict[str, Any]:
+        document = self._signed(token, key)
+        if int(document["exp"]) * NANOSECONDS <= self._clock.utc_ns():
+            raise UnauthenticatedError(EXPIRED)
+        return document
+
+    def _signed(self, token: str, key: bytes) -> dict[str, Any]:
+        """What we have signed, whether its time is over or not."""
         try:
-            options: Any = {"verify_exp": False, "require": ["exp"]}  # expiry by our own clock, below
+            options: Any = {"verify_exp": False, "require": ["exp"]}  # expiry by our own clock
             document: dict[str, Any] = jwt.decode(token, key, algorithms=[ALGORITHM], options=options)
-            expired = int(document["exp"]) * NANOSECONDS <= self._clock.utc_ns()
+            int(document["exp"])
         except (jwt.InvalidTokenError, TypeError, ValueError) as error:
             raise UnauthenticatedError("Invalid JWT") from error
-        if expired:
-            raise UnauthenticatedError("Invalid JWT: it has expired")
         return document
 
     def _job_claims(self, values: Any) -> JobClaims | None:

@@ -1,7 +1,7 @@
 """The answers of the WMS as frozen values, each read with suspicion (`checked`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.wms import checked
@@ -35,11 +35,13 @@ class JobCommand:
     """A command in the answer to a heartbeat. The only one that exists is Kill.
 
     `command_id` is 0 where the WMS (DiracX) gives a command once and wants no acknowledgement.
+    `reason` is the minor status of a job that the WMS has ended itself; else it is empty.
     """
 
     job_id: int
     command: str
     command_id: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Command:
     job_id: int
     attempt: int
     command: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,18 @@ class AccountingPage:
 
     records: list[Mapping[str, Any]]
     superseded: int
+    duplicates: int
+    #: Refused, because a record of that name with another body was there.
+    conflicts: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PastRecord:
+    """One of all records that the WMS holds. *duplicates*: copies beyond the first."""
+
+    record: Mapping[str, Any]
+    arrival_time: str
+    is_current: bool
     duplicates: int
 
 
@@ -166,6 +181,7 @@ def job_command(value: object) -> JobCommand:
         checked.whole(command.get("job_id"), "job_id", least=1),
         checked.text(command.get("command"), "command"),
         checked.whole(command.get("command_id", 0), "command_id"),
+        checked.optional_text(command.get("arguments"), "arguments"),
     )
 
 
@@ -177,6 +193,7 @@ def command(value: object) -> Command:
         checked.whole(given.get("JobID"), "JobID", least=1),
         checked.whole(given.get("Attempt"), "Attempt", least=1),
         checked.text(given.get("Command"), "Command"),
+        checked.optional_text(given.get("Arguments"), "Arguments"),
     )
 
 
@@ -239,6 +256,18 @@ def accounting_page(value: object) -> AccountingPage:
         [checked.mapping(each, "record") for each in checked.items(page.get("Records"), "Records")],
         checked.whole(page.get("Superseded", 0), "Superseded"),
         checked.whole(page.get("Duplicates", 0), "Duplicates"),
+        [checked.mapping(each, "record") for each in checked.items(page.get("Conflicts", []), "Conflicts")],
+    )
+
+
+def past_record(value: object) -> PastRecord:
+    """One element of the accounting history."""
+    given = checked.mapping(value, "past record")
+    return PastRecord(
+        checked.mapping(given.get("Record"), "Record"),
+        checked.text(given.get("ArrivalTime"), "ArrivalTime"),
+        given.get("IsCurrent") is True,
+        checked.whole(given.get("Duplicates", 0), "Duplicates"),
     )
 
 

@@ -99,7 +99,19 @@ class WmsClient(DiracxDialect):
             page = self.accounting(job_id, page=number, per_page=per_page)
             records += page.records
             if len(page.records) < per_page:
-                return answers.AccountingPage(records, page.superseded, page.duplicates)
+                return answers.AccountingPage(records, page.superseded, page.duplicates, page.conflicts)
+        raise checked.NonsenseError("accounting without end")
+
+    def accounting_history(self, job_id: int | None = None, *, per_page: int = 1000) -> list[answers.PastRecord]:
+        """All records that the WMS holds, those that another has superseded too."""
+        found: list[answers.PastRecord] = []
+        for number in range(1, MOST_PAGES):
+            query = {"page": number, "per_page": per_page} | ({} if job_id is None else {"job_id": job_id})
+            body = checked.mapping(self._call("GET", "/api/jobspan/accounting/history", query=query).body, "answer")
+            page = [answers.past_record(each) for each in checked.items(body.get("History"), "History")]
+            found += page
+            if len(page) < per_page:
+                return found
         raise checked.NonsenseError("accounting without end")
 
     def witness(self, job_id: int | None = None, *, per_page: int = 1000) -> list[Mapping[str, Any]]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from runner.errors import FencedError, RefusedError, UnavailableError
-from runner.job.status import JobStatus
+from runner.errors import FencedError, RefusedError, TokenRefusedError, UnavailableError
+from runner.job.status import JobStatus, MinorStatus
 from runner.wms.answers import JobCommand, KeptStatus, Refusal
 from runner.wms.client import WmsClient
 from runner.wms.reports import Stamps, key, parameters, status_of, update
@@ -36,6 +36,8 @@ RESCHEDULE_ITEM = "reschedule"
 #: Two heartbeats with numbers within a second are HTTP 500 on DiracX.
 HEARTBEAT_SPACING_NS = 1_100_000_000
 LARGEST_BATCH = 100
+#: How a job ends that somebody has killed.
+KILLED = (JobStatus.KILLED, MinorStatus.RECEIVED_KILL_SIGNAL)
 GONE = frozenset({JobStatus.KILLED, JobStatus.DELETED})
 #: Kept when a later status of ours stood in the same call as Running.
 _AFTER_RUNNING = frozenset({JobStatus.COMPLETING, JobStatus.DONE, JobStatus.FAILED, JobStatus.RESCHEDULED})
@@ -52,6 +54,8 @@ class Standing:
     fenced: str = ""
     #: The WMS (or its Kill) has ended the job: no status is sent from now on.
     killed: bool = False
+    #: What the attempt is for the WMS since then.
+    end: tuple[str, str] = KILLED
     #: The WMS knows that its Kill was heard.
     kill_confirmed: bool = False
     #: How our Running fared: "accepted", "refused", or empty while it is not answered.
@@ -182,7 +186,7 @@ class Delivery:
             self._ending.uid = fact.uid
             self._stamps.not_before(fact.match_end_utc_ns)
         elif isinstance(fact, KillRequested) and fact.origin == "user":
-            self.standing.killed = True
+            self._killed(fact.reason)
         elif isinstance(fact, AttemptEnded):
             self._ending.wants_next = fact.status == JobStatus.RESCHEDULED
             self._ending.preempted = fact.error_type == "preempted"
@@ -284,7 +288,7 @@ class Delivery:
     def _obey(self, commands: list[JobCommand]) -> None:
         kills = [each for each in commands if each.command == "Kill" and each.job_id == self._job_id]
         if kills:
-            self.standing.killed = True
+            self._killed(next((each.reason for each in kills if each.reason), ""))
         acknowledged = [each.command_id for each in kills if each.command_id]
         if not acknowledged:
             return
@@ -297,6 +301,12 @@ class Delivery:
                 raise _token_refused(error) from error
         self.standing.kill_confirmed = True
 
+    def _killed(self, reason: str) -> None:
+        """The WMS wants an end. It may have ended the job itself before: then it says so as the reason."""
+        self.standing.killed = True
+        if reason == MinorStatus.STALLED_PILOT_NOT_RUNNING:
+            self.standing.end = (JobStatus.FAILED, MinorStatus.STALLED_PILOT_NOT_RUNNING)
+
     def _acknowledge(self, batch: list[Entry]) -> None:
         """Write the outcomes down: each that is not a plain success, and the last of each writer."""
         last = {entry.writer: entry for entry in batch}
@@ -306,9 +316,8 @@ class Delivery:
                 self._acks.advance(entry, outcome, detail[:500])
 
 
-def _token_refused(error: RefusedError) -> UnavailableError:
-    """A token may be renewed, so this is no answer for ever."""
-    return UnavailableError(f"the job's token is not accepted: {error}")
+def _token_refused(error: RefusedError) -> TokenRefusedError:
+    return TokenRefusedError(f"the job's token is not accepted: {error}")
 
 
 def ask_for_next_attempt(client: WmsClient, job_id: int, *, preempted: bool) -> Refusal | None:

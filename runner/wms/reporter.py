@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.backoff import Backoff
-from runner.errors import FencedError, UnavailableError
+from runner.errors import FencedError, TokenRefusedError, UnavailableError
 from runner.job.status import JobStatus, MinorStatus
 from runner.locks import FileLock
 from runner.process.cancel import Cancel
@@ -106,7 +106,7 @@ class Reporter:
         if standing.fenced:
             raise FencedError(standing.fenced)
         if standing.killed:
-            return JobStatus.KILLED, MinorStatus.RECEIVED_KILL_SIGNAL
+            return standing.end
         if status == JobStatus.RESCHEDULED:
             return self._next_attempt(minor_status, preempted, deadline)
         if standing.kept is None or not standing.kept.status:
@@ -175,6 +175,8 @@ class Reporter:
                 self._deliver(last=turn.urgent)
             self._pass_on()
         except UnavailableError as error:
+            if isinstance(error, TokenRefusedError):
+                self._keeper.distrust()
             return self._failed(error, error.retry_after_seconds)
         except Exception as error:  # noqa: BLE001 - the thread must live: a kill still has to get through
             return self._failed(error, None)
@@ -195,7 +197,7 @@ class Reporter:
         """Tell the wrapper what the WMS has said; each only once."""
         standing = self._delivery.standing
         if standing.killed and self._cancel:
-            self._cancel.request("user", MinorStatus.RECEIVED_KILL_SIGNAL)
+            self._cancel.request("user", standing.end[1])
         if standing.fenced and not self._fence_told:
             self._fence_told = True
             if self._emit:

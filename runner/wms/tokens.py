@@ -111,9 +111,15 @@ class JobTokenKeeper:
         write_secret(self._path, token)
         self._renew_at_boottime_ns = self._due(token)
 
+    def distrust(self) -> None:
+        """The WMS has refused the token, whatever our clock says about its life: renew it next time."""
+        self._renew_at_boottime_ns = self._clock.boottime_ns()
+
     def _due(self, token: str) -> int:
         end_ns = _expiry_ns(token)
         left_ns = end_ns - self._clock.utc_ns() if end_ns else UNKNOWN_LIFE_SECONDS * NANOSECONDS
+        if left_ns <= 0:  # it can still be exchanged for a fresh one
+            return self._clock.boottime_ns()
         return self._clock.boottime_ns() + max(left_ns // 2, NANOSECONDS)
 
 

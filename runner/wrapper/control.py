@@ -122,7 +122,8 @@ class ControlServer:
             command = None
         if not isinstance(command, dict) or command.get("command") != "Kill":
             return {"accepted": False, "reason": 'the only command is {"command": "Kill"}'}
-        self._cancel.request("user", MinorStatus.RECEIVED_KILL_SIGNAL)
+        stalled = MinorStatus.STALLED_PILOT_NOT_RUNNING
+        self._cancel.request("user", stalled if command.get("reason") == stalled else MinorStatus.RECEIVED_KILL_SIGNAL)
         return {"accepted": True}
 
 

@@ -18,6 +18,9 @@ from telemetry.ledger.sanity import inconsistencies
 #: done later, and users delete their jobs.
 _LATER = {("Completed", "Done"), ("Completed", "Failed")}
 
+#: What the WMS makes of a job of which nothing is heard any more.
+_STALLED = ("Failed", "Job stalled: pilot not running")
+
 
 @dataclass(frozen=True)
 class Objection:
@@ -119,6 +122,8 @@ def _heartbeat(record: Record, witness: AttemptWitness, tolerances: Tolerances) 
 def _status(record: Record, witness: AttemptWitness) -> Iterator[Objection]:
     mine = (record.text("FinalMajorStatus"), record.text("FinalMinorStatus"))
     theirs = (witness.status, witness.minor_status)
+    if record.text("ErrorType") == "fenced" and theirs == _STALLED:
+        return  # given up by the WMS, then replaced: the wrapper that came back learned of the latter only
     if mine == theirs or witness.status == "Deleted" or (mine[0], theirs[0]) in _LATER:
         return
     fields = tuple(

@@ -93,7 +93,12 @@ _TIME = (
 _CPU = (
     ("CPUUserTime", "number", "s", "CPU of the payload's tree in user mode"),
     ("CPUSystemTime", "number", "s", "CPU of the payload's tree in the kernel"),
-    ("CPUMethod", "text?", "", "cgroup2, cgroup1, perf, wait4 or sampled; null: there was no payload"),
+    (
+        "CPUMethod",
+        "text?",
+        "",
+        "cgroup2, cgroup1, perf, wait4, sampled, or heartbeat for an estimate; null: no payload",
+    ),
     ("CPUUncertainty", "number", "s", "CPUTime may be too small by this much"),
     ("OrphanCPUTime", "number", "s", "part of CPUTime used by processes that outlived the payload's top process"),
     ("WrapperCPUTime", "number?", "s", "CPU of the wrapper itself, beside CPUTime; null: not known"),

@@ -116,6 +116,7 @@ class AccountingEvent:
     """An accounting record as the telemetry holds it. `record` has the design's field names; `line` counts from 1."""
 
     uid: str
+    item: str  # <UID>/<RecordedBy>/<Revision>: two events with one of these are two copies
     timestamp_ns: int
     trace_id: str
     span_id: str
@@ -152,10 +153,12 @@ def accounting_of(line: bytes, number: int, uids: Collection[str] | None = None)
             if item.get("eventName") != names.ACCOUNTING_EVENT:
                 continue
             attributes = _attributes(item)
-            uid = str(attributes[names.RECORD_UID])
+            item_name = str(attributes[names.RECORD_UID])
+            uid = item_name.partition("/")[0]
             if uids is None or uid in uids:
                 yield AccountingEvent(
                     uid=uid,
+                    item=item_name,
                     timestamp_ns=int(item.get("timeUnixNano", 0)),
                     trace_id=str(item.get("traceId", "")),
                     span_id=str(item.get("spanId", "")),

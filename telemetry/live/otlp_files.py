@@ -44,9 +44,9 @@ class OtlpFiles:
         if rendered.logs:
             append_line(self.logs, log_line(rendered.logs))
 
-    def holds(self, uid: str) -> bool:
-        """Whether the accounting event of *uid* stands in the file."""
-        return bool(read_accounting(self.logs, uids={uid}).events)
+    def holds(self, uid: str, item: str) -> bool:
+        """Whether the accounting event *item* (`<UID>/<RecordedBy>/<Revision>`) of *uid* stands in the file."""
+        return any(event.item == item for event in read_accounting(self.logs, uids={uid}).events)
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The thread that ships ended attempts until every sink has settled them. Never in the way of anybody.
 
 What is pending is what stands in the control folders without an acknowledgement ("otlp-file",
-"otlp-http", by UID); the queue in memory only says where to look first. So a full queue, a crash
+"otlp-http", by the name of the record); the queue in memory only says where to look first. So a full queue, a crash
 or a collector that is down for a week lose nothing: the folders are scanned again.
 """
 
@@ -17,7 +17,9 @@ from typing import TypeAlias
 
 from telemetry.facts import AttemptEnded, Entry, JobMatched, UnreadableFact, from_json
 from telemetry.journal import SUFFIX, is_written, read_journal
-from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Shipping, ShipResult
+from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Shipping, ShipResult, is_shipped
+from telemetry.live.spans import record_item
+from telemetry.outbox import SUFFIX as ACKNOWLEDGED
 from telemetry.outbox import Acknowledgements
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -102,13 +104,20 @@ class Shipper(threading.Thread):
         """Whether *control* holds an attempt that has ended and that some sink has not settled."""
         try:
             uid = uid_of(control)
-            if uid is None or all(Acknowledgements(control, sink).outcome(uid) for sink in self._shipping.sinks):
+            if uid is None or is_written(control, "wrapper"):
                 return False
-            if is_written(control, "wrapper"):
+            acknowledged = [Acknowledgements(control, sink) for sink in self._shipping.sinks]
+            if all(each.settled for each in acknowledged) and not _grew(control, self._shipping.sinks):
                 return False
-            return any(isinstance(entry.fact, AttemptEnded) for entry in read_journal(control))
+            entries = read_journal(control)
+            if not any(isinstance(entry.fact, AttemptEnded) for entry in entries):
+                return False
+            item = record_item(uid, self._build(entries))
+            return not all(is_shipped(each, uid, item) for each in acknowledged)
         except OSError:  # the folder was cleaned up under us
             return False
+        except ValueError:  # no record can be made of it; why is said when it is shipped
+            return True
 
     def _send_all(self) -> None:
         """Try everything that waits, until the collector or the disk fails."""
@@ -162,6 +171,12 @@ class Backoff:
     def is_over(self) -> bool:
         """Whether it may be tried now."""
         return time.monotonic() >= self._until
+
+
+def _grew(control: Path, sinks: tuple[str, ...]) -> bool:
+    """Whether a journal was written to since all was settled: there may be a better record of the attempt by now."""
+    settled_ns = min((control / f"{sink}{ACKNOWLEDGED}").stat().st_mtime_ns for sink in sinks)
+    return any(path.stat().st_mtime_ns > settled_ns for path in control.glob(f"*{SUFFIX}"))
 
 
 def uid_of(control: Path) -> str | None:

@@ -1,7 +1,11 @@
-"""One ended attempt -> the OTLP files and the collector, each acknowledged once by UID."""
+"""One ended attempt -> the OTLP files and the collector, each record acknowledged once by its name.
+
+A record that supersedes another of its UID (the wrapper's after the agent's, a later revision) is
+shipped again, as another event; the spans are not: no backend folds two spans of one id.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +13,7 @@ from telemetry import catalogue as names
 from telemetry.journal import read_journal
 from telemetry.live.otlp_files import OtlpFiles
 from telemetry.live.otlp_http import OtlpHttp, SendResult
-from telemetry.live.spans import Rendered, render
+from telemetry.live.spans import Rendered, record_item, render
 from telemetry.outbox import Acknowledgements
 
 FILE_SINK = "otlp-file"
@@ -57,12 +61,13 @@ class Shipping:
             Unidentified: the folder holds no attempt.
         """
         rendered = render(read_journal(control), record, service_name=self._service_name)
-        file, detail = self._to_file(control, rendered)
+        item = record_item(rendered.uid, record)
+        file, detail = self._to_file(control, rendered, item)
         if self._http is None:
             return ShipResult(uid=rendered.uid, file=file, http="off", detail=detail)
         if not send:
             return ShipResult(uid=rendered.uid, file=file, http="retry", detail=detail)
-        sent = self._to_http(control, rendered, self._http)
+        sent = self._to_http(control, rendered, item, self._http)
         return ShipResult(
             uid=rendered.uid,
             file=file,
@@ -72,37 +77,48 @@ class Shipping:
             retry_after_seconds=sent.retry_after_seconds,
         )
 
-    def _to_file(self, control: Path, rendered: Rendered) -> tuple[Literal["accepted", "retry"], str]:
+    def _to_file(self, control: Path, rendered: Rendered, item: str) -> tuple[Literal["accepted", "retry"], str]:
         acknowledgements = Acknowledgements(control, FILE_SINK)
-        if acknowledgements.outcome(rendered.uid):
+        if is_shipped(acknowledgements, rendered.uid, item):
             return "accepted", ""
         begun = control / f"{FILE_SINK}.begun"
         try:
             # a crash between the append and its acknowledgement must not double the line
-            if not (begun.exists() and self._files.holds(rendered.uid)):
+            if not (begun.exists() and self._files.holds(rendered.uid, item)):
                 begun.touch(mode=0o600)
-                self._files.write(rendered)
-            acknowledgements.settle(rendered.uid, "accepted")
+                self._files.write(_unshipped(rendered, acknowledgements))
+            acknowledgements.settle(item, "accepted")
             begun.unlink()
         except OSError as error:
             return "retry", f"cannot write {self._files.traces.parent}: {error.strerror}"
         return "accepted", ""
 
-    def _to_http(self, control: Path, rendered: Rendered, http: OtlpHttp) -> SendResult:
+    def _to_http(self, control: Path, rendered: Rendered, item: str, http: OtlpHttp) -> SendResult:
         acknowledgements = Acknowledgements(control, HTTP_SINK)
-        known = acknowledgements.outcome(rendered.uid)
-        if known:
-            return SendResult(outcome="accepted" if known == "accepted" else "dead")
-        result = http.send_spans(rendered.spans)
+        if is_shipped(acknowledgements, rendered.uid, item):
+            dead = "dead" in (acknowledgements.outcome(item), acknowledgements.outcome(rendered.uid))
+            return SendResult(outcome="dead" if dead else "accepted")
+        spans = _unshipped(rendered, acknowledgements).spans
+        result = http.send_spans(spans) if spans else SendResult(outcome="accepted")
         if result.outcome != "retry" and rendered.logs:
             # spans that are dead must not keep the record from the collector
             result = _worse(result, http.send_logs(rendered.logs))
         if result.outcome != "retry":
             try:
-                acknowledgements.settle(rendered.uid, result.outcome, result.detail)
+                acknowledgements.settle(item, result.outcome, result.detail)
             except OSError as error:
                 return SendResult(outcome="retry", detail=f"cannot note the acknowledgement: {error.strerror}")
         return result
+
+
+def is_shipped(acknowledgements: Acknowledgements, uid: str, item: str) -> bool:
+    """Whether that record has been settled. Versions that knew one record an attempt noted the UID alone."""
+    return item in acknowledgements.settled or acknowledgements.settled == {uid}
+
+
+def _unshipped(rendered: Rendered, acknowledgements: Acknowledgements) -> Rendered:
+    """What is left to ship: the spans only if no record of the attempt went out with them."""
+    return replace(rendered, spans=()) if acknowledgements.settled else rendered
 
 
 def _worse(spans: SendResult, logs: SendResult) -> SendResult:

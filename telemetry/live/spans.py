@@ -175,10 +175,15 @@ def _accounting_event(
         context=set_span_in_context(root, Context()),
         severity_number=SeverityNumber.INFO,
         body=f"job {match.job_id} attempt {match.attempt}: {record.get('FinalMajorStatus', '')}",
-        attributes={names.RECORD_UID: uid, **_record_attributes(record)},
+        attributes={names.RECORD_UID: record_item(uid, record), **_record_attributes(record)},
         event_name=names.ACCOUNTING_EVENT,
     )
     return ReadableLogRecord(event, resource, scope)
+
+
+def record_item(uid: str, record: Mapping[str, object] | None) -> str:
+    """`<UID>/<RecordedBy>/<Revision>`: the name of a record, as acknowledgements have it; without a record the UID."""
+    return uid if record is None else f"{uid}/{record.get('RecordedBy', 'wrapper')}/{record.get('Revision', 1)}"
 
 
 def _record_attributes(record: Mapping[str, object]) -> Attributes:

@@ -11,6 +11,7 @@ from tests.support.tree import ROOT
 
 FENCES = re.MULTILINE | re.DOTALL
 COMMANDS = [
+    "accounting",
     "agent",
     "config",
     "demo",

@@ -14,7 +14,8 @@ from telemetry.live.spans import render
 from tests.support.attempts import play, uid_of
 from tests.support.tree import ROOT
 
-RECORD = {"UID": uid_of(), "EndTime": "2026-01-15T12:00:09.500000Z"}
+RECORD = {"UID": uid_of(), "RecordedBy": "agent", "Revision": 1, "EndTime": "2026-01-15T12:00:09.500000Z"}
+ITEM = f"{uid_of()}/agent/1"
 
 
 #: What each of several writing processes does: argv is the file and its number.
@@ -51,13 +52,14 @@ def test_writers_do_not_mix_their_lines(tmp_path: Path) -> None:
 
 
 def test_an_attempt_is_one_line_in_each_file(tmp_path: Path) -> None:
-    """Spans and record of an attempt stand in one line each, readable by their owner only."""
+    """Spans and record of an attempt stand in one line each, readable by their owner only, found by their name."""
     files = OtlpFiles(tmp_path / "telemetry")
     files.write(render(play().entries, RECORD))
     assert [len(path.read_bytes().splitlines()) for path in (files.traces, files.logs)] == [1, 1]
     assert files.logs.stat().st_mode & 0o077 == 0
-    assert files.holds(uid_of())
-    assert not files.holds("another")
+    assert files.holds(uid_of(), ITEM)
+    assert not files.holds("another", ITEM)
+    assert not files.holds(uid_of(), f"{uid_of()}/agent/2")
 
 
 def test_damaged_lines_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_spans_that_are_refused_do_not_keep_the_record(tmp_path: Path, files: Ot
     running.replies.append(Reply(status=413))
     result = Shipping(files, OtlpHttp(running.endpoint)).ship(control, record_of(uid_of()))
     assert (result.http, running.uids()) == ("dead", [uid_of()])
-    assert Acknowledgements(control, "otlp-http").outcome(uid_of()) == "dead"
+    assert Acknowledgements(control, "otlp-http").outcome(f"{uid_of()}/wrapper/1") == "dead"
 
 
 def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_black_hole_does_not_hold_up_the_agent(tmp_path: Path, files: OtlpFile
     eventually(lambda: uids(files) == [uid_of(1)])
     assert shipper.stop(10)
     assert shipper.pending()["otlp-http"] == 1
-    assert Acknowledgements(control_of(tmp_path, 1), "otlp-http").outcome(uid_of(1)) is None
+    assert Acknowledgements(control_of(tmp_path, 1), "otlp-http").settled == frozenset()
 
 
 @pytest.fixture

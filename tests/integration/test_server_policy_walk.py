@@ -45,6 +45,7 @@ GET   /api/jobspan/jobs/{job_id}/peek           - + - + - + -
 GET   /api/jobspan/jobs/{job_id}/description    - + - + - + -
 POST  /api/jobspan/accounting                   - - - - + + -
 GET   /api/jobspan/accounting                   - + + + - - -
+GET   /api/jobspan/accounting/history           - + + + - - -
 GET   /api/jobspan/witness                      - + + + - - -
 POST  /api/jobspan/catalog/lookup               - + + + - + +
 POST  /api/jobspan/catalog/register             - + + + - + +

@@ -62,7 +62,11 @@ class Collector:
                 for resource in request.resource_logs:
                     for scope in resource.scope_logs:
                         for record in scope.log_records:
-                            found += [a.value.string_value for a in record.attributes if a.key == "log.record.uid"]
+                            found += [
+                                each.value.string_value.partition("/")[0]
+                                for each in record.attributes
+                                if each.key == "log.record.uid"
+                            ]
         return found
 
     def _messages(self, path: str) -> Iterator[ExportTraceServiceRequest]:

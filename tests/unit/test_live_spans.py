@@ -332,7 +332,7 @@ def test_the_record_is_one_log_event() -> None:
     (log,) = rendered.logs
     event, attributes = log.log_record, dict(log.log_record.attributes or {})
     assert event.event_name == "jobspan.job.accounting"
-    assert attributes["log.record.uid"] == uid_of()
+    assert attributes["log.record.uid"] == f"{uid_of()}/wrapper/1"
     assert attributes["jobspan.accounting.cpu_time"] == 3.5
     assert attributes["jobspan.accounting.payload_started"] is True
     assert attributes["jobspan.accounting.stage_wall_clock_time.execute"] == 2.0

@@ -76,6 +76,16 @@ class JobAttemptsDB:
         )
         return [int(job_id) for job_id in self._connection.scalars(query)]
 
+    def matched_and_silent(self, attempts: Collection[tuple[int, int]], before_ns: int) -> list[tuple[int, int]]:
+        """Those of *attempts* (JobID, Attempt) that have not got beyond their match, without a sign since then."""
+        query = select(ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt).where(
+            ATTEMPTS.c.JobID.in_({job_id for job_id, _ in attempts}),
+            ATTEMPTS.c.Status == "Matched",
+            func.coalesce(ATTEMPTS.c.LastSignTime, 0) < before_ns,
+        )
+        found = [(int(row.JobID), int(row.Attempt)) for row in self._connection.execute(query)]
+        return [each for each in found if each in attempts]
+
     def unaccounted(self, open_statuses: Collection[str], before_ns: int) -> list[tuple[int, int]]:
         """(JobID, Attempt) of attempts that are over, without any record, and of which nobody has spoken since.
 

@@ -49,17 +49,28 @@ async def _services(request: Request) -> Services:
 
 
 async def _caller(request: Request) -> Identity:
+    return cast(Services, request.app.state.services).context.mint.identify(_token(request))
+
+
+async def _renewing(request: Request) -> Identity:
+    """Only the exchange of a job token for a fresh one also takes one whose time is over."""
+    context = cast(Services, request.app.state.services).context
+    return context.mint.identify_for_renewal(_token(request), context.settings.job_token_renewal_seconds)
+
+
+def _token(request: Request) -> str:
     header = request.headers.get("authorization")
     if header is None:
         raise UnauthenticatedError("Authorization header is missing")
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise InvalidRequestError("Invalid authorization header")
-    return cast(Services, request.app.state.services).context.mint.identify(token.strip())
+    return token.strip()
 
 
 Served: TypeAlias = Annotated[Services, Depends(_services)]
 Caller: TypeAlias = Annotated[Identity, Depends(_caller)]
+RenewingCaller: TypeAlias = Annotated[Identity, Depends(_renewing)]
 PageNumber: TypeAlias = Annotated[int, Query(ge=1, le=1 << 31)]
 PerPage: TypeAlias = Annotated[int, Query(ge=1, le=10_000)]
 JobPath: TypeAlias = Annotated[int, Path(ge=0, lt=1 << 63)]

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from runner.server.models import CommandIDs, CommandsParams, MatchParams, TokenRequest
-from runner.server.routes.dependencies import Caller, JobPath, Served, poll
+from runner.server.routes.dependencies import Caller, JobPath, RenewingCaller, Served, poll
 
 router = APIRouter(prefix="/api/jobspan")
 
@@ -33,7 +33,9 @@ def acknowledge(body: CommandIDs, caller: Caller, services: Served) -> Response:
 
 
 @router.post("/jobs/{job_id}/token")
-def renew_token(job_id: JobPath, caller: Caller, services: Served, wanted: TokenRequest | None = None) -> Response:
-    """A fresh job token for the bearer of the present one."""
+def renew_token(
+    job_id: JobPath, caller: RenewingCaller, services: Served, wanted: TokenRequest | None = None
+) -> Response:
+    """A fresh job token for the bearer of the present one, or of one that is over."""
     claim = wanted.Claim if wanted else None
     return JSONResponse(services.job_tokens.renew(caller, job_id, claim))

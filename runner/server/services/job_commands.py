@@ -8,6 +8,10 @@ from runner.server.services import job_states
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, authorize, require
 from runner.server.tokens import Identity
+from telemetry.clock import NANOSECONDS
+
+#: An agent asks every second; that it has its match need not be written down so often.
+SIGN_SPACING_NS = 10 * NANOSECONDS
 
 
 class JobCommands:
@@ -25,13 +29,26 @@ class JobCommands:
         require(identity, Right.TAKE_COMMANDS, Relation.GENERAL)
         wanted = {(each.JobID, each.Attempt) for each in attempts}
         with self._context.databases.read() as transaction:
-            found = transaction.commands.pending({job_id for job_id, _ in wanted})
+            found = [
+                command
+                for command in transaction.commands.pending({job_id for job_id, _ in wanted})
+                if (command["JobID"], command["Attempt"]) in wanted
+            ]
+            rows = transaction.jobs.get_many({command["JobID"] for command in found})
+            unsigned = transaction.attempts.matched_and_silent(wanted, self._context.now_ns() - SIGN_SPACING_NS)
+        self._sign(unsigned)
         names = ("CommandID", "JobID", "Attempt", "Command")
         return [
-            {name: command[name] for name in names}
+            {**{name: command[name] for name in names}, "Arguments": job_states.kill_reason(rows[command["JobID"]])}
             for command in found
-            if (command["JobID"], command["Attempt"]) in wanted
         ]
+
+    def _sign(self, attempts: Sequence[tuple[int, int]]) -> None:
+        """An agent that asks for an attempt has its match: it is not taken back while the wrapper is being started."""
+        if attempts:
+            with self._context.databases.write() as transaction:
+                for job_id, attempt in attempts:
+                    transaction.attempts.sign(job_id, attempt, self._context.now_ns())
 
     def acknowledge(self, identity: Identity, command_ids: Sequence[int]) -> None:
         """The wrappers know: do not repeat, and a kill that was ordered is confirmed.

@@ -22,7 +22,10 @@ class JobTokens:
         return {"JobToken": token, "JobTokenExpires": utc_text(expires_ns)}
 
     def renew(self, identity: Identity, job_id: int, claim: str | None) -> dict[str, Any]:
-        """A fresh token for the bearer of one that has not expired yet.
+        """A fresh token for the bearer of one whose attempt and execution are still the current ones.
+
+        It may have expired: a node that was cut off still has statuses to deliver. It is the fence,
+        not the age of a token, that keeps an attempt out which has been replaced.
 
         *claim*: this execution's own. When an attempt is executed twice, the first that reports
         Running under its claim fences off the other.
@@ -30,8 +33,9 @@ class JobTokens:
         Raises:
             ForbiddenError: not a token of that job. FencedAttemptError: the attempt is over.
         """
-        with self._context.databases.read() as transaction:
+        with self._context.databases.write() as transaction:
             row = authorize(transaction, identity, Right.RENEW_TOKEN, [job_id])[job_id]
-        assert identity.job is not None  # noqa: S101 - the policy gives this right to job tokens only
-        claims = identity.job
+            assert identity.job is not None  # noqa: S101 - the policy gives this right to job tokens only
+            claims = identity.job
+            transaction.attempts.sign(job_id, claims.attempt, self._context.now_ns())
         return self.issue(row, JobClaims(claims.job_id, claims.attempt, claim or claims.claim))

@@ -79,10 +79,9 @@ class StalledJobAgent:
         self._optimizers = OptimizationMind(context)
         self._manager = JobManager(context, self._optimizers)
         self._holder = secrets.token_hex(16)
-        settings = context.settings
-        shortest = min(settings.stalled_time_seconds, settings.matched_time_seconds, settings.rescheduled_time_seconds)
-        self._lease_ns = round(4 * settings.stalled_polling_seconds * NANOSECONDS)
-        self._attendance = Attendance(context.clock, max(3 * settings.stalled_polling_seconds, shortest / 2))
+        period_seconds = context.settings.stalled_polling_seconds
+        self._lease_ns = round(4 * period_seconds * NANOSECONDS)
+        self._attendance = Attendance(context.clock, 3 * period_seconds)
 
     def look(self) -> Looked | None:
         """Look once; None when another process does."""

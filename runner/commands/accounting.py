@@ -1,0 +1,67 @@
+"""`jobspan accounting`: every record that the WMS holds, those that another has superseded too."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runner.commands.context import Command, Context, job_id
+
+if TYPE_CHECKING:
+    from runner.wms.answers import PastRecord
+
+HEADS = ("JOB", "ATTEMPT", "RECORDED BY", "REVISION", "", "COPIES", "STATUS", "MINOR STATUS", "WALL", "CPU")
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", type=job_id, nargs="?", help="number of a job; none: all")
+
+
+def _run(context: Context) -> int:
+    from runner.compose.clients import open_client
+
+    client, wanted = open_client(context.config), context.arguments.id
+    past, page = client.accounting_history(wanted), client.accounting(wanted, per_page=1)
+    terminal = context.terminal
+    terminal.show_table(HEADS, [_row(each) for each in past], flexible=7)
+    copies = sum(each.duplicates for each in past)
+    superseded = sum(1 for each in past if not each.is_current)
+    terminal.line(
+        f"{len(past)} records: {len(past) - superseded} count, {superseded} superseded; "
+        f"copies sent again and folded: {copies}; refused for another body under their name: {len(page.conflicts)}"
+    )
+    terminal.json({"records": _documents(past), "duplicates": copies, "conflicts": page.conflicts})
+    return 0 if not page.conflicts else 1
+
+
+def _row(each: "PastRecord") -> tuple[object, ...]:
+    from runner.commands.terminal import seconds_text
+
+    record = each.record
+    counts = "counts" if each.is_current else "superseded"
+    times = (seconds_text(float(record.get(name) or 0.0)) for name in ("WallClockTime", "CPUTime"))
+    names = ("JobID", "Attempt", "RecordedBy", "Revision")
+    statuses = (record.get("FinalMajorStatus"), record.get("FinalMinorStatus"))
+    return (*(record.get(name) for name in names), counts, each.duplicates, *statuses, *times)
+
+
+def _documents(past: Sequence["PastRecord"]) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "record": each.record,
+            "arrival_time": each.arrival_time,
+            "is_current": each.is_current,
+            "duplicates": each.duplicates,
+        }
+        for each in past
+    ]
+
+
+COMMAND = Command(
+    description=(
+        "Show the accounting records of a job, or of all jobs: the one of each attempt that counts, and those that it "
+        "has superseded, such as the WMS's estimate for a job that was stalled. Exit code 1 when records were refused."
+    ),
+    examples=("jobspan accounting 12", "jobspan accounting --json | jq '.records[].record.CPUTime'"),
+    configure=_configure,
+    run=_run,
+)
