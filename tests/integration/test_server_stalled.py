@@ -214,7 +214,11 @@ def test_an_end_without_a_record_is_estimated(site: Site) -> None:
     assert site.passes(FAILED) == Looked()
     assert site.passes(10) == Looked(estimated=1)
     (record,) = site.accounting(match["JobID"])["Records"]
-    assert (record["FinalMajorStatus"], record["ErrorType"], round(record["WallClockTime"])) == ("Done", "record_lost", 20)
+    assert (record["FinalMajorStatus"], record["ErrorType"], round(record["WallClockTime"])) == (
+        "Done",
+        "record_lost",
+        20,
+    )
 
 
 @pytest.mark.parametrize("trouble", ["restart", "step forwards", "suspended"])

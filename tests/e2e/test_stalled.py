@@ -1,0 +1,109 @@
+"""A wrapper that is stopped in its tracks (SIGSTOP) and comes back, through a real site."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.compose.reports import reconcile
+from telemetry.facts import AttemptEnded, Fenced, PayloadStarted, WrapperStarted
+from telemetry.ledger.record import Record
+from telemetry.ledger.report import render_text
+from tests.support.processes import is_alive
+from tests.support.site import Site, running_site
+from tests.support.waiting import eventually
+
+NOT_RUNNING = "Job stalled: pilot not running"
+#: Beyond the time of a late heartbeat on a busy machine.
+STALLED, FAILED = 3.0, 6.0
+RECONCILED_SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One site for all tests of this module, with room for the next attempt beside a stopped one."""
+    with running_site(tmp_path_factory.mktemp("site"), 3, WMS={"StalledTime": STALLED, "FailedTime": FAILED}) as made:
+        yield made
+
+
+def stopped(site: Site, seconds: str = "300") -> tuple[int, int, int]:
+    """A job whose wrapper was stopped while its payload runs: JobID, pid of the wrapper, pid of the payload."""
+    job_id = site.submit(Executable="/bin/sleep", Arguments=seconds)
+    payload = site.wait_fact(job_id, PayloadStarted).fact
+    wrapper = site.wait_fact(job_id, WrapperStarted).fact
+    assert isinstance(payload, PayloadStarted)
+    assert isinstance(wrapper, WrapperStarted)
+    site.wait(job_id, "Running", "Application")
+    os.kill(wrapper.pid, signal.SIGSTOP)
+    return job_id, wrapper.pid, payload.pid
+
+
+def test_a_job_that_comes_back_in_time_goes_on(site: Site) -> None:
+    """Stalled while its wrapper is silent, Running when it is heard of again, Done in the end; one record, its own."""
+    job_id, wrapper, _ = stopped(site, "8")
+    site.wait(job_id, "Stalled")
+    os.kill(wrapper, signal.SIGCONT)
+    site.wait(job_id, "Done", "Execution Complete")
+    assert site.wait_record(job_id)["RecordedBy"] == "wrapper"
+    assert [status for status, _ in site.log(job_id)].count("Stalled") == 1
+
+
+def test_a_job_that_comes_back_too_late_is_stopped_and_its_record_supersedes_the_estimate(site: Site) -> None:
+    """The payload is ended, the true record counts with the WMS's final status, both ledgers agree, both are shown."""
+    job_id, wrapper, payload = stopped(site)
+    site.wait(job_id, "Failed", NOT_RUNNING)
+    estimate = site.wait_record(job_id)
+    assert (estimate["RecordedBy"], estimate["FinalMajorStatus"], estimate["ErrorType"]) == ("wms", "Failed", "stalled")
+    assert is_alive(payload)
+
+    os.kill(wrapper, signal.SIGCONT)
+    eventually(lambda: not is_alive(payload), 20, "the payload to be stopped")
+
+    def true_record() -> Record | None:
+        record = site.wait_record(job_id)
+        return record if record["RecordedBy"] == "wrapper" else None
+
+    record = eventually(true_record, 20, "the record of the wrapper")
+    assert record is not None
+    assert (record["FinalMajorStatus"], record["FinalMinorStatus"]) == ("Failed", NOT_RUNNING)
+    assert record.number("WallClockTime") > estimate.number("WallClockTime")
+    history = site.client.accounting_history(job_id)
+    assert [(each.record["RecordedBy"], each.is_current) for each in history] == [("wms", False), ("wrapper", True)]
+    assert site.status(job_id) == ("Failed", NOT_RUNNING)
+    assert [(each.status, each.minor_status) for each in site.facts(job_id, AttemptEnded)] == [("Failed", NOT_RUNNING)]
+    reconciled(site)
+
+
+def test_an_attempt_that_was_replaced_is_fenced_when_it_comes_back(site: Site, tmp_path: Path) -> None:
+    """Its Kill, never delivered, does not hit the next attempt, which runs to its end; the old payload is ended."""
+    mark = tmp_path / "first"
+    job_id = site.submit(
+        Executable="/bin/sh", Arguments=f"-c 'if test -e {mark}; then sleep 2; else touch {mark}; exec sleep 300; fi'"
+    )
+    payload, wrapper = site.wait_fact(job_id, PayloadStarted).fact, site.wait_fact(job_id, WrapperStarted).fact
+    assert isinstance(payload, PayloadStarted)
+    assert isinstance(wrapper, WrapperStarted)
+    eventually(mark.exists, 10, "the first payload")
+    os.kill(wrapper.pid, signal.SIGSTOP)
+    site.wait(job_id, "Failed", NOT_RUNNING)
+    site.client.reschedule([job_id])
+    site.wait(job_id, "Done", "Execution Complete")
+
+    os.kill(wrapper.pid, signal.SIGCONT)
+    eventually(lambda: not is_alive(payload.pid), 20, "the first payload to be stopped")
+    site.wait_fact(job_id, AttemptEnded)
+    assert site.facts(job_id, Fenced)
+    assert site.status(job_id) == ("Done", "Execution Complete")
+    assert site.wait_record(job_id, 2)["FinalMajorStatus"] == "Done"
+    eventually(lambda: site.wait_record(job_id, 1)["RecordedBy"] == "wrapper", 20, "the record of the first attempt")
+    reconciled(site)
+
+
+def reconciled(site: Site) -> None:
+    """Once all is delivered, the two ledgers agree."""
+    try:
+        eventually(lambda: reconcile(site.config, site.client).is_clean, RECONCILED_SECONDS)
+    except AssertionError:
+        raise AssertionError(render_text(reconcile(site.config, site.client))) from None
