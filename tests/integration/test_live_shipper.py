@@ -110,6 +110,36 @@ def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
     assert Shipping(OtlpFiles(tmp_path / "telemetry")).ship(control, record_of(uid_of())).file == "accepted"
 
 
+def named(record: dict[str, Any], by: str, revision: int) -> dict[str, Any]:
+    """The same record by another witness, or another revision."""
+    return {**record, "RecordedBy": by, "Revision": revision}
+
+
+def test_a_record_that_supersedes_another_is_shipped_too(tmp_path: Path, files: OtlpFiles, running: Collector) -> None:
+    """The wrapper's after the agent's, a revision after another; each once, and the spans with the first only."""
+    control = control_of(tmp_path)
+    play(control)
+    shipping = Shipping(files, OtlpHttp(running.endpoint))
+    names = [("agent", 1), ("wrapper", 1), ("wrapper", 2)]
+    for by, revision in names * 2:
+        assert shipping.ship(control, named(record_of(uid_of()), by, revision)).is_settled
+    expected = [f"{uid_of()}/{by}/{revision}" for by, revision in names]
+    assert [event.item for event in read_accounting(files.logs).events] == expected
+    assert running.uids() == [uid_of()] * 3
+    spans = [span.span_id for span in read_spans(files.traces).spans]
+    assert len(spans) == len(set(spans)) > 0
+    assert sum(1 for each in running.received if each.path == "/v1/traces") == 1
+
+
+def test_what_an_earlier_version_has_acknowledged_is_not_shipped_again(tmp_path: Path, files: OtlpFiles) -> None:
+    """It noted the UID alone; such an attempt counts as shipped."""
+    control = control_of(tmp_path)
+    play(control)
+    Acknowledgements(control, "otlp-file").settle(uid_of(), "accepted")
+    assert Shipping(files).ship(control, record_of(uid_of())).is_settled
+    assert uids(files) == []
+
+
 # --- the thread -----------------------------------------------------------------------------------
 
 
@@ -138,6 +168,34 @@ def test_what_an_earlier_agent_left_is_found(tmp_path: Path, files: OtlpFiles) -
     assert shipper.stop(10)
     living.close()
     assert uids(files) == [uid_of(7)]
+
+
+def test_a_better_record_is_found_at_the_start(tmp_path: Path, files: OtlpFiles) -> None:
+    """An attempt that was shipped, and whose journal has grown since then, is built again and shipped if it differs."""
+    control = control_of(tmp_path)
+    play(control)
+    best = {"by": "agent"}
+
+    def build_best(entries: list[Entry]) -> dict[str, Any]:
+        return named(build(entries), best["by"], 1)
+
+    def restart(witness: int) -> list[str]:
+        """By whom the records of job 7 are that the file holds, once that of another job is there."""
+        play(control_of(tmp_path, witness), job_id=witness)
+        shipper = Shipper(Shipping(files), build_best, jobs_folder=tmp_path / "jobs")
+        shipper.start()
+        eventually(lambda: uid_of(witness) in uids(files))
+        assert shipper.stop(10)
+        events = read_accounting(files.logs, uids=[uid_of()]).events
+        return [event.item.split("/")[1] for event in events]
+
+    assert restart(91) == ["agent"]
+    best["by"] = "wrapper"
+    assert restart(92) == ["agent"], "the journal has not grown"
+    newest_ns = (control / "otlp-file.acks.jsonl").stat().st_mtime_ns + 10**9
+    for journal in control.glob("*.journal.jsonl"):
+        os.utime(journal, ns=(newest_ns, newest_ns))
+    assert restart(93) == ["agent", "wrapper"]
 
 
 def test_a_full_queue_loses_nothing(tmp_path: Path, files: OtlpFiles) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from runner.server.tokens import Role
 from telemetry.ledger.record import Record
 from tests.support.ledger import matched, whole_life
+from tests.support.tree import ROOT
 from tests.support.wms import RunningWms, running_wms
 
 _SITES = count(1)
@@ -148,3 +152,81 @@ def test_records_are_on_the_disk_when_they_are_acknowledged(wms: RunningWms, job
         rows = connection.execute("SELECT Body FROM accounting_records WHERE UID = ?", (job["UID"],)).fetchall()
     connection.close()
     assert [json.loads(body)["JobID"] for (body,) in rows] == [job["JobID"]]
+
+
+#: Another process over the same database: argv is its folder, stdin the record, and it is sent so many times.
+DELIVERER = """
+import json, sys
+from pathlib import Path
+from runner.config import load
+from runner.server.app import open_context
+from runner.server.services.accounting import Accounting
+from runner.server.settings import ServerSettings
+from runner.server.tokens import Identity, Role
+from telemetry.clock import SystemClock
+settings = ServerSettings.from_config(load(folder=Path(sys.argv[1]), environment={}))
+accounting = Accounting(open_context(settings, SystemClock()))
+pilot = Identity("pilot", "local_pilot", "local", frozenset({Role.PILOT}))
+records = json.loads(sys.stdin.readline())
+print("ready", flush=True)
+sys.stdin.readline()
+for record in records:
+    print(accounting.insert(pilot, [record])[0]["Outcome"], flush=True)
+"""
+TIMES = 40
+
+
+def test_two_processes_that_deliver_at_once_insert_once(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Two more processes on one SQLite file and threads of this one, the same records in different orders."""
+    records = [record_of(job, RecordedBy=by, Revision=n) for by in ("wms", "agent", "wrapper") for n in (1, 2)]
+    orders = (records, records[::-1])
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", DELIVERER, str(wms.folder)],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                )
+            )
+            for _ in orders
+        ]  # fmt: skip
+        for process, order in zip(processes, orders, strict=True):
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(json.dumps(order * TIMES) + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ready\n"
+        with ThreadPoolExecutor(4) as pool:
+            for process in processes:
+                assert process.stdin
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            mine = [outcome for each in pool.map(lambda record: insert(wms, record), records * 4) for outcome in each]
+        told = [process.communicate(timeout=60)[0].split() for process in processes]
+    outcomes = [*mine, *told[0], *told[1]]
+    assert outcomes.count("inserted") == len(records)
+    assert outcomes.count("duplicate") == len(outcomes) - len(records) == 2 * TIMES * len(records) + 18
+    found = held(wms, job)
+    assert [(each["RecordedBy"], each["Revision"]) for each in found["Records"]] == [("wrapper", 2)]
+    assert (found["Superseded"], found["Duplicates"], found["Conflicts"]) == (5, outcomes.count("duplicate"), [])
+
+
+def test_a_conflict_is_kept_and_shown_once(wms: RunningWms, job: dict[str, Any]) -> None:
+    """What was refused for another body under its name stands beside the ledger, once however often it came."""
+    insert(wms, record_of(job), record_of(job, OutputBytes=1), record_of(job, OutputBytes=1))
+    insert(wms, record_of(job, OutputBytes=2))
+    found = held(wms, job)
+    assert [each["OutputBytes"] for each in found["Conflicts"]] == [1, 2]
+    assert len(found["Records"]) == 1
+    assert held(wms, job, wms.token_for("bob", Role.USER))["Conflicts"] == []
+
+
+def test_the_history_has_every_record_in_the_order_of_arrival(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Superseded ones too, each with its arrival and its copies; nobody else sees them."""
+    insert(wms, record_of(job, RecordedBy="wrapper"), record_of(job, RecordedBy="agent"))
+    insert(wms, record_of(job, RecordedBy="agent"))
+    path = f"/api/jobspan/accounting/history?job_id={job['JobID']}"
+    rows = wms.call("GET", path).json()["History"]
+    shown = [(each["Record"]["RecordedBy"], each["IsCurrent"], each["Duplicates"]) for each in rows]
+    assert shown == [("wrapper", True, 0), ("agent", False, 1)]
+    assert wms.call("GET", path, token=wms.token_for("bob", Role.USER)).json()["History"] == []
