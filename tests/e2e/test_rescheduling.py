@@ -1,0 +1,80 @@
+"""Jobs that are given another attempt, as often as is allowed, through a real site."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.compose.reports import reconcile
+from runner.data.storage import FolderStorageElement
+from runner.data.transfers import adler32_of
+from runner.wms.answers import CatalogFile
+from telemetry.ledger.report import render_text
+from tests.support.site import Site, running_site
+from tests.support.waiting import eventually
+
+MAXIMUM = "Maximum of reschedulings reached"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site where a job is rescheduled once."""
+    with running_site(tmp_path_factory.mktemp("site"), WMS={"MaxRescheduling": 1}) as running:
+        yield running
+
+
+def attempts(site: Site, job_id: int, count: int) -> list[tuple[str, str]]:
+    """How the record of each attempt says that it has ended, once there are *count*."""
+    records = [site.wait_record(job_id, number) for number in range(1, count + 1)]
+    assert [each["RecordedBy"] for each in records] == ["wrapper"] * count
+    return [(each.text("FinalMajorStatus"), each.text("FinalMinorStatus")) for each in records]
+
+
+def reconciled(site: Site) -> None:
+    """Both ledgers hold the same, a record for each attempt."""
+    try:
+        eventually(lambda: reconcile(site.config, site.client).is_clean, 20)
+    except AssertionError:
+        raise AssertionError(render_text(reconcile(site.config, site.client))) from None
+
+
+def test_a_job_that_asks_for_it_again_and_again_fails_at_the_maximum(site: Site) -> None:
+    """Exit 222 each time: rescheduled once, then Failed; a record for each attempt, with the WMS's final status."""
+    job_id = site.submit(Executable="/bin/sh", Arguments="-c 'exit 222'")
+    site.wait(job_id, "Failed", MAXIMUM)
+    assert attempts(site, job_id, 2) == [("Rescheduled", "Going to reschedule job"), ("Failed", MAXIMUM)]
+    assert site.job(job_id)["RescheduleCounter"] == 1
+    reconciled(site)
+
+
+def test_input_data_that_is_away_is_tried_again_and_counted(site: Site, tmp_path: Path) -> None:
+    """A storage element that is gone is a reason for another attempt, up to the maximum; no payload has started."""
+    source = tmp_path / "source"
+    source.write_text("1 2 3\n")
+    folder = site.config.folder / "storage" / "SE-USER"
+    element = FolderStorageElement("SE-USER", folder)
+    pfn = element.put(source, "/local/data/away.txt")
+    file = CatalogFile(size_bytes=6, adler32=adler32_of(source), replicas={"SE-USER": pfn})
+    site.client.catalog_register("FileCatalog", "/local/data/away.txt", file)
+    folder.rename(folder.with_name("elsewhere"))
+    job_id = site.submit(Executable="/bin/true", InputData=["LFN:/local/data/away.txt"])
+    site.wait(job_id, "Failed", MAXIMUM)
+    folder.with_name("elsewhere").rename(folder)
+
+    assert attempts(site, job_id, 2) == [("Rescheduled", "Input Data Resolution"), ("Failed", MAXIMUM)]
+    assert [site.wait_record(job_id, number)["PayloadStarted"] for number in (1, 2)] == [False, False]
+    reconciled(site)
+
+
+def test_a_job_that_was_rescheduled_by_its_owner_runs_again(site: Site) -> None:
+    """A failed job goes back by its owner's word, and that counts: the next time it is refused."""
+    job_id = site.submit(Executable="/bin/false")
+    site.wait(job_id, "Failed", "Application Finished With Errors")
+    site.wait_record(job_id)
+    assert job_id in site.client.reschedule([job_id]).succeeded
+    assert site.wait_record(job_id, 2)["FinalMajorStatus"] == "Failed"
+    site.wait(job_id, "Failed")
+    refused = site.client.reschedule([job_id]).failed[job_id]
+    assert refused.reason == "Maximum number of reschedules exceeded (1)"
+    assert site.status(job_id) == ("Failed", "Application Finished With Errors")
+    reconciled(site)
