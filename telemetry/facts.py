@@ -351,6 +351,19 @@ class AttemptEnded(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndKept(Fact):
+    """The WMS has ended the attempt in words of its own, as whoever delivered our end late has learned.
+
+    It makes a further revision of the record, with the WMS's final status and all else as it was.
+    """
+
+    DURABLE: ClassVar[bool] = True
+    status: str
+    minor_status: str
+    error_type: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnknownFact(Fact):
     """A fact of a kind that this version does not know; kept so that nothing is lost."""
 

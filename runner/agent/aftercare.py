@@ -16,10 +16,11 @@ from pathlib import Path
 
 from runner.agent.folders import JobFolder
 from runner.agent.ports import AgentParts
-from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, recover, wrapper_lives
+from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, keep_words_of_wms, recover, wrapper_lives
 from runner.backoff import Backoff
 from runner.errors import FencedError, JobspanError, TokenRefusedError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
+from runner.wms.answers import Refusal
 from runner.wms.delivery import Delivery
 from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
 from runner.wms.tokens import FileToken, JobTokenKeeper
@@ -199,11 +200,21 @@ class Aftercare:
     def _deliver(self, case: Case) -> None:
         """Statuses under the job's own token; the record under the pilot's, which does not end with the job's.
 
+        The record goes second, since it carries the final status that the WMS keeps; but it waits for nobody.
+
         Raises:
             UnavailableError: something is left.
         """
+        control = case.folder.control
+        try:
+            self._deliver_reports(case)
+        finally:
+            record_sent = self._parts.records.deliver(control, self._parts.client)
+        if not record_sent:
+            raise UnavailableError("the accounting record is not delivered")
+
+    def _deliver_reports(self, case: Case) -> None:
         control, job_id = case.folder.control, case.folder.job_id
-        record_sent = self._parts.records.deliver(control, self._parts.client)
         client = self._parts.job_client(FileToken(control / TOKEN_FILE))
         try:
             delivery = Delivery(control, client, job_id=job_id, clock=self._clock)
@@ -211,15 +222,15 @@ class Aftercare:
             keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock)
             if case.token_refused:
                 keeper.distrust()
-            _deliver_statuses(delivery, keeper)
+            refusal = _deliver_statuses(delivery, keeper)
             case.token_refused = False
+            if keep_words_of_wms(control, self._clock, delivery.standing, refusal):
+                self._parts.observer.on_attempt_ended(control)  # a truer record: it is shipped again
         except TokenRefusedError:
             case.token_refused = True
             raise
         finally:
             client.close()
-        if not record_sent:
-            raise UnavailableError("the accounting record is not delivered")
 
     def _remove_old(self) -> None:
         """Folders of attempts that have been settled for longer than they are kept."""
@@ -235,14 +246,16 @@ class Aftercare:
                 log.warning("job %s: its folder cannot be removed: %s", folder.root.name, error.strerror)
 
 
-def _deliver_statuses(delivery: Delivery, keeper: JobTokenKeeper) -> None:
+def _deliver_statuses(delivery: Delivery, keeper: JobTokenKeeper) -> Refusal | None:
+    """Tell the rest, and ask for the next attempt if one is due; why there will be none."""
     try:
         if not delivery.is_empty or delivery.owes_reschedule:
             keeper.keep()
         delivery.push(last=True)
-        delivery.settle_reschedule()
+        return delivery.settle_reschedule()
     except FencedError as error:  # the WMS has gone on without this attempt
         delivery.fence(str(error))
+    return None
 
 
 def _is_shipped(control: Path) -> bool:

@@ -4,12 +4,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.job.status import JobStatus, MinorStatus
+from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
 from runner.locks import FileLock, LockHeld
 from runner.process.remnants import end_remnants
+from runner.wms.answers import Refusal
+from runner.wms.delivery import GONE, KILLED, Standing
 from telemetry.clock import Clock
 from telemetry.facts import (
     AttemptEnded,
+    EndKept,
     Entry,
     Fact,
     Fenced,
@@ -27,6 +30,9 @@ from telemetry.journal import Journal, is_written, read_journal
 WRITER = "recovery"
 SOURCE = "JobAgent"
 FENCED = "fenced"
+_ENDS = FINAL_STATUSES | {JobStatus.RESCHEDULED}
+_REPLACED = (str(JobStatus.RESCHEDULED), str(MinorStatus.JOB_RESCHEDULED))
+_NO_MORE = (str(JobStatus.FAILED), str(MinorStatus.MAXIMUM_OF_RESCHEDULINGS))
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,42 @@ def recover(control: Path, clock: Clock, trouble: Trouble) -> bool:
         with Journal(control, WRITER, clock) as journal:
             _close(journal, entries, clock, trouble)
     return True
+
+
+def keep_words_of_wms(control: Path, clock: Clock, standing: Standing, refusal: Refusal | None) -> bool:
+    """Note how the WMS has ended the attempt, if its answers to our last reports say otherwise than our end.
+
+    A job that was Failed for being silent stays so, whatever its node can tell later; the record
+    then says what the WMS says. True when something was noted.
+    """
+    ends = [entry.fact for entry in read_journal(control) if isinstance(entry.fact, AttemptEnded)]
+    if not ends or ends[-1].error_type == FENCED:
+        return False
+    kept = _kept(ends[-1], standing, refusal)
+    if kept is None or kept == (ends[-1].status, ends[-1].minor_status):
+        return False
+    status, minor_status = kept
+    error_type = FENCED if standing.fenced else ends[-1].error_type or "kept_by_wms"
+    with Journal(control, WRITER, clock) as journal:
+        journal.append(EndKept(status=status, minor_status=minor_status, error_type=error_type))
+    return True
+
+
+def _kept(ended: AttemptEnded, standing: Standing, refusal: Refusal | None) -> tuple[str, str] | None:
+    """The end in the WMS's words; None when it has not said one."""
+    if standing.fenced:
+        return _REPLACED
+    if refusal is not None:  # DiracX refuses beyond the maximum only, and does not say what it keeps
+        return (refusal.status, refusal.minor_status) if refusal.status else _NO_MORE
+    kept = standing.kept
+    if kept is None or not kept.status:
+        return None
+    if kept.status in GONE:
+        return KILLED
+    if kept.status in _ENDS:
+        return kept.status, kept.minor_status or ended.minor_status
+    # Refused, as from Completing it is; yet it has given us the next attempt.
+    return _REPLACED if ended.status == JobStatus.RESCHEDULED else None
 
 
 def _end_payload(facts: list[Fact]) -> None:

@@ -171,10 +171,9 @@ class Delivery:
         self._acks.settle(RESCHEDULE_ITEM, "refused" if refusal else "accepted", refusal.reason if refusal else "")
         return refusal
 
-    def settle_reschedule(self) -> None:
-        """Ask for the next attempt if the journal says that one is due. Raises as `reschedule`."""
-        if self.owes_reschedule:
-            self.reschedule(preempted=self._ending.preempted)
+    def settle_reschedule(self) -> Refusal | None:
+        """Ask for the next attempt if the journal says that one is due. Returns and raises as `reschedule`."""
+        return self.reschedule(preempted=self._ending.preempted) if self.owes_reschedule else None
 
     def reschedule_was_lost(self) -> None:
         """The answer to a `reschedule` was lost, and the WMS has gone on since: it was heard."""

@@ -1,11 +1,11 @@
 """Which entries of a journal an attempt's record is made of. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
-from telemetry.facts import AttemptEnded, Entry, Fact, JobMatched, WrapperStarted
+from telemetry.facts import AttemptEnded, EndKept, Entry, Fact, JobMatched, WrapperStarted
 from telemetry.journal import merge
 from telemetry.ledger.record import WITNESSES
 
@@ -73,7 +73,11 @@ def select(entries: Iterable[Entry]) -> Attempt | None:
         raise Unidentified(
             "the journal has AttemptEnded but no JobMatched; is the agent's journal beside the wrapper's?"
         )
-    return Attempt(matched, ended, ended_entry, len(counting), kept)
+    words = [entry.fact for entry in merged if isinstance(entry.fact, EndKept)]
+    if words:
+        last = words[-1]
+        ended = replace(ended, status=last.status, minor_status=last.minor_status, error_type=last.error_type)
+    return Attempt(matched, ended, ended_entry, len(counting) + len(words), kept)
 
 
 def _counts(entry: Entry, ended_entry: Entry, ended: AttemptEnded) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.compose.reports import reconcile
+from runner.compose.site import Service
 from telemetry.facts import AttemptEnded, Fenced, PayloadStarted, WrapperStarted
 from telemetry.ledger.record import Record
 from telemetry.ledger.report import render_text
@@ -107,3 +108,37 @@ def reconciled(site: Site) -> None:
         eventually(lambda: reconcile(site.config, site.client).is_clean, RECONCILED_SECONDS)
     except AssertionError:
         raise AssertionError(render_text(reconcile(site.config, site.client))) from None
+
+
+def test_a_node_that_comes_back_tells_the_end_in_the_words_of_the_wms(tmp_path: Path) -> None:
+    """Agent and wrapper are killed; when the job has failed as stalled, the next agent brings the true record.
+
+    It counts with a second revision that has the WMS's final status; the estimate stays in the history.
+    """
+    options = {"StalledTime": STALLED, "FailedTime": FAILED}
+    with running_site(tmp_path / "site", WMS=options) as site:
+        job_id = site.submit(Executable="/bin/sleep", Arguments="300")
+        payload = site.wait_fact(job_id, PayloadStarted).fact
+        wrapper = site.wait_fact(job_id, WrapperStarted).fact
+        assert isinstance(payload, PayloadStarted)
+        assert isinstance(wrapper, WrapperStarted)
+        site.wait(job_id, "Running", "Application")
+        site.agent.process.kill()
+        os.kill(wrapper.pid, signal.SIGKILL)
+        site.wait(job_id, "Failed", NOT_RUNNING)
+        assert site.wait_record(job_id)["RecordedBy"] == "wms"
+
+        agent = Service(site.config, ["agent", "--drain"], site.agent.log)
+        try:
+            assert agent.process.wait(30) == 0
+        finally:
+            agent.stop()
+        assert not is_alive(payload.pid)
+        record = site.wait_record(job_id)
+        assert (record["RecordedBy"], record["Revision"], record["ErrorType"]) == ("agent", 2, "wrapper_died")
+        assert (record["FinalMajorStatus"], record["FinalMinorStatus"]) == ("Failed", NOT_RUNNING)
+        assert site.status(job_id) == ("Failed", NOT_RUNNING)
+        assert len(site.facts(job_id, AttemptEnded)) == 1
+        history = [(each.record["RecordedBy"], each.is_current) for each in site.client.accounting_history(job_id)]
+        assert history == [("wms", False), ("agent", True)]
+        reconciled(site)

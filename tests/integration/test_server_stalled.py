@@ -133,6 +133,10 @@ def test_a_job_that_stays_silent_fails_with_an_estimate_and_a_kill(site: Site) -
     assert (command["command"], command["arguments"]) == ("Kill", NOT_RUNNING)
     refused = site.report(match, {"Status": "Done", "MinorStatus": "Execution Complete"})
     assert (refused["Status"], refused["MinorStatus"]) == ("Failed", NOT_RUNNING)
+    for late in ({"Status": "Failed", "MinorStatus": "JobWrapper execution"}, {"MinorStatus": "Uploading Outputs"}):
+        refused = site.report(match, late)
+        assert (refused["Status"], refused["MinorStatus"]) == ("Failed", NOT_RUNNING)
+        assert refused["Reason"]
 
 
 def test_a_late_true_record_supersedes_the_estimate_and_both_are_visible(site: Site) -> None:

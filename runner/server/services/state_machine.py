@@ -10,7 +10,7 @@ in the future.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from runner.job.status import JobStatus, is_allowed
+from runner.job.status import JobStatus, MinorStatus, is_allowed
 from runner.server.db.schema import MICROSECOND
 
 ORDERS = frozenset({JobStatus.KILLED, JobStatus.DELETED})
@@ -99,9 +99,15 @@ class Rules:
             return ""
         if self.by_wrapper and present.status in ORDERS and update.status != present.status:
             return f"the job is {present.status}; its wrapper has no say any more"
+        if self.by_wrapper and _is_given_up(present) and (update.status, update.minor) != (None, None):
+            return "the job has failed since nothing was heard of it; that stands"
         if update.status is not None and not is_allowed(present.status, update.status):
             return f"a job that is {present.status} cannot become {update.status}"
         return ""
+
+
+def _is_given_up(present: Present) -> bool:
+    return present.status is JobStatus.FAILED and present.minor == MinorStatus.STALLED_PILOT_NOT_RUNNING
 
 
 def _applied(present: Present, update: Update, arrival_ns: int) -> tuple[Present, Record]:
