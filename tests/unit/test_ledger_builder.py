@@ -8,6 +8,7 @@ from telemetry.clock import NANOSECONDS
 from telemetry.facts import (
     STAGES,
     AttemptEnded,
+    EndKept,
     KillRequested,
     LimitHit,
     OutputSeen,
@@ -238,6 +239,28 @@ def test_the_wrappers_own_end_supersedes_recovery() -> None:
         return life
 
     assert life(is_taken_for_dead=True).record() == life(is_taken_for_dead=False).record()
+
+
+@pytest.mark.parametrize("by", ["wrapper", "agent"])
+def test_the_words_of_the_wms_make_a_further_revision_and_change_nothing_else(by: str) -> None:
+    """What the WMS keeps, learned late, stands in revision 2; every number is that of revision 1."""
+    if by == "wrapper":
+        life = whole_life()
+    else:
+        life = Life()
+        life.match()
+        life.start_wrapper()
+        life.recover()
+    first = life.record()
+    life.clock.advance(7200)
+    life.emit(EndKept(status="Failed", minor_status="Job stalled: pilot not running", error_type="kept"), "recovery")
+    second = life.record()
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed == {"Revision", "FinalMajorStatus", "FinalMinorStatus", "ErrorType"} - (
+        {"FinalMajorStatus"} if by == "agent" else set()
+    )
+    assert (second["RecordedBy"], second["Revision"]) == (by, 2)
+    assert second["FinalMinorStatus"] == "Job stalled: pilot not running"
 
 
 def test_a_second_end_by_the_same_witness_is_a_further_revision() -> None:

@@ -151,6 +151,28 @@ def test_a_refused_renewal_is_not_repeated_at_once(tmp_path: Path) -> None:
         keeper.keep()
 
 
+def test_a_token_that_is_over_is_renewed_at_once(tmp_path: Path) -> None:
+    """Whoever finds the job of a node that was cut off for hours begins with a fresh token."""
+    clock, path = JumpClock(), tmp_path / "job.token"
+    write_secret(path, jwt(clock.utc_ns() / NANOSECONDS - 7200))
+    wms = Renewing(clock)
+    JobTokenKeeper(wms, path, 7, clock).keep()
+    assert wms.calls == 1
+
+
+def test_a_token_that_was_refused_is_renewed_whatever_the_clock_says(tmp_path: Path) -> None:
+    """A node whose clock is behind takes an expired token for a young one, until the WMS says otherwise."""
+    clock, path = JumpClock(), tmp_path / "job.token"
+    write_secret(path, jwt(clock.utc_ns() / NANOSECONDS + 3600))
+    wms = Renewing(clock)
+    keeper = JobTokenKeeper(wms, path, 7, clock)
+    keeper.keep()
+    keeper.distrust()
+    keeper.keep()
+    keeper.keep()
+    assert wms.calls == 1
+
+
 def test_a_date_header_that_is_renewed_once_a_second_gives_no_offset() -> None:
     """A server of this very clock whose Date is up to two seconds old is not taken for one that is slow."""
     offset = ClockOffset()
