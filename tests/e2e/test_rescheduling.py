@@ -1,16 +1,21 @@
 """Jobs that are given another attempt, as often as is allowed, through a real site."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from runner.compose.clients import client_with, open_client
 from runner.compose.reports import reconcile
+from runner.compose.site import Service
 from runner.data.storage import FolderStorageElement
 from runner.data.transfers import adler32_of
+from runner.errors import FencedError
 from runner.wms.answers import CatalogFile
+from runner.wms.tokens import FixedToken
 from telemetry.ledger.report import render_text
-from tests.support.site import Site, running_site
+from tests.support.site import Site, running_site, site_config
 from tests.support.waiting import eventually
 
 MAXIMUM = "Maximum of reschedulings reached"
@@ -78,3 +83,34 @@ def test_a_job_that_was_rescheduled_by_its_owner_runs_again(site: Site) -> None:
     assert refused.reason == "Maximum number of reschedules exceeded (1)"
     assert site.status(job_id) == ("Failed", "Application Finished With Errors")
     reconciled(site)
+
+
+def test_a_match_whose_answer_was_lost_is_run_by_the_next_agent(tmp_path: Path) -> None:
+    """The job goes back by itself and is not counted; whoever comes late with the first match is fenced off."""
+    config = site_config(tmp_path, WMS={"MatchedTime": 2.0, "MaxRescheduling": 0})
+    with ExitStack() as stack:
+        wms = Service(config, ["wms"], tmp_path / "logs" / "wms.log")
+        stack.callback(wms.stop)
+        user, pilot = open_client(config), open_client(config, "pilot")
+        stack.callback(user.close)
+        stack.callback(pilot.close)
+        (job,) = user.submit(['Executable = "/bin/true";'])
+        lost = pilot.match({"PilotStamp": "gone", "Site": config.site.name}, 5.0)
+        assert lost is not None
+        assert lost.job_id == job.job_id
+        agent = Service(config, ["agent"], tmp_path / "logs" / "agent.log")
+        stack.callback(agent.stop)
+        site = Site(config, user, agent, wms)
+        site.wait(job.job_id, "Done", "Execution Complete")
+
+        late = client_with(config, FixedToken(lost.job_token), user.url)
+        stack.callback(late.close)
+        with pytest.raises(FencedError):
+            late.heartbeat(job.job_id, {})
+        records = [site.wait_record(job.job_id, number) for number in (1, 2)]
+        assert [(each["RecordedBy"], each["FinalMajorStatus"]) for each in records] == [
+            ("wms", "Rescheduled"),
+            ("wrapper", "Done"),
+        ]
+        assert records[0]["WallClockTime"] == 0
+        reconciled(site)
