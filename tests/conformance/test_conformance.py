@@ -46,7 +46,7 @@ def test_shape(watchdog: Watchdog, open_folder: Path, shape: Shape) -> None:
         pytest.skip(rows[0].not_granted)
 
 
-@pytest.mark.parametrize(("number", "shape"), enumerate(SHAPES), ids=[shape.name for shape in SHAPES])
+@pytest.mark.parametrize(("number", "shape"), list(enumerate(SHAPES)), ids=[shape.name for shape in SHAPES])
 def test_shape_killed_in_the_middle(watchdog: Watchdog, open_folder: Path, number: int, shape: Shape) -> None:
     """Whatever the shape, a kill leaves nobody, and what it had used is reported. (By one method each; all in make.)"""
     method = watchdog.granted[number % len(watchdog.granted)]
