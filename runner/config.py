@@ -142,8 +142,12 @@ class JobWrapperConfig:
         "InputDataPolicy", "copy", "how input files reach the job", choices=("copy", "link")
     )
     output_file_limit_bytes: int = option(
-        "OutputFileLimit", 2 << 30, "largest stdout or stderr, bytes; beyond, the job is killed", minimum=1024
+        "OutputFileLimit", 2 << 30, "largest stdout or stderr on disk, bytes; OutputFileAction keeps it", minimum=1024
     )
+    output_file_action: str = option(
+        "OutputFileAction", "truncate", "beyond OutputFileLimit: truncate drops the middle of the file, kill the job",
+        choices=("truncate", "kill"),
+    )  # fmt: skip
     polling_time_seconds: float = option(
         "PollingTime", 1.0, "watchdog: time between looks at the limits, seconds (DIRAC: 10)", minimum=0.01
     )

@@ -1,5 +1,6 @@
 """The last lines of a payload's output, and exact counts of all of them. Pure."""
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from telemetry.facts import OutputSeen, Stream
 PEEK_TEXT_BYTES = 64 << 10
 #: NUL is the one character that databases refuse; shown as its picture.
 _NUL, _NUL_PICTURE = "\0", "\N{SYMBOL FOR NULL}"
+_SPACE = re.compile(rb"[ \r\t]")
 
 
 @dataclass
@@ -27,6 +29,55 @@ class _Counts:
 class _Line:
     stream: Stream
     text: bytes
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of one stream: *data* begins at its byte *start*, counted over all that the stream ever got."""
+
+    start: int
+    data: bytes
+    #: Whether it begins where a word begins, and does not cut one in two.
+    is_clean: bool = True
+
+    def after(self, position: int) -> "Piece":
+        """What of it lies at *position* and after it."""
+        skipped = min(max(0, position - self.start), len(self.data))
+        if not skipped:
+            return self
+        return Piece(self.start + skipped, self.data[skipped:], self.data[skipped - 1 : skipped].isspace())
+
+
+def shown(piece: Piece, most_bytes: int, *, ended: bool) -> Piece:
+    """What of *piece* may be shown: it is cut at the ends of lines only, so that what masks secrets sees them whole.
+
+    Unless the stream has *ended*, a line without an end is kept back until it ends; when it fills all of
+    *most_bytes* it is cut at white space, and left out where it has none.
+    """
+    data, begin, end = piece.data, 0, len(piece.data)
+    if not piece.is_clean:
+        begin = data.find(b"\n") + 1 or _first_space(data) + 1 or end
+    if not ended:
+        end = data.rfind(b"\n") + 1
+        if end <= begin:
+            end = begin if len(data) - begin < most_bytes else _last_space(data) + 1
+            if end <= begin and len(data) - begin >= most_bytes:
+                begin = end = len(data)
+    return Piece(piece.start + begin, data[begin:end])
+
+
+def _first_space(data: bytes) -> int:
+    found = _SPACE.search(data)
+    return found.start() if found else -1
+
+
+def _last_space(data: bytes) -> int:
+    return max(data.rfind(each) for each in (b" ", b"\r", b"\t"))
+
+
+def text_of(data: bytes) -> str:
+    """*data* as text that any receiver can take: undecodable bytes are shown as U+FFFD."""
+    return data.decode(errors="replace").replace(_NUL, _NUL_PICTURE)
 
 
 class Peek:
@@ -72,7 +123,7 @@ class Peek:
             whole = _without_partial_end(whole)
         elif held:
             whole += b"\n"
-        return _without_partial_start(whole[-PEEK_TEXT_BYTES:]).decode(errors="replace").replace(_NUL, _NUL_PICTURE)
+        return text_of(_without_partial_start(whole[-PEEK_TEXT_BYTES:]))
 
     def _keep_last(self, stream: Stream, data: bytes, newlines: int) -> None:
         """Take in the complete lines of *data*, of which only the last can matter."""
@@ -98,7 +149,7 @@ class Peek:
         while len(self._lines) > self._max_lines:
             line = self._lines.popleft()
             self._held[line.stream] -= len(line.text)
-        while self._held[stream] > self._limit:
+        while self._held[stream] and self._held[stream] + len(self._counts[stream].open_line) > self._limit:
             first = next(line for line in self._lines if line.stream == stream)
             self._lines.remove(first)
             self._held[stream] -= len(first.text)
