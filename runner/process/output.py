@@ -213,3 +213,4 @@ class ExecutionThread(threading.Thread):
             with contextlib.suppress(OSError):  # unreadable now (a network file system): the next look may read it
                 for data in tail.read():
                     self.send_output(stream, data)
+        self._peek.settle()

@@ -90,15 +90,34 @@ class Peek:
         self._counts: dict[Stream, _Counts] = {"stdout": _Counts(), "stderr": _Counts()}
         self._lines: deque[_Line] = deque()
         self._held: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        #: A piece with more lines than we hold, counted, whose lines are taken only if no other such piece follows.
+        self._late: tuple[Stream, bytes, int] | None = None
 
     def add(self, stream: Stream, data: bytes) -> None:
         """The next piece of *stream*; it may begin and end anywhere, inside a character too."""
         if not data:
             return
         counts = self._counts[stream]
-        counts.bytes += len(data)
         newlines = data.count(b"\n")
+        counts.bytes += len(data)
         counts.lines += newlines
+        if newlines > self._max_lines and self._late is not None and self._late[0] == stream:
+            self._late = (stream, data, newlines)  # nothing of the earlier piece would stay
+            return
+        self.settle()
+        if newlines > self._max_lines:
+            self._late = (stream, data, newlines)
+        else:
+            self._take(stream, data, newlines)
+
+    def settle(self) -> None:
+        """Take in what was put off: in a long row of pieces only the lines of the last one matter."""
+        if self._late is not None:
+            late, self._late = self._late, None
+            self._take(*late)
+
+    def _take(self, stream: Stream, data: bytes, newlines: int) -> None:
+        counts = self._counts[stream]
         if newlines:
             self._keep_last(stream, data, newlines)
         rest = data[data.rfind(b"\n") + 1 :]
@@ -108,6 +127,7 @@ class Peek:
 
     def seen(self, stream: Stream) -> OutputSeen:
         """Totals of *stream*; an open line counts as a line. Dropped is what the peek no longer shows."""
+        self.settle()
         counts = self._counts[stream]
         shown = min(self._max_lines, sum(line.stream == stream for line in self._lines) + counts.is_open)
         lines = counts.lines + counts.is_open
@@ -115,6 +135,7 @@ class Peek:
 
     def text(self) -> str:
         """The last lines, open ones at the end; undecodable bytes are shown as U+FFFD."""
+        self.settle()
         held = [line.text for line in self._lines]
         held += [bytes(counts.open_line) for counts in self._counts.values() if counts.is_open]
         held = held[-self._max_lines :] if self._max_lines else []
