@@ -23,6 +23,7 @@ _HURRY_BYTES = 32 << 20
 _SHORTEST_PAUSE_SECONDS = 0.02
 #: Of each stream, what can be looked at (`excerpt`), at most.
 EXCERPT_BYTES = 64 << 10
+_OPEN_LINE_BYTES = 1024
 
 
 def open_below(folder: Path, path: Path, flags: int) -> int:
@@ -100,6 +101,8 @@ class Excerpt:
 
     seen: OutputSeen
     piece: Piece
+    #: The end of what has been written of a line that has no end yet.
+    open_line: bytes
     #: Whether nothing comes any more.
     ended: bool
 
@@ -162,7 +165,8 @@ class ExecutionThread(threading.Thread):
             self._drain()
             tail, ended = self._tails[stream], bool(self._last)
             piece = self._last[stream].after(position) if ended else tail.back(position, EXCERPT_BYTES)
-            return Excerpt(self._seen(stream), shown(piece, EXCERPT_BYTES, ended=ended), ended)
+            whole = shown(piece, EXCERPT_BYTES, ended=ended)
+            return Excerpt(self._seen(stream), whole, piece.after(whole.end).data[-_OPEN_LINE_BYTES:], ended)
 
     @property
     def streams(self) -> tuple[Stream, ...]:

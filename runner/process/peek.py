@@ -40,6 +40,11 @@ class Piece:
     #: Whether it begins where a word begins, and does not cut one in two.
     is_clean: bool = True
 
+    @property
+    def end(self) -> int:
+        """The byte after its last."""
+        return self.start + len(self.data)
+
     def after(self, position: int) -> "Piece":
         """What of it lies at *position* and after it."""
         skipped = min(max(0, position - self.start), len(self.data))

@@ -174,6 +174,6 @@ def _writer(folder: Path) -> list[str]:
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A folder on the file system of temporary files; all threads that we count are ours."""
-    assert threading.active_count() == 1  # noqa: S101 - process_time counts every thread
+    assert threading.active_count() == 1
     with tempfile.TemporaryDirectory(prefix="bench-output-") as name:
         yield Path(name)
