@@ -99,6 +99,9 @@ class JobAgentConfig:
         "MetricsPort", 0, "its port; 0: any free one, written to metrics.url in the folder", minimum=0
     )
     metrics_token_file: str = option("MetricsTokenFile", "", "file with the bearer token that scrapers must show")
+    peek_rate: float = option(
+        "PeekRate", 4.0, "looks at one job's output through the agent a second at most, by one caller", minimum=0.1
+    )
     warm_start: bool = option("WarmStart", True, "fork wrappers from a preloaded process; off: a new interpreter each")
     minimum_disk_bytes: int = option(
         "MinDiskSpace", 64 << 20, "with less free disk than this, bytes, the agent takes no new job", minimum=0
@@ -142,8 +145,12 @@ class JobWrapperConfig:
         "InputDataPolicy", "copy", "how input files reach the job", choices=("copy", "link")
     )
     output_file_limit_bytes: int = option(
-        "OutputFileLimit", 2 << 30, "largest stdout or stderr, bytes; beyond, the job is killed", minimum=1024
+        "OutputFileLimit", 2 << 30, "largest stdout or stderr on disk, bytes; OutputFileAction keeps it", minimum=1024
     )
+    output_file_action: str = option(
+        "OutputFileAction", "truncate", "beyond OutputFileLimit: truncate drops the middle of the file, kill the job",
+        choices=("truncate", "kill"),
+    )  # fmt: skip
     polling_time_seconds: float = option(
         "PollingTime", 1.0, "watchdog: time between looks at the limits, seconds (DIRAC: 10)", minimum=0.01
     )

@@ -276,12 +276,18 @@ class WrapperSettled(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSeen(Fact):
-    """Totals of a stream of the payload so far: exact lines and bytes, and what the peek dropped."""
+    """Totals of a stream of the payload so far: exact lines and bytes, and what the peek dropped.
+
+    *dropped_bytes* were counted, and are in the file no more (OutputFileLimit). *shrunk* is how often the
+    payload, or somebody for it, made the file shorter; what it held then is counted as new.
+    """
 
     stream: Stream
     lines: int
     bytes: int
     peek_lines_dropped: int = 0
+    dropped_bytes: int = 0
+    shrunk: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,11 +335,15 @@ class Fenced(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class DataMoved(Fact):
-    """Files of one kind were moved; sizes in bytes, of sandboxes as compressed."""
+    """Files of one kind were moved; sizes in bytes, of sandboxes as compressed.
+
+    *dropped_bytes*, not compressed, were asked for and did not fit into OutputSandboxLimit.
+    """
 
     kind: Literal["input_sandbox", "input_data", "output_sandbox", "output_data"]
     files: int
     bytes: int
+    dropped_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,13 @@ class JobFolder:
         return folder
 
     @classmethod
+    def of(cls, jobs: Path, job_id: int) -> "list[JobFolder]":
+        """Those of one job, first attempt first."""
+        found = [(_NAME.fullmatch(path.name), path) for path in jobs.glob(f"{job_id}.*")]
+        folders = [cls(path, job_id, int(name[2])) for name, path in found if name]
+        return sorted(folders, key=lambda each: (each.attempt, each.root.name))
+
+    @classmethod
     def all(cls, jobs: Path) -> "list[JobFolder]":
         """Those below *jobs*, oldest job first."""
         if not jobs.is_dir():

@@ -32,6 +32,7 @@ from runner.wrapper.job_report import JobReport
 from runner.wrapper.job_wrapper import JobWrapper, WrapperParts
 from runner.wrapper.operations import Progress
 from runner.wrapper.payload import LocalPayload
+from runner.wrapper.peeking import OutputDoor
 from runner.wrapper.workspace import JobFolders
 from telemetry.bus import Bus, Emit
 from telemetry.clock import SystemClock
@@ -61,6 +62,7 @@ class _Process:
     clock: SystemClock
     birth: Birth
     token: FileToken
+    door: OutputDoor
     obstacle: JobspanError | None
 
 
@@ -85,7 +87,8 @@ def wrapper_main(arguments_path: Path) -> int:
             _log.warning("this attempt has ended already; nothing to do")
             return EXIT_NOTHING_TO_DO
         bus = Bus(journal, redact)
-        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, obstacle))
+        door = OutputDoor(control, redact)
+        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, door, obstacle))
     _ship_without_agent(given.config, control)
     return code
 
@@ -108,7 +111,7 @@ def _run(given: _Given, process: _Process) -> int:
     )
     obstacle = process.obstacle or _name_execution(client, arguments.job_id, folders.control)
     parts = replace(_parts(given, process, starter, reporter, progress, client), obstacle=obstacle)
-    control = ControlServer(folders.control, cancel)
+    control = ControlServer(folders.control, cancel, process.door.answer)
     control.catch_signals()
     with control:
         bus.listen(reporter.wake)
@@ -141,7 +144,9 @@ def _parts(
         file_catalog=WmsFileCatalog(client),
         storage_elements=open_elements(config.folder / "storage", config.wms.storage_elements),
         wms=reporter,
-        payload=LocalPayload(starter=starter, watchdog=watchdog, cancel=cancel, emit=emit, config=options),
+        payload=LocalPayload(
+            starter=starter, watchdog=watchdog, cancel=cancel, emit=emit, config=options, door=process.door
+        ),
         watchdog=watchdog,
         emit=emit,
         clock=process.clock,

@@ -144,7 +144,7 @@ class Watchdog(threading.Thread):
             awake_seconds=time.monotonic(),
             cpu_seconds=usage.cpu.total_seconds,
             rss_bytes=usage.rss_bytes,
-            output_bytes=payload.output.largest_bytes,
+            output_bytes=payload.output.held_bytes,
         )
         return replace(reading, payload=measured)
 

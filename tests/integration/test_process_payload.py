@@ -195,7 +195,7 @@ def test_output_is_exact(job: Job) -> None:
             "Job has exceeded maximum wall clock time",
         ),
         (
-            {"output_file_limit_bytes": 100_000},
+            {"output_file_limit_bytes": 100_000, "output_file_action": "kill"},
             (*program("lines", 10_000_000),),
             "output_size",
             "Job has exceeded its output limit",
