@@ -8,8 +8,10 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
+from typing import Literal
 
-from runner.process.tree import ProcessTree, send
+from runner.process.tree import ProcessTree, process_name, send
+from telemetry.clock import Clock
 from telemetry.facts import KillFinished, SignalSent
 from telemetry.measure.snapshot import ProcessId
 
@@ -19,18 +21,42 @@ PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 #: A process forks while we kill: the tree is looked at again until nobody new is there, at most so often.
 _ROUNDS = 50
+#: Of a crowd (a fork bomb) so many pids and names stand in the fact.
+_MOST_PIDS = 1000
+_MOST_NAMES = 32
+
+
+def sent(
+    number: int, pids: tuple[int, ...], reason: str, clock: Clock, purpose: Literal["end", "stop"] = "end"
+) -> SignalSent:
+    """The fact that a signal went to *pids* just now; of a crowd the first are named."""
+    return SignalSent(
+        signal=int(number),
+        pids=pids[:_MOST_PIDS],
+        reason=reason,
+        purpose=purpose,
+        names=tuple(process_name(pid) for pid in pids[:_MOST_NAMES]),
+        processes=len(pids),
+        at_boottime_ns=clock.boottime_ns(),
+    )
 
 
 class Ending:
     """The end of a process tree, from the first TERM to the last process. Made, then moved on by `step`."""
 
     def __init__(
-        self, tree: ProcessTree, reason: str, grace_seconds: float, tell: Callable[[SignalSent | KillFinished], None]
+        self,
+        tree: ProcessTree,
+        reason: str,
+        grace_seconds: float,
+        tell: Callable[[SignalSent | KillFinished], None],
+        clock: Clock,
     ) -> None:
         """Send TERM to everybody now, and CONT to who is stopped; KILL is due after *grace_seconds*."""
         self._tree = tree
         self._reason = reason
         self._tell = tell
+        self._clock = clock
         self._begun = time.monotonic()
         self._kill_at = self._begun + grace_seconds
         self._give_up_at: float | None = None
@@ -87,7 +113,7 @@ class Ending:
 
     def _told(self, number: int, pids: tuple[int, ...]) -> None:
         if pids:
-            self._tell(SignalSent(signal=int(number), pids=pids, reason=self._reason))
+            self._tell(sent(number, pids, self._reason, self._clock))
 
     def _finish(self, survivors: tuple[int, ...]) -> None:
         self.is_over = True

@@ -13,6 +13,7 @@ import pytest
 
 from runner.config import JobWrapperConfig
 from runner.errors import PayloadStartError, TransientJobError
+from runner.options import Check
 from runner.process.cancel import Cancel, Cancelled
 from runner.process.limits import WatchdogJob
 from runner.process.output import ExecutionThread, OutputFiles
@@ -213,7 +214,7 @@ def test_output_is_exact(job: Job) -> None:
             "Job has insufficient disk space to continue",
         ),
         (
-            {"check_memory_limit": True},
+            {"check_memory_limit": Check.KILL},
             (sys.executable, "-I", "-S", "-c", "import signal; x = bytearray(b'x' * (60 << 20)); signal.pause()"),
             "memory",
             "Job has exceeded its memory limit",
