@@ -27,7 +27,7 @@ __all__ = ["AgentParts", "JobAgent"]
 #: What a wrapper may need beyond its graces to upload and report, before it is killed.
 STOP_SECONDS = 60.0
 #: How long an agent that is told to stop delivers what wrappers have left; the next agent does the rest.
-LEFTOVER_SECONDS = 10.0
+LEFTOVER_SECONDS = 5.0
 #: The same for one that ends by itself (--drain).
 DRAIN_LEFTOVER_SECONDS = 60.0
 LOOP_SECONDS = 1.0

@@ -8,8 +8,8 @@ import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 
-from runner.process.signals import sent
-from runner.process.tree import process_name, send
+from runner.process.signals import send_to
+from runner.process.tree import process_name
 from telemetry.clock import Clock
 from telemetry.facts import SignalSent
 from telemetry.measure.snapshot import ProcessLook
@@ -39,11 +39,11 @@ class GracefulStop:
         if self._is_over:
             return
         chosen, trouble = _chosen(living, regex)
-        pids = send(chosen, number)
-        self._is_over = bool(pids or trouble)
+        sent = send_to(chosen, number)
+        self._is_over = bool(sent.pids or trouble)
         if self._is_over or not self._is_told:  # that nobody was there is told once
             self._is_told = True
-            self._tell(sent(number, pids, f"{reason}{trouble}", self._clock, "stop"))
+            self._tell(sent.fact(f"{reason}{trouble}", self._clock, "stop"))
 
 
 def _chosen(living: Iterable[ProcessLook], regex: str) -> tuple[list[ProcessLook], str]:
