@@ -155,11 +155,19 @@ class Keeper:
         start_boottime_ns = self._clock.boottime_ns()
         # A signal between fork and exec would run a handler of ours in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
-        pid, group_to_enter = _fork(self._tree.meter.group)
-        if pid == 0:
-            launch(command, environment, write_fd, group_to_enter)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.close(write_fd)
+        parent = os.getpid()
+        try:
+            pid, group_to_enter = _fork(self._tree.meter.group)
+        except OSError as error:  # too many processes, or no memory for one more
+            os.close(read_fd)
+            self._line.send("Refused", {"step": "fork", "errno": error.errno or 0})
+            return
+        else:
+            if pid == 0:
+                launch(command, environment, write_fd, group_to_enter, parent)
+        finally:
+            os.close(write_fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._tree.is_empty = False
         self._payload = _Payload(pid, command, start_boottime_ns, read_fd)
 

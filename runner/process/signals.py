@@ -121,7 +121,8 @@ class Ending:
         sent = Sent(signal.SIGKILL)
         group = self._tree.meter.group
         if group is not None and not self._killed and group.can_kill:
-            targets = self._tree.look()
+            # cgroup.kill does not reach a process whose first thread has ended: that one gets its own below.
+            targets = [each for each in self._tree.look() if each.state not in "ZX"]
             named = names_of(targets)
             with contextlib.suppress(OSError):
                 group.kill()
