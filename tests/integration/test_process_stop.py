@@ -52,7 +52,8 @@ def test_only_those_that_fit_are_told(tmp_path: Path, method: str) -> None:
         it.starter.stop_gracefully("answers.py", signal.SIGINT, "again")
         events = it.events()
     assert end(events).exit_code == 7
-    (told,) = stops(events)
+    assert len(stops(events)) == 1
+    told = stops(events)[0]
     assert (told.signal, told.processes, told.reason) == (signal.SIGINT, 1, "graceful stop: the test")
     assert str(told.pids[0]) in pids
     assert told.names[0].startswith("python")
