@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runner.errors import ConfigError
-from runner.options import Check, check, expression_problem, option, options_of, read_table, suggest
+from runner.options import Check, check, expression_problem, option, options_of, read_table, suggest, types_of
 
 T = TypeVar("T")
 
@@ -285,6 +285,8 @@ TABLES: dict[str, tuple[str, type[Any]]] = {
     "JobWrapper": ("job_wrapper", JobWrapperConfig),
     "Telemetry": ("telemetry", TelemetryConfig),
 }
+for _, _kind in TABLES.values():  # once, when this is imported
+    types_of(_kind)
 
 
 def load(

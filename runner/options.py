@@ -12,6 +12,7 @@ from runner.errors import ConfigError
 
 T = TypeVar("T")
 LONGEST_EXPRESSION = 1024
+_types: dict[type[Any], Mapping[str, Any]] = {}
 
 
 class Check(StrEnum):
@@ -41,7 +42,7 @@ def read_table(kind: type[T], given: Mapping[str, Any], where: str) -> T:
         ConfigError: an unknown option or an impossible value.
     """
     options = {each.metadata["name"]: each for each in options_of(kind)}
-    hints = get_type_hints(kind)
+    hints = types_of(kind)
     values = {}
     for name, value in given.items():
         if name not in options:
@@ -49,6 +50,13 @@ def read_table(kind: type[T], given: Mapping[str, Any], where: str) -> T:
         each = options[name]
         values[each.name] = _value(value, hints[each.name], each, f"{where} {name}")
     return kind(**values)
+
+
+def types_of(kind: type[Any]) -> Mapping[str, Any]:
+    """The types of the fields of *kind*; to find them takes longer than all the rest of reading a table."""
+    if kind not in _types:
+        _types[kind] = get_type_hints(kind)
+    return _types[kind]
 
 
 def options_of(kind: type[Any]) -> list[Field[Any]]:
