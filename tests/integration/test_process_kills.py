@@ -115,6 +115,7 @@ def test_nobody_is_started_when_nobody_watches(tmp_path: Path, monkeypatch: pyte
             os.kill(it.starter.pid, signal.SIGKILL)
             with pytest.raises(TransientJobError):
                 it.starter.poll(10)
+            eventually(lambda: not is_alive(it.starter.pid))  # a dying process lets its files go before its children
             with gate.open("w"):
                 pass
         else:
