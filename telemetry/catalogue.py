@@ -131,10 +131,13 @@ LIMIT_NAME = "jobspan.limit.name"
 LIMIT_MEASURED = "jobspan.limit.measured"
 LIMIT_ALLOWED = "jobspan.limit.allowed"
 LIMIT_UNIT = "jobspan.limit.unit"
+LIMIT_ACTION = "jobspan.limit.action"
 KILL_ORIGIN = "jobspan.kill.origin"
 REASON = "jobspan.reason"
 SIGNAL_NUMBER = "jobspan.signal.number"
 SIGNAL_PIDS = "jobspan.signal.pids"
+SIGNAL_NAMES = "jobspan.signal.names"
+SIGNAL_PURPOSE = "jobspan.signal.purpose"
 KILL_DURATION = "jobspan.kill.duration"
 KILL_SURVIVORS = "jobspan.kill.survivors"
 MOVED_BYTES = "jobspan.transfer.bytes"
@@ -190,10 +193,13 @@ ATTRIBUTES: Mapping[str, str] = {
     LIMIT_MEASURED: "what was measured, in the limit's unit",
     LIMIT_ALLOWED: "what was allowed, in the limit's unit",
     LIMIT_UNIT: "unit of the limit",
+    LIMIT_ACTION: "what followed: kill or warn",
     KILL_ORIGIN: "user, watchdog, signal, fence, wrapper, recovery",
     REASON: "why, in words",
     SIGNAL_NUMBER: "number of the signal",
     SIGNAL_PIDS: "processes that got the signal",
+    SIGNAL_NAMES: "what the first of them call themselves",
+    SIGNAL_PURPOSE: "end, or stop for the graceful stop that the job has asked for",
     KILL_DURATION: "from the first signal to the last process's end, seconds",
     KILL_SURVIVORS: "processes that outlived the kill",
     MOVED_BYTES: "bytes that were moved, packed, unpacked or summed up",
@@ -318,6 +324,40 @@ JOBS_FINISHED = Metric(
     help="Attempts that have ended, by final status and class of error",
     labels=("status", "error_type"),
 )
+LIMITS_HIT = Metric(
+    name="jobspan_limits_hit_total",
+    kind="counter",
+    unit="hits",
+    help="Limits that jobs have reached, by what followed: the kill or a warning",
+    labels=("limit", "action"),
+)
+KILLS = Metric(
+    name="jobspan_kills_total",
+    kind="counter",
+    unit="kills",
+    help="Attempts that somebody wanted ended, by who it was; of the watchdog by the limit",
+    labels=("origin", "limit"),
+)
+SIGNALS = Metric(
+    name="jobspan_signals_total",
+    kind="counter",
+    unit="signals",
+    help="Signals sent to processes of payloads, to end them or as the graceful stop",
+    labels=("signal", "purpose"),
+)
+KILL_SURVIVED = Metric(
+    name="jobspan_kill_survivors_total",
+    kind="counter",
+    unit="processes",
+    help="Processes that outlived the kill of their payload",
+)
+KILL_SECONDS = Metric(
+    name="jobspan_kill_duration_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="From the first signal to the end of a payload's last process",
+    buckets=(0.01, 0.1, 1.0, 5.0, 10.0, 10.5, 15.0, 30.0, 60.0, 120.0),
+)
 STAGE_DURATION = Metric(
     name="jobspan_stage_duration_seconds",
     kind="histogram",
@@ -387,6 +427,7 @@ METRICS: Mapping[str, Metric] = {
     for metric in (
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
         *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
+        *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, BUILD_INFO),
     )
 }

@@ -292,13 +292,17 @@ class OutputSeen(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitHit(Fact):
-    """A limit was reached; `minor_status` is DIRAC's name of the cause."""
+    """A limit was reached; `minor_status` is DIRAC's name of the cause.
+
+    To "warn" is to say what the job would have been ended for, and when.
+    """
 
     limit: str
     minor_status: str
     measured: float
     allowed: float
     unit: str
+    action: Literal["kill", "warn"] = "kill"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,11 +315,18 @@ class KillRequested(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class SignalSent(Fact):
-    """A signal was sent to these processes of the payload."""
+    """A signal was sent to these processes of the payload: to "end" them, or as the graceful "stop" of the job.
+
+    Of many processes the first are named; `processes` is their number (0 in journals that had none).
+    """
 
     signal: int
     pids: tuple[int, ...]
     reason: str
+    purpose: Literal["end", "stop"] = "end"
+    names: tuple[str, ...] = ()
+    processes: int = 0
+    at_boottime_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,7 +381,7 @@ class UnknownFact(Fact):
 
 #: Fields whose text comes from outside: it may hold a secret, and is masked before it is kept.
 FREE_TEXT = frozenset(
-    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes"}
+    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes", "names"}
 )
 
 
@@ -387,6 +398,8 @@ def masked(fact: Fact, mask: Callable[[str], str]) -> Fact:
 def _masked(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return mask(value)
+    if isinstance(value, tuple):
+        return tuple(_masked(each, mask) for each in value)
     if isinstance(value, Mapping):
         return {name: _masked(each, mask) for name, each in value.items()}
     return value

@@ -110,7 +110,8 @@ class Jobs:
 
     def _submit(self, matched: MatchedJob, folder: JobFolder, journal: Journal) -> None:
         config, element = self._config, self._parts.computing_element
-        arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url)
+        left = self._pilot.seconds_left(self._clock)
+        arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url, left)
         script = self._parts.write_wrapper(folder.control, matched.job_id, arguments)
         journal.append(submitting())
         with self._mutex:  # an early end has to wait until the acceptance is noted

@@ -41,6 +41,9 @@ from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, 
 
 _log = logging.getLogger("jobspan.wrapper")
 EXIT_NOTHING_TO_DO = 0
+#: How long the wrapper tries to deliver its record.
+RECORD_SECONDS = 10.0
+STOPPED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def _run(given: _Given, process: _Process) -> int:
         try:
             return JobWrapper(arguments.job_id, JobReport(bus.emit, cancel), parts).run()
         finally:
-            reporter.stop(options.kill_grace_seconds)
+            reporter.stop(_patience(options.kill_grace_seconds, cancel))
             client.close()
 
 
@@ -152,10 +155,15 @@ def _parts(
         clock=process.clock,
         cancel=cancel,
         progress=progress,
-        deliver_record=lambda: Records().deliver(given.folders.control, client),
+        deliver_record=lambda: Records(_patience(RECORD_SECONDS, cancel)).deliver(given.folders.control, client),
         start_boottime_ns=process.birth.start_boottime_ns,
         started_by=process.birth.started_by,
     )
+
+
+def _patience(seconds: float, cancel: Cancel) -> float:
+    """For one more try to reach the WMS. A node that is being stopped leaves the rest to the agent, or to the next."""
+    return min(seconds, STOPPED_SECONDS) if cancel.said("signal") else seconds
 
 
 def _name_execution(client: WmsClient, job_id: int, control: Path) -> JobspanError | None:

@@ -4,5 +4,6 @@
 * `spawners`        a wrapper in a fresh interpreter; what a spawner is
 * `zygote`          a wrapper forked from a warm process, with the fresh interpreter to fall back to
 * `zygote_process`  that warm process itself
+* `batch_time_left` until when the batch system lets us live, by its variables and files
 * `birth`           when and by whom the present process was started, for the wrapper's first fact
 """

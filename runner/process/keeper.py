@@ -17,6 +17,7 @@ from typing import Any
 
 from runner.process import linux
 from runner.process.command import PayloadCommand
+from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, launch
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
@@ -75,6 +76,7 @@ class Keeper:
         #: What the wrapper has perhaps not written down.
         self._facts: list[Fact] = []
         self._is_alone = False
+        self._stop = GracefulStop(clock, self._tell)
 
     def run(self, refusal: str) -> None:
         """Serve until the wrapper has gone and nothing of the payload is left. *refusal*: of the method."""
@@ -129,6 +131,8 @@ class Keeper:
                 self._start(PayloadCommand.from_json(data))
             elif kind == "end":
                 self._end(data["reason"], data["grace_seconds"])
+            elif kind == "stop" and self._payload and not self._payload.is_settled and self._ending is None:
+                self._stop.ask(self._tree.look(), **data)
             elif kind == "close":  # the wrapper has had so many facts of us
                 del self._facts[: data["facts"]]
         if not is_there:
@@ -151,11 +155,19 @@ class Keeper:
         start_boottime_ns = self._clock.boottime_ns()
         # A signal between fork and exec would run a handler of ours in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
-        pid, group_to_enter = _fork(self._tree.meter.group)
-        if pid == 0:
-            launch(command, environment, write_fd, group_to_enter)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.close(write_fd)
+        parent = os.getpid()
+        try:
+            pid, group_to_enter = _fork(self._tree.meter.group)
+        except OSError as error:  # too many processes, or no memory for one more
+            os.close(read_fd)
+            self._line.send("Refused", {"step": "fork", "errno": error.errno or 0})
+            return
+        else:
+            if pid == 0:
+                launch(command, environment, write_fd, group_to_enter, parent)
+        finally:
+            os.close(write_fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._tree.is_empty = False
         self._payload = _Payload(pid, command, start_boottime_ns, read_fd)
 
@@ -223,7 +235,7 @@ class Keeper:
         if self._payload is None or self._payload.is_settled:
             return
         if self._ending is None:
-            self._ending = Ending(self._tree, reason, grace_seconds, self._tell)
+            self._ending = Ending(self._tree, reason, grace_seconds, self._tell, self._clock)
         else:
             self._ending.shorten(grace_seconds)
 

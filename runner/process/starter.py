@@ -164,6 +164,13 @@ class Starter:
         grace = self._terms.kill_grace_seconds if grace_seconds is None else grace_seconds
         self._send("end", {"reason": reason, "grace_seconds": grace})
 
+    def stop_gracefully(self, regex: str, number: int, reason: str) -> None:
+        """Send signal *number* to the payload's processes that *regex* fits, once; `poll` tells which they were.
+
+        Until one fits, every call looks again. The payload goes on; it decides what the signal means.
+        """
+        self._send("stop", {"regex": regex, "number": number, "reason": reason})
+
     def poll(self, timeout_seconds: float) -> list[StarterEvent]:
         """What has happened since the last call; waits for it, at most *timeout_seconds*.
 

@@ -116,6 +116,15 @@ class ProcessTree:
         )
 
 
+def process_name(pid: int) -> str:
+    """What *pid* calls itself; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+            return file.read(64).decode(errors="replace").rstrip("\n")
+    except OSError:
+        return ""
+
+
 def send(targets: Iterable[ProcessLook], number: int) -> tuple[int, ...]:
     """Send a signal to *targets*, never to another process that got a pid of theirs; the pids reached."""
     return tuple(each.identity.pid for each in targets if _send(each.identity, number))

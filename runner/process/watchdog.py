@@ -12,14 +12,34 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from runner.config import JobWrapperConfig
+from runner.config import IDLE_VARIABLE, JobWrapperConfig
 from runner.process.cancel import Cancel
-from runner.process.limits import Limits, PayloadReading, RatioWindow, Reading, WatchdogJob, decide
+from runner.process.limits import (
+    Limits,
+    PayloadReading,
+    RatioWindow,
+    Reading,
+    Stillness,
+    Trends,
+    Warnings,
+    WatchdogJob,
+    hits,
+)
 from runner.process.output import ExecutionThread
 from runner.process.starter import Starter
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import Fact, HeartbeatMade, LimitHit, OutputSeen, Scalar, StageName, Stream, UsageSampled
+from telemetry.facts import (
+    Fact,
+    HeartbeatMade,
+    LimitHit,
+    OutputSeen,
+    ParametersSet,
+    Scalar,
+    StageName,
+    Stream,
+    UsageSampled,
+)
 from telemetry.journal import JournalFull
 from telemetry.measure import procfs
 from telemetry.measure.snapshot import NOTHING_USED, UsageReading
@@ -31,6 +51,8 @@ _LONGEST_SAMPLING_SECONDS = 15.0
 _SAMPLES_KEPT_DENSE = 300
 #: The first heartbeat with a payload's figures comes so soon after its start.
 _FIRST_HEARTBEAT_SECONDS = 1.0
+#: Job parameter with everything that was warned of.
+WARNINGS_PARAMETER = "WatchdogWarnings"
 
 
 @dataclass
@@ -40,6 +62,7 @@ class _Payload:
     starter: Starter
     output: ExecutionThread
     window: RatioWindow
+    stillness: Stillness
 
 
 @dataclass
@@ -53,6 +76,8 @@ class _State:
     usage: UsageReading = NOTHING_USED
     standard_output: str | None = None
     told: dict[Stream, OutputSeen] = field(default_factory=dict)
+    #: What was warned of, by the limit's name.
+    warned: dict[str, str] = field(default_factory=dict)
 
 
 class Watchdog(threading.Thread):
@@ -63,7 +88,7 @@ class Watchdog(threading.Thread):
     ) -> None:
         """Watch *job*, whose files lie on the file system of *work*."""
         super().__init__(name="watchdog", daemon=True)
-        self._polling_seconds = config.polling_time_seconds
+        self._config = config
         self._checking_seconds = max(config.checking_time_seconds, config.min_checking_time_seconds)
         self._job = job
         self._limits = Limits.of(config, job)
@@ -73,6 +98,7 @@ class Watchdog(threading.Thread):
         self._work = work
         self._mutex = threading.RLock()
         self._end = threading.Event()
+        self._warnings = Warnings(self._checking_seconds)
         self._state = _State(heartbeat_at=time.monotonic() + self._checking_seconds)
 
     def run(self) -> None:
@@ -80,7 +106,7 @@ class Watchdog(threading.Thread):
         next_poll = time.monotonic()
         while not self._end.wait(max(0.0, next_poll - time.monotonic())):
             # A late poll is not made up for by a hurried one.
-            next_poll = max(next_poll + self._polling_seconds, time.monotonic())
+            next_poll = max(next_poll + self._config.polling_time_seconds, time.monotonic())
             # What cannot be measured now (a full disk, a file system that does not answer) is tried at the next poll.
             with self._mutex, contextlib.suppress(OSError):
                 self._poll()
@@ -102,7 +128,9 @@ class Watchdog(threading.Thread):
         """A payload runs: watch it."""
         with self._mutex:
             state = self._state
-            state.payload = _Payload(starter, output, RatioWindow(self._limits))
+            if (self._work / IDLE_VARIABLE).exists():
+                self._limits = replace(self._limits, ratio_percent=None)
+            state.payload = _Payload(starter, output, RatioWindow(self._limits), Stillness(self._limits))
             state.sample_at = 0.0
             state.heartbeat_at = min(state.heartbeat_at, time.monotonic() + _FIRST_HEARTBEAT_SECONDS)
 
@@ -119,10 +147,10 @@ class Watchdog(threading.Thread):
     def _poll(self) -> None:
         """Measure, decide, act, report."""
         state = self._state
-        hit = self._judge(self._look())
-        if hit is not None and self._cancel.cause is None:
-            self._tell(hit)
-            self._cancel.request("watchdog", hit.minor_status)
+        reading = self._look()
+        found = list(hits(self._limits, reading, self._trends(reading)))
+        if self._cancel.cause is None:
+            self._act(found, reading.wall_seconds)
         now = time.monotonic()
         if now >= state.sample_at:
             self._sample()
@@ -133,7 +161,9 @@ class Watchdog(threading.Thread):
         """Measure the job as it is now."""
         state = self._state
         payload = state.payload
-        reading = Reading(wall_seconds=self._wall_seconds(), disk_bytes=self._disk_bytes())
+        reading = Reading(
+            wall_seconds=self._wall_seconds(), disk_bytes=self._disk_bytes(), load_average=procfs.load_average()
+        )
         if payload is None:
             return reading
         usage = payload.starter.snapshot()
@@ -145,20 +175,46 @@ class Watchdog(threading.Thread):
             cpu_seconds=usage.cpu.total_seconds,
             rss_bytes=usage.rss_bytes,
             output_bytes=payload.output.held_bytes,
+            processes=usage.processes,
         )
         return replace(reading, payload=measured)
 
-    def _judge(self, reading: Reading) -> LimitHit | None:
+    def _trends(self, reading: Reading) -> Trends:
         payload = self._state.payload
-        ratio = payload.window.add(reading.payload) if payload and reading.payload else None
-        return decide(self._limits, reading, ratio)
+        if payload is None or reading.payload is None:
+            return Trends()
+        written = sum(each.bytes for each in payload.output.seen()) if self._limits.still_seconds else 0
+        return Trends(
+            ratio_percent=payload.window.add(reading.payload),
+            still_seconds=payload.stillness.add(reading.payload.awake_seconds, written),
+        )
+
+    def _act(self, found: list[LimitHit], wall_seconds: float) -> None:
+        """Warn, tell the payload that its time is nearly up, or have the job ended: by the first limit that kills."""
+        for warning in self._warnings.news([each for each in found if each.action == "warn"], time.monotonic()):
+            self._warn(warning)
+        fatal = next((each for each in found if each.action == "kill"), None)
+        if fatal is not None:
+            self._tell(fatal)
+            self._cancel.request("watchdog", fatal.minor_status)
+            return
+        stop, payload = self._limits.stop, self._state.payload
+        if stop is not None and payload is not None and self._limits.must_stop(wall_seconds):
+            left = self._limits.wall_left_seconds(wall_seconds) or 0.0
+            payload.starter.stop_gracefully(stop.regex, stop.number, f"graceful stop: {left:.0f} s are left")
+
+    def _warn(self, hit: LimitHit) -> None:
+        self._tell(hit)
+        warned = self._state.warned
+        warned[hit.limit] = f"{hit.minor_status} ({hit.measured:g} of {hit.allowed:g} {hit.unit})"
+        self._tell(ParametersSet(parameters={WARNINGS_PARAMETER: "; ".join(warned.values())}))
 
     def _sample(self) -> None:
         state = self._state
         usage = state.usage
         wall_seconds = self._wall_seconds()
         sparse = min(_LONGEST_SAMPLING_SECONDS, wall_seconds / _SAMPLES_KEPT_DENSE)
-        state.sample_at = time.monotonic() + max(self._polling_seconds / 2, sparse)
+        state.sample_at = time.monotonic() + max(self._config.polling_time_seconds / 2, sparse)
         self._tell(
             UsageSampled(
                 stage=state.stage,
@@ -194,7 +250,7 @@ class Watchdog(threading.Thread):
             # On this wire, and nowhere else, wall clock means that of all processors together (DIRAC's Watchdog).
             "WallClockTime": self._wall_seconds() * self._job.processors,
         }
-        if state.payload is not None:
+        if state.payload is not None and self._config.job_peek:
             state.standard_output = state.payload.output.peek()
         if state.standard_output is not None:
             values["StandardOutput"] = state.standard_output

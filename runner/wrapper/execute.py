@@ -12,7 +12,7 @@ from runner.wrapper import workspace
 from runner.wrapper.attempt import Attempt
 from runner.wrapper.command import command_line, shell_line
 from runner.wrapper.environment import environment_of
-from runner.wrapper.outcome import Problem, StageFailed, payload_problem
+from runner.wrapper.outcome import Problem, StageFailed, has_stopped, payload_problem
 from telemetry.facts import PayloadStarted, Scalar
 
 
@@ -32,7 +32,12 @@ def execute(attempt: Attempt) -> None:
         attempt.report.set_job_parameter("PayloadPID", started.pid)
 
     result = attempt.parts.payload.run(command, on_started)
-    problem = payload_problem(exit_code=result.exit_code, signal_name=_signal_name(result), killed=result.killed)
+    problem = payload_problem(
+        exit_code=result.exit_code,
+        signal_name=_signal_name(result),
+        killed=result.killed,
+        has_stopped=has_stopped(result.exit_code, result.signal, result.stop_signal),
+    )
     _report_end(attempt, result, problem)
     attempt.coordinator.post_process()
     if problem is not None:

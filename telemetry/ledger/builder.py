@@ -198,7 +198,7 @@ def _first_cause(attempt: Attempt) -> str:
 
 
 def _cause(fact: Fact) -> str:
-    if isinstance(fact, LimitHit):
+    if isinstance(fact, LimitHit) and fact.action == "kill":
         return fact.limit
     if isinstance(fact, KillRequested):
         return fact.origin

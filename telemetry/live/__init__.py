@@ -12,6 +12,7 @@
 * `shipping`    one ended attempt -> files and collector, acknowledged by UID
 * `shipper`     the thread that does so until every sink has settled
 * `tally`       facts of one attempt -> its share of the counters
+* `kills`       the same of limits, kills and signals
 * `counters`    the shares of ended attempts on disk, each UID once
 * `metrics`     tallies -> a Prometheus collector with exemplars, totals that never fall
 * `exposition`  /metrics and /healthz

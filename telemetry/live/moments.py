@@ -17,7 +17,7 @@ from telemetry.facts import (
     StatusChanged,
 )
 
-Value: TypeAlias = str | int | float | bool | tuple[int, ...]
+Value: TypeAlias = str | int | float | bool | tuple[int, ...] | tuple[str, ...]
 Attributes: TypeAlias = Mapping[str, Value]
 
 
@@ -69,6 +69,7 @@ def _telling_of_kill(fact: Fact) -> tuple[str, dict[str, Value]] | None:
                 names.LIMIT_MEASURED: fact.measured,
                 names.LIMIT_ALLOWED: fact.allowed,
                 names.LIMIT_UNIT: fact.unit,
+                names.LIMIT_ACTION: fact.action,
             }
         case KillRequested():
             return names.KILL_REQUESTED_EVENT, {names.KILL_ORIGIN: fact.origin, names.REASON: fact.reason}
@@ -76,6 +77,8 @@ def _telling_of_kill(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             return names.SIGNAL_EVENT, {
                 names.SIGNAL_NUMBER: fact.signal,
                 names.SIGNAL_PIDS: tuple(fact.pids),
+                names.SIGNAL_NAMES: tuple(fact.names),
+                names.SIGNAL_PURPOSE: fact.purpose,
                 names.REASON: fact.reason,
             }
         case KillFinished():
