@@ -174,8 +174,8 @@ class JobWrapperConfig:
     check_cpu_limit: bool = option("CheckCPULimitFlag", True, "watch the CPU limit (DIRAC: off)")
     check_memory_limit: bool = option("CheckMemoryLimitFlag", False, "watch the memory that the job asked for, by RSS")
     cpu_method: str = option(
-        "CPUMethod", "auto", "how CPU is measured: cgroup2, cgroup1, wait4, perf; auto: the first granted, not perf",
-        choices=("auto", "cgroup2", "cgroup1", "wait4", "perf"),
+        "CPUMethod", "auto", "how CPU is measured: cgroup2, cgroup1, wait4; auto: the first granted; or perf, sampled",
+        choices=("auto", "cgroup2", "cgroup1", "wait4", "perf", "sampled"),
     )  # fmt: skip
     payload_user: str = option(
         "PayloadUser", "", "user under which payloads run, when the wrapper is root; empty: ours"
