@@ -147,7 +147,7 @@ class Keeper:
                 # "17", "17 deep" or "17 pss": the words say how deep the look is to go.
                 word = question.decode().partition(" ")[2]
                 reading = self._tree.reading(is_deep=bool(word), with_pss=word == "pss")
-                answer = pack(question.decode(), values_of(reading))
+                answer = pack(question.decode(), reading._asdict())
                 self._queries.send(answer, socket.MSG_DONTWAIT)
         except OSError:  # nobody waits for the answer any more; the other line tells whether anybody is there
             return

@@ -6,7 +6,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from runner.process.linux import WALL
 from telemetry.clock import NANOSECONDS, Clock
@@ -74,8 +74,7 @@ class _Deep:
 
     def added_to(self, reading: UsageReading) -> UsageReading:
         """*reading* with all of it."""
-        return replace(
-            reading,
+        return reading._replace(
             swap_bytes=reading.swap_bytes or self.look.swap_bytes,
             pss_bytes=self.look.pss_bytes,
             peak_pss_bytes=self.peak_pss_bytes,

@@ -85,21 +85,21 @@ class ControlGroup:
         cpu = self.files.read("cpu.stat")
         if cpu is None:
             raise NoControlGroup(errno.ENOENT, f"{self.path} does not tell its CPU time any more")
-        user, system = (named_number(cpu, name) or 0 for name in (b"user_usec", b"system_usec"))
-        memory = self.files.read("memory.stat") or b""
-        anonymous, mapped = named_number(memory, b"anon"), named_number(memory, b"file_mapped")
+        # "usage_usec 3 user_usec 2 system_usec 1 ...", always the first three (Documentation/admin-guide/cgroup-v2).
+        _, _, _, user, _, system, *_ = cpu.split(None, 6)
+        memory = self.files.read("memory.stat")
         read_bytes, written_bytes = _moved(self.files.read("io.stat"))
         return GroupAccount(
-            cpu_seconds=(user + system) / _MICROSECONDS,
-            cpu_share=Cpu(user / _MICROSECONDS, system / _MICROSECONDS),
-            rss_bytes=None if anonymous is None else anonymous + (mapped or 0),
-            swap_bytes=self.files.number("memory.swap.current"),
-            peak_memory_bytes=self.files.number("memory.peak"),
-            threads=self._threads(),
-            read_bytes=read_bytes,
-            written_bytes=written_bytes,
-            minor_faults=_minor_faults(memory),
-            major_faults=named_number(memory, b"pgmajfault"),
+            (int(user) + int(system)) / _MICROSECONDS,
+            Cpu(int(user) / _MICROSECONDS, int(system) / _MICROSECONDS),
+            _resident(memory) if memory else None,
+            self.files.number("memory.swap.current") if memory else None,
+            self.files.number("memory.peak") if memory else None,
+            self._threads(),
+            read_bytes,
+            written_bytes,
+            _minor_faults(memory) if memory else None,
+            named_number(memory, b"pgmajfault") if memory else None,
         )
 
     def pressure(self) -> Pressure:
@@ -118,11 +118,15 @@ class ControlGroup:
 
     def _threads(self) -> int | None:
         counted = self.files.number("pids.current")
-        return self.files.lines("cgroup.threads") if counted is None and self._is_leaf() else counted
+        return self.files.lines("cgroup.threads") if counted is None else counted
 
     def _is_leaf(self) -> bool:
         # A folder of the kernel's has a link for each folder below it.
-        return os.stat(self.path).st_nlink <= 2
+        return self.files.links() <= 2
+
+    def members(self) -> list[int]:
+        """The same as `pids`."""
+        return self.pids()
 
     def pids(self) -> list[int]:
         """The processes in the group and in the groups below it; zombies are not listed."""
@@ -159,6 +163,12 @@ class ControlGroup:
                     return False
                 raise
         return True
+
+
+def _resident(memory: bytes) -> int | None:
+    """What is mapped by somebody: anonymous memory and files, shared memory among them."""
+    anonymous = named_number(memory, b"anon")
+    return None if anonymous is None else anonymous + (named_number(memory, b"file_mapped") or 0)
 
 
 def _minor_faults(memory: bytes) -> int | None:

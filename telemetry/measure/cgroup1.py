@@ -108,8 +108,12 @@ class ControllerGroups:
         """The processes in the groups and in those below."""
         return self.cpuacct.count()
 
+    def members(self) -> list[int]:
+        """The processes that are counted."""
+        return self.cpuacct.pids()
+
     def pids(self) -> list[int]:
-        """The processes in the groups and in those below."""
+        """The processes in any of the groups and in those below."""
         return list({pid: None for group in self._groups for pid in group.pids()})
 
     def kill(self) -> None:

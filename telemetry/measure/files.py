@@ -60,6 +60,16 @@ class KernelFiles:
         with open(self.folder / name, "rb") as file:
             return sum(1 for _ in file)
 
+    def links(self) -> int:
+        """The links of the folder: two, and in a folder of the kernel's one for each folder in it; 0: it is gone."""
+        descriptor = self._descriptors.get(".")
+        try:
+            if descriptor is None:
+                descriptor = self._descriptors["."] = os.open(self.folder, os.O_PATH | os.O_CLOEXEC)
+            return os.fstat(descriptor).st_nlink
+        except OSError:
+            return 0
+
     def close(self) -> None:
         """Close what is open. Idempotent; a reading opens again."""
         for descriptor in self._descriptors.values():

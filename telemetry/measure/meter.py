@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,8 @@ from telemetry.measure.walker import TreeWalker
 
 #: The method of what only looks at processes tell of the living, and wait4 of the ended.
 WALK = "walk"
+#: That of sums over the processes that a group lists, and wait4 of the ended.
+MEMBERS = "members"
 #: What the task clock does not count: the payload from its fork to its exec (1 to 5 ms measured).
 _BEFORE_EXEC_SECONDS = 0.02
 
@@ -47,8 +49,12 @@ class Group(Protocol):
         """How many processes are in it."""
         ...
 
+    def members(self) -> list[int]:
+        """The processes that it counts."""
+        ...
+
     def pids(self) -> list[int]:
-        """The processes in it."""
+        """The processes in it, in any of its groups."""
         ...
 
     def kill(self) -> None:
@@ -176,9 +182,9 @@ class GroupMeter:
         self._account = account
         moved = (account.read_bytes, account.written_bytes)
         if account.rss_bytes is None:
-            return walker.sums(self.group.pids(), threads=account.threads or 0)
+            return walker.sums(self.group.members(), threads=account.threads or 0)
         if moved[0] is None or moved[1] is None:
-            return walker.sums(self.group.pids(), threads=account.threads or 0, rss_bytes=account.rss_bytes)
+            return walker.sums(self.group.members(), threads=account.threads or 0, rss_bytes=account.rss_bytes)
         return MemberSums(
             rss_bytes=account.rss_bytes,
             vsize_bytes=None,
@@ -192,22 +198,32 @@ class GroupMeter:
         """CPU by the group, the rest by whoever knows it best."""
         account, self._account = self._account or self.group.account(), None
         self._cpu = self._cpu.grown_to(account.cpu_seconds, account.cpu_share)
-        reading = _read_fold(state, self._cpu, self.method, 0.0)
-        known: dict[str, object] = {}
-        if account.peak_memory_bytes is not None:
-            known.update(peak_cgroup_memory_bytes=account.peak_memory_bytes, memory_method=self.method)
-        if account.rss_bytes is not None:
-            known.update(rss_bytes=account.rss_bytes, rss_method=self.method)
-        if account.swap_bytes is not None:
-            known.update(swap_bytes=account.swap_bytes)
-        if account.read_bytes is not None and account.written_bytes is not None:
-            known.update(
-                read_bytes=account.read_bytes, written_bytes=account.written_bytes, io_method=self.method
-            )
-        if account.minor_faults is not None and account.major_faults is not None:
-            known.update(minor_faults=account.minor_faults, major_faults=account.major_faults)
-        known.update(processes_method=self.method)
-        return replace(reading, **known)  # type: ignore[arg-type]
+        totals, method = state.totals, self.method
+        tells_rss = account.rss_bytes is not None
+        tells_io = account.read_bytes is not None and account.written_bytes is not None
+        return UsageReading(
+            cpu=self._cpu,
+            cpu_method=method,
+            cpu_uncertainty_seconds=0.0,
+            peak_rss_bytes=state.peak_rss_bytes,
+            max_processes=state.max_processes,
+            read_bytes=account.read_bytes or 0 if tells_io else totals.read_bytes,
+            written_bytes=account.written_bytes or 0 if tells_io else totals.written_bytes,
+            rss_bytes=account.rss_bytes or 0 if tells_rss else state.rss_bytes,
+            vsize_bytes=state.vsize_bytes,
+            processes=state.processes,
+            threads=state.threads,
+            peak_cgroup_memory_bytes=account.peak_memory_bytes,
+            memory_method="" if account.peak_memory_bytes is None else method,
+            rss_method=method if tells_rss else MEMBERS,
+            processes_method=method,
+            io_method=method if tells_io else MEMBERS,
+            swap_bytes=account.swap_bytes or 0,
+            minor_faults=totals.minor_faults if account.minor_faults is None else account.minor_faults,
+            major_faults=totals.major_faults if account.major_faults is None else account.major_faults,
+            voluntary_switches=state.voluntary_switches,
+            involuntary_switches=state.involuntary_switches,
+        )
 
     def close(self) -> None:
         """Remove the group."""

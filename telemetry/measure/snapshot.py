@@ -1,4 +1,7 @@
-"""What one look at a process tree shows: frozen values, no I/O. Pure."""
+"""What one look at a process tree shows: frozen values, no I/O. Pure.
+
+What every sample makes anew is a named tuple: it is made in a third of the time of a frozen dataclass.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,8 +51,7 @@ class Cpu(NamedTuple):
 NO_CPU = Cpu(0.0, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessLook:
+class ProcessLook(NamedTuple):
     """One process as `/proc` shows it at one moment.
 
     `own` is the CPU of the process, `waited` that of the descendants it has waited for; bytes read
@@ -121,8 +123,7 @@ class TreeSnapshot:
     until_last_pid: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MemberSums:
+class MemberSums(NamedTuple):
     """What the living members of a control group hold together, read without looking at each as a process.
 
     `vsize_bytes` is None when nobody looked.
@@ -161,8 +162,7 @@ class Pressure:
 NO_PRESSURE = Pressure()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupAccount:
+class GroupAccount(NamedTuple):
     """The kernel's own account of a control group, totals of all that was ever in it. None: no controller tells it.
 
     `cpu_share` says how the exact `cpu_seconds` divide into user and system. `rss_bytes` is what is mapped: anonymous
@@ -181,8 +181,7 @@ class GroupAccount:
     major_faults: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UsageReading:
+class UsageReading(NamedTuple):
     """Use of resources by a payload's tree so far. Totals never fall; the rest are gauges of this moment.
 
     `cpu_uncertainty_seconds` is how much CPU may be missing. Each quantity has the name of its method:

@@ -22,7 +22,9 @@ of the first look to the end of the second, and the ticks that a look rounds dow
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from telemetry.measure.snapshot import NO_CPU, Cpu, MemberSums, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
 
@@ -77,15 +79,14 @@ class Totals:
 NO_TOTALS = Totals()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TreeState:
+class TreeState(NamedTuple):
     """All that the fold knows. `cpu`, `totals`, switches, peaks and `uncertainty_seconds` never fall."""
 
     #: Of the machine: what auto-reaped processes can have used at most.
     processors: int
     #: Whether what wait4 tells of the ended is left aside.
     looks_only: bool = False
-    members: Members = field(default_factory=dict)
+    members: Members = MappingProxyType({})
     #: CPU and the rest of those who are gone for good.
     settled: Cpu = NO_CPU
     settled_totals: Totals = NO_TOTALS
@@ -142,8 +143,7 @@ def advance(state: TreeState, snapshot: TreeSnapshot) -> TreeState:
     settled_totals = state.settled_totals.plus(snapshot.ended) if snapshot.ended else state.settled_totals
     present = tuple(each for each in snapshot.living if each.is_alive)
     rss_bytes = sum([each.rss_bytes for each in present])
-    return replace(
-        state,
+    return state._replace(
         members=kept,
         settled=settled,
         settled_totals=settled_totals,
@@ -167,27 +167,33 @@ def advance(state: TreeState, snapshot: TreeSnapshot) -> TreeState:
 
 def with_sums(state: TreeState, sums: MemberSums, ended: Iterable[ProcessEnded]) -> TreeState:
     """The state when the living are only known in sum: their CPU is told by somebody else, a control group."""
-    ended = tuple(ended)
-    members = state.members
-    if ended:
-        gone = {each.identity for each in ended}
-        members = {identity: member for identity, member in members.items() if identity not in gone}
-    settled = state.settled_totals.plus(ended) if ended else state.settled_totals
+    if ended := tuple(ended):
+        state = _with_ended(state, ended)
+    totals, settled = state.totals, state.settled_totals
     read, written = settled.read_bytes + sums.read_bytes, settled.written_bytes + sums.written_bytes
-    totals = state.totals.at_least(replace(settled, read_bytes=read, written_bytes=written))
-    return replace(
-        state,
-        members=members,
-        settled_totals=settled,
+    if read > totals.read_bytes or written > totals.written_bytes:
+        totals = totals.at_least(replace(settled, read_bytes=read, written_bytes=written))
+    return state._replace(
         totals=totals,
-        voluntary_switches=state.voluntary_switches + sum([each.voluntary_switches for each in ended]),
-        involuntary_switches=state.involuntary_switches + sum([each.involuntary_switches for each in ended]),
-        peak_rss_bytes=max(state.peak_rss_bytes, sums.rss_bytes, *(each.max_rss_bytes for each in ended), 0),
+        peak_rss_bytes=max(state.peak_rss_bytes, sums.rss_bytes),
         max_processes=max(state.max_processes, sums.processes),
         rss_bytes=sums.rss_bytes,
         vsize_bytes=state.vsize_bytes if sums.vsize_bytes is None else sums.vsize_bytes,
         processes=sums.processes,
         threads=sums.threads,
+    )
+
+
+def _with_ended(state: TreeState, ended: tuple[ProcessEnded, ...]) -> TreeState:
+    gone = {each.identity for each in ended}
+    settled = state.settled_totals.plus(ended)
+    return state._replace(
+        members={identity: member for identity, member in state.members.items() if identity not in gone},
+        settled_totals=settled,
+        totals=state.totals.at_least(settled),
+        voluntary_switches=state.voluntary_switches + sum([each.voluntary_switches for each in ended]),
+        involuntary_switches=state.involuntary_switches + sum([each.involuntary_switches for each in ended]),
+        peak_rss_bytes=max(state.peak_rss_bytes, *(each.max_rss_bytes for each in ended)),
     )
 
 

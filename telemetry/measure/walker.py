@@ -8,7 +8,7 @@ whoever has its pid by then. What reads like the last time need not be parsed ag
 import contextlib
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from telemetry.measure import procfs
@@ -20,7 +20,7 @@ _FILES_EACH = 4
 #: Descriptors that are left to everything else, where the limit is low.
 _FILES_LEFT = 128
 #: Of so many processes of a group the bytes are looked at by one call.
-_BYTES_LOOKS = 12
+_BYTES_LOOKS = 5
 #: A walk that finds new processes is repeated; a fork bomb must not hold it for ever.
 _WALKS = 10
 _STAT_BYTES = 1024
@@ -144,36 +144,40 @@ class TreeWalker:
             self._forget_all_but(looks)
         return tuple(each for each in looks.values() if each is not None)
 
-    def sums(self, pids: Iterable[int], *, threads: int, rss_bytes: int | None = None) -> MemberSums:
+    def sums(self, pids: Sequence[int], *, threads: int, rss_bytes: int | None = None) -> MemberSums:
         """What the processes *pids* hold together; *threads* and *rss_bytes* are what somebody else knows.
 
         Bytes read and written are looked at in turn, of some processes at each call: those of a large tree lag by some
         calls. (What they have in all is told when they end.)
         """
+        known = self._kept
         listed = set(pids)
-        if self._kept.keys() - listed:
+        if known.keys() - listed:
             self._forget_all_but(listed)
-        rss = vsize = read = written = 0
-        turn = self._turn
-        for position, pid in enumerate(listed):
-            kept = self._of(pid)
-            if rss_bytes is None and not kept.measure():
-                kept.close()
-                self._kept.pop(pid, None)
-                continue
-            rss += kept.rss_pages
-            vsize += kept.vsize_pages
-            is_due = position - turn < _BYTES_LOOKS if position >= turn else position + len(listed) - turn < _BYTES_LOOKS
-            moved = kept.moved() if is_due or pid not in self._kept else kept.bytes_moved
+        rss = vsize = read = written = found = 0
+        first, last = self._turn, self._turn + _BYTES_LOOKS
+        for position, pid in enumerate(pids):
+            kept = known.get(pid) or self._of(pid)
+            if rss_bytes is None:
+                if not kept.measure():
+                    kept.close()
+                    known.pop(pid, None)
+                    continue
+                rss += kept.rss_pages
+                vsize += kept.vsize_pages
+            found += 1
+            if first <= position < last or pid not in known:
+                kept.moved()
+            moved = kept.bytes_moved
             read += moved[0]
             written += moved[1]
-            if pid not in self._kept:
+            if pid not in known:
                 kept.close()
-        self._turn = (turn + _BYTES_LOOKS) % max(1, len(listed))
+        self._turn = last if last < len(listed) else 0
         return MemberSums(
             rss_bytes=rss * procfs.PAGE_BYTES if rss_bytes is None else rss_bytes,
             vsize_bytes=vsize * procfs.PAGE_BYTES if rss_bytes is None else None,
-            processes=len(listed),
+            processes=found,
             threads=threads,
             read_bytes=read,
             written_bytes=written,
