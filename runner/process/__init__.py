@@ -12,6 +12,7 @@
 * `output`, `peek` ExecutionThread: exact totals of the output, and its last lines
 * `limits`         what a job may use, and whether a reading is beyond it (pure)
 * `watchdog`       measures, decides by `limits`, asks for the end through `cancel`; heartbeats
+* `punctuality`    whether samples come when they should, and the wall clock goes on evenly (pure)
 * `cancel`         the one way in which a job is told to stop
 * `wire`, `linux`  frames between wrapper and starter; the kernel calls that Python lacks
 """

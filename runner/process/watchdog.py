@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from runner.config import JobWrapperConfig
 from runner.process.cancel import Cancel
@@ -19,6 +20,7 @@ from runner.process.output import ExecutionThread
 from runner.process.starter import Starter
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
+from runner.process.punctuality import Moment, Punctuality
 from telemetry.facts import Fact, HeartbeatMade, LimitHit, OutputSeen, Scalar, StageName, Stream, UsageSampled
 from telemetry.journal import JournalFull
 from telemetry.measure import procfs
@@ -53,6 +55,9 @@ class _State:
     usage: UsageReading = NOTHING_USED
     standard_output: str | None = None
     told: dict[Stream, OutputSeen] = field(default_factory=dict)
+    #: Of the starter, as long as there is one to ask.
+    starter_cpu_seconds: float = 0.0
+    pss_at: float = 0.0
 
 
 class Watchdog(threading.Thread):
@@ -64,6 +69,8 @@ class Watchdog(threading.Thread):
         """Watch *job*, whose files lie on the file system of *work*."""
         super().__init__(name="watchdog", daemon=True)
         self._polling_seconds = config.polling_time_seconds
+        self._pss_seconds = config.pss_time_seconds
+        self._punctuality = Punctuality(config.polling_time_seconds)
         self._checking_seconds = max(config.checking_time_seconds, config.min_checking_time_seconds)
         self._job = job
         self._limits = Limits.of(config, job)
@@ -119,6 +126,9 @@ class Watchdog(threading.Thread):
     def _poll(self) -> None:
         """Measure, decide, act, report."""
         state = self._state
+        moment = Moment(self._clock.utc_ns(), self._clock.boottime_ns(), time.monotonic())
+        for fact in self._punctuality.notice(moment):
+            self._tell(fact)
         hit = self._judge(self._look())
         if hit is not None and self._cancel.cause is None:
             self._tell(hit)
@@ -136,7 +146,7 @@ class Watchdog(threading.Thread):
         reading = Reading(wall_seconds=self._wall_seconds(), disk_bytes=self._disk_bytes())
         if payload is None:
             return reading
-        usage = payload.starter.snapshot()
+        usage = payload.starter.snapshot(self._depth())
         if usage is None:  # the starter is gone; whoever runs the payload notices it and ends the job
             return reading
         state.usage = usage
@@ -147,6 +157,20 @@ class Watchdog(threading.Thread):
             output_bytes=payload.output.largest_bytes,
         )
         return replace(reading, payload=measured)
+
+    def _depth(self) -> Literal["", "deep", "pss"]:
+        """How deep the next look goes: what is dear is looked at for a heartbeat, or when PSSTime has passed."""
+        state, now = self._state, time.monotonic()
+        if self._pss_seconds and now >= state.pss_at:
+            state.pss_at = now + self._pss_seconds
+            return "pss"
+        return "deep" if now >= state.heartbeat_at else ""
+
+    def _wrapper_cpu_seconds(self) -> float:
+        state = self._state
+        if state.payload is not None:
+            state.starter_cpu_seconds = max(state.starter_cpu_seconds, state.payload.starter.cpu_seconds())
+        return time.process_time() + state.starter_cpu_seconds
 
     def _judge(self, reading: Reading) -> LimitHit | None:
         payload = self._state.payload
@@ -173,6 +197,20 @@ class Watchdog(threading.Thread):
                 written_bytes=usage.written_bytes,
                 available_disk_bytes=self._disk_bytes(),
                 load_average=procfs.load_average(),
+                cpu_uncertainty_seconds=usage.cpu_uncertainty_seconds,
+                rss_method=usage.rss_method,
+                processes_method=usage.processes_method,
+                io_method=usage.io_method,
+                swap_bytes=usage.swap_bytes if state.payload else 0,
+                pss_bytes=usage.pss_bytes if state.payload else None,
+                minor_faults=usage.minor_faults,
+                major_faults=usage.major_faults,
+                voluntary_switches=usage.voluntary_switches,
+                involuntary_switches=usage.involuntary_switches,
+                cpu_pressure_seconds=usage.cpu_pressure_seconds,
+                memory_pressure_seconds=usage.memory_pressure_seconds,
+                io_pressure_seconds=usage.io_pressure_seconds,
+                wrapper_cpu_seconds=self._wrapper_cpu_seconds(),
             )
         )
         for seen in state.payload.output.seen() if state.payload else ():

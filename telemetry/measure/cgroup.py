@@ -102,6 +102,10 @@ class ControlGroup:
             named_number(memory, b"pgmajfault") if memory else None,
         )
 
+    def cpu(self) -> Cpu:
+        """CPU of every process that ever was in the group or below, also of those that nobody waited for."""
+        return self.account().cpu_share
+
     def pressure(self) -> Pressure:
         """How long its processes had to wait in all, where the kernel keeps pressure stall information."""
         return Pressure(

@@ -37,7 +37,7 @@ AIMS_TIMES = {("group", 10): 500, ("group", 100): 500, ("walk", 10): 150, ("walk
 METHODS = ("files", "cgroup1", "cgroup2", "wait4")
 NODES = (200, 2000, 4000)
 #: Forks processes that do nothing but read descriptor 3, until its other end is closed. A shell is small: so are they.
-SLEEPERS = 'i=1; while [ $i -lt $1 ]; do (read x <&3) & i=$((i+1)); done; echo; read x <&3; wait'
+SLEEPERS = "i=1; while [ $i -lt $1 ]; do (read x <&3) & i=$((i+1)); done; echo; read x <&3; wait"
 #: What a group with every controller shows: version 2 as of Linux 6.12.
 CONTROLLERS = {
     "cpu.stat": "usage_usec 1200\nuser_usec 1000\nsystem_usec 200\nnice_usec 0\n",
