@@ -114,9 +114,7 @@ class Keeper:
         self._on_children()
         if self._ending is not None:
             self._ending.step()
-        look_at = self._tree.look_at
-        if look_at is not None and time.monotonic() >= look_at:
-            self._tree.look()
+        self._tree.look_if_due()
         self._settle()
 
     def _patience_ms(self) -> int | None:

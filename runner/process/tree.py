@@ -147,6 +147,11 @@ class ProcessTree:
         """When the living are to be looked at again, whoever asks, by the monotonic clock; None: when somebody asks."""
         return None if self.meter.group or self.is_empty else self._looks.due
 
+    def look_if_due(self) -> None:
+        """Look when `look_at` has passed."""
+        if self.look_at is not None and time.monotonic() >= self.look_at:
+            self.look()
+
     def everybody(self) -> tuple[ProcessLook, ...]:
         """The living processes and, should the look have slipped past one, the rest of the control group."""
         seen = self.look()

@@ -17,10 +17,10 @@ from runner.config import JobWrapperConfig
 from runner.process.cancel import Cancel
 from runner.process.limits import Limits, PayloadReading, RatioWindow, Reading, WatchdogJob, decide
 from runner.process.output import ExecutionThread
+from runner.process.punctuality import Moment, Punctuality
 from runner.process.starter import Starter
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
-from runner.process.punctuality import Moment, Punctuality
 from telemetry.facts import Fact, HeartbeatMade, LimitHit, OutputSeen, Scalar, StageName, Stream, UsageSampled
 from telemetry.journal import JournalFull
 from telemetry.measure import procfs
@@ -49,6 +49,9 @@ class _State:
     """What changes while the watchdog runs; times by the monotonic clock."""
 
     heartbeat_at: float
+    punctuality: Punctuality
+    #: Between two looks at proportional memory; 0: none.
+    pss_seconds: float = 0.0
     sample_at: float = 0.0
     stage: StageName = "initialize"
     payload: _Payload | None = None
@@ -69,8 +72,6 @@ class Watchdog(threading.Thread):
         """Watch *job*, whose files lie on the file system of *work*."""
         super().__init__(name="watchdog", daemon=True)
         self._polling_seconds = config.polling_time_seconds
-        self._pss_seconds = config.pss_time_seconds
-        self._punctuality = Punctuality(config.polling_time_seconds)
         self._checking_seconds = max(config.checking_time_seconds, config.min_checking_time_seconds)
         self._job = job
         self._limits = Limits.of(config, job)
@@ -80,7 +81,11 @@ class Watchdog(threading.Thread):
         self._work = work
         self._mutex = threading.RLock()
         self._end = threading.Event()
-        self._state = _State(heartbeat_at=time.monotonic() + self._checking_seconds)
+        self._state = _State(
+            heartbeat_at=time.monotonic() + self._checking_seconds,
+            punctuality=Punctuality(config.polling_time_seconds),
+            pss_seconds=config.pss_time_seconds,
+        )
 
     def run(self) -> None:
         """Look at the job every PollingTime until `stop`."""
@@ -127,7 +132,7 @@ class Watchdog(threading.Thread):
         """Measure, decide, act, report."""
         state = self._state
         moment = Moment(self._clock.utc_ns(), self._clock.boottime_ns(), time.monotonic())
-        for fact in self._punctuality.notice(moment):
+        for fact in state.punctuality.notice(moment):
             self._tell(fact)
         hit = self._judge(self._look())
         if hit is not None and self._cancel.cause is None:
@@ -161,8 +166,8 @@ class Watchdog(threading.Thread):
     def _depth(self) -> Literal["", "deep", "pss"]:
         """How deep the next look goes: what is dear is looked at for a heartbeat, or when PSSTime has passed."""
         state, now = self._state, time.monotonic()
-        if self._pss_seconds and now >= state.pss_at:
-            state.pss_at = now + self._pss_seconds
+        if state.pss_seconds and now >= state.pss_at:
+            state.pss_at = now + state.pss_seconds
             return "pss"
         return "deep" if now >= state.heartbeat_at else ""
 

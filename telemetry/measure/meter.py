@@ -88,7 +88,7 @@ class Meter(Protocol):
         """Whether what wait4 tells of the ended is left aside."""
         ...
 
-    def sums(self, walker: TreeWalker) -> MemberSums | None:
+    def sums(self, walker: TreeWalker, /) -> MemberSums | None:
         """The living in sum, without a look at each as a process; None: only a walk can tell."""
         ...
 
@@ -132,7 +132,7 @@ class _Foldless:
     group: Group | None = None
     looks_only = False
 
-    def sums(self, walker: TreeWalker) -> MemberSums | None:
+    def sums(self, _walker: TreeWalker, /) -> MemberSums | None:
         """Only a walk can tell."""
         return None
 
@@ -176,7 +176,7 @@ class GroupMeter:
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _account: GroupAccount | None = field(default=None, init=False)
 
-    def sums(self, walker: TreeWalker) -> MemberSums | None:
+    def sums(self, walker: TreeWalker, /) -> MemberSums | None:
         """By the controllers, and by the members for what no controller tells."""
         account = self.group.account()
         self._account = account
