@@ -143,7 +143,7 @@ ROUNDED = [("fork", 0), ("look",), ("compute", 1, 1, 9), ("look",), ("end", 1), 
 
 @example(UNSEEN, False)
 @example(UNSEEN, True)
-@example(ROUNDED * 3, False)
+@example(ROUNDED * 6, False)
 @given(ACTS, st.booleans())
 def test_the_truth_is_within_the_uncertainty(acts: list[tuple[object, ...]], looks_only: bool) -> None:
     """With auto-reaped children, and for looks alone, what is missing is at most what is stated."""

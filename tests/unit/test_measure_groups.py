@@ -70,7 +70,9 @@ def test_a_group_with_every_controller(tmp_path: Path) -> None:
         (("io",), {"read_bytes", "written_bytes"}),
     ],
 )
-def test_a_controller_that_is_not_there_is_not_told(tmp_path: Path, without: tuple[str, ...], missing: set[str]) -> None:
+def test_a_controller_that_is_not_there_is_not_told(
+    tmp_path: Path, without: tuple[str, ...], missing: set[str]
+) -> None:
     """Each file is used only where it is; the others do not suffer."""
     account = ControlGroup(captured(tmp_path, VERSION_2, without=without)).account()
     assert account == WHOLE._replace(**dict.fromkeys(missing))
@@ -125,7 +127,11 @@ def test_a_group_s_cpu_never_falls(tmp_path: Path) -> None:
 
 
 VERSION_1 = {
-    "cpuacct": {"cpuacct.usage": "3500000000\n", "cpuacct.stat": "user 290\nsystem 60\n", "cgroup.procs": "999999901\n"},
+    "cpuacct": {
+        "cpuacct.usage": "3500000000\n",
+        "cpuacct.stat": "user 290\nsystem 60\n",
+        "cgroup.procs": "999999901\n",
+    },
     "memory": {
         "memory.max_usage_in_bytes": "77777\n",
         "memory.stat": "cache 5\nrss 1\ntotal_cache 5\ntotal_rss 4096\ntotal_mapped_file 8192\ntotal_swap 512\n"
@@ -173,7 +179,7 @@ def test_lists_longer_than_a_page_are_counted_in_whole(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_none(tmp_path: Path) -> None:
-    """"max" is no number, nor is what is not there; a name is found at the beginning of a line only."""
+    """ "max" is no number, nor is what is not there; a name is found at the beginning of a line only."""
     (tmp_path / "limit").write_text("max\n")
     files = KernelFiles(tmp_path)
     assert (files.number("limit"), files.number("none")) == (None, None)
