@@ -20,7 +20,7 @@ _FILES_EACH = 4
 #: Descriptors that are left to everything else, where the limit is low.
 _FILES_LEFT = 128
 #: Of so many processes of a group the bytes are looked at by one call.
-_BYTES_LOOKS = 5
+_BYTES_LOOKS = 4
 #: A walk that finds new processes is repeated; a fork bomb must not hold it for ever.
 _WALKS = 10
 _STAT_BYTES = 1024
@@ -151,9 +151,6 @@ class TreeWalker:
         calls. (What they have in all is told when they end.)
         """
         known = self._kept
-        listed = set(pids)
-        if known.keys() - listed:
-            self._forget_all_but(listed)
         rss = vsize = read = written = found = 0
         first, last = self._turn, self._turn + _BYTES_LOOKS
         for position, pid in enumerate(pids):
@@ -173,7 +170,9 @@ class TreeWalker:
             written += moved[1]
             if pid not in known:
                 kept.close()
-        self._turn = last if last < len(listed) else 0
+        self._turn = last if last < len(pids) else 0
+        if len(known) != found:  # some are gone, or there are more than can be kept
+            self._forget_all_but(pids)
         return MemberSums(
             rss_bytes=rss * procfs.PAGE_BYTES if rss_bytes is None else rss_bytes,
             vsize_bytes=vsize * procfs.PAGE_BYTES if rss_bytes is None else None,
