@@ -217,9 +217,12 @@ class JobWrapperConfig:
         minimum=0,
     )  # fmt: skip
     cpu_method: str = option(
-        "CPUMethod", "auto", "how CPU is measured: cgroup2, cgroup1, wait4, perf; auto: the first granted, not perf",
-        choices=("auto", "cgroup2", "cgroup1", "wait4", "perf"),
+        "CPUMethod", "auto", "how CPU is measured: cgroup2, cgroup1, wait4; auto: the first granted; or perf, sampled",
+        choices=("auto", "cgroup2", "cgroup1", "wait4", "perf", "sampled"),
     )  # fmt: skip
+    pss_time_seconds: float = option(
+        "PSSTime", 0.0, "between looks at proportional memory, seconds; dear for large payloads; 0: none", minimum=0
+    )
     payload_user: str = option(
         "PayloadUser", "", "user under which payloads run, when the wrapper is root; empty: ours"
     )

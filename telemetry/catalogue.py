@@ -68,6 +68,8 @@ KILL_REQUESTED_EVENT = "kill requested"
 SIGNAL_EVENT = "signal sent"
 KILL_FINISHED_EVENT = "kill finished"
 FENCED_EVENT = "fenced"
+LATE_EVENT = "sampler late"
+CLOCK_EVENT = "clock stepped"
 
 EVENTS: Mapping[str, str] = {
     ACCOUNTING_EVENT: "log event: the accounting record of an attempt, one for each UID",
@@ -78,6 +80,8 @@ EVENTS: Mapping[str, str] = {
     KILL_REQUESTED_EVENT: "span event: somebody wants the payload ended",
     SIGNAL_EVENT: "span event: a signal was sent to processes of the payload",
     KILL_FINISHED_EVENT: "span event: the kill is over",
+    LATE_EVENT: "span event: the watchdog was stopped, starved or asleep, and did not see the payload meanwhile",
+    CLOCK_EVENT: "span event: the node's wall clock was set",
     FENCED_EVENT: "span event: the WMS says that the attempt is not, or no longer, ours",
 }
 
@@ -126,6 +130,23 @@ PAYLOAD_CPU_USER = "jobspan.payload.cpu.user"
 PAYLOAD_CPU_SYSTEM = "jobspan.payload.cpu.system"
 PAYLOAD_CPU_METHOD = "jobspan.payload.cpu.method"
 PAYLOAD_PEAK_RSS = "jobspan.payload.memory.peak_rss"
+PAYLOAD_CPU_UNCERTAINTY = "jobspan.payload.cpu.uncertainty"
+PAYLOAD_ORPHAN_CPU = "jobspan.payload.cpu.orphans"
+PAYLOAD_MEMORY_METHOD = "jobspan.payload.memory.method"
+PAYLOAD_READ = "jobspan.payload.io.read"
+PAYLOAD_WRITTEN = "jobspan.payload.io.written"
+PAYLOAD_IO_METHOD = "jobspan.payload.io.method"
+PAYLOAD_MAJOR_FAULTS = "jobspan.payload.faults.major"
+PAYLOAD_MINOR_FAULTS = "jobspan.payload.faults.minor"
+PAYLOAD_SWITCHES = "jobspan.payload.switches.voluntary"
+PAYLOAD_PREEMPTIONS = "jobspan.payload.switches.involuntary"
+STAGE_PAYLOAD_CPU = "jobspan.stage.payload_cpu"
+STAGE_WRAPPER_CPU = "jobspan.stage.wrapper_cpu"
+STAGE_READ = "jobspan.stage.io.read"
+STAGE_WRITTEN = "jobspan.stage.io.written"
+LATE_SECONDS = "jobspan.sampler.late"
+SUSPENDED_SECONDS = "jobspan.sampler.suspended"
+CLOCK_STEP = "jobspan.clock.step"
 PAYLOAD_ERRNO = "jobspan.payload.errno"
 LIMIT_NAME = "jobspan.limit.name"
 LIMIT_MEASURED = "jobspan.limit.measured"
@@ -188,6 +209,23 @@ ATTRIBUTES: Mapping[str, str] = {
     PAYLOAD_CPU_SYSTEM: "system CPU of the payload and all its descendants, seconds",
     PAYLOAD_CPU_METHOD: "how the CPU was measured: cgroup2, cgroup1, perf, wait4 ...",
     PAYLOAD_PEAK_RSS: "highest resident set of the payload's tree, bytes",
+    PAYLOAD_CPU_UNCERTAINTY: "CPU that may be missing from user and system CPU, which are a lower bound then, seconds",
+    PAYLOAD_ORPHAN_CPU: "part of it used by processes that outlived the payload's top process, seconds",
+    PAYLOAD_MEMORY_METHOD: "how the peak of memory was measured",
+    PAYLOAD_READ: "read from storage by the payload and all its descendants, bytes",
+    PAYLOAD_WRITTEN: "written to storage by the payload and all its descendants, bytes",
+    PAYLOAD_IO_METHOD: "how these bytes were measured",
+    PAYLOAD_MAJOR_FAULTS: "page faults of the payload that had to wait for storage",
+    PAYLOAD_MINOR_FAULTS: "page faults of the payload that had not",
+    PAYLOAD_SWITCHES: "times that a process of the payload gave a processor away by itself, as far as was seen",
+    PAYLOAD_PREEMPTIONS: "times that a processor was taken from a process of the payload, as far as was seen",
+    STAGE_PAYLOAD_CPU: "CPU of the payload in this stage, seconds",
+    STAGE_WRAPPER_CPU: "CPU of the wrapper itself in this stage, seconds",
+    STAGE_READ: "read from storage by the payload in this stage, bytes",
+    STAGE_WRITTEN: "written to storage by the payload in this stage, bytes",
+    LATE_SECONDS: "how much later than due a sample came, seconds",
+    SUSPENDED_SECONDS: "how long of that the machine slept, seconds",
+    CLOCK_STEP: "by how much the wall clock was set, seconds; negative: backwards",
     PAYLOAD_ERRNO: "errno of the failed exec",
     LIMIT_NAME: "which limit",
     LIMIT_MEASURED: "what was measured, in the limit's unit",
@@ -225,6 +263,8 @@ RECORD_FIELDS: tuple[str, ...] = (
     *("Processors", "ProcessorsRequested", "CPUNormalizationFactor"),
     *("BenchmarkName", "BenchmarkValue", "BenchmarkSource"),
     *("PeakRSS", "PeakPSS", "PeakCgroupMemory", "MemoryMethod", "MaxProcesses", "ReadBytes", "WrittenBytes"),
+    *("IOMethod", "MinorFaults", "MajorFaults", "VoluntarySwitches", "InvoluntarySwitches"),
+    *("CPUPressure", "MemoryPressure", "IOPressure"),
     *("OutputLines", "OutputBytes", "PeekLinesDropped", "ExitCode", "Signal", "ErrorType", "PayloadStarted"),
     *("RecordedBy", "RecordTime"),
 )

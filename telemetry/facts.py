@@ -227,7 +227,11 @@ class PayloadEnded(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class UsageSampled(Fact):
-    """One look at the payload's process tree: totals since its start, never falling, and gauges."""
+    """One look at the payload's process tree: totals since its start, never falling, and gauges.
+
+    Each quantity names its method (of a control group, or "walk"); None is what nobody tells here. Context switches
+    and swap are as the last deep look (one a heartbeat) has seen them.
+    """
 
     stage: StageName
     cpu_user_seconds: float
@@ -242,6 +246,39 @@ class UsageSampled(Fact):
     written_bytes: int = 0
     available_disk_bytes: int = 0
     load_average: float = 0.0
+    cpu_uncertainty_seconds: float = 0.0
+    rss_method: str = ""
+    processes_method: str = ""
+    io_method: str = ""
+    pss_bytes: int | None = None
+    minor_faults: int = 0
+    major_faults: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+    cpu_pressure_seconds: float | None = None
+    memory_pressure_seconds: float | None = None
+    io_pressure_seconds: float | None = None
+    #: Of the wrapper itself with its starter, beside all of the above.
+    wrapper_cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerLate(Fact):
+    """The watchdog did not sample for *late_seconds* more than it should have; the job was not judged meanwhile.
+
+    `suspended_seconds` of them the machine slept. The rest the watchdog was stopped, or starved.
+    """
+
+    late_seconds: float
+    suspended_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockStepped(Fact):
+    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before. No duration is
+    affected: those are by a clock that does not step."""
+
+    step_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +298,14 @@ class UsageSettled(Fact):
     max_processes: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
+    io_method: str = ""
+    minor_faults: int = 0
+    major_faults: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+    cpu_pressure_seconds: float | None = None
+    memory_pressure_seconds: float | None = None
+    io_pressure_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@
 * `output`, `peek`, `followed` ExecutionThread: exact totals of the output, its last lines, its files within bounds
 * `limits`         what a job may use, and whether a reading is beyond it (pure)
 * `watchdog`       measures, decides by `limits`, asks for the end through `cancel`; heartbeats
+* `punctuality`    whether samples come when they should, and the wall clock goes on evenly (pure)
 * `cancel`         the one way in which a job is told to stop
 * `wire`, `linux`  frames between wrapper and starter; the kernel calls that Python lacks
 """

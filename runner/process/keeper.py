@@ -116,13 +116,16 @@ class Keeper:
         self._on_children()
         if self._ending is not None:
             self._ending.step()
+        self._tree.look_if_due()
         self._settle()
 
     def _patience_ms(self) -> int | None:
-        if self._ending is None or self._ending.is_over:
-            return None
+        moments = [self._tree.look_at]
+        if self._ending is not None and not self._ending.is_over:
+            moments.append(self._ending.wake_up_at)
+        wake_up_at = min((each for each in moments if each is not None), default=None)
         # Rounded up: to wake a moment too early would only mean to wait again.
-        return max(0, int((self._ending.wake_up_at - time.monotonic()) * 1000) + 1)
+        return None if wake_up_at is None else max(0, int((wake_up_at - time.monotonic()) * 1000) + 1)
 
     def _on_command(self) -> None:
         is_there, frames = self._line.receive()
@@ -143,7 +146,10 @@ class Keeper:
         try:
             question = self._queries.recv(QUESTION_BYTES)
             if question:
-                answer = pack(question.decode(), values_of(self._tree.reading()))
+                # "17", "17 deep" or "17 pss": the words say how deep the look is to go.
+                word = question.decode().partition(" ")[2]
+                reading = self._tree.reading(is_deep=bool(word), with_pss=word == "pss")
+                answer = pack(question.decode(), reading._asdict())
                 self._queries.send(answer, socket.MSG_DONTWAIT)
         except OSError:  # nobody waits for the answer any more; the other line tells whether anybody is there
             return
@@ -247,7 +253,7 @@ class Keeper:
         if not (self._ending.is_over if self._ending else payload.ended and self._tree.is_empty):
             return
         payload.is_settled = True
-        reading = self._tree.reading()
+        reading = self._tree.reading(is_deep=True)
         self._tell(
             UsageSettled(
                 cpu_user_seconds=reading.cpu.user_seconds,
@@ -262,6 +268,15 @@ class Keeper:
                 max_processes=max(1, reading.max_processes),
                 read_bytes=reading.read_bytes,
                 written_bytes=reading.written_bytes,
+                peak_pss_bytes=reading.peak_pss_bytes,
+                io_method=reading.io_method,
+                minor_faults=reading.minor_faults,
+                major_faults=reading.major_faults,
+                voluntary_switches=reading.voluntary_switches,
+                involuntary_switches=reading.involuntary_switches,
+                cpu_pressure_seconds=reading.cpu_pressure_seconds,
+                memory_pressure_seconds=reading.memory_pressure_seconds,
+                io_pressure_seconds=reading.io_pressure_seconds,
             )
         )
 

@@ -11,7 +11,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from runner.errors import ConfigError, PayloadStartError, TransientJobError
 from runner.process.command import PayloadCommand, PayloadUser
@@ -184,11 +184,14 @@ class Starter:
         self._facts_had += len(events)
         return events
 
-    def snapshot(self) -> UsageReading | None:
-        """What the payload's processes have used so far; None when the starter does not answer."""
+    def snapshot(self, depth: Literal["", "deep", "pss"] = "") -> UsageReading | None:
+        """What the payload's processes have used so far; None when the starter does not answer.
+
+        "deep" looks at swap, context switches and pressure too, "pss" also at proportional memory, which is dear.
+        """
         with self._asking:
             self._questions += 1
-            question = str(self._questions)
+            question = f"{self._questions} {depth}".strip()
             try:
                 self._queries.send(question.encode())
                 while True:

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from runner.config import IDLE_VARIABLE, JobWrapperConfig
 from runner.process.cancel import Cancel
@@ -26,6 +27,7 @@ from runner.process.limits import (
     hits,
 )
 from runner.process.output import ExecutionThread
+from runner.process.punctuality import Moment, Punctuality
 from runner.process.starter import Starter
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
@@ -70,6 +72,9 @@ class _State:
     """What changes while the watchdog runs; times by the monotonic clock."""
 
     heartbeat_at: float
+    punctuality: Punctuality
+    #: Between two looks at proportional memory; 0: none.
+    pss_seconds: float = 0.0
     sample_at: float = 0.0
     stage: StageName = "initialize"
     payload: _Payload | None = None
@@ -78,6 +83,9 @@ class _State:
     told: dict[Stream, OutputSeen] = field(default_factory=dict)
     #: What was warned of, by the limit's name.
     warned: dict[str, str] = field(default_factory=dict)
+    #: Of the starter, as long as there is one to ask.
+    starter_cpu_seconds: float = 0.0
+    pss_at: float = 0.0
 
 
 class Watchdog(threading.Thread):
@@ -99,7 +107,11 @@ class Watchdog(threading.Thread):
         self._mutex = threading.RLock()
         self._end = threading.Event()
         self._warnings = Warnings(self._checking_seconds)
-        self._state = _State(heartbeat_at=time.monotonic() + self._checking_seconds)
+        self._state = _State(
+            heartbeat_at=time.monotonic() + self._checking_seconds,
+            punctuality=Punctuality(config.polling_time_seconds),
+            pss_seconds=config.pss_time_seconds,
+        )
 
     def run(self) -> None:
         """Look at the job every PollingTime until `stop`."""
@@ -147,6 +159,9 @@ class Watchdog(threading.Thread):
     def _poll(self) -> None:
         """Measure, decide, act, report."""
         state = self._state
+        moment = Moment(self._clock.utc_ns(), self._clock.boottime_ns(), time.monotonic())
+        for fact in state.punctuality.notice(moment):
+            self._tell(fact)
         reading = self._look()
         found = list(hits(self._limits, reading, self._trends(reading)))
         if self._cancel.cause is None:
@@ -166,7 +181,7 @@ class Watchdog(threading.Thread):
         )
         if payload is None:
             return reading
-        usage = payload.starter.snapshot()
+        usage = payload.starter.snapshot(self._depth())
         if usage is None:  # the starter is gone; whoever runs the payload notices it and ends the job
             return reading
         state.usage = usage
@@ -178,6 +193,20 @@ class Watchdog(threading.Thread):
             processes=usage.processes,
         )
         return replace(reading, payload=measured)
+
+    def _depth(self) -> Literal["", "deep", "pss"]:
+        """How deep the next look goes: what is dear is looked at for a heartbeat, or when PSSTime has passed."""
+        state, now = self._state, time.monotonic()
+        if state.pss_seconds and now >= state.pss_at:
+            state.pss_at = now + state.pss_seconds
+            return "pss"
+        return "deep" if now >= state.heartbeat_at else ""
+
+    def _wrapper_cpu_seconds(self) -> float:
+        state = self._state
+        if state.payload is not None:
+            state.starter_cpu_seconds = max(state.starter_cpu_seconds, state.payload.starter.cpu_seconds())
+        return time.process_time() + state.starter_cpu_seconds
 
     def _trends(self, reading: Reading) -> Trends:
         payload = self._state.payload
@@ -229,6 +258,20 @@ class Watchdog(threading.Thread):
                 written_bytes=usage.written_bytes,
                 available_disk_bytes=self._disk_bytes(),
                 load_average=procfs.load_average(),
+                cpu_uncertainty_seconds=usage.cpu_uncertainty_seconds,
+                rss_method=usage.rss_method,
+                processes_method=usage.processes_method,
+                io_method=usage.io_method,
+                swap_bytes=usage.swap_bytes if state.payload else 0,
+                pss_bytes=usage.pss_bytes if state.payload else None,
+                minor_faults=usage.minor_faults,
+                major_faults=usage.major_faults,
+                voluntary_switches=usage.voluntary_switches,
+                involuntary_switches=usage.involuntary_switches,
+                cpu_pressure_seconds=usage.cpu_pressure_seconds,
+                memory_pressure_seconds=usage.memory_pressure_seconds,
+                io_pressure_seconds=usage.io_pressure_seconds,
+                wrapper_cpu_seconds=self._wrapper_cpu_seconds(),
             )
         )
         for seen in state.payload.output.seen() if state.payload else ():

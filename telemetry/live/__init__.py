@@ -2,6 +2,7 @@
 
 * `timeline`    UTC of a boottime, from one anchor for each boot
 * `moments`     facts -> events of the root span
+* `stage_usage` facts -> what each stage has used
 * `story`       facts -> the parts of an attempt with their times: what the spans say, without the SDK
 * `spans`       story (and record) -> the SDK's ReadableSpan and ReadableLogRecord, with ids that follow from the UID
 * `sdk`         the one place that imports the SDK's private modules

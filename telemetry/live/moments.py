@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from telemetry import catalogue as names
 from telemetry.facts import (
+    ClockStepped,
     Fact,
     Fenced,
     JobAccepted,
@@ -13,6 +14,7 @@ from telemetry.facts import (
     KillRequested,
     LimitHit,
     PayloadRefused,
+    SamplerLate,
     SignalSent,
     StatusChanged,
 )
@@ -56,6 +58,13 @@ def _telling(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             return names.PAYLOAD_REFUSED_EVENT, {names.PAYLOAD_ERRNO: fact.errno, names.REASON: fact.cause}
         case Fenced():
             return names.FENCED_EVENT, {names.REASON: fact.reason}
+        case SamplerLate():
+            return names.LATE_EVENT, {
+                names.LATE_SECONDS: fact.late_seconds,
+                names.SUSPENDED_SECONDS: fact.suspended_seconds,
+            }
+        case ClockStepped():
+            return names.CLOCK_EVENT, {names.CLOCK_STEP: fact.step_seconds}
         case _:
             return _telling_of_kill(fact)
 
