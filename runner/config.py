@@ -249,6 +249,8 @@ TABLES: dict[str, tuple[str, type[Any]]] = {
     "JobWrapper": ("job_wrapper", JobWrapperConfig),
     "Telemetry": ("telemetry", TelemetryConfig),
 }
+#: Found when this is imported, not when a table is read: it takes longer than all the rest of that.
+_HINTS: Mapping[type[Any], Mapping[str, Any]] = {kind: get_type_hints(kind) for _, kind in TABLES.values()}
 
 
 def load(
@@ -347,7 +349,7 @@ def _tables(document: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _table(kind: type[T], given: Mapping[str, Any], where: str) -> T:
     options = {each.metadata["name"]: each for each in _options(kind)}
-    hints = get_type_hints(kind)
+    hints = _HINTS[kind]
     values = {}
     for name, value in given.items():
         if name not in options:
