@@ -26,8 +26,10 @@ from telemetry.facts import Entry, Fenced, HeartbeatMade
 
 DELIVER_LOCK = "deliver.lock"
 TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
-#: How often the journal is looked at when nobody calls `wake`: other writers (the agent) cannot.
+#: How often the journal is looked at when nobody calls `wake`: other writers (the agent) cannot. They write at the
+#: start of a job, so the pauses double as long as nothing is found, to the longest.
 IDLE_SECONDS = 0.5
+LONGEST_IDLE_SECONDS = 8.0
 #: How long a report waits for others to go along, unless somebody waits for it.
 GATHERING_SECONDS = 0.02
 log = logging.getLogger("jobspan.reporter")
@@ -55,6 +57,7 @@ class Reporter:
         self._emit = emit
         self._lock: FileLock | None = None
         self._fence_told = False
+        self._idle_seconds = IDLE_SECONDS
         self._backoff = Backoff()
         self._working = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -188,10 +191,12 @@ class Reporter:
             return self._failed(error, None)
         self._backoff.succeeded()
         self._turns.failure = ""
-        return IDLE_SECONDS
+        return self._idle_seconds
 
     def _deliver(self, *, last: bool) -> None:
         self._delivery.collect()
+        doubled = min(2 * self._idle_seconds, LONGEST_IDLE_SECONDS)
+        self._idle_seconds = doubled if self._delivery.is_empty else IDLE_SECONDS
         try:
             if not self._delivery.standing.fenced and (self._control / TOKEN_FILE).exists():
                 self._keeper.keep()
