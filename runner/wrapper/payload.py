@@ -23,7 +23,6 @@ class LocalPayload:
     cancel: Cancel
     emit: Emit
     config: JobWrapperConfig
-    #: Masks secrets in what peek shows.
 
     def run(self, command: PayloadCommand, on_started: Callable[[PayloadStarted], None]) -> PayloadResult:
         """See `ports.Payload`."""
@@ -36,7 +35,11 @@ class LocalPayload:
         names = [str(path.relative_to(command.folder)) for path in (command.stdout, command.stderr)]
         files = OutputFiles(command.folder, *names)
         output = ExecutionThread(files, config=self.config)
-        return run(command, starter=self.starter, output=output, watchdog=self.watchdog, cancel=self.cancel, emit=emit)
+        result = run(
+            command, starter=self.starter, output=output, watchdog=self.watchdog, cancel=self.cancel, emit=emit
+        )
+        self.starter.dismiss()  # it takes some milliseconds to end, in which we go on
+        return result
 
     def settle(self) -> float:
         """See `ports.Payload`."""

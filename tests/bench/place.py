@@ -92,6 +92,7 @@ def a_place(configuration: str = CONFIGURATION) -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="jobspan-bench-") as name:
         place = Place(Path(name), configuration)
         with place.process("wms"):
+            place.client().close()  # once it listens
             yield place
 
 

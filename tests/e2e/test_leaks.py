@@ -28,4 +28,4 @@ def test_jobs_leave_nothing_in_the_agent() -> None:
 
 def _run(place: Place, count: int) -> None:
     jobs = place.submit(TRUE, count)
-    eventually(lambda: place.ended(jobs), 60, f"the end of {count} jobs")
+    eventually(lambda: place.ended(jobs), 120, f"the end of {count} jobs")
