@@ -34,6 +34,10 @@ from telemetry.clock import SystemClock
 
 #: A spare is made when so long nothing was asked for: it must not compete with a wrapper that begins.
 QUIET_SECONDS = 0.02
+#: The process between zygote and wrapper ends at once; this is for one that does not come to it.
+ORPHANED_SECONDS = 5.0
+#: What `runpy.run_path` imports when it is called, and no sooner.
+_OF_RUNPY = ("pkgutil",)
 _OUTPUT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     channel.set_inheritable(False)
     set_name("jobspan-zygote")
     harden()
-    _answer(channel, _preload(arguments[1:]))
+    _answer(channel, _preload((*arguments[1:], *_OF_RUNPY)))
     zygote = Zygote(channel)
     try:
         with contextlib.suppress(ConnectionError, BrokenPipeError):
@@ -136,13 +140,23 @@ def _fork_orphan(life: Callable[[], NoReturn]) -> int:
 
 def _fork_and_end(life: Callable[[], NoReturn], writer: int) -> NoReturn:
     """In the middle process: leave the child to the agent by ending at once."""
+    middle = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
+            _await_end(middle)
             life()
         os.write(writer, str(pid).encode())
     finally:
         os._exit(0)
+
+
+def _await_end(middle: int) -> None:
+    """Begin as the agent's child: a wrapper that asks who its parent is must not be told of *middle*."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(middle)
+        select.select([handle], [], [], ORPHANED_SECONDS)
+        os.close(handle)
 
 
 def _be_spare(line: socket.socket) -> NoReturn:

@@ -58,8 +58,6 @@ class Delivery:
     ) -> None:
         """*on_answer* is told when `standing` may say more than before, in the middle of a `push`."""
         self.standing = Standing()
-        self._naming: Naming | None = None
-        self._in_one = False
         self._on_answer = on_answer
         self._client = client
         self._job_id = job_id
@@ -74,7 +72,7 @@ class Delivery:
 
     def report_in_one(self, naming: Naming | None) -> None:
         """From now on report in single calls where the WMS knows them; *naming*: the first one names this execution."""
-        self._naming, self._in_one = naming, True
+        self.standing.naming, self.standing.in_one = naming, True
 
     @property
     def is_empty(self) -> bool:
@@ -111,10 +109,10 @@ class Delivery:
         """
         if self.standing.fenced:
             self.fence(self.standing.fenced)
-        if self._in_one:
+        if self.standing.in_one:
             self._report_all(last=last)
-        if self._naming:  # not named by a report; before Running is said, which binds the attempt to a claim
-            self._name_execution(self._naming)
+        if self.standing.naming:  # not named by a report; before Running is said, which binds the attempt to a claim
+            self._name_execution(self.standing.naming)
         self._each_batch(self._each_kind)
         self._send_heartbeat(last=last)
         if self.standing.killed and not self.standing.kill_confirmed:
@@ -174,9 +172,9 @@ class Delivery:
             self._each_batch(partial(self._report, last=last))
         except FencedError:
             # Another execution runs. If ours was given a copy of its token, nothing of ours may go under its name.
-            if self._naming:
+            if self.standing.naming:
                 with contextlib.suppress(FencedError):
-                    self._name_execution(self._naming)
+                    self._name_execution(self.standing.naming)
             raise
 
     def _report(self, batch: list[Entry], *, last: bool) -> bool:
@@ -201,13 +199,13 @@ class Delivery:
         self, entries: list[Entry], statuses: list[Entry], beat: Mapping[str, Scalar] | None
     ) -> ReportAnswer | None:
         updates = {self._stamps.of(entry): update(entry) for entry in statuses}
-        claim = self._naming.claim if self._naming else ""
+        claim = self.standing.naming.claim if self.standing.naming else ""
         try:
             answer = self._client.report(self._job_id, updates, merged(entries), beat, claim)
         except FencedError:
             raise
         except NotFoundError:  # DiracX has no such call
-            self._in_one = False
+            self.standing.in_one = False
             return None
         except RefusedError as error:
             if error.status_code == 401:
@@ -230,9 +228,9 @@ class Delivery:
         self._named(token)
 
     def _named(self, token: str) -> None:
-        if self._naming and token:
-            self._naming.adopt(token)
-        self._naming = None
+        if self.standing.naming and token:
+            self.standing.naming.adopt(token)
+        self.standing.naming = None
 
     def _each_kind(self, batch: list[Entry]) -> bool:
         statuses = [entry for entry in batch if isinstance(entry.fact, StatusChanged)]

@@ -10,6 +10,14 @@ from telemetry.facts import Entry
 HEARTBEAT_SPACING_NS = 1_100_000_000
 
 
+@dataclass(frozen=True)
+class Naming:
+    """The claim of this execution, and what keeps the token that the WMS gives for it."""
+
+    claim: str
+    adopt: Callable[[str], None]
+
+
 @dataclass
 class Standing:
     """What the answers so far say about the attempt."""
@@ -23,6 +31,10 @@ class Standing:
     #: How our Running fared: "accepted", "refused", or empty while it is not answered.
     running: str = ""
     kept: KeptStatus | None = None
+    #: Whether all of a moment is reported in one call, as far as is known that the WMS has it.
+    in_one: bool = False
+    #: How this execution gets its name; None when it has it, or needs none.
+    naming: Naming | None = None
 
 
 @dataclass
@@ -40,11 +52,3 @@ class Heartbeat:
 
     entry: Entry | None = None
     sent_boottime_ns: int = -HEARTBEAT_SPACING_NS
-
-
-@dataclass(frozen=True)
-class Naming:
-    """The claim of this execution, and what keeps the token that the WMS gives for it."""
-
-    claim: str
-    adopt: Callable[[str], None]
