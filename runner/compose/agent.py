@@ -27,9 +27,6 @@ from telemetry.live.exposition import ExposureRefused, MetricsServer
 from telemetry.live.metrics import JobMetrics, SelfStatus
 from telemetry.live.shipper import Shipper
 
-#: A thread that comes back from a call waits so long for one that computes (the shipping of the job before): ten times
-#: shorter than what is usual, for a start is a dozen such waits.
-SWITCH_SECONDS = 0.0005
 #: What a wrapper needs, loaded once by the zygote.
 PRELOADED = ("runner.compose.wrapper",)
 
@@ -81,7 +78,6 @@ class NodeTelemetry:
 
 def run_agent(config: Config, *, drain: bool = False, announce: Callable[[str], None] = print) -> int:
     """Take jobs until told to stop, or with *drain* until there are none; the exit code."""
-    sys.setswitchinterval(SWITCH_SECONDS)
     spawner: Spawner = ZygoteSpawner(PRELOADED) if config.job_agent.warm_start else InterpreterSpawner()
     clock = SystemClock()
     harden()
