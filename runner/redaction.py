@@ -19,8 +19,8 @@ class Redactor:
     """Masks secrets in texts. Cheap to call; safe from several threads."""
 
     def __init__(self, secrets: Iterable[str] = (), *, token_files: Iterable[Path] = ()) -> None:
-        self._secrets: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        #: Longest first: one may be the beginning of another. (To compile them to a pattern costs 1 ms each.)
+        self._secrets: tuple[str, ...] = ()
         for secret in secrets:
             self.add(secret)
         for path in token_files:
@@ -44,17 +44,15 @@ class Redactor:
         Of one with several lines (a key) each line is masked by itself, too: output is shown line by line.
         """
         parts = {secret.strip(), *(line.strip() for line in secret.splitlines())}
-        new = {part for part in parts if len(part) >= SECRET_LEAST_LENGTH} - self._secrets
+        new = {part for part in parts if len(part) >= SECRET_LEAST_LENGTH}.difference(self._secrets)
         if not new:
             return
-        self._secrets |= new
-        longest_first = sorted(self._secrets, key=len, reverse=True)
-        self._pattern = re.compile("|".join(re.escape(each) for each in longest_first))
+        self._secrets = tuple(sorted((*self._secrets, *new), key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
         """*text* without secrets."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
         return _USERINFO.sub(f"{MASK}@", text) if "://" in text else text
 
 

@@ -86,7 +86,7 @@ class Starter:
         self._prepared: Prepared | None = None
         self._facts_had = 0
         self._cpu_seconds = 0.0
-        self._is_closed = False
+        self._life: Literal["serving", "dismissed", "reaped"] = "serving"
 
     @classmethod
     def fork(
@@ -211,17 +211,23 @@ class Starter:
             self._cpu_seconds = time.clock_gettime_ns(~self.pid << 3 | 2) / NANOSECONDS
         return self._cpu_seconds
 
-    def close(self) -> None:
-        """Let the starter go: it ends what is left of the payload and itself. Idempotent."""
-        if self._is_closed:
+    def dismiss(self) -> None:
+        """Let the starter go, without waiting: it ends what is left of the payload and itself. Idempotent."""
+        if self._life != "serving":
             return
-        self._is_closed = True
+        self._life = "dismissed"
         self.cpu_seconds()
         self._send("close", {"facts": self._facts_had})
         self._commands.close()
         with self._asking:
             self._queries.close()
-        _wait_for(self.pid, self._terms.kill_grace_seconds + _CLOSING_SECONDS)
+
+    def close(self) -> None:
+        """Let the starter go, and wait for its end. Idempotent."""
+        self.dismiss()
+        if self._life == "dismissed":
+            self._life = "reaped"
+            _wait_for(self.pid, self._terms.kill_grace_seconds + _CLOSING_SECONDS)
 
     def _send(self, kind: str, data: dict[str, Any]) -> None:
         with self._sending, contextlib.suppress(OSError):  # `poll` tells that the starter has died

@@ -47,7 +47,11 @@ class LocalPayload:
             self.door.keep()
 
     def _run(self, command: PayloadCommand, output: ExecutionThread, emit: Emit) -> PayloadResult:
-        return run(command, starter=self.starter, output=output, watchdog=self.watchdog, cancel=self.cancel, emit=emit)
+        result = run(
+            command, starter=self.starter, output=output, watchdog=self.watchdog, cancel=self.cancel, emit=emit
+        )
+        self.starter.dismiss()  # it takes some milliseconds to end, in which we go on
+        return result
 
     def settle(self) -> float:
         """See `ports.Payload`."""
