@@ -8,7 +8,8 @@ from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
 from runner.locks import FileLock, LockHeld
 from runner.process.remnants import end_remnants
 from runner.wms.answers import Refusal
-from runner.wms.delivery import GONE, KILLED, Standing
+from runner.wms.delivery import GONE
+from runner.wms.standing import KILLED, Standing
 from telemetry.clock import Clock
 from telemetry.facts import (
     AttemptEnded,
