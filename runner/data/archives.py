@@ -8,6 +8,7 @@ moved in by renaming when all of it was good: a bad archive changes nothing.
 
 import bz2
 import contextlib
+import errno
 import gzip
 import os
 import shutil
@@ -287,7 +288,8 @@ class _Unpacking:
 def _move_in(new: Path, folder: Path) -> None:
     source, target = os.open(new, _FOLDER), os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _merge(source, target)
+        _merge(source, target, move=False)  # nothing is moved if not all can be
+        _merge(source, target, move=True)
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise PermanentJobError(
             f"the archive has a file where there is a folder, or the reverse: {error.filename}",
@@ -298,16 +300,20 @@ def _move_in(new: Path, folder: Path) -> None:
         os.close(target)
 
 
-def _merge(source: int, target: int) -> None:
+def _merge(source: int, target: int, *, move: bool) -> None:
+    """Move what is in *source* into *target*, or only look whether that is possible."""
     for name in os.listdir(source):
         if not (_is_folder(source, name) and _is_folder(target, name)):
-            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+            if move:
+                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+            elif _exists(target, name) and _is_folder(source, name) != _is_folder(target, name):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
             continue
         inner = os.open(name, _FOLDER, dir_fd=source)
         try:
             outer = os.open(name, _FOLDER, dir_fd=target)
             try:
-                _merge(inner, outer)
+                _merge(inner, outer, move=move)
             finally:
                 os.close(outer)
         finally:
@@ -319,3 +325,11 @@ def _is_folder(folder: int, name: str) -> bool:
         return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
