@@ -88,11 +88,13 @@ def keep_words_of_wms(control: Path, clock: Clock, standing: Standing, refusal: 
     A job that was Failed for being silent stays so, whatever its node can tell later; the record
     then says what the WMS says. True when something was noted.
     """
-    ends = [entry.fact for entry in read_journal(control) if isinstance(entry.fact, AttemptEnded)]
+    facts = [entry.fact for entry in read_journal(control)]
+    ends = [fact for fact in facts if isinstance(fact, AttemptEnded)]
+    noted = [(fact.status, fact.minor_status) for fact in facts if isinstance(fact, EndKept)]
     if not ends or ends[-1].error_type == FENCED:
         return False
     kept = _kept(ends[-1], standing, refusal)
-    if kept is None or kept == (ends[-1].status, ends[-1].minor_status):
+    if kept is None or kept == (noted or [(ends[-1].status, ends[-1].minor_status)])[-1]:
         return False
     status, minor_status = kept
     error_type = FENCED if standing.fenced else ends[-1].error_type or "kept_by_wms"
