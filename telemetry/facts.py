@@ -337,6 +337,15 @@ class DataMoved(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequestMade(Fact):
+    """What is still to be done for the job: a combined request, as `runner.job.requests` defines the document."""
+
+    DURABLE: ClassVar[bool] = True
+    name: str
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptEnded(Fact):
     """The one end of an attempt. `minor_status` is the WMS's final one for this attempt.
 
@@ -360,7 +369,7 @@ class UnknownFact(Fact):
 
 #: Fields whose text comes from outside: it may hold a secret, and is masked before it is kept.
 FREE_TEXT = frozenset(
-    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes"}
+    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes", "request"}
 )
 
 
@@ -379,6 +388,8 @@ def _masked(value: Any, mask: Callable[[str], str]) -> Any:
         return mask(value)
     if isinstance(value, Mapping):
         return {name: _masked(each, mask) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(each, mask) for each in value]
     return value
 
 

@@ -18,10 +18,12 @@ from runner.agent.folders import JobFolder
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, recover, wrapper_lives
 from runner.backoff import Backoff
-from runner.errors import FencedError, JobspanError, UnavailableError
+from runner.errors import FencedError, JobspanError, RefusedError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
+from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery
 from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
+from runner.wms.request_delivery import deliver_requests, pending_requests
 from runner.wms.tokens import FileToken, JobTokenKeeper
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched
@@ -207,8 +209,9 @@ class Aftercare:
         try:
             delivery = Delivery(control, client, job_id=job_id, clock=self._clock)
             delivery.collect()
-            if not delivery.is_empty or delivery.owes_reschedule:
+            if not delivery.is_empty or delivery.owes_reschedule or pending_requests(control):
                 JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock).keep()
+            _deliver_requests(control, client)
             _deliver_statuses(delivery)
         finally:
             client.close()
@@ -227,6 +230,14 @@ class Aftercare:
                 continue
             except OSError as error:
                 log.warning("job %s: its folder cannot be removed: %s", folder.root.name, error.strerror)
+
+
+def _deliver_requests(control: Path, client: WmsClient) -> None:
+    """What the wrapper wanted done later, and could not hand in."""
+    try:
+        deliver_requests(control, client)
+    except RefusedError as error:
+        log.warning("%s: its request is refused: %s", control.parent.name, error)
 
 
 def _deliver_statuses(delivery: Delivery) -> None:

@@ -26,6 +26,10 @@ class ServerSettings:
     max_wait_seconds: float = 60.0
     catalogs: tuple[str, ...] = ("FileCatalog",)
     storage_elements: tuple[str, ...] = ("SE-USER",)
+    #: A request is dead after so many failures in a row; the pause after the first, doubled after each further one.
+    request_tries: int = 100
+    request_retry_seconds: float = 10.0
+    request_lease_seconds: float = 60.0
     job_token_seconds: float = 3600.0
     login_token_seconds: float = 30 * 86400.0
     presigned_seconds: float = 300.0
@@ -43,6 +47,8 @@ class ServerSettings:
             max_sandbox_bytes=wms.max_sandbox_bytes,
             catalogs=wms.catalogs,
             storage_elements=wms.storage_elements,
+            request_tries=wms.request_tries,
+            request_retry_seconds=wms.request_retry_seconds,
         )
 
     @property

@@ -13,6 +13,7 @@ from runner.wrapper.attempt import Attempt
 from runner.wrapper.command import command_line, shell_line
 from runner.wrapper.environment import environment_of
 from runner.wrapper.outcome import Problem, StageFailed, payload_problem
+from runner.wrapper.pending import pick_up_reports
 from telemetry.facts import PayloadStarted, Scalar, UsageSettled
 
 
@@ -33,6 +34,7 @@ def execute(attempt: Attempt) -> None:
 
     result = attempt.parts.payload.run(command, on_started)
     problem = payload_problem(exit_code=result.exit_code, signal_name=_signal_name(result), killed=result.killed)
+    pick_up_reports(attempt)
     _report_end(attempt, result, problem)
     attempt.coordinator.post_process()
     if problem is not None:

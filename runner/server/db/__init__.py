@@ -14,5 +14,7 @@
 | sandbox_metadata_db | sandboxes, owners, assignment |
 | accounting_db | accounting records |
 | file_catalog_db | files and replicas |
+| requests_db | combined requests, their operations, who executes them |
+| file_status_db | what became of the files of productions |
 | query | search specifications as SQL, for jobs and pilots alike |
 """
