@@ -20,6 +20,8 @@ from runner.job.requests import ClaimedRequest, OperationOutcome, read_operation
 DONE = "Done"
 #: How often a report is tried; later the lease ends, and somebody does the operation again.
 REPORT_TRIES = 4
+#: A request that was tried longer ago than so many others may be due again.
+MOST_EXCLUDED = 1000
 log = logging.getLogger("jobspan.requests")
 
 
@@ -58,14 +60,12 @@ class RequestExecutor:
             UnavailableError: the WMS does not answer. RefusedError: this is not ours to do.
         """
         executed: list[Executed] = []
-        left = None if request_ids is None else list(request_ids)
-        while not self._stop.is_set() and left != []:
-            request = self._queue.claim_request(left)
-            if request is None or request.request_id in {each.request_id for each in executed}:
+        while not self._stop.is_set():
+            tried = [each.request_id for each in executed[-MOST_EXCLUDED:]]
+            request = self._queue.claim_request(request_ids, tried)
+            if request is None:
                 break
             executed.append(self._execute(request))
-            if left is not None:
-                left = [each for each in left if each != request.request_id]
         return executed
 
     def serve(self, polling_seconds: float) -> None:

@@ -11,8 +11,10 @@ from telemetry.facts import Scalar
 class RequestQueue(Protocol):
     """Who hands out requests: the WMS. Every call may raise UnavailableError."""
 
-    def claim_request(self, request_ids: Sequence[int] | None = None) -> ClaimedRequest | None:
-        """A request that is due, for us alone; of *request_ids* any is."""
+    def claim_request(
+        self, request_ids: Sequence[int] | None = None, without: Sequence[int] = ()
+    ) -> ClaimedRequest | None:
+        """A request that is due, for us alone; of *request_ids* any is. Those *without* we have tried already."""
         ...
 
     def renew_request(self, request: ClaimedRequest) -> None:

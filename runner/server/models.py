@@ -211,9 +211,10 @@ class ReplicaName(Body):
 
 
 class ClaimParams(Body):
-    """Which requests an executor wants: those that are due, or these."""
+    """Which requests an executor wants: those that are due, or these; and which it has tried already."""
 
     RequestIDs: Annotated[list[JobID], Field(max_length=MAX_ITEMS)] | None = None
+    Without: Annotated[list[JobID], Field(max_length=MAX_ITEMS)] = []
 
 
 class Claimed(Body):

@@ -33,9 +33,14 @@ class RequestCalls(DiracxDialect):
         answer = self._call("GET", path.replace("{id}", str(request_id)), template=path)
         return checked.mapping(answer.body, "request")
 
-    def claim_request(self, request_ids: Sequence[int] | None = None) -> ClaimedRequest | None:
-        """A request that is due, for us alone; None when there is none. Those of *request_ids* are due at once."""
-        body = {"RequestIDs": None if request_ids is None else list(request_ids)}
+    def claim_request(
+        self, request_ids: Sequence[int] | None = None, without: Sequence[int] = ()
+    ) -> ClaimedRequest | None:
+        """A request that is due, for us alone; None when there is none.
+
+        Those of *request_ids* are due at once; those *without* we have tried already.
+        """
+        body = {"RequestIDs": None if request_ids is None else list(request_ids), "Without": list(without)}
         answer = self._call("POST", f"{_REQUESTS}/claim", body=body, repeatable=False)
         given = checked.mapping(answer.body, "answer").get("Request")
         return None if given is None else _claimed(checked.mapping(given, "request"))

@@ -95,15 +95,15 @@ class RequestsDB:
         query = select(OPERATIONS).where(OPERATIONS.c.RequestID == request_id).order_by(OPERATIONS.c.Order)
         return list(self._connection.execute(query).mappings())
 
-    def due(self, now_ns: int, request_ids: list[int] | None) -> Row | None:
+    def due(self, now_ns: int, request_ids: list[int] | None, without: list[int]) -> Row | None:
         """A waiting request that nobody has a lease on, and whose attempt has ended: the one that waits longest.
 
-        Of *request_ids* each is due whatever NotBefore says, and the failed ones too.
+        Of *request_ids* each is due whatever NotBefore says, and the failed ones too; those *without* are not.
         """
         query = (
             select(REQUESTS)
             .join(ATTEMPTS, (ATTEMPTS.c.JobID == REQUESTS.c.JobID) & (ATTEMPTS.c.Attempt == REQUESTS.c.Attempt))
-            .where(ATTEMPTS.c.EndTime.is_not(None))
+            .where(ATTEMPTS.c.EndTime.is_not(None), REQUESTS.c.RequestID.not_in(without))
             .where(REQUESTS.c.LeaseUntil.is_(None) | (REQUESTS.c.LeaseUntil <= now_ns))
             .order_by(REQUESTS.c.NotBefore, REQUESTS.c.RequestID)
             .limit(1)

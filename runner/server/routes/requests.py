@@ -38,7 +38,7 @@ def listing(
 @router.post("/requests/claim")
 def claim(body: ClaimParams, caller: Caller, services: Served) -> Response:
     """Take a request that is due, for oneself alone."""
-    return JSONResponse({"Request": services.requests.claim(caller, body.RequestIDs)})
+    return JSONResponse({"Request": services.requests.claim(caller, body.RequestIDs, body.Without)})
 
 
 @router.get("/requests/{request_id}")

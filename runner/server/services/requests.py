@@ -93,15 +93,16 @@ class RequestService:
                 raise UnknownObjectError(f"Request {request_id} not found")
             return _shown(row) | {"Operations": _operations(transaction, request_id)}
 
-    def claim(self, identity: Identity, request_ids: list[int] | None) -> dict[str, Any] | None:
+    def claim(self, identity: Identity, request_ids: list[int] | None, without: list[int]) -> dict[str, Any] | None:
         """A request that is due, for the caller alone until its lease ends; None when there is none.
 
-        Those named by *request_ids* are due at once, also when they have failed for ever.
+        Those named by *request_ids* are due at once, also when they have failed for ever; those of
+        *without* the caller has tried already.
         """
         with self._context.databases.write() as transaction:
             authorize_general(transaction, identity, Right.RUN_REQUESTS)
             now_ns = self._context.now_ns()
-            row = transaction.requests.due(now_ns, request_ids)
+            row = transaction.requests.due(now_ns, request_ids, without)
             if row is None:
                 return None
             number = row["RequestID"]
