@@ -33,14 +33,15 @@ def deliver_requests(control: Path, client: WmsClient) -> None:
     acknowledgements = Acknowledgements(control, SINK)
     refusal: RefusedError | None = None
     for fact in pending_requests(control):
+        answer = ""
         try:
             client.put_request(fact.request)
         except RefusedError as error:
             if error.status_code == 401:  # a token may be renewed, so this is no answer for ever
                 raise UnavailableError(f"the job's token is not accepted: {error}") from error
-            refusal = error
+            refusal, answer = error, str(error)
         # On a full disk it cannot be noted: it is put once more, and is the same.
         with contextlib.suppress(OSError):
-            acknowledgements.settle(fact.name, "dead" if refusal else "accepted", str(refusal or "")[:500])
+            acknowledgements.settle(fact.name, "dead" if answer else "accepted", answer[:500])
     if refusal is not None:
         raise refusal

@@ -21,6 +21,7 @@ from runner.job.status import JobStatus, MinorStatus
 from runner.wrapper.attempt import Attempt
 from runner.wrapper.outcome import ExitCode, Outcome, outcome
 from telemetry.facts import RequestMade, Scalar
+from telemetry.journal import JournalFull
 
 REQUEST_FILES = "*_request.json"
 REPORT_FILE = "job_report.jsonl"
@@ -51,16 +52,10 @@ def send_failover_request(attempt: Attempt, end: Outcome, failures: list[Excepti
         return end
     request, problem = _combined(attempt)
     if request.operations:
-        attempt.parts.emit(RequestMade(name=request.name, request=request.to_mapping()))
-        attempt.report.set_job_parameter("PendingRequest", request.digest)
         try:
-            attempt.parts.deliver_requests()
+            problem = _send(attempt, request) or problem
         except FencedError:
             return outcome(None, fenced=True)
-        except RefusedError as error:
-            problem = problem or error
-        except UnavailableError as error:
-            log.warning("the request is not delivered yet: %s", error)
     if problem is not None:
         failures.append(problem)
         return _not_sent(attempt, end, problem)
@@ -94,6 +89,24 @@ def pick_up_reports(attempt: Attempt) -> None:
         attempt.report.set_job_parameters(dict(list(parameters.items())[:MOST_PARAMETERS]))
     if application:
         attempt.report.set_job_status(application_status=application)
+
+
+def _send(attempt: Attempt, request: CombinedRequest) -> Exception | None:
+    """Into the journal, and from there to the WMS; why it can never arrive there."""
+    try:
+        attempt.parts.emit(RequestMade(name=request.name, request=request.to_mapping()))
+    except JournalFull as error:  # what is not in the journal might be lost, so the job is not a good one
+        return error
+    attempt.report.set_job_parameter("PendingRequest", request.digest)
+    try:
+        attempt.parts.deliver_requests()
+    except FencedError:
+        raise
+    except RefusedError as error:
+        return error
+    except UnavailableError as error:
+        log.warning("the request is not delivered yet: %s", error)
+    return None
 
 
 def _not_sent(attempt: Attempt, end: Outcome, problem: Exception) -> Outcome:

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from runner.cli import main
+from runner.compose.site import LocalSite, Service
 from runner.data.storage import FolderStorageElement
 from runner.data.transfers import adler32_of
 from runner.wms.answers import CatalogFile
-from tests.support.site import Site, running_site
+from tests.support.proxy import StallingProxy
+from tests.support.site import Site, running_site, site_config
 from tests.support.waiting import eventually
 
 ELEMENTS = ["SE-USER", "SE-FAILOVER"]
@@ -117,3 +120,33 @@ def test_a_request_that_is_none_fails_the_job(tmp_path: Path) -> None:
 
     assert (record.text("FinalMajorStatus"), record.text("ErrorType")) == ("Failed", "invalid_request")
     assert "x_request.json is not JSON" in str(parameters["Error Message"])
+
+
+def test_a_request_that_the_wrapper_cannot_hand_in_is_handed_in_by_the_agent(tmp_path: Path) -> None:
+    """The WMS takes everything but the request: the job is Completed, and Done when the agent has delivered it."""
+    folder = tmp_path / "site"
+    config = site_config(folder, WMS={"RequestPollingTime": 0.2})
+    document = {"JobID": 1, "RequestName": "x", "Operations": [
+        {"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/local/a", "Status": "Processed"}]}}
+    ]}  # fmt: skip
+    (folder / "my_request.json").write_text(json.dumps(document))
+    with LocalSite(config) as local:
+        local.agent.stop()
+        upstream = urlsplit((folder / "wms.url").read_text().strip())
+        with StallingProxy((str(upstream.hostname), int(upstream.port or 0)), b"POST /api/jobspan/requests") as proxy:
+            slow = site_config(folder, WMS={"URL": proxy.url, "Timeout": 1.0})
+            agent = Service(slow, ["agent", "--slots", "1"], folder / "logs" / "agent2.log")
+            site = Site(config, local.client, agent, local.wms)
+            try:
+                job_id = site.submit(folder, Executable="/bin/true", InputSandbox=["my_request.json"])
+                site.wait(job_id, "Completed", "Pending Requests")
+                before = site.client.requests(job_id)
+                proxy.release()
+                site.wait(job_id, "Done", "Requests done")
+                (after,) = site.client.requests(job_id)
+                record = site.wait_record(job_id)
+            finally:
+                agent.stop()
+    assert before == []
+    assert (after["RequestName"], after["Status"]) == (f"job_{job_id}", "Done")
+    assert record.text("FinalMajorStatus") == "Completed"
