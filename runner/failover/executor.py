@@ -7,6 +7,7 @@ could not be reported is done again, which changes nothing.
 
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,8 +117,8 @@ class RequestExecutor:
             return "Retry" if error.status_code == 401 else "Failed", self._redact(str(error))
         except JobspanError as error:
             return "Failed", self._redact(str(error))
-        except Exception as error:
-            log.exception("request %s: operation %d", request.name, order)
+        except Exception as error:  # noqa: BLE001 - one request that we cannot handle must not stop the others
+            log.warning("request %s: operation %d: %s", request.name, order, self._redact(traceback.format_exc()))
             return "Retry", self._redact(f"{type(error).__name__}: {error}")
         return "Done", ""
 
