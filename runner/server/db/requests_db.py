@@ -47,7 +47,7 @@ OPERATIONS = Table(
     "request_operations",
     METADATA,
     Column("RequestID", Serial, primary_key=True),
-    Column("Order", Integer, primary_key=True),
+    Column("Position", Integer, primary_key=True),
     Column("Type", String(64), nullable=False),
     Column("Status", String(16), nullable=False),
     Column("Error", String(500), nullable=False, default=""),
@@ -68,7 +68,7 @@ class RequestsDB:
         rows = [
             {
                 "RequestID": number,
-                "Order": order,
+                "Position": order,
                 "Type": each["Type"],
                 "Status": "Waiting",
                 "Document": json.dumps(each),
@@ -92,7 +92,7 @@ class RequestsDB:
 
     def operations(self, request_id: int) -> list[Row]:
         """The operations of a request, in order."""
-        query = select(OPERATIONS).where(OPERATIONS.c.RequestID == request_id).order_by(OPERATIONS.c.Order)
+        query = select(OPERATIONS).where(OPERATIONS.c.RequestID == request_id).order_by(OPERATIONS.c.Position)
         return list(self._connection.execute(query).mappings())
 
     def due(self, now_ns: int, request_ids: list[int] | None, without: list[int]) -> Row | None:
@@ -120,7 +120,7 @@ class RequestsDB:
 
     def change_operation(self, request_id: int, order: int, changes: Mapping[str, Any]) -> None:
         """Set columns of an operation."""
-        statement = update(OPERATIONS).where(OPERATIONS.c.RequestID == request_id, OPERATIONS.c.Order == order)
+        statement = update(OPERATIONS).where(OPERATIONS.c.RequestID == request_id, OPERATIONS.c.Position == order)
         self._connection.execute(statement, dict(changes))
 
     def reopen(self, request_id: int) -> None:

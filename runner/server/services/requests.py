@@ -139,7 +139,7 @@ class RequestService:
         """
         with self._context.databases.write(durable=True) as transaction:
             authorize_general(transaction, identity, Right.RUN_REQUESTS)
-            operations = {each["Order"]: each for each in transaction.requests.operations(request_id)}
+            operations = {each["Position"]: each for each in transaction.requests.operations(request_id)}
             if order not in operations:
                 raise UnknownObjectError(f"Operation {order} of request {request_id} not found")
             if operations[order]["Status"] == DONE:
@@ -245,6 +245,6 @@ def _shown(row: Row) -> dict[str, Any]:
 
 def _operations(transaction: Transaction, request_id: int) -> list[dict[str, Any]]:
     return [
-        {"Order": each["Order"], "Status": each["Status"], "Error": each["Error"], **json.loads(each["Document"])}
+        {"Order": each["Position"], "Status": each["Status"], "Error": each["Error"], **json.loads(each["Document"])}
         for each in transaction.requests.operations(request_id)
     ]
