@@ -1,7 +1,7 @@
 """What the stages of one attempt share: what came from outside, and what has happened so far."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from runner.config import Config, JobWrapperConfig
@@ -52,6 +52,16 @@ class WrapperParts:
     failover_folder: StorageElement | None = None
 
 
+@dataclass
+class Pending:
+    """What is left to be done for the job when it has ended."""
+
+    #: In order.
+    operations: list[Operation] = field(default_factory=list)
+    #: Whether the request is in the journal, and not at the WMS.
+    undelivered: bool = False
+
+
 class Attempt:
     """The state of one attempt. Only the wrapper's main thread touches it."""
 
@@ -67,8 +77,7 @@ class Attempt:
         #: Whether the working directory exists.
         self.has_folder = False
         self.payload_started = False
-        #: What is left to be done for the job when it has ended, in order.
-        self.pending: list[Operation] = []
+        self.pending = Pending()
         #: The first thing that went wrong. Later ones are told of by their stages, and change nothing.
         self.problem: Problem | None = None
         #: How it ended; None before.

@@ -116,13 +116,13 @@ def _failover(
         return _leave_in_folder(attempt, patient, found, lfn, target, why)
     _register_everywhere(attempt, patient, replica)
     file, (source,) = _request_file(replica, pfn=""), tuple(replica.pfns)
-    attempt.pending += [
+    attempt.pending.operations += [
         Operation(
             type=requests.REPLICATE_AND_REGISTER, source_se=source, target_se=target, catalog=catalog, files=(file,)
         )
         for catalog in _catalogs(attempt)
     ]
-    attempt.pending += [
+    attempt.pending.operations += [
         Operation(type=requests.REMOVE_REPLICA, target_se=source, catalog=catalog, files=(file,))
         for catalog in _catalogs(attempt)
     ]
@@ -138,7 +138,7 @@ def _leave_in_folder(
     name = f"/{attempt.job_id}.{attempt.parts.arguments.attempt}{lfn}"
     replica = patient(partial(_store, attempt, folder, found.name, name))
     file = replace(_request_file(replica, pfn=replica.pfns[folder.name]), lfn=lfn)
-    attempt.pending += [
+    attempt.pending.operations += [
         Operation(type=requests.PUT_AND_REGISTER, target_se=target, catalog=catalog, files=(file,))
         for catalog in _catalogs(attempt)
     ]
@@ -197,7 +197,7 @@ def _register_everywhere(attempt: Attempt, patient: Patient, replica: Replica) -
         except UnavailableError:
             ((element, pfn),) = replica.pfns.items()
             file = _request_file(replica, pfn=pfn)
-            attempt.pending.append(
+            attempt.pending.operations.append(
                 Operation(type=requests.REGISTER_FILE, target_se=element, catalog=catalog, files=(file,))
             )
 

@@ -70,6 +70,8 @@ def deliver_late(attempt: Attempt) -> None:
     Raises:
         UnavailableError: not now either; whoever takes the job's lock delivers it.
     """
+    if not attempt.pending.undelivered:
+        return
     try:
         attempt.parts.deliver_requests()
     except RefusedError as error:
@@ -105,6 +107,7 @@ def _send(attempt: Attempt, request: CombinedRequest) -> Exception | None:
     except RefusedError as error:
         return error
     except UnavailableError as error:
+        attempt.pending.undelivered = True
         log.warning("the request is not delivered yet: %s", error)
     return None
 
@@ -125,7 +128,7 @@ def _combined(attempt: Attempt) -> tuple[CombinedRequest, Exception | None]:
     """Our own operations and the payload's; and why there are fewer of them than there should be."""
     arguments, problem = attempt.parts.arguments, None
     name = requests.request_name(arguments.description.job_name, attempt.job_id)
-    ours = CombinedRequest(name=name, job_id=attempt.job_id, operations=tuple(attempt.pending))
+    ours = CombinedRequest(name=name, job_id=attempt.job_id, operations=tuple(attempt.pending.operations))
     theirs: list[CombinedRequest] = []
     delay = attempt.options.failover_request_delay_minutes * 60
     try:
@@ -133,7 +136,7 @@ def _combined(attempt: Attempt) -> tuple[CombinedRequest, Exception | None]:
         request = requests.combined(name, attempt.job_id, [ours, *theirs], delay)
         if len(json.dumps(request.to_mapping())) > requests.LARGEST_REQUEST_BYTES:
             raise requests.invalid(f"it has more than {requests.LARGEST_REQUEST_BYTES} bytes")
-    except PermanentJobError as error:
+    except (PermanentJobError, OSError) as error:
         problem = error
         request = requests.combined(name, attempt.job_id, [ours], delay)
     return request, problem
@@ -145,9 +148,9 @@ def _payloads(attempt: Attempt) -> Iterator[CombinedRequest]:
     Raises:
         PermanentJobError: one of them is none, or asks for too much.
     """
-    if not attempt.has_folder:
-        return
     work, arguments = attempt.parts.folders.work, attempt.parts.arguments
+    if not attempt.has_folder or not work.is_dir():  # a payload may remove it
+        return
     found = find_below(work, REQUEST_FILES)
     if len(found) > MOST_REQUEST_FILES:
         raise requests.invalid(f"{len(found)} request files, at most {MOST_REQUEST_FILES} are taken")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runner.cli import main
 from runner.compose.requests import open_executor
 from runner.config import Config, load
 from runner.data.ports import Replica
@@ -83,6 +84,12 @@ def replicas(wms: RunningWms) -> dict[str, str]:
 def step(kind: str, file: Mapping[str, Any], target: str, source: str = "") -> dict[str, Any]:
     operation = {"Type": kind, "TargetSE": target, "Catalog": "FileCatalog", "Files": [dict(file)]}
     return operation | ({"SourceSE": source} if source else {})
+
+
+def command(config: Config, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """`jobspan requests ...` as people read it."""
+    code = main(["--folder", str(config.folder), "requests", *arguments])
+    return code, capsys.readouterr().out
 
 
 def run(config: Config, ids: list[int] | None = None) -> list[tuple[str, str]]:
@@ -188,6 +195,26 @@ def test_what_was_done_and_not_reported_does_no_harm(wms: RunningWms, config: Co
     assert list(replicas(wms)) == ["SE-USER"]
 
 
+def test_what_people_see(wms: RunningWms, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """list, show, run and files say what there is, or that there is nothing."""
+    nothing = [command(config, capsys, each)[1] for each in ("list", "run", "files")]
+    status = {"ProductionID": 3, "Statuses": [{"LFN": LFN, "Status": "Processed"}]}
+    job_id = pending(wms, {"Type": "SetFileStatus", "Arguments": status})
+    waiting = command(config, capsys, "list", "--status", "Waiting")[1].splitlines()
+    shown = command(config, capsys, "show", "1")[1].splitlines()
+    done = command(config, capsys, "run")
+    files = command(config, capsys, "files", "--job", str(job_id))[1].splitlines()
+    code = main(["--folder", str(config.folder), "requests", "show"])
+
+    assert nothing == ["no requests\n", "no requests that are due\n", "no file statuses\n"]
+    assert waiting[1].split()[:5] == ["1", "r", str(job_id), "Waiting", "0"]
+    assert shown[0] == "1 r Waiting"
+    assert shown[2].split() == ["1", "SetFileStatus", LFN, "Waiting"]
+    assert (done[0], done[1].split()[-4:]) == (0, ["1", "r", str(job_id), "Done"])
+    assert files[1].split()[:5] == ["3", LFN, "Processed", str(job_id), "1"]
+    assert code == 2
+
+
 def test_secrets_are_masked_in_errors(wms: RunningWms, config: Config) -> None:
     """What an operation fails with is shown without secrets."""
     file = stored(config, element(config, "SE-F"))
@@ -234,9 +261,12 @@ class Counting:
     registered: list[str] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     patience_seconds: float = 0.01
+    error: Exception | None = None
 
     def lookup(self, lfn: str, catalog: str) -> Replica | None:
         """Nothing is known."""
+        if self.error:
+            raise self.error
         return None
 
     def register(self, replica: Replica, catalog: str) -> None:
@@ -318,6 +348,15 @@ class Queue:
 def executor_on(queue: Queue, catalog: Counting, tmp_path: Path) -> RequestExecutor:
     parts = OperationParts(catalog=catalog, reports=None, storage_elements={}, failover_folder=None, staging=tmp_path)  # type: ignore[arg-type]
     return RequestExecutor(queue, Operations(parts), redact=str)
+
+
+def test_a_catalogue_that_is_away_is_asked_again(tmp_path: Path) -> None:
+    """The operation is to be tried later; those behind it wait for it."""
+    queue, catalog = Queue(), Counting(error=UnavailableError("no catalogue"))
+    (executed,) = executor_on(queue, catalog, tmp_path).run()
+
+    assert queue.reports == [(2, "Retry")]
+    assert executed.error == "no catalogue"
 
 
 def test_who_has_lost_the_lease_reports_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from runner.data.storage import FolderStorageElement
 from runner.errors import FencedError, RefusedError, UnavailableError
 from runner.job.requests import MOST_OPERATIONS
 from runner.process.cancel import Cancel
-from telemetry.facts import RequestMade, StatusChanged
+from telemetry.facts import Entry, Fact, RequestMade, StatusChanged
+from telemetry.journal import JournalFull
 from tests.support.wrapper_fakes import Bench
 
 MINE = "/lhcb/user/a/alice/12/12345/result.txt"
@@ -212,6 +214,28 @@ def test_the_first_cause_stands(tmp_path: Path) -> None:
         bench.payload.act = payload(a_request__json=content)
         assert ended(bench) == ("Failed", "Application Finished With Errors")
         assert len(bench.facts(RequestMade)) == (name == "good")
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    """A payload that removes its own folder has no request, and ends in order."""
+    bench = Bench(tmp_path, {})
+    bench.payload.act = shutil.rmtree
+    assert ended(bench) == ("Done", "Execution Complete")
+
+
+def test_a_request_that_the_journal_cannot_hold(tmp_path: Path) -> None:
+    """What is not in the journal might be lost: the job is not a good one."""
+    bench = Bench(tmp_path, {})
+    bench.payload.act = payload(a_request__json=request(STATUS))
+    emit = bench.bus.emit
+
+    def full(fact: Fact) -> Entry:
+        if isinstance(fact, RequestMade):
+            raise JournalFull(28, "no room")
+        return emit(fact)
+
+    bench.replace(emit=full)
+    assert ended(bench) == NOT_SENT
 
 
 @pytest.mark.parametrize("origin", ["user", "signal"])
