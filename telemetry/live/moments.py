@@ -13,6 +13,7 @@ from telemetry.facts import (
     KillRequested,
     LimitHit,
     PayloadRefused,
+    RequestMade,
     SignalSent,
     StatusChanged,
 )
@@ -56,6 +57,10 @@ def _telling(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             return names.PAYLOAD_REFUSED_EVENT, {names.PAYLOAD_ERRNO: fact.errno, names.REASON: fact.cause}
         case Fenced():
             return names.FENCED_EVENT, {names.REASON: fact.reason}
+        case RequestMade():
+            operations = fact.request.get("Operations")
+            count = len(operations) if isinstance(operations, list | tuple) else 0
+            return names.REQUEST_EVENT, {names.REQUEST_NAME: fact.name, names.REQUEST_OPERATIONS: count}
         case _:
             return _telling_of_kill(fact)
 

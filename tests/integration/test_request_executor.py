@@ -1,7 +1,8 @@
 """RequestExecutor against a real WMS and folders: requests are executed once, whatever goes wrong on the way."""
 
+import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,33 @@ def test_a_file_waits_in_the_failover_folder(wms: RunningWms, config: Config, tm
     assert second == [("Done", "")]
     assert list(replicas(wms)) == ["SE-USER"]
     assert not Path(file["PFN"].removeprefix("file://")).exists()
+
+
+@pytest.fixture
+def read_only(config: Config) -> Iterator[Callable[[], None]]:
+    """SE-USER is a file system that nobody may write, until the test calls this."""
+    folder = config.folder / "storage" / "SE-USER"
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "jobspan-test", folder], check=True)
+    yield lambda: subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.root
+def test_a_read_only_element(wms: RunningWms, config: Config, read_only: Callable[[], None]) -> None:
+    """While the element is read-only the transfer waits; the source stays; then it is done."""
+    file = stored(config, element(config, "SE-F"))
+    register(wms, file, "SE-F")
+    moved = {name: file[name] for name in file if name != "PFN"}
+    job_id = pending(wms, step("ReplicateAndRegister", moved, "SE-USER", "SE-F"), step("RemoveReplica", moved, "SE-F"))
+    first = run(config)
+    before = (wms.status(job_id)[0], list(replicas(wms)))
+    read_only()
+    second = run(config, [1])
+
+    assert (first[0][0], "Read-only" in first[0][1]) == ("Waiting", True)
+    assert before == ("Completed", ["SE-F"])
+    assert (second, list(replicas(wms)), wms.status(job_id)[0]) == ([("Done", "")], ["SE-USER"], "Done")
 
 
 def test_no_other_file_is_read(wms: RunningWms, config: Config, tmp_path: Path) -> None:
