@@ -1,12 +1,15 @@
 """`jobspan requests`: what is still to be done for jobs whose wrappers have gone."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from runner.commands.context import Command, Context, job_id
 from runner.commands.terminal import one_line
 from runner.errors import ConfigError
+
+PAGE = 100
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,9 @@ def _list(context: Context) -> int:
     from runner.compose.clients import open_client
 
     client = open_client(context.config)
-    rows = _all(lambda page: client.requests(context.arguments.job, context.arguments.status or "", page=page))
+    rows = _all(
+        lambda page: client.requests(context.arguments.job, context.arguments.status or "", page=page, per_page=PAGE)
+    )
     _table(context, ("RequestID", "RequestName", "JobID", "Status", "Failures", "NotBefore", "Error"), rows, "requests")
     return 0
 
@@ -54,7 +59,10 @@ def _execute(context: Context) -> int:
     ids: list[int] | None = context.arguments.ids or None
     if ids is None and context.arguments.now:
         client = open_client(context.config, "admin")
-        ids = [int(each["RequestID"]) for each in _all(lambda page: client.requests(status="Waiting", page=page))]
+        ids = [
+            int(each["RequestID"])
+            for each in _all(lambda page: client.requests(status="Waiting", page=page, per_page=PAGE))
+        ]
     with open_executor(context.config) as executor:
         done = executor.run(ids)
     rows = [
@@ -75,17 +83,17 @@ def _files(context: Context) -> int:
     from runner.compose.clients import open_client
 
     client = open_client(context.config)
-    rows = _all(lambda page: client.file_statuses(context.arguments.job, page=page, per_page=100))
+    rows = _all(lambda page: client.file_statuses(context.arguments.job, page=page, per_page=PAGE))
     _table(context, ("ProductionID", "LFN", "Status", "JobID", "Attempt", "LastUpdateTime"), rows, "file statuses")
     return 0
 
 
-def _all(page_of: Any) -> list[Mapping[str, Any]]:
+def _all(page_of: Callable[[int], list[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
-    for number in range(1, 100_000):
+    for number in itertools.count(1):
         page = page_of(number)
         rows += page
-        if len(page) < 100:
+        if len(page) < PAGE:
             break
     return rows
 

@@ -48,11 +48,18 @@ def replicas(site: Site, lfn: str) -> dict[str, str]:
     return dict(file.replicas) if file else {}
 
 
-def test_output_data_waits_for_its_storage_element(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """While OutputSE is away the job is Completed / Pending Requests and its file at a failover element; afterwards
-    the executor moves and registers it, and the job is Done; both ledgers agree before and after."""
+@pytest.mark.parametrize(
+    ("option", "operation", "meanwhile"),
+    [("FailoverSE", "ReplicateAndRegister", ["SE-FAILOVER"]), ("FailoverFolder", "PutAndRegister", [])],
+)
+def test_output_data_waits_for_its_storage_element(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, operation: str, meanwhile: list[str]
+) -> None:
+    """While OutputSE is away the job is Completed / Pending Requests and its file waits elsewhere; afterwards the
+    executor moves and registers it, and the job is Done; both ledgers agree before and after."""
     options = {"StorageElements": ELEMENTS, "RequestPollingTime": 0}
-    with running_site(tmp_path / "site", WMS=options, JobWrapper={"FailoverSE": ["SE-FAILOVER"]}) as site:
+    values = {"FailoverSE": ["SE-FAILOVER"], "FailoverFolder": str(tmp_path / "waiting")}
+    with running_site(tmp_path / "site", WMS=options, JobWrapper={option: values[option]}) as site:
         with away(site, "SE-USER"):
             job_id = site.submit(**OUTPUT, JobName="my fit (1)", OutputSE=["SE-USER"])
             site.wait(job_id, "Completed", "Pending Requests")
@@ -69,15 +76,16 @@ def test_output_data_waits_for_its_storage_element(tmp_path: Path, capsys: pytes
         stored = Path(replicas(site, lfn)["SE-USER"].removeprefix("file://"))
 
     assert (record.text("FinalMajorStatus"), record.text("FinalMinorStatus")) == ("Completed", "Pending Requests")
-    assert str(parameters["PendingRequest"]).startswith(f"Name:myfit1_job_{job_id}\nReplicateAndRegister:SE-USER:{lfn}")
-    assert list(failover) == ["SE-FAILOVER"]
+    assert str(parameters["PendingRequest"]).startswith(f"Name:myfit1_job_{job_id}\n{operation}:SE-USER:{lfn}")
+    assert list(failover) == meanwhile
     assert (code, tried[0]["Status"]) == (1, "Waiting")
     assert "SE-USER" in listed[0]["Error"]
     assert (again, done[0]["Status"]) == (0, "Done")
     assert status == ("Done", "Requests done")
     assert log[-2:] == [("Completed", "Pending Requests"), ("Done", "Requests done")]
     assert stored.read_text() == "data\n"
-    assert not Path(failover["SE-FAILOVER"].removeprefix("file://")).exists()
+    assert [each for each in (tmp_path / "site" / "storage" / "SE-FAILOVER").rglob("*") if each.is_file()] == []
+    assert [each for each in (tmp_path / "waiting").rglob("*") if each.is_file()] == []
     assert clean == 0
 
 
