@@ -99,10 +99,8 @@ class Operations:
         self._parts.catalog.remove(file.lfn, operation.target_se, operation.catalog)
 
     def _set_file_status(self, request: ClaimedRequest, operation: Operation) -> None:
-        names = ("ProductionID", "Statuses", "Force")
-        report = {name: operation.arguments[name] for name in names if name in operation.arguments}
-        report["Statuses"] = [{name: each[name] for name in ("LFN", "Status")} for each in report["Statuses"]]
-        self._parts.reports.set_file_statuses({"JobID": request.job_id, "Attempt": request.attempt, **report})
+        attempt = {"JobID": request.job_id, "Attempt": request.attempt}
+        self._parts.reports.set_file_statuses({**attempt, **operation.arguments})
 
     def _forward(self, request: ClaimedRequest, operation: Operation) -> None:
         """Reports that were not delivered when they were made (DIRAC forwards the remote call itself)."""

@@ -6,6 +6,7 @@ file, a wrapper's journal, a call to the WMS.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,6 @@ OPERATION_TYPES = frozenset(
 #: A payload may not ask somebody else to read local files or to account for it.
 PAYLOAD_TYPES = OPERATION_TYPES - {PUT_AND_REGISTER}
 JOB_REPORT, ACCOUNTING = "JobReport", "Accounting"
-CALLS = frozenset({JOB_REPORT, ACCOUNTING})
 
 #: Of the text; the journal has room for it among its closing facts.
 LARGEST_REQUEST_BYTES = 256 << 10
@@ -235,45 +235,69 @@ def read_operation(document: object, where: str) -> Operation:
         raise invalid(f"{where}: {kind} needs {', '.join(missing)}")
     files = tuple(_file(each, f"{where}: file") for each in _items(given.get("Files") or [], where, MOST_FILES))
     arguments = _mapping(given.get("Arguments") or {}, f"{where}: Arguments")
-    _check_content(kind, files, arguments, where)
+    _check_files(kind, files, where)
     return Operation(
         type=kind,
         source_se=texts["SourceSE"],
         target_se=texts["TargetSE"],
         catalog=texts["Catalog"],
         files=files,
-        arguments=arguments,
+        arguments=_arguments(kind, arguments, where),
     )
 
 
-def _check_content(kind: str, files: tuple[RequestFile, ...], arguments: Mapping[str, Any], where: str) -> None:
-    if kind == SET_FILE_STATUS:
-        _check_statuses(arguments, where)
-    elif kind == FORWARD_DISET:
-        if arguments.get("Call") not in CALLS:
-            raise invalid(f"{where}: Call is none of {', '.join(sorted(CALLS))}")
-        _mapping(arguments.get("Parameters", {}), f"{where}: Parameters")
-        _text(arguments.get("ApplicationStatus", ""), f"{where}: ApplicationStatus")
-        for record in _items(arguments.get("Records", []), f"{where}: Records", MOST_FILES):
-            _mapping(record, f"{where}: record")
-    elif not files:
+def _check_files(kind: str, files: tuple[RequestFile, ...], where: str) -> None:
+    if kind in (SET_FILE_STATUS, FORWARD_DISET):
+        return
+    if not files:
         raise invalid(f"{where}: {kind} without Files")
-    elif kind != REMOVE_REPLICA and not all(each.adler32 for each in files):
+    if kind != REMOVE_REPLICA and not all(each.adler32 for each in files):
         raise invalid(f"{where}: {kind} needs the Checksum of every file")
-    elif kind in (PUT_AND_REGISTER, REGISTER_FILE) and not all(each.pfn for each in files):
+    if kind in (PUT_AND_REGISTER, REGISTER_FILE) and not all(each.pfn for each in files):
         raise invalid(f"{where}: {kind} needs the PFN of every file")
 
 
-def _check_statuses(arguments: Mapping[str, Any], where: str) -> None:
-    _whole(arguments.get("ProductionID", 0), f"{where}: ProductionID")
-    if not isinstance(arguments.get("Force", False), bool):
-        raise invalid(f"{where}: Force is not true or false")
-    statuses = _items(arguments.get("Statuses"), f"{where}: Statuses", MOST_FILES)
-    for each in statuses:
-        entry = _mapping(each, f"{where}: status")
-        checked_lfn(entry.get("LFN"), where)
-        if not 0 < len(_text(entry.get("Status"), f"{where}: Status")) <= 64:
-            raise invalid(f"{where}: Status is not a word")
+def _arguments(kind: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What of *given* the operation knows; the rest, which may be anything, is left out."""
+    if kind == SET_FILE_STATUS:
+        if not isinstance(given.get("Force", False), bool):
+            raise invalid(f"{where}: Force is not true or false")
+        return {
+            "ProductionID": _whole(given.get("ProductionID", 0), f"{where}: ProductionID"),
+            "Statuses": [
+                _status(each, where) for each in _items(given.get("Statuses"), f"{where}: Statuses", MOST_FILES)
+            ],
+            "Force": given.get("Force", False),
+        }
+    if kind != FORWARD_DISET:
+        return {}
+    if given.get("Call") == ACCOUNTING:
+        records = _items(given.get("Records"), f"{where}: Records", MOST_FILES)
+        return {"Call": ACCOUNTING, "Records": [_flat(each, f"{where}: record") for each in records]}
+    if given.get("Call") != JOB_REPORT:
+        raise invalid(f"{where}: Call is none of {ACCOUNTING}, {JOB_REPORT}")
+    arguments: dict[str, Any] = {"Call": JOB_REPORT}
+    if parameters := _flat(given.get("Parameters", {}), f"{where}: Parameters"):
+        arguments["Parameters"] = parameters
+    if said := _text(given.get("ApplicationStatus", ""), f"{where}: ApplicationStatus"):
+        arguments["ApplicationStatus"] = said
+    return arguments
+
+
+def _status(document: object, where: str) -> dict[str, str]:
+    given = _mapping(document, f"{where}: status")
+    status = _text(given.get("Status"), f"{where}: Status")
+    if not 0 < len(status) <= 64:
+        raise invalid(f"{where}: Status is not a word")
+    return {"LFN": checked_lfn(given.get("LFN"), where), "Status": status}
+
+
+def _flat(value: object, what: str) -> dict[str, Any]:
+    """An object of plain values: nothing in it is deeper."""
+    given = _mapping(value, what)
+    if not all(is_plain(name) and is_plain(each) for name, each in given.items()):
+        raise invalid(f"{what} has values that are no plain ones")
+    return dict(given)
 
 
 def _file(document: object, where: str) -> RequestFile:
@@ -301,6 +325,13 @@ def checked_lfn(value: object, where: str) -> str:
     return lfn
 
 
+def is_plain(value: object) -> bool:
+    """Whether *value* is one that JSON, a journal and a database can all hold: no half of a surrogate pair, no NaN."""
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    return value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
 def _mapping(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise invalid(f"{what} is not an object")
@@ -316,7 +347,7 @@ def _items(value: object, what: str, most: int) -> Sequence[Any]:
 
 
 def _text(value: object, what: str, longest: int = 255) -> str:
-    if not isinstance(value, str) or len(value) > longest or "\0" in value:
+    if not isinstance(value, str) or len(value) > longest or not is_plain(value):
         raise invalid(f"{what} is not a text of at most {longest} characters")
     return value
 

@@ -8,7 +8,7 @@ and a request that asks for more than its owner may is none.
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from runner.data.below import find_below, open_below
 from runner.data.lfn import Owner
 from runner.errors import FencedError, PermanentJobError, RefusedError, UnavailableError
 from runner.job import requests
-from runner.job.requests import CombinedRequest
+from runner.job.requests import CombinedRequest, Operation
 from runner.job.status import JobStatus, MinorStatus
 from runner.wrapper.attempt import Attempt
 from runner.wrapper.outcome import ExitCode, Outcome, outcome
@@ -29,12 +29,15 @@ MOST_REQUEST_FILES = 50
 LARGEST_REPORT_BYTES = 1 << 20
 MOST_PARAMETERS = 100
 LONGEST_TEXT = 4096
-#: What the wrapper says itself is not said by a payload.
-_OURS = frozenset(
+#: What the wrapper says itself is not said by a payload, and attributes of the job are no parameters.
+_NOT_THEIRS = frozenset(
     {
         "StandardOutput", "OutputSandbox", "OutputSandboxMissingFiles", "OutputData", "UploadedOutputData",
         "PendingRequest", "PayloadPID", "TotalCPUTime(s)", "NormCPUTime(s)", "CPUNormalizationFactor", "HostName",
         "Memory(MB)", "ModelName", "LocalAccount", "LocalJobID", "ApplicationError", "Error Message",
+        "JobID", "JobType", "JobGroup", "Site", "JobName", "Owner", "OwnerGroup", "VO", "SubmissionTime",
+        "RescheduleTime", "LastUpdateTime", "StartExecTime", "HeartBeatTime", "EndExecTime", "Status", "MinorStatus",
+        "ApplicationStatus", "UserPriority", "RescheduleCounter", "VerifiedFlag", "AccountedFlag", "timestamp",
     }
 )  # fmt: skip
 log = logging.getLogger("jobspan.wrapper")
@@ -80,15 +83,15 @@ def deliver_late(attempt: Attempt) -> None:
 
 def pick_up_reports(attempt: Attempt) -> None:
     """Report what the payload has written into `job_report.jsonl`: the last application status, and parameters."""
-    application, parameters = "", dict[str, Scalar]()
+    application, parameters = "", dict[str, Any]()
     for line in _report_lines(attempt):
         said, values = line.get("ApplicationStatus"), line.get("Parameters")
-        if isinstance(said, str) and said:
+        if isinstance(said, str) and said and requests.is_plain(said):
             application = said[:255]
         if isinstance(values, dict):
-            parameters |= {name: value for name, value in values.items() if _is_reportable(name, value)}
-    if parameters:
-        attempt.report.set_job_parameters(dict(list(parameters.items())[:MOST_PARAMETERS]))
+            parameters |= values
+    if parameters := _reportable(parameters):
+        attempt.report.set_job_parameters(parameters)
     if application:
         attempt.report.set_job_status(application_status=application)
 
@@ -136,7 +139,7 @@ def _combined(attempt: Attempt) -> tuple[CombinedRequest, Exception | None]:
         request = requests.combined(name, attempt.job_id, [ours, *theirs], delay)
         if len(json.dumps(request.to_mapping())) > requests.LARGEST_REQUEST_BYTES:
             raise requests.invalid(f"it has more than {requests.LARGEST_REQUEST_BYTES} bytes")
-    except (PermanentJobError, OSError) as error:
+    except (PermanentJobError, OSError, ValueError) as error:
         problem = error
         request = requests.combined(name, attempt.job_id, [ours], delay)
     return request, problem
@@ -157,7 +160,17 @@ def _payloads(attempt: Attempt) -> Iterator[CombinedRequest]:
     home = Owner(arguments.vo, arguments.owner).home
     for each in found:
         text = _read(attempt, each.name, requests.LARGEST_REQUEST_BYTES + 1)
-        yield requests.check_payloads(requests.parse_request(text, each.name), home)
+        request = requests.check_payloads(requests.parse_request(text, each.name), home)
+        yield replace(request, operations=tuple(_with_reportable(operation) for operation in request.operations))
+
+
+def _with_reportable(operation: Operation) -> Operation:
+    if operation.type != requests.FORWARD_DISET:
+        return operation
+    return replace(
+        operation,
+        arguments={**operation.arguments, "Parameters": _reportable(operation.arguments.get("Parameters", {}))},
+    )
 
 
 def _report_lines(attempt: Attempt) -> Iterator[dict[str, Any]]:
@@ -183,7 +196,19 @@ def _read(attempt: Attempt, name: str, most_bytes: int) -> bytes:
         return file.read(most_bytes)
 
 
+def _reportable(parameters: Mapping[Any, Any]) -> dict[str, Scalar]:
+    """What of *parameters* a payload may say."""
+    kept = [(name, value) for name, value in parameters.items() if _is_reportable(name, value)]
+    return dict(kept[:MOST_PARAMETERS])
+
+
 def _is_reportable(name: object, value: object) -> bool:
-    if not isinstance(name, str) or not 0 < len(name) <= 255 or name in _OURS or not name.isprintable():
+    if (
+        not requests.is_plain(value)
+        or not isinstance(name, str)
+        or not 0 < len(name) <= 255
+        or name in _NOT_THEIRS
+        or not name.isprintable()
+    ):
         return False
     return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= LONGEST_TEXT)

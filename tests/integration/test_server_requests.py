@@ -259,3 +259,24 @@ def test_processed_files_stay_so(wms: RunningWms) -> None:
 
     assert counts == [1, 0, 0, 1]
     assert (row["ProductionID"], row["LFN"], row["Status"], bobs) == (5, "/local/a", "Unused", [])
+
+
+def test_a_bottomless_document_blocks_nobody(wms: RunningWms) -> None:
+    """However deep it is: what is not known of it is left out, what is impossible refused, and others are executed."""
+    job_id, token = running_job(wms)
+    deep: Any = "x"
+    for _ in range(900):
+        deep = [deep]
+    strange = {**file_status(), "Else": deep}
+    strange["Arguments"] = {**strange["Arguments"], "X": deep}
+    taken = put(wms, job_id, token, strange)
+    refused = put(wms, job_id, token, {"Type": "ForwardDISET", "Arguments": {"Call": "JobReport", "Parameters": deep}})
+    text = '{"RequestName": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    bottomless = wms.session.post(f"{wms.url}/api/jobspan/requests", data=text, headers=headers, timeout=30)
+    complete(wms, job_id, token)
+    claimed = claim(wms)
+
+    assert (taken.status_code, refused.status_code, bottomless.status_code) == (201, 400, 400)
+    assert set(claimed["Operations"][0]["Arguments"]) == {"ProductionID", "Statuses", "Force"}
+    assert "Else" not in claimed["Operations"][0]

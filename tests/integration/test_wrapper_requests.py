@@ -22,7 +22,10 @@ CHECKSUM = {"Size": 7, "ChecksumType": "ADLER32", "Checksum": "0bcb02fc"}
 OUTPUT = {"OutputData": ["result.txt"], "JobName": "fit"}
 PENDING = ("Completed", "Pending Requests")
 NOT_SENT = ("Failed", "Failed sending requests")
-STATUS = {"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/lhcb/a", "Status": "Processed"}]}}
+STATUS = {
+    "Type": "SetFileStatus",
+    "Arguments": {"ProductionID": 0, "Statuses": [{"LFN": "/lhcb/a", "Status": "Processed"}], "Force": False},
+}
 
 
 def payload(**files: Any) -> Callable[[Path], None]:
@@ -148,6 +151,15 @@ def test_requests_of_the_payload_join(tmp_path: Path) -> None:
     empty.payload.act = payload(a_request__json=request())
     assert ended(empty) == ("Done", "Execution Complete")
     assert empty.facts(RequestMade) == []
+
+
+def test_a_forwarded_report_says_no_more_than_a_direct_one(tmp_path: Path) -> None:
+    """Parameters that are the wrapper's or the WMS's to set do not come in by a request either."""
+    arguments = {"Call": "JobReport", "Parameters": {"Events": 1, "Site": "Elsewhere", "PendingRequest": "none"}}
+    bench = Bench(tmp_path, {})
+    bench.payload.act = payload(a_request__json=request({"Type": "ForwardDISET", "Arguments": arguments}))
+    bench.run()
+    assert bench.request["Operations"][0]["Arguments"] == {"Call": "JobReport", "Parameters": {"Events": 1}}
 
 
 @pytest.mark.parametrize(
@@ -276,9 +288,9 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
 def test_reports_of_the_payload(tmp_path: Path) -> None:
     """Its last application status and its parameters are reported; ours stay ours, and nonsense is skipped."""
     said = [
-        {"ApplicationStatus": "step 1", "Parameters": {"Events": 10, "OutputSandbox": "SB:forged"}},
+        {"ApplicationStatus": "step 1", "Parameters": {"Events": 10, "OutputSandbox": "SB:forged", "Site": "X"}},
         ["no"], {"ApplicationStatus": 5, "Parameters": {"Events": 11, "List": [1], "": 1, "Long": "x" * 5000}},
-        {"ApplicationStatus": "step 2"},
+        {"ApplicationStatus": "step 2"}, {"ApplicationStatus": "\ud800", "Parameters": {"Half": "\ud800"}},
     ]  # fmt: skip
     bench = Bench(tmp_path, {})
     text = "\n".join(["{", *(json.dumps(each) for each in said), "[" * 50_000, ""])
@@ -288,4 +300,4 @@ def test_reports_of_the_payload(tmp_path: Path) -> None:
     found = [each.application_status for each in bench.facts(StatusChanged) if each.application_status]
     assert found == ["step 2"]
     assert bench.parameters["Events"] == 11
-    assert not {"OutputSandbox", "List", "", "Long"} & set(bench.parameters)
+    assert not {"OutputSandbox", "Site", "List", "", "Long", "Half"} & set(bench.parameters)

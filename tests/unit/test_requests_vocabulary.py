@@ -69,6 +69,10 @@ def test_what_is_no_request(text: bytes) -> None:
         {"Type": "RegisterFile", "Files": [{**FILE, "PFN": ""}]}, {"Files": [FILE] * 1001},
         {"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/a/b", "Status": ""}]}},
         {"Type": "ForwardDISET", "Arguments": {"Call": "rm"}},
+        {"Type": "ForwardDISET", "Arguments": {"Call": "JobReport", "Parameters": {"a": [1]}}},
+        {"Type": "ForwardDISET", "Arguments": {"Call": "JobReport", "Parameters": {"a": float("nan")}}},
+        {"Type": "ForwardDISET", "Arguments": {"Call": "JobReport", "ApplicationStatus": "\ud800"}},
+        {"Type": "ForwardDISET", "Arguments": {"Call": "JobReport", "Parameters": {"\ud800": 1}}},
     ],
 )  # fmt: skip
 def test_impossible_operations(change: dict[str, Any]) -> None:
