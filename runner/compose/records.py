@@ -1,6 +1,7 @@
 """Delivery of accounting records to the WMS; used by the wrapper, and by the agent for one that died."""
 
 import contextlib
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
@@ -27,15 +28,16 @@ class Records:
             return True
         return deliver(control, record, lambda each: _send(client, each), backoff=self._backoff).outcome != "pending"
 
-    def deliver_or_forward(self, control: Path, client: WmsClient) -> None:
+    def deliver_or_forward(self, control: Path, client: WmsClient, is_answered: Callable[[], bool]) -> None:
         """As `deliver`; a record that the WMS does not take now is left to a request, if it takes that (DIRAC).
 
-        The journal keeps it all the same: whoever delivers it once more, it is counted once, by its name.
+        A WMS that does not answer at all (*is_answered*) is not asked once more. The journal keeps the record
+        all the same: whoever delivers it too, it is counted once, by its name.
         """
         if self.deliver(control, client):
             return
         record = pending(control)
-        if record is None:
+        if record is None or not is_answered():
             return
         job_id, attempt = record.integer("JobID"), record.integer("Attempt")
         operation = Operation(type=FORWARD_DISET, arguments={"Call": ACCOUNTING, "Records": [dict(record)]})

@@ -148,7 +148,9 @@ def _parts(
         clock=process.clock,
         cancel=cancel,
         progress=progress,
-        deliver_record=lambda: Records().deliver_or_forward(given.folders.control, client),
+        deliver_record=lambda: Records().deliver_or_forward(
+            given.folders.control, client, lambda: reporter.is_answered
+        ),
         deliver_requests=lambda: deliver_requests(given.folders.control, client),
         start_boottime_ns=process.birth.start_boottime_ns,
         started_by=process.birth.started_by,

@@ -12,6 +12,7 @@ import pytest
 
 from runner.cli import main
 from runner.compose.site import LocalSite, Service
+from runner.config import Config
 from runner.data.storage import FolderStorageElement
 from runner.data.transfers import adler32_of
 from runner.wms.answers import CatalogFile
@@ -130,6 +131,22 @@ def test_a_request_that_is_none_fails_the_job(tmp_path: Path) -> None:
     assert "x_request.json is not JSON" in str(parameters["Error Message"])
 
 
+@contextmanager
+def stalled(config: Config, request_line: bytes) -> Iterator[tuple[Site, StallingProxy]]:
+    """A site whose agent and wrappers get no answer to requests that begin so; its WMS serves itself and us."""
+    folder = config.folder
+    with LocalSite(config) as local:
+        local.agent.stop()
+        upstream = urlsplit((folder / "wms.url").read_text().strip())
+        with StallingProxy((str(upstream.hostname), int(upstream.port or 0)), request_line) as proxy:
+            slow = site_config(folder, WMS={"URL": proxy.url, "Timeout": 1.0})
+            agent = Service(slow, ["agent", "--slots", "1"], folder / "logs" / "agent2.log")
+            try:
+                yield Site(config, local.client, agent, local.wms), proxy
+            finally:
+                agent.stop()
+
+
 def test_a_request_that_the_wrapper_cannot_hand_in_is_handed_in_by_the_agent(tmp_path: Path) -> None:
     """The WMS takes everything but the request: the job is Completed, and Done when the agent has delivered it."""
     folder = tmp_path / "site"
@@ -138,23 +155,31 @@ def test_a_request_that_the_wrapper_cannot_hand_in_is_handed_in_by_the_agent(tmp
         {"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/local/a", "Status": "Processed"}]}}
     ]}  # fmt: skip
     (folder / "my_request.json").write_text(json.dumps(document))
-    with LocalSite(config) as local:
-        local.agent.stop()
-        upstream = urlsplit((folder / "wms.url").read_text().strip())
-        with StallingProxy((str(upstream.hostname), int(upstream.port or 0)), b"POST /api/jobspan/requests") as proxy:
-            slow = site_config(folder, WMS={"URL": proxy.url, "Timeout": 1.0})
-            agent = Service(slow, ["agent", "--slots", "1"], folder / "logs" / "agent2.log")
-            site = Site(config, local.client, agent, local.wms)
-            try:
-                job_id = site.submit(folder, Executable="/bin/true", InputSandbox=["my_request.json"])
-                site.wait(job_id, "Completed", "Pending Requests")
-                before = site.client.requests(job_id)
-                proxy.release()
-                site.wait(job_id, "Done", "Requests done")
-                (after,) = site.client.requests(job_id)
-                record = site.wait_record(job_id)
-            finally:
-                agent.stop()
+    with stalled(config, b"POST /api/jobspan/requests") as (site, proxy):
+        job_id = site.submit(folder, Executable="/bin/true", InputSandbox=["my_request.json"])
+        site.wait(job_id, "Completed", "Pending Requests")
+        before = site.client.requests(job_id)
+        proxy.release()
+        site.wait(job_id, "Done", "Requests done")
+        (after,) = site.client.requests(job_id)
+        record = site.wait_record(job_id)
     assert before == []
     assert (after["RequestName"], after["Status"]) == (f"job_{job_id}", "Done")
     assert record.text("FinalMajorStatus") == "Completed"
+
+
+def test_a_record_that_is_not_taken_travels_as_a_request_and_counts_once(tmp_path: Path) -> None:
+    """While accounting gives no answer the record arrives by the request executor; delivered again it is a copy."""
+    config = site_config(tmp_path / "site", WMS={"RequestPollingTime": 0.2})
+    with stalled(config, b"POST /api/jobspan/accounting") as (site, proxy):
+        job_id = site.submit(Executable="/bin/true")
+        record = site.wait_record(job_id)
+        (request,) = site.client.requests(job_id)
+        proxy.release()
+        eventually(lambda: site.client.all_accounting(job_id).duplicates >= 1, 40, "the agent's copy")
+        page = site.client.all_accounting(job_id)
+        eventually(lambda: main(["--folder", str(config.folder), "reconcile"]) == 0, 20, "a clean reconciliation")
+
+    assert record.text("FinalMajorStatus") == "Done"
+    assert request["RequestName"] == f"accounting_{job_id}.1"
+    assert (len(page.records), page.superseded) == (1, 0)

@@ -125,7 +125,9 @@ def test_a_record_that_is_not_taken_is_forwarded(tmp_path: Path, server: FaultyS
     server.handler = answer
     client = WmsClient(server.url, FileToken(tmp_path / "job.token"), timeout_seconds=2.0)
     records = Records(deadline_seconds=0.1)
-    records.deliver_or_forward(tmp_path, client)
+    records.deliver_or_forward(tmp_path, client, lambda: False)
+    silent = [each.path for each in server.seen if each.path.endswith("/requests")]
+    records.deliver_or_forward(tmp_path, client, lambda: True)
     (forwarded,) = [each.body for each in server.seen if each.path.endswith("/requests")]
     away = False
     delivered = records.deliver(tmp_path, client)
@@ -134,4 +136,5 @@ def test_a_record_that_is_not_taken_is_forwarded(tmp_path: Path, server: FaultyS
     (operation,) = forwarded["Operations"]
     assert (operation["Type"], operation["Arguments"]["Call"]) == ("ForwardDISET", "Accounting")
     assert operation["Arguments"]["Records"] == server.seen[-1].body["Records"]
+    assert silent == []
     assert delivered
