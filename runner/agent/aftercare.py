@@ -211,8 +211,8 @@ class Aftercare:
             delivery.collect()
             if not delivery.is_empty or delivery.owes_reschedule or pending_requests(control):
                 JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock).keep()
-            _deliver_requests(control, client)
             _deliver_statuses(delivery)
+            _deliver_requests(control, client)
         finally:
             client.close()
         if not record_sent:
