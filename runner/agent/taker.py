@@ -11,7 +11,9 @@ from runner.agent.ports import AgentParts
 from runner.backoff import Backoff
 from runner.config import Config
 from runner.errors import JobspanError, UnavailableError
+from runner.options import Check
 from runner.wms.answers import MatchedJob
+from telemetry.clock import Clock
 
 LOW_DISK_SECONDS = 5.0
 #: With --drain and jobs still running: how often to ask, unless one ends before.
@@ -30,6 +32,7 @@ class Taker:
         jobs: Jobs,
         *,
         busy: Callable[[], bool] | None,
+        clock: Clock,
     ) -> None:
         """*busy* is given to drain: when it is false and no job comes, that was all."""
         self._config = config
@@ -37,6 +40,7 @@ class Taker:
         self._pilot = pilot
         self._jobs = jobs
         self._busy = busy
+        self._clock = clock
         self._backoff = Backoff(first_seconds=0.5)
         self._changed = threading.Event()
         self._stopped = threading.Event()
@@ -71,7 +75,7 @@ class Taker:
 
     def _take(self) -> None:
         failed = 0
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not self._time_is_up():
             if self._parts.computing_element.free_slots <= 0 or self._disk_is_low():
                 self._pause(LOW_DISK_SECONDS)
                 continue
@@ -129,6 +133,15 @@ class Taker:
         if self._backoff.failures == 1:
             log.warning("no jobs can be taken now: %s", error)
         self._stopped.wait(pause)
+
+    def _time_is_up(self) -> bool:
+        """Whether a job that came now would be ended at once, since our batch job ends."""
+        left = self._pilot.seconds_left(self._clock)
+        options = self._config.job_wrapper
+        if left is None or options.check_time_left == Check.OFF or left > options.stop_margin_seconds:
+            return False
+        log.info("the batch job ends in %.0f s: no more jobs are taken", left)
+        return True
 
     def _disk_is_low(self) -> bool:
         free = shutil.disk_usage(self._config.folder).free

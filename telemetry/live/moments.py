@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from telemetry import catalogue as names
 from telemetry.facts import (
+    ClockStepped,
     Fact,
     Fenced,
     JobAccepted,
@@ -14,11 +15,12 @@ from telemetry.facts import (
     LimitHit,
     PayloadRefused,
     RequestMade,
+    SamplerLate,
     SignalSent,
     StatusChanged,
 )
 
-Value: TypeAlias = str | int | float | bool | tuple[int, ...]
+Value: TypeAlias = str | int | float | bool | tuple[int, ...] | tuple[str, ...]
 Attributes: TypeAlias = Mapping[str, Value]
 
 
@@ -61,6 +63,13 @@ def _telling(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             operations = fact.request.get("Operations")
             count = len(operations) if isinstance(operations, list | tuple) else 0
             return names.REQUEST_EVENT, {names.REQUEST_NAME: fact.name, names.REQUEST_OPERATIONS: count}
+        case SamplerLate():
+            return names.LATE_EVENT, {
+                names.LATE_SECONDS: fact.late_seconds,
+                names.SUSPENDED_SECONDS: fact.suspended_seconds,
+            }
+        case ClockStepped():
+            return names.CLOCK_EVENT, {names.CLOCK_STEP: fact.step_seconds}
         case _:
             return _telling_of_kill(fact)
 
@@ -74,6 +83,7 @@ def _telling_of_kill(fact: Fact) -> tuple[str, dict[str, Value]] | None:
                 names.LIMIT_MEASURED: fact.measured,
                 names.LIMIT_ALLOWED: fact.allowed,
                 names.LIMIT_UNIT: fact.unit,
+                names.LIMIT_ACTION: fact.action,
             }
         case KillRequested():
             return names.KILL_REQUESTED_EVENT, {names.KILL_ORIGIN: fact.origin, names.REASON: fact.reason}
@@ -81,6 +91,8 @@ def _telling_of_kill(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             return names.SIGNAL_EVENT, {
                 names.SIGNAL_NUMBER: fact.signal,
                 names.SIGNAL_PIDS: tuple(fact.pids),
+                names.SIGNAL_NAMES: tuple(fact.names),
+                names.SIGNAL_PURPOSE: fact.purpose,
                 names.REASON: fact.reason,
             }
         case KillFinished():
