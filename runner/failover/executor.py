@@ -70,9 +70,9 @@ class RequestExecutor:
         return executed
 
     def serve(self, polling_seconds: float) -> None:
-        """Execute what is due, again and again until told to stop."""
+        """Execute what is due after each pause of *polling_seconds*, until told to stop."""
         backoff = Backoff(first_seconds=polling_seconds, longest_seconds=max(60.0, polling_seconds))
-        pause = 0.0
+        pause = polling_seconds
         while not self._stop.wait(pause):
             pause = polling_seconds
             try:
