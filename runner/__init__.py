@@ -9,6 +9,7 @@ The rooms, from the top; imports point down only:
 * `computing`  where wrappers run: the in-process computing element, and the zygote that forks them warm
 * `wrapper`    JobWrapper: the stage loop, one module a stage
 * `wms`        the client of the WMS and the reporter of statuses, parameters and heartbeats
+* `failover`   combined requests: executed later; the modules that ask for them inside a payload
 * `process`    one process tree: starter, limits, output, watchdog, cancel
 * `data`       storage elements, input data, archives
 * `job`        the vocabulary, pure: description, status, matching

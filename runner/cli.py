@@ -37,6 +37,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("metrics", "metrics", "show what the agent's /metrics says"),
     ("accounting", "accounting", "show the accounting records, superseded ones too"),
     ("reconcile", "reconcile", "compare the WMS's accounting with the site's telemetry"),
+    ("requests", "requests", "show and execute what is pending for jobs that have ended"),
+    ("module", "module", "run a workflow module inside a payload"),
     ("config", "config", "show every option with its value, its default and its meaning"),
     ("doctor", "doctor", "check what this machine grants and what can be reached"),
 )

@@ -89,6 +89,19 @@ class WmsConfig:
     storage_elements: tuple[str, ...] = option(
         "StorageElements", ("SE-USER",), "storage elements that exist, each a folder of the embedded WMS's"
     )
+    request_polling_time_seconds: float = option(
+        "RequestPollingTime",
+        10.0,
+        "how often the embedded WMS looks for requests to execute, seconds; 0: never",
+        minimum=0,
+    )
+    request_retry_seconds: float = option(
+        "RequestRetryTime",
+        10.0,
+        "pause after a request's first failure, seconds; doubled by each, up to 1 h",
+        minimum=0.01,
+    )
+    request_tries: int = option("RequestTries", 100, "failures in a row after which a request is given up", minimum=1)
     login_name: str = field(default="user", metadata={"derived": True})
 
 
@@ -151,6 +164,11 @@ class JobWrapperConfig:
         "OutputSandboxLimit", 10485760, "largest output sandbox, compressed bytes", minimum=1024
     )
     retry_upload: bool = option("RetryUpload", False, "try a failed upload of output data again, up to 3 times")
+    failover_se: tuple[str, ...] = option("FailoverSE", (), "elements for output data whose own one is away")
+    failover_folder: str = option("FailoverFolder", "", "shared folder for output data that no element takes now")
+    failover_request_delay_minutes: float = option(
+        "FailoverRequestDelay", 0.0, "a request is not executed before this time, minutes (DIRAC: 45)", minimum=0
+    )
     input_data_module: str = option(
         "InputDataModule", "InputDataResolution", "entry point (jobspan.input_data) for jobs that name none"
     )

@@ -68,6 +68,7 @@ KILL_REQUESTED_EVENT = "kill requested"
 SIGNAL_EVENT = "signal sent"
 KILL_FINISHED_EVENT = "kill finished"
 FENCED_EVENT = "fenced"
+REQUEST_EVENT = "request made"
 LATE_EVENT = "sampler late"
 CLOCK_EVENT = "clock stepped"
 
@@ -83,6 +84,7 @@ EVENTS: Mapping[str, str] = {
     LATE_EVENT: "span event: the watchdog was stopped, starved or asleep, and did not see the payload meanwhile",
     CLOCK_EVENT: "span event: the node's wall clock was set",
     FENCED_EVENT: "span event: the WMS says that the attempt is not, or no longer, ours",
+    REQUEST_EVENT: "span event: what is left to be done for the job is asked for",
 }
 
 # --- attributes -----------------------------------------------------------------------------------
@@ -165,6 +167,8 @@ MOVED_BYTES = "jobspan.transfer.bytes"
 MOVED_FILES = "jobspan.transfer.files"
 MOVED_NAME = "jobspan.transfer.name"
 STORAGE_ELEMENT = "jobspan.storage_element.name"
+REQUEST_NAME = "jobspan.request.name"
+REQUEST_OPERATIONS = "jobspan.request.operations"
 
 ATTRIBUTES: Mapping[str, str] = {
     ERROR_TYPE: "class of the failure, of low cardinality; the same value on spans and metrics",
@@ -244,6 +248,8 @@ ATTRIBUTES: Mapping[str, str] = {
     MOVED_FILES: "how many files they were",
     MOVED_NAME: "logical name of the file, or physical name of the sandbox",
     STORAGE_ELEMENT: "storage element",
+    REQUEST_NAME: "name of the combined request",
+    REQUEST_OPERATIONS: "how many operations it has",
 }
 
 # --- the accounting record ------------------------------------------------------------------------

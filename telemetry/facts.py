@@ -403,6 +403,15 @@ class DataMoved(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequestMade(Fact):
+    """What is still to be done for the job: a combined request, as `runner.job.requests` defines the document."""
+
+    DURABLE: ClassVar[bool] = True
+    name: str
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptEnded(Fact):
     """The one end of an attempt. `minor_status` is the WMS's final one for this attempt.
 
@@ -439,8 +448,8 @@ class UnknownFact(Fact):
 
 #: Fields whose text comes from outside: it may hold a secret, and is masked before it is kept.
 FREE_TEXT = frozenset(
-    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes", "names"}
-)
+    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes"}
+) | {"names", "request"}
 
 
 def masked(fact: Fact, mask: Callable[[str], str]) -> Fact:
@@ -460,6 +469,8 @@ def _masked(value: Any, mask: Callable[[str], str]) -> Any:
         return tuple(_masked(each, mask) for each in value)
     if isinstance(value, Mapping):
         return {name: _masked(each, mask) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, mask) for each in value]
     return value
 
 

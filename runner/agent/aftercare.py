@@ -18,11 +18,13 @@ from runner.agent.folders import JobFolder
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, keep_words_of_wms, recover, wrapper_lives
 from runner.backoff import Backoff
-from runner.errors import FencedError, JobspanError, TokenRefusedError, UnavailableError
+from runner.errors import FencedError, JobspanError, RefusedError, TokenRefusedError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
 from runner.wms.answers import Refusal
+from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery
 from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
+from runner.wms.request_delivery import deliver_requests, pending_requests
 from runner.wms.tokens import FileToken, JobTokenKeeper
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched
@@ -222,6 +224,7 @@ class Aftercare:
             keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock)
             if case.token_refused:
                 keeper.distrust()
+            _deliver_requests(control, client, keeper)
             refusal = _deliver_statuses(delivery, keeper)
             case.token_refused = False
             if keep_words_of_wms(control, self._clock, delivery.standing, refusal):
@@ -244,6 +247,17 @@ class Aftercare:
                 continue
             except OSError as error:
                 log.warning("job %s: its folder cannot be removed: %s", folder.root.name, error.strerror)
+
+
+def _deliver_requests(control: Path, client: WmsClient, keeper: JobTokenKeeper) -> None:
+    """What the wrapper wanted done later, and could not hand in."""
+    if not pending_requests(control):
+        return
+    try:
+        keeper.keep()
+        deliver_requests(control, client)
+    except RefusedError as error:
+        log.warning("%s: its request is refused: %s", control.parent.name, error)
 
 
 def _deliver_statuses(delivery: Delivery, keeper: JobTokenKeeper) -> Refusal | None:

@@ -157,7 +157,7 @@ def _ending(entries: list[Entry], trouble: Trouble) -> AttemptEnded:
         return _ended(JobStatus.FAILED, MinorStatus.JOB_WRAPPER_EXECUTION, FENCED)
     statuses = [fact for fact in facts if isinstance(fact, StatusChanged) and fact.status]
     last = statuses[-1].status if statuses else JobStatus.MATCHED
-    if last in (JobStatus.DONE, JobStatus.FAILED, JobStatus.RESCHEDULED):
+    if last in (JobStatus.DONE, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.RESCHEDULED):
         return _said_already(facts, trouble)
     if cause is not None and cause.origin == "watchdog":
         return _ended(JobStatus.FAILED, cause.reason, trouble.error_type)
@@ -174,7 +174,9 @@ def _said_already(facts: list[Fact], trouble: Trouble) -> AttemptEnded:
     last = [fact for fact in facts if isinstance(fact, StatusChanged) and fact.status][-1]
     minors = [fact.minor_status for fact in facts if isinstance(fact, StatusChanged) and fact.minor_status]
     minor = last.minor_status or (minors[-1] if minors else "")
-    return _ended(last.status or "", minor, "" if last.status == JobStatus.DONE else trouble.error_type)
+    return _ended(
+        last.status or "", minor, "" if last.status in (JobStatus.DONE, JobStatus.COMPLETED) else trouble.error_type
+    )
 
 
 def _ended(status: str, minor_status: str, error_type: str) -> AttemptEnded:

@@ -1,9 +1,12 @@
 """Delivery of accounting records to the WMS; used by the wrapper, and by the agent for one that died."""
 
+import contextlib
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
 from runner.errors import RefusedError, UnavailableError
+from runner.job.requests import ACCOUNTING, FORWARD_DISET, CombinedRequest, Operation
 from runner.wms.client import WmsClient
 from telemetry.ledger.deliver import Backoff, SendOutcome, deliver, pending
 from telemetry.ledger.record import Record
@@ -24,6 +27,24 @@ class Records:
         if record is None:
             return True
         return deliver(control, record, lambda each: _send(client, each), backoff=self._backoff).outcome != "pending"
+
+    def deliver_or_forward(self, control: Path, client: WmsClient, is_answered: Callable[[], bool]) -> None:
+        """As `deliver`; a record that the WMS does not take now is left to a request, if it takes that (DIRAC).
+
+        A WMS that does not answer at all (*is_answered*) is not asked once more. The journal keeps the record
+        all the same: whoever delivers it too, it is counted once, by its name.
+        """
+        if self.deliver(control, client):
+            return
+        record = pending(control)
+        if record is None or not is_answered():
+            return
+        job_id, attempt = record.integer("JobID"), record.integer("Attempt")
+        operation = Operation(type=FORWARD_DISET, arguments={"Call": ACCOUNTING, "Records": [dict(record)]})
+        name = f"accounting_{job_id}.{attempt}"
+        request = CombinedRequest(name=name, job_id=job_id, operations=(operation,))
+        with contextlib.suppress(UnavailableError, RefusedError):
+            client.put_request(request.to_mapping())
 
 
 def _send(client: WmsClient, record: Record) -> SendOutcome:

@@ -1,10 +1,15 @@
 """The embedded WMS's process."""
 
+import threading
 from collections.abc import Callable
 
+from runner.compose.requests import open_executor
 from runner.config import Config
 from runner.errors import ConfigError
 from telemetry.clock import SystemClock
+
+#: An operation under way when the WMS is told to stop has so long; it is repeated later.
+STOP_SECONDS = 5.0
 
 
 def run_wms(config: Config, announce: Callable[[str], None] = print) -> int:
@@ -19,5 +24,30 @@ def run_wms(config: Config, announce: Callable[[str], None] = print) -> int:
         raise ConfigError(
             f"the embedded WMS needs {error.name}; install it with: pip install 'jobspan[wms]'"
         ) from error
-    serve(config, SystemClock(), announce)
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def listening(url: str) -> None:
+        if config.wms.request_polling_time_seconds > 0:
+            threads.append(_execute_requests(config, url, stop))
+        announce(url)
+
+    try:
+        serve(config, SystemClock(), listening)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(STOP_SECONDS)
     return 0
+
+
+def _execute_requests(config: Config, url: str, stop: threading.Event) -> threading.Thread:
+    """A thread that executes the requests of jobs, over HTTP like any other executor."""
+
+    def execute() -> None:
+        with open_executor(config, url, stop=stop) as executor:
+            executor.serve(config.wms.request_polling_time_seconds)
+
+    thread = threading.Thread(target=execute, name="requests", daemon=True)
+    thread.start()
+    return thread

@@ -13,7 +13,7 @@ from runner.compose.logs import log_to_stderr
 from runner.compose.records import Records
 from runner.computing.birth import Birth, current
 from runner.config import Config, load
-from runner.data.storage import open_elements
+from runner.data.storage import open_elements, open_failover_folder
 from runner.errors import JobspanError, TransientJobError
 from runner.locks import FileLock, LockHeld
 from runner.process.cancel import Cancel
@@ -23,6 +23,7 @@ from runner.process.watchdog import Watchdog
 from runner.redaction import Redactor
 from runner.wms.client import WmsClient
 from runner.wms.reporter import Reporter
+from runner.wms.request_delivery import deliver_requests
 from runner.wms.stores import WmsFileCatalog, WmsSandboxStore
 from runner.wms.tokens import FileToken
 from runner.wms.transport import HttpCall
@@ -159,10 +160,14 @@ def _parts(
         clock=process.clock,
         cancel=cancel,
         progress=progress,
-        deliver_record=lambda: Records(_patience(RECORD_SECONDS, cancel)).deliver(given.folders.control, client),
+        deliver_record=lambda: Records(_patience(RECORD_SECONDS, cancel)).deliver_or_forward(
+            given.folders.control, client, lambda: reporter.is_answered
+        ),
+        deliver_requests=lambda: deliver_requests(given.folders.control, client),
         start_boottime_ns=process.birth.start_boottime_ns,
         started_by=process.birth.started_by,
         obstacle=process.obstacle,
+        failover_folder=open_failover_folder(options.failover_folder),
     )
 
 

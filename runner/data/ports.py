@@ -56,10 +56,20 @@ class StorageElement(Protocol):
         """
         ...
 
-    def put(self, source: Path, lfn: str) -> str:
+    def put(self, source: Path, lfn: str, *, replace: bool = True) -> str:
         """Store *source* under *lfn*, atomically; the pfn.
 
         Raises:
             UnavailableError: the element cannot be reached or is full.
+            RefusedError: not to be replaced, and there is a file of that name with other content.
+        """
+        ...
+
+    def remove(self, pfn: str) -> None:
+        """Remove the file *pfn*; one that is not there is removed already.
+
+        Raises:
+            UnavailableError: the element cannot be reached.
+            NotFoundError: *pfn* is none of this element's.
         """
         ...

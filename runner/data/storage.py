@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from runner.data.below import NotBelow, open_below, parts_of
 from runner.data.lfn import checked
-from runner.data.transfers import copy, is_disk_full
-from runner.errors import NotFoundError, UnavailableError
+from runner.data.transfers import adler32_of, copy, is_disk_full
+from runner.errors import NotFoundError, RefusedError, UnavailableError
 
 
 class FolderStorageElement:
@@ -47,13 +47,17 @@ class FolderStorageElement:
             else:
                 copy(source, target)
 
-    def put(self, source: Path, lfn: str) -> str:
+    def put(self, source: Path, lfn: str, *, replace: bool = True) -> str:
         """Store *source* under *lfn*; it appears there whole, or not at all. The pfn.
 
         Raises:
             UnavailableError: the folder cannot be written, or is full.
+            RefusedError: not to be replaced, and there is a file of that name with other content.
         """
-        target = self._folder / "/".join(parts_of(checked(lfn).lstrip("/")))
+        name = "/".join(parts_of(checked(lfn).lstrip("/")))
+        target = self._folder / name
+        if not replace and self._holds(name, source):
+            return f"file://{quote(str(target))}"
         part = target.with_name(f".{uuid.uuid4().hex}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +70,40 @@ class FolderStorageElement:
             why = "is full" if is_disk_full(error) else f"cannot take {lfn}: {error.strerror}"
             raise UnavailableError(f"{self._name} {why}") from error
         return f"file://{quote(str(target))}"
+
+    def remove(self, pfn: str) -> None:
+        """Remove the file *pfn*; one that is not there is removed already.
+
+        Raises:
+            UnavailableError: the folder is not there, or cannot be written.
+            NotFoundError: *pfn* is none of ours.
+        """
+        name = self._name_of(pfn)
+        try:
+            os.close(open_below(self._folder, name))  # no link on the way
+            (self._folder / name).unlink()
+        except NotBelow as error:
+            raise NotFoundError(f"{pfn} is no file of {self._name}") from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not self._folder.is_dir():
+                raise UnavailableError(f"{self._name} is not there: no folder {self._folder}") from error
+        except OSError as error:
+            raise UnavailableError(f"{self._name} cannot remove {pfn}: {error.strerror}") from error
+
+    def _holds(self, name: str, source: Path) -> bool:
+        """Whether there is a file *name* already, with the content of *source*."""
+        try:
+            fd = open_below(self._folder, name)
+        except OSError:  # not there, or the element is away, which writing will tell
+            return False
+        try:
+            here = Path(f"/proc/self/fd/{fd}")
+            same = os.fstat(fd).st_size == source.stat().st_size and adler32_of(here) == adler32_of(source)
+        finally:
+            os.close(fd)
+        if not same:
+            raise RefusedError(f"{self._name} has a file /{name} with other content")
+        return True
 
     def _name_of(self, pfn: str) -> str:
         """The file of *pfn*, relative to the folder. What the catalogue says is not trusted."""
@@ -80,3 +118,8 @@ class FolderStorageElement:
 def open_elements(folder: Path, names: Iterable[str]) -> Mapping[str, FolderStorageElement]:
     """The storage elements *names*, each a folder of that name below *folder*."""
     return {name: FolderStorageElement(name, folder / name) for name in names}
+
+
+def open_failover_folder(folder: str) -> FolderStorageElement | None:
+    """Where output data waits for its storage element, if there is such a *folder*."""
+    return FolderStorageElement("FailoverFolder", Path(folder).expanduser()) if folder else None

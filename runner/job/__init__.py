@@ -6,5 +6,6 @@
 `located`      the tree in which every value knows its line
 `jdl`          DIRAC's job description language, read and written
 `matching`     whether a job fits a slot
+`requests`     combined requests: what is still to be done for a job when its wrapper ends
 `status`       statuses, minor statuses and the transition table
 """

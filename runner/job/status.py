@@ -81,6 +81,8 @@ class MinorStatus(StrEnum):
     EXECUTION_COMPLETE = "Execution Complete"
     EXCEPTION_DURING_EXECUTION = "Exception During Execution"
     PENDING_REQUESTS = "Pending Requests"
+    REQUESTS_DONE = "Requests done"
+    FAILED_SENDING_REQUESTS = "Failed sending requests"
     MARKED_FOR_TERMINATION = "Marked for termination"
     RECEIVED_KILL_SIGNAL = "Received Kill signal"
     WALL_CLOCK_LIMIT = "Job has exceeded maximum wall clock time"

@@ -6,13 +6,25 @@ from sqlalchemy.exc import DatabaseError
 from runner import __version__
 from runner.errors import ConfigError
 from runner.server.db.engine import Databases
-from runner.server.routes import about, accounting, catalog, details, failures, jobs, matching, pilots, sandboxes
+from runner.server.routes import (
+    about,
+    accounting,
+    catalog,
+    details,
+    failures,
+    jobs,
+    matching,
+    pilots,
+    requests,
+    sandboxes,
+)
 from runner.server.routes.dependencies import Services
 from runner.server.routes.last_resort import LastResort
 from runner.server.routes.limits import BodyLimit
 from runner.server.services.accounting import Accounting
 from runner.server.services.context import ServiceContext
 from runner.server.services.file_catalog import FileCatalog
+from runner.server.services.file_status import FileStatus
 from runner.server.services.job_commands import JobCommands
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
@@ -21,6 +33,7 @@ from runner.server.services.job_tokens import JobTokens
 from runner.server.services.matcher import Matcher
 from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.services.pilots import PilotManager
+from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint, load_key
@@ -69,8 +82,10 @@ def application(context: ServiceContext) -> FastAPI:
         pilots=PilotManager(context),
         file_catalog=FileCatalog(context),
         accounting=Accounting(context),
+        requests=RequestService(context),
+        file_status=FileStatus(context),
     )
-    for module in (about, jobs, sandboxes, pilots, matching, details, accounting, catalog):
+    for module in (about, jobs, sandboxes, pilots, matching, details, accounting, catalog, requests):
         app.include_router(module.router)
     failures.install(app)
     app.add_middleware(LastResort)

@@ -212,3 +212,48 @@ class JobReportParams(Body):
     Statuses: Annotated[dict[datetime, JobStatusUpdate], Field(max_length=MAX_ITEMS)] = {}
     Parameters: dict[str, Any] = {}
     Heartbeat: HeartbeatData | None = None
+
+
+class ReplicaName(Body):
+    """One replica of a file."""
+
+    Catalog: Name
+    LFN: Lfn
+    SE: Annotated[str, Field(max_length=64)]
+
+
+class ClaimParams(Body):
+    """Which requests an executor wants: those that are due, or these; and which it has tried already."""
+
+    RequestIDs: Annotated[list[JobID], Field(max_length=MAX_ITEMS)] | None = None
+    Without: Annotated[list[JobID], Field(max_length=MAX_ITEMS)] = []
+
+
+class Claimed(Body):
+    """Who holds a request."""
+
+    Claim: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class OperationReport(Claimed):
+    """What became of an operation."""
+
+    Outcome: Literal["Done", "Retry", "Failed"]
+    Error: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class FileStatusEntry(Body):
+    """One file."""
+
+    LFN: Annotated[str, Field(min_length=2, max_length=255, pattern=r"^/[^\x00-\x1f]*$")]
+    Status: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class FileStatuses(Body):
+    """A file report of one attempt."""
+
+    JobID: JobID
+    Attempt: Annotated[int, Field(ge=1, lt=1 << 31)]
+    ProductionID: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    Statuses: Annotated[list[FileStatusEntry], Field(max_length=1000)]
+    Force: bool = False

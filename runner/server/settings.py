@@ -26,6 +26,10 @@ class ServerSettings:
     max_wait_seconds: float = 60.0
     catalogs: tuple[str, ...] = ("FileCatalog",)
     storage_elements: tuple[str, ...] = ("SE-USER",)
+    #: A request is dead after so many failures in a row; the pause after the first, doubled after each further one.
+    request_tries: int = 100
+    request_retry_seconds: float = 10.0
+    request_lease_seconds: float = 60.0
     job_token_seconds: float = 3600.0
     #: So long after its end a job token can still be exchanged for a fresh one, and for nothing else.
     job_token_renewal_seconds: float = 7 * 86400.0
@@ -53,6 +57,8 @@ class ServerSettings:
             max_sandbox_bytes=wms.max_sandbox_bytes,
             catalogs=wms.catalogs,
             storage_elements=wms.storage_elements,
+            request_tries=wms.request_tries,
+            request_retry_seconds=wms.request_retry_seconds,
         )
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 from runner.config import HttpConfig
 from runner.wms import answers, checked
 from runner.wms.dialect import DiracxDialect, cut, typed
+from runner.wms.requests import RequestCalls
 from runner.wms.tokens import TokenSource
 from runner.wms.transport import HttpCall, Transport
 from telemetry.clock import Clock
@@ -16,7 +17,7 @@ _JOBS = "/api/jobspan/jobs/{id}"
 MOST_PAGES = 100_000
 
 
-class WmsClient(DiracxDialect):
+class WmsClient(RequestCalls, DiracxDialect):
     """One WMS, seen with one token. Safe from several threads; not across a fork."""
 
     def __init__(
@@ -177,6 +178,10 @@ class WmsClient(DiracxDialect):
                 "PFN": pfn,
             }
             self._call("POST", "/api/jobspan/catalog/register", body=body)
+
+    def catalog_remove(self, catalog: str, lfn: str, element: str) -> None:
+        """Forget that *lfn* lies at *element*; refused when it is the only replica."""
+        self._call("POST", "/api/jobspan/catalog/remove", body={"Catalog": catalog, "LFN": lfn, "SE": element})
 
     def _job_call(
         self, method: str, job_id: int, rest: str, body: Mapping[str, object] | None = None

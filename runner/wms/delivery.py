@@ -38,7 +38,9 @@ RESCHEDULE_ITEM = "reschedule"
 LARGEST_BATCH = 100
 GONE = frozenset({JobStatus.KILLED, JobStatus.DELETED})
 #: Kept when a later status of ours stood in the same call as Running.
-_AFTER_RUNNING = frozenset({JobStatus.COMPLETING, JobStatus.DONE, JobStatus.FAILED, JobStatus.RESCHEDULED})
+_AFTER_RUNNING = frozenset(
+    {JobStatus.COMPLETING, JobStatus.COMPLETED, JobStatus.DONE, JobStatus.FAILED, JobStatus.RESCHEDULED}
+)
 
 Reported: TypeAlias = StatusChanged | ParametersSet | JobAccepted
 _Send: TypeAlias = Callable[[list[Entry]], None]

@@ -124,6 +124,11 @@ class Reporter:
             return status, minor_status
         return standing.kept.status, standing.kept.minor_status
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the WMS took what was last said to it."""
+        return not self._turns.failure
+
     def drain(self, timeout_seconds: float) -> bool:
         """Deliver all that was emitted before this call; whether it was done in time."""
         return self._turns.take(lambda: self._delivery.is_empty, timeout_seconds)

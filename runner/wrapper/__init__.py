@@ -4,6 +4,7 @@
 * `attempt`                    what the stages share: WrapperParts from outside, and the attempt's state
 * `initialize` `input_sandbox` `input_data` `execute` `outputs` `finalize`   the stages
 * `output_sandbox` `output_data`   the two halves of `outputs`
+* `pending`                    what is left to be done at the end, as one request; what the payload says itself
 * `outcome`                    what went wrong first -> the end of the attempt; the design's table, pure
 * `job_report`                 statuses and parameters, as facts
 * `job_execution_coordinator`  the hook of a community around its payloads

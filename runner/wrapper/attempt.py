@@ -1,11 +1,12 @@
 """What the stages of one attempt share: what came from outside, and what has happened so far."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from runner.config import Config, JobWrapperConfig
 from runner.errors import JobspanError
+from runner.job.requests import Operation
 from runner.process.cancel import Cancel
 from runner.process.command import PayloadUser
 from runner.wrapper.arguments import WrapperArguments
@@ -40,11 +41,25 @@ class WrapperParts:
     progress: Progress
     #: Build the accounting record from the journal and send it, within a bounded time.
     deliver_record: Callable[[], object]
+    #: Bring the requests that the journal holds to the WMS. Raises UnavailableError (later), RefusedError (never).
+    deliver_requests: Callable[[], object]
     #: Start of this process, and what started it.
     start_boottime_ns: int
     started_by: Literal["zygote", "interpreter"]
     #: Why no payload may start, known before the first stage; `initialize` raises it.
     obstacle: JobspanError | None = None
+    #: Where output data waits that no storage element takes now; None: nowhere.
+    failover_folder: StorageElement | None = None
+
+
+@dataclass
+class Pending:
+    """What is left to be done for the job when it has ended."""
+
+    #: In order.
+    operations: list[Operation] = field(default_factory=list)
+    #: Whether the request is in the journal, and not at the WMS.
+    undelivered: bool = False
 
 
 class Attempt:
@@ -62,6 +77,7 @@ class Attempt:
         #: Whether the working directory exists.
         self.has_folder = False
         self.payload_started = False
+        self.pending = Pending()
         #: The first thing that went wrong. Later ones are told of by their stages, and change nothing.
         self.problem: Problem | None = None
         #: How it ended; None before.

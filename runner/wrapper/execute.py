@@ -13,6 +13,7 @@ from runner.wrapper.attempt import Attempt
 from runner.wrapper.command import command_line, shell_line
 from runner.wrapper.environment import environment_of
 from runner.wrapper.outcome import Problem, StageFailed, has_stopped, payload_problem
+from runner.wrapper.pending import pick_up_reports
 from telemetry.facts import PayloadStarted, Scalar
 
 
@@ -38,6 +39,7 @@ def execute(attempt: Attempt) -> None:
         killed=result.killed,
         has_stopped=has_stopped(result.exit_code, result.signal, result.stop_signal),
     )
+    pick_up_reports(attempt)
     _report_end(attempt, result, problem)
     attempt.coordinator.post_process()
     if problem is not None:

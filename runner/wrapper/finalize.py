@@ -1,4 +1,4 @@
-"""The stage `finalize`: the one end of the attempt, told to the WMS; the record; the broom."""
+"""The stage `finalize`: the one end of the attempt, told to the WMS; what is left to be done; the record; the broom."""
 
 import resource
 from dataclasses import replace
@@ -8,6 +8,7 @@ from runner.job.status import FINAL_STATUSES, JobStatus
 from runner.wrapper import workspace
 from runner.wrapper.attempt import Attempt
 from runner.wrapper.outcome import ExitCode, Outcome, outcome
+from runner.wrapper.pending import deliver_late, send_failover_request
 from telemetry.facts import AttemptEnded, WrapperSettled
 
 #: One deadline for so many calls to the WMS: the reporter tries again in between.
@@ -30,6 +31,7 @@ def finalize(attempt: Attempt) -> None:
     try:
         parts.watchdog.stop()
         _settle(attempt)
+        end = send_failover_request(attempt, end, failures)
         end = _close(attempt, end)
     except Exception as error:  # noqa: BLE001 - an attempt ends, always; raised again when it has
         failures.append(error)
@@ -37,6 +39,7 @@ def finalize(attempt: Attempt) -> None:
     parts.emit(AttemptEnded(status=end.status, minor_status=end.minor_status, error_type=end.error_type))
     try:
         send_job_accounting(attempt)
+        deliver_late(attempt)
     except Exception as error:  # noqa: BLE001 - the record stays in the journal, and whoever comes next sends it
         failures.append(error)
     if attempt.options.clean_up and attempt.has_folder:
@@ -103,6 +106,8 @@ def _ask(attempt: Attempt, end: Outcome) -> tuple[str, str]:
 def _as_kept(attempt: Attempt, end: Outcome, status: str, minor_status: str) -> Outcome:
     if status not in _ENDS:  # such as Completing, from which only the reschedule call itself leads back
         return end
+    if end.status == JobStatus.COMPLETED and status == JobStatus.DONE:
+        return end  # the answer was late: meanwhile the requests have been executed
     if status == end.status:
         return replace(end, minor_status=minor_status or end.minor_status)
     if status == JobStatus.KILLED:

@@ -14,6 +14,7 @@ from telemetry.facts import (
     KillRequested,
     LimitHit,
     PayloadRefused,
+    RequestMade,
     SamplerLate,
     SignalSent,
     StatusChanged,
@@ -58,6 +59,10 @@ def _telling(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             return names.PAYLOAD_REFUSED_EVENT, {names.PAYLOAD_ERRNO: fact.errno, names.REASON: fact.cause}
         case Fenced():
             return names.FENCED_EVENT, {names.REASON: fact.reason}
+        case RequestMade():
+            operations = fact.request.get("Operations")
+            count = len(operations) if isinstance(operations, list | tuple) else 0
+            return names.REQUEST_EVENT, {names.REQUEST_NAME: fact.name, names.REQUEST_OPERATIONS: count}
         case SamplerLate():
             return names.LATE_EVENT, {
                 names.LATE_SECONDS: fact.late_seconds,

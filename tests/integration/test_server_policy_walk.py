@@ -11,6 +11,7 @@ from tests.support.wms import RunningWms, running_wms
 
 INFO = {"checksum_algorithm": "sha256", "checksum": "0" * 64, "size": 1, "format": "tar.bz2"}
 FILE = {"Catalog": "FileCatalog", "LFN": "/local/x", "Size": 3, "Adler32": "1", "SE": "SE-USER", "PFN": "x"}
+STATUS_OPERATION = {"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/a/b", "Status": "x"}]}}
 PFN = f"/S3/sandboxes/local/local_user/alice/sha256:{'0' * 64}.tar.bz2"
 T = "2026-01-01T00:00:00Z"
 #: Columns: no token, owner, another user, administrator without NormalUser, pilot, the job's token, another job's.
@@ -44,12 +45,21 @@ POST  /api/jobspan/jobs/{job_id}/report         - - - - - + -
 GET   /api/jobspan/jobs/{job_id}/parameters     - + - + - + -
 GET   /api/jobspan/jobs/{job_id}/peek           - + - + - + -
 GET   /api/jobspan/jobs/{job_id}/description    - + - + - + -
-POST  /api/jobspan/accounting                   - - - - + + -
+POST  /api/jobspan/accounting                   - - - + + + -
 GET   /api/jobspan/accounting                   - + + + - - -
 GET   /api/jobspan/accounting/history           - + + + - - -
 GET   /api/jobspan/witness                      - + + + - - -
 POST  /api/jobspan/catalog/lookup               - + + + - + +
 POST  /api/jobspan/catalog/register             - + + + - + +
+POST  /api/jobspan/catalog/remove               - - - + - - -
+POST  /api/jobspan/requests                     - - - - - + -
+GET   /api/jobspan/requests                     - + + + - - -
+GET   /api/jobspan/requests/{request_id}        - + - + - - -
+POST  /api/jobspan/requests/claim               - - - + - - -
+POST  /api/jobspan/requests/{request_id}/renew  - - - + - - -
+POST  /api/jobspan/requests/{request_id}/operations/{order}  - - - + - - -
+POST  /api/jobspan/file-status                  - - - + - - -
+GET   /api/jobspan/file-status                  - + + + - - -
 POST  /api/jobspan/sandboxes                    - - - - - - -
 GET   /api/jobspan/sandboxes                    - - - - - - -
 POST  /api/jobs/reschedule                      - + - + + + -
@@ -87,6 +97,9 @@ def tokens(wms: RunningWms) -> dict[str, str | None]:
         "pilot": wms.token_for("pilot", Role.PILOT),
         "job": token,
         "other job": running_job(wms)[1],
+        "request": str(
+            wms.call("POST", "/api/jobspan/requests", request_of(str(job_id)), token=token).json()["RequestID"]
+        ),
     }
 
 
@@ -113,8 +126,18 @@ def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
         "/api/jobspan/accounting": {"Records": [{"JobID": int(job_id), "UID": uid_of(wms, job_id)}]},
         "/api/jobspan/catalog/lookup": {"LFNs": []},
         "/api/jobspan/catalog/register": FILE,
+        "/api/jobspan/catalog/remove": {name: FILE[name] for name in ("Catalog", "LFN", "SE")},
+        "/api/jobspan/requests": request_of(job_id),
+        "/api/jobspan/requests/claim": {"RequestIDs": []},
+        "/api/jobspan/requests/{request_id}/renew": {"Claim": "0" * 32},
+        "/api/jobspan/requests/{request_id}/operations/{order}": {"Claim": "0" * 32, "Outcome": "Retry"},
+        "/api/jobspan/file-status": {"JobID": int(job_id), "Attempt": 1, "Statuses": []},
     }
     return PFN if path.endswith("/sandbox/output") else bodies.get(path.partition("?")[0])
+
+
+def request_of(job_id: str) -> dict[str, Any]:
+    return {"RequestName": "r", "JobID": int(job_id), "Operations": [STATUS_OPERATION]}
 
 
 def commands(wms: RunningWms, wanted: dict[str, Any]) -> int:
@@ -138,7 +161,7 @@ def test_a_route_serves_whom_the_policy_allows(
     body = body_for(wms, path, job_id) if method != "GET" else None
     found = {}
     for caller in reversed(CALLERS):  # the owner last but one, because he may do most
-        target = path.format(job_id=job_id, pfn=PFN, type="output")
+        target = path.format(job_id=job_id, pfn=PFN, type="output", request_id=tokens["request"], order=1)
         answer = wms.call(method, target, body, token=tokens[caller])
         assert answer.status_code < 500
         found[caller] = "-" if answer.status_code in (401, 403, 422) else "+"

@@ -30,6 +30,7 @@ from telemetry.facts import (
     OperationFinished,
     ParametersSet,
     PayloadStarted,
+    RequestMade,
     Scalar,
     StageFinished,
     StatusChanged,
@@ -245,6 +246,7 @@ class Bench:
         self.payload = FakePayload(self.cancel)
         self.watchdog = FakeWatchdog()
         self.records = 0
+        self.request_error: Exception | None = None
         self._start_ns = SystemClock().boottime_ns() - 50_000_000
         self._parts = self._made(folder, job, options or {})
 
@@ -340,9 +342,20 @@ class Bench:
             cancel=self.cancel,
             progress=Progress(),
             deliver_record=self._deliver,
+            deliver_requests=self._deliver_requests,
             start_boottime_ns=self._start_ns,
             started_by="interpreter",
         )
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The one combined request that was made."""
+        (made,) = self.journal.facts(RequestMade)
+        return dict(made.request)
+
+    def _deliver_requests(self) -> None:
+        if self.request_error:
+            raise self.request_error
 
     def _deliver(self) -> None:
         assert self.journal.facts(AttemptEnded), "the record comes after the end"

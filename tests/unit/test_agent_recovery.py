@@ -69,6 +69,12 @@ def recovered(folder: Path, trouble: Trouble, *facts: Fact, clock: JumpClock | N
             "",
         ),
         (
+            WRAPPER_DIED,
+            (RUNNING, PLANNED, COMPLETING, StatusChanged(status="Completed", minor_status="Pending Requests")),
+            ("Completed", "Pending Requests"),
+            "",
+        ),
+        (
             PREEMPTED,
             (RUNNING, StatusChanged(status="Failed", minor_status="Application not found")),
             ("Failed", "Application not found"),

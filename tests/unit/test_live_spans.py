@@ -18,6 +18,7 @@ from telemetry.facts import (
     KillRequested,
     LimitHit,
     PayloadRefused,
+    RequestMade,
     SignalSent,
     StageFinished,
 )
@@ -189,6 +190,17 @@ def test_acceptance_and_kill_are_events_of_the_root() -> None:
     submitted = root.events[0]
     assert dict(submitted.attributes or {})["jobspan.ce.task"] == "task-1"
     assert dict(root.events[4].attributes or {})["jobspan.signal.pids"] == (200, 201)
+
+
+def test_a_request_is_an_event() -> None:
+    """What is left to be done is an event with the request's name and its number of operations."""
+    attempt = Attempt()
+    attempt.begin()
+    attempt.write(RequestMade(name="fit_job_1", request={"Operations": [{}, {}]}))
+    event = named(render(attempt.entries), "jobspan.job").events[-1]
+    assert (event.name, dict(event.attributes or {})) == (
+        "request made", {"jobspan.request.name": "fit_job_1", "jobspan.request.operations": 2},
+    )  # fmt: skip
 
 
 def test_a_refused_exec_is_an_event_and_no_span() -> None:

@@ -15,5 +15,7 @@
 | accounting_db | accounting records |
 | file_catalog_db | files and replicas |
 | leases_db | which of several processes does a periodic task |
+| requests_db | combined requests, their operations, who executes them |
+| file_status_db | what became of the files of productions |
 | query | search specifications as SQL, for jobs and pilots alike |
 """

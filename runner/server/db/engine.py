@@ -18,12 +18,14 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from runner.server.db.accounting_db import AccountingDB
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
+from runner.server.db.file_status_db import FileStatusDB
 from runner.server.db.job_attempts_db import JobAttemptsDB
 from runner.server.db.job_commands_db import JobCommandsDB
 from runner.server.db.job_db import JobDB
 from runner.server.db.job_logging_db import JobLoggingDB
 from runner.server.db.leases_db import LeasesDB
 from runner.server.db.pilot_agents_db import PilotAgentsDB
+from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.schema import METADATA
 from runner.server.db.system_db import SystemDB
@@ -86,6 +88,16 @@ class Transaction:
     def leases(self) -> LeasesDB:
         """Who does what must be done by one process only."""
         return LeasesDB(self.connection)
+
+    @cached_property
+    def requests(self) -> RequestsDB:
+        """Combined requests."""
+        return RequestsDB(self.connection)
+
+    @cached_property
+    def file_status(self) -> FileStatusDB:
+        """What became of the files of productions."""
+        return FileStatusDB(self.connection)
 
     @cached_property
     def system(self) -> SystemDB:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, Column, Connection, String, Table, insert, select
+from sqlalchemy import BigInteger, Column, Connection, String, Table, delete, insert, select
 
 from runner.server.db.job_db import Row
 from runner.server.db.schema import METADATA
@@ -55,3 +55,8 @@ class FileCatalogDB:
         """A new replica of a known file."""
         values = {"Catalog": catalog, "LFN": lfn, "SE": storage_element, "PFN": pfn}
         self._connection.execute(insert(REPLICAS), values)
+
+    def remove_replica(self, catalog: str, lfn: str, storage_element: str) -> None:
+        """The file lies there no longer; the file itself stays known."""
+        where = (REPLICAS.c["Catalog"] == catalog) & (REPLICAS.c["LFN"] == lfn) & (REPLICAS.c["SE"] == storage_element)
+        self._connection.execute(delete(REPLICAS).where(where))

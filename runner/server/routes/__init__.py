@@ -9,6 +9,7 @@
 | details | parameters, peek and description of a job |
 | accounting | accounting records, witness |
 | catalog | file catalogue |
+| requests | combined requests, file statuses |
 | about | info, userinfo |
 | dependencies | the caller, the services, long polls |
 | failures | refusals to HTTP |

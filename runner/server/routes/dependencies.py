@@ -14,6 +14,7 @@ from runner.server.errors import InvalidRequestError, UnauthenticatedError
 from runner.server.services.accounting import Accounting
 from runner.server.services.context import ServiceContext
 from runner.server.services.file_catalog import FileCatalog
+from runner.server.services.file_status import FileStatus
 from runner.server.services.job_commands import JobCommands
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
@@ -21,6 +22,7 @@ from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
+from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.tokens import Identity
 
@@ -42,6 +44,8 @@ class Services:
     pilots: PilotManager
     file_catalog: FileCatalog
     accounting: Accounting
+    requests: RequestService
+    file_status: FileStatus
 
 
 async def _services(request: Request) -> Services:

@@ -22,5 +22,7 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | pilots | pilots |
 | file_catalog | files and replicas |
 | unicode | text that no answer could carry |
+| requests | combined requests: put, claimed with a lease, executed in order |
+| file_status | what became of the files of productions |
 | accounting | accounting records, and the WMS's own witness |
 """

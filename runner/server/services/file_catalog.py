@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.server.errors import ConflictError, InvalidRequestError
-from runner.server.models import Registration
+from runner.server.models import Registration, ReplicaName
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize_general
 from runner.server.tokens import Identity
@@ -62,6 +62,20 @@ class FileCatalog:
             if pfn is None:
                 transaction.catalog.add_replica(catalog, file.LFN, file.SE, file.PFN)
         return pfn is None
+
+    def remove(self, identity: Identity, replica: ReplicaName) -> None:
+        """Forget that a file lies at one storage element; what is not known is forgotten already.
+
+        Raises:
+            InvalidRequestError: no such catalogue. ConflictError: it is the only replica.
+        """
+        catalog = self._catalog(replica.Catalog)
+        with self._context.databases.write(durable=True) as transaction:
+            authorize_general(transaction, identity, Right.REMOVE_REPLICA)
+            known = transaction.catalog.replicas(catalog, replica.LFN)
+            if set(known) == {replica.SE}:
+                raise ConflictError(f"{replica.LFN} lies at {replica.SE} only")
+            transaction.catalog.remove_replica(catalog, replica.LFN, replica.SE)
 
     def _catalog(self, name: str) -> str:
         known = self._context.settings.catalogs

@@ -41,6 +41,12 @@ class Right(StrEnum):
     READ_WITNESS = "read witness"
     LOOK_UP_FILES = "look up files"
     REGISTER_FILE = "register file"
+    REMOVE_REPLICA = "remove replica"
+    PUT_REQUEST = "put request"
+    READ_REQUESTS = "read requests"
+    RUN_REQUESTS = "run requests"
+    SET_FILE_STATUS = "set file status"
+    READ_FILE_STATUS = "read file status"
     MANAGE_PILOT = "manage pilot"
     SEARCH_PILOTS = "search pilots"
 
@@ -77,11 +83,17 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.RENEW_TOKEN: {_JOB: _OWN},
     Right.TAKE_COMMANDS: {_PILOT: _GENERAL},
     Right.ACKNOWLEDGE_COMMAND: {_PILOT: _ANY, _JOB: _OWN},
-    Right.INSERT_RECORD: {_PILOT: _ANY, _JOB: _OWN},
+    Right.INSERT_RECORD: {_PILOT: _ANY, _ADMIN: _ANY, _JOB: _OWN},
     Right.READ_RECORDS: {_USER: _OWN, _ADMIN: _ANY},
     Right.READ_WITNESS: {_USER: _OWN, _ADMIN: _ANY},
     Right.LOOK_UP_FILES: {_USER: _GENERAL, _ADMIN: _GENERAL, _JOB: _GENERAL},
     Right.REGISTER_FILE: {_USER: _GENERAL, _ADMIN: _GENERAL, _JOB: _GENERAL},
+    Right.REMOVE_REPLICA: {_ADMIN: _GENERAL},
+    Right.PUT_REQUEST: {_JOB: _OWN},
+    Right.READ_REQUESTS: {_USER: _OWN, _ADMIN: _ANY},
+    Right.RUN_REQUESTS: {_ADMIN: _GENERAL},
+    Right.SET_FILE_STATUS: {_ADMIN: _ANY},
+    Right.READ_FILE_STATUS: {_USER: _OWN, _ADMIN: _ANY},
     Right.MANAGE_PILOT: {_PILOT: _GENERAL},
     Right.SEARCH_PILOTS: {_USER: _GENERAL, _ADMIN: _GENERAL},
 }

@@ -101,6 +101,8 @@ class Rules:
             return f"the job is {present.status}; its wrapper has no say any more"
         if self.by_wrapper and _is_given_up(present) and (update.status, update.minor) != (None, None):
             return "the job has failed since nothing was heard of it; that stands"
+        if self.by_wrapper and present.status is JobStatus.COMPLETED and update.status is JobStatus.DONE:
+            return "a job with pending requests becomes Done by their executor alone"
         if update.status is not None and not is_allowed(present.status, update.status):
             return f"a job that is {present.status} cannot become {update.status}"
         return ""
