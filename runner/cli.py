@@ -36,6 +36,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("trace", "trace", "draw the spans of a job as a waterfall"),
     ("metrics", "metrics", "show what the agent's /metrics says"),
     ("reconcile", "reconcile", "compare the WMS's accounting with the site's telemetry"),
+    ("outbox", "outbox", "show what was not delivered, and try it again"),
     ("config", "config", "show every option with its value, its default and its meaning"),
     ("doctor", "doctor", "check what this machine grants and what can be reached"),
 )

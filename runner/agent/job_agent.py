@@ -13,6 +13,7 @@ from runner.agent.commands import Commands
 from runner.agent.folders import JobFolder, Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
+from runner.agent.room import Room
 from runner.agent.signals import StopSignals
 from runner.agent.taker import Taker
 from runner.computing.inprocess import Submission
@@ -52,10 +53,11 @@ class JobAgent:
         self._config = config
         self._parts = parts
         self._pilot = Pilot(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}")
-        self._aftercare = Aftercare(parts, clock, config.jobs_folder, config.job_agent.job_retention_seconds)
+        self._aftercare = Aftercare(config, parts, clock)
         self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
-        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=self._is_busy if drain else None)
+        room = Room(config, lambda: self._aftercare.waiting, parts.observer.on_room)
+        self._taker = Taker(config, parts, self._pilot, self._jobs, room, busy=self._is_busy if drain else None)
         self._stop = _Stop()
         self._registered = False
 
@@ -111,6 +113,7 @@ class JobAgent:
             strays = element.reap_strays()
             self._heed(self._signals.count)
             self._commands.jobs_changed()
+            self._aftercare.notice()
             if self._is_over(strays):
                 return
 

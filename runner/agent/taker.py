@@ -1,19 +1,19 @@
 """Taking jobs: one thread that asks the matcher whenever a slot is free."""
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 
 from runner.agent.folders import Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
+from runner.agent.room import Room
 from runner.backoff import Backoff
 from runner.config import Config
 from runner.errors import JobspanError, UnavailableError
 from runner.wms.answers import MatchedJob
 
-LOW_DISK_SECONDS = 5.0
+LOW_ROOM_SECONDS = 5.0
 #: With --drain and jobs still running: how often to ask, unless one ends before.
 DRAIN_SECONDS = 1.0
 log = logging.getLogger("jobspan.agent")
@@ -28,6 +28,7 @@ class Taker:
         parts: AgentParts,
         pilot: Pilot,
         jobs: Jobs,
+        room: Room,
         *,
         busy: Callable[[], bool] | None,
     ) -> None:
@@ -36,12 +37,12 @@ class Taker:
         self._parts = parts
         self._pilot = pilot
         self._jobs = jobs
+        self._room = room
         self._busy = busy
         self._backoff = Backoff(first_seconds=0.5)
         self._changed = threading.Event()
         self._stopped = threading.Event()
         self._finished = threading.Event()
-        self._low_disk = False
         self._thread = threading.Thread(target=self._run, name="taker", daemon=True)
 
     def start(self) -> None:
@@ -72,8 +73,8 @@ class Taker:
     def _take(self) -> None:
         failed = 0
         while not self._stopped.is_set():
-            if self._parts.computing_element.free_slots <= 0 or self._disk_is_low():
-                self._pause(LOW_DISK_SECONDS)
+            if self._parts.computing_element.free_slots <= 0 or self._room.is_short():
+                self._pause(LOW_ROOM_SECONDS)
                 continue
             busy = self._busy is None or self._busy()
             try:
@@ -129,16 +130,6 @@ class Taker:
         if self._backoff.failures == 1:
             log.warning("no jobs can be taken now: %s", error)
         self._stopped.wait(pause)
-
-    def _disk_is_low(self) -> bool:
-        free = shutil.disk_usage(self._config.folder).free
-        low = free < self._config.job_agent.minimum_disk_bytes
-        if low and not self._low_disk:
-            log.warning("%d bytes of disk are free, too few: no new job is taken", free)
-        elif self._low_disk and not low:
-            log.info("there is room on the disk again")
-        self._low_disk = low
-        return low
 
     def _pause(self, seconds: float) -> None:
         """Until a slot may be free, or *seconds* have passed."""

@@ -38,6 +38,8 @@ class SendResult:
     detail: str = ""
     rejected: int = 0
     retry_after_seconds: float | None = None
+    #: The batch may have arrived, and the answer was lost: another one may be a copy.
+    unanswered: bool = False
 
 
 class OtlpHttp:
@@ -94,7 +96,8 @@ class OtlpHttp:
                 content = _bounded(response, deadline)
         except (requests.RequestException, TimeoutError, OSError) as error:
             # the class only: messages of requests quote URLs, which may carry a password
-            return SendResult(outcome="retry", detail=f"no answer from the collector: {type(error).__name__}")
+            detail = f"no answer from the collector: {type(error).__name__}"
+            return SendResult(outcome="retry", detail=detail, unanswered=_may_have_arrived(error))
         return _judge(response, content, answer)
 
 
@@ -113,6 +116,12 @@ def _bounded(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise TimeoutError("the answer takes too long")
     return content
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Not so when there was not even a connection."""
+    refused = isinstance(error, requests.ConnectionError) and "NewConnectionError" in repr(error)
+    return not (refused or isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError))
 
 
 def _judge(

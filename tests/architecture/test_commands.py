@@ -18,6 +18,7 @@ COMMANDS = [
     "kill",
     "log",
     "metrics",
+    "outbox",
     "output",
     "parameters",
     "peek",

@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,9 @@ class Observer:
         Acknowledgements(control, "otlp-file").settle(record.text("UID"), "accepted")
         self._note(f"ended {control.parent.name} {record.text('FinalMajorStatus')}")
 
+    def on_room(self, shortage: Mapping[str, str]) -> None:
+        self._note(f"short of {' '.join(shortage) or 'nothing'}")
+
     def close(self) -> None:
         self._note("closed")
 
@@ -50,6 +53,8 @@ class Observer:
 
 class Records:
     """Implements `runner.agent.ports.RecordDelivery`."""
+
+    retry_after_seconds: float | None = None
 
     def deliver(self, control: Path, client: WmsClient) -> bool:
         record = pending(control)
