@@ -97,7 +97,7 @@ def main() -> int:
         if key:
             overrides.setdefault(table, {})[key] = value == "yes" if value in ("yes", "no") else float(value)
     slots = int(float(str(overrides.get("JobAgent", {}).pop("Slots", 2))))
-    for name in ("StopAfterFailedMatches", "MinDiskSpace"):
+    for name in ("StopAfterFailedMatches", "MinDiskSpace", "MaxOutboxJobs"):
         if name in overrides.get("JobAgent", {}):
             overrides["JobAgent"][name] = int(float(str(overrides["JobAgent"][name])))
     config = load(folder=Path(folder), overrides=overrides)
