@@ -39,11 +39,15 @@ class Redactor:
         return cls([*secrets_of(config.environment), *headers], token_files=tokens)
 
     def add(self, secret: str) -> None:
-        """Mask *secret* too, from now on; shorter ones than 8 characters would mask ordinary words."""
-        secret = secret.strip()
-        if len(secret) < SECRET_LEAST_LENGTH or secret in self._secrets:
+        """Mask *secret* too, from now on; shorter ones than 8 characters would mask ordinary words.
+
+        Of one with several lines (a key) each line is masked by itself, too: output is shown line by line.
+        """
+        parts = {secret.strip(), *(line.strip() for line in secret.splitlines())}
+        new = {part for part in parts if len(part) >= SECRET_LEAST_LENGTH}.difference(self._secrets)
+        if not new:
             return
-        self._secrets = tuple(sorted((*self._secrets, secret), key=len, reverse=True))
+        self._secrets = tuple(sorted((*self._secrets, *new), key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
         """*text* without secrets."""

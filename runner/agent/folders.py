@@ -13,6 +13,7 @@ from runner.job.status import JobStatus, MinorStatus
 from runner.wms.answers import MatchedJob
 from runner.wms.reporter import TOKEN_FILE
 from runner.wms.tokens import write_secret
+from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched, ParametersSet, StatusChanged
 
 AGENT = "JobAgent"
@@ -25,6 +26,14 @@ class Pilot:
 
     stamp: str
     reference: str
+    #: When its batch job ends, by CLOCK_BOOTTIME; None: nobody knows.
+    end_boottime_ns: int | None = None
+
+    def seconds_left(self, clock: Clock) -> float | None:
+        """Until the end of its batch job, never negative; None: nobody knows."""
+        if self.end_boottime_ns is None:
+            return None
+        return max(0.0, (self.end_boottime_ns - clock.boottime_ns()) / NANOSECONDS)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,13 @@ class JobFolder:
         return folder
 
     @classmethod
+    def of(cls, jobs: Path, job_id: int) -> "list[JobFolder]":
+        """Those of one job, first attempt first."""
+        found = [(_NAME.fullmatch(path.name), path) for path in jobs.glob(f"{job_id}.*")]
+        folders = [cls(path, job_id, int(name[2])) for name, path in found if name]
+        return sorted(folders, key=lambda each: (each.attempt, each.root.name))
+
+    @classmethod
     def all(cls, jobs: Path) -> "list[JobFolder]":
         """Those below *jobs*, oldest job first."""
         if not jobs.is_dir():
@@ -75,9 +91,15 @@ class JobFolder:
         return sorted(folders, key=lambda each: (each.job_id, each.attempt, each.root.name))
 
 
-def wrapper_arguments(config: Config, matched: MatchedJob, pilot: Pilot, wms_url: str) -> dict[str, Any]:
-    """What stands beside the wrapper's script, in DIRAC's shape. No token: that is a file of its own."""
+def wrapper_arguments(
+    config: Config, matched: MatchedJob, pilot: Pilot, wms_url: str, seconds_left: float | None = None
+) -> dict[str, Any]:
+    """What stands beside the wrapper's script, in DIRAC's shape. No token: that is a file of its own.
+
+    *seconds_left* are those of the batch job; CPUTimeLeft is CPU work, as in DIRAC.
+    """
     site = config.site
+    left = {} if seconds_left is None else {"CPUTimeLeft": seconds_left * site.cpu_normalization_factor}
     return {
         "Job": {
             **matched.description,
@@ -95,6 +117,7 @@ def wrapper_arguments(config: Config, matched: MatchedJob, pilot: Pilot, wms_url
             "PilotReference": pilot.reference,
             "PilotStamp": pilot.stamp,
             "LocalSE": list(config.wms.storage_elements),
+            **left,
         },
         "Optimizer": {},
         "Jobspan": {

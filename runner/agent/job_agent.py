@@ -13,21 +13,21 @@ from runner.agent.commands import Commands
 from runner.agent.folders import JobFolder, Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
-from runner.agent.room import Room
 from runner.agent.signals import StopSignals
 from runner.agent.taker import Taker
+from runner.computing.batch_time_left import read_file, time_left
 from runner.computing.inprocess import Submission
 from runner.config import Config
 from runner.errors import JobspanError, UnauthorizedError
 from runner.locks import FileLock, LockHeld
-from telemetry.clock import Clock
+from telemetry.clock import NANOSECONDS, Clock
 
 __all__ = ["AgentParts", "JobAgent"]
 
 #: What a wrapper may need beyond its graces to upload and report, before it is killed.
 STOP_SECONDS = 60.0
 #: How long an agent that is told to stop delivers what wrappers have left; the next agent does the rest.
-LEFTOVER_SECONDS = 10.0
+LEFTOVER_SECONDS = 5.0
 #: The same for one that ends by itself (--drain).
 DRAIN_LEFTOVER_SECONDS = 60.0
 LOOP_SECONDS = 1.0
@@ -52,12 +52,12 @@ class JobAgent:
         self._signals = StopSignals()
         self._config = config
         self._parts = parts
-        self._pilot = Pilot(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}")
+        self._pilot = Pilot(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}", _end_boottime_ns(config, clock))
         self._aftercare = Aftercare(config, parts, clock)
         self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
-        room = Room(config, lambda: self._aftercare.waiting, parts.observer.on_room)
-        self._taker = Taker(config, parts, self._pilot, self._jobs, room, busy=self._is_busy if drain else None)
+        busy = self._is_busy if drain else None
+        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=busy, clock=clock)
         self._stop = _Stop()
         self._registered = False
 
@@ -185,3 +185,14 @@ class JobAgent:
         self._signals.close()
         for folder in self._aftercare.open:
             log.warning("job %s: not finished; the next agent goes on with it", folder.root.name)
+
+
+def _end_boottime_ns(config: Config, clock: Clock) -> int | None:
+    """When the batch job in which we run ends, if anybody tells."""
+    now_utc_ns = clock.utc_ns()
+    end = time_left(config, read_file, now_utc_ns / NANOSECONDS)
+    if end is None:
+        return None
+    left_ns = round(end.end_utc_seconds * NANOSECONDS) - now_utc_ns
+    log.info("the batch job ends in %.0f s (%s, %s)", left_ns / NANOSECONDS, end.system, end.source)
+    return clock.boottime_ns() + left_ns

@@ -17,6 +17,7 @@ from runner.agent.folders import (
 )
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import NOT_SUBMITTED, PREEMPTED, WRAPPER_DIED, Trouble
+from runner.agent.room import Room
 from runner.computing.inprocess import WrapperEnd
 from runner.config import Config
 from runner.errors import JobspanError
@@ -47,6 +48,8 @@ class Jobs:
         self._clock = clock
         self._pilot = pilot
         self._aftercare = aftercare
+        #: Whether another one may be taken.
+        self.room = Room(config, lambda: aftercare.waiting, parts.observer.on_room)
         self._mutex = threading.Lock()
         self._running: dict[str, _Job] = {}
         #: Set when the agent is told to stop: what dies from now on, dies by our hand.
@@ -112,7 +115,8 @@ class Jobs:
 
     def _submit(self, matched: MatchedJob, folder: JobFolder, journal: Journal) -> None:
         config, element = self._config, self._parts.computing_element
-        arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url)
+        left = self._pilot.seconds_left(self._clock)
+        arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url, left)
         script = self._parts.write_wrapper(folder.control, matched.job_id, arguments)
         journal.append(submitting())
         with self._mutex:  # an early end has to wait until the acceptance is noted

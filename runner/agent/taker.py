@@ -7,11 +7,12 @@ from collections.abc import Callable
 from runner.agent.folders import Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
-from runner.agent.room import Room
 from runner.backoff import Backoff
 from runner.config import Config
 from runner.errors import JobspanError, UnavailableError
+from runner.options import Check
 from runner.wms.answers import MatchedJob
+from telemetry.clock import Clock
 
 LOW_ROOM_SECONDS = 5.0
 #: With --drain and jobs still running: how often to ask, unless one ends before.
@@ -28,17 +29,17 @@ class Taker:
         parts: AgentParts,
         pilot: Pilot,
         jobs: Jobs,
-        room: Room,
         *,
         busy: Callable[[], bool] | None,
+        clock: Clock,
     ) -> None:
         """*busy* is given to drain: when it is false and no job comes, that was all."""
         self._config = config
         self._parts = parts
         self._pilot = pilot
         self._jobs = jobs
-        self._room = room
         self._busy = busy
+        self._clock = clock
         self._backoff = Backoff(first_seconds=0.5)
         self._changed = threading.Event()
         self._stopped = threading.Event()
@@ -72,8 +73,8 @@ class Taker:
 
     def _take(self) -> None:
         failed = 0
-        while not self._stopped.is_set():
-            if self._parts.computing_element.free_slots <= 0 or self._room.is_short():
+        while not self._stopped.is_set() and not self._time_is_up():
+            if self._parts.computing_element.free_slots <= 0 or self._jobs.room.is_short():
                 self._pause(LOW_ROOM_SECONDS)
                 continue
             busy = self._busy is None or self._busy()
@@ -130,6 +131,15 @@ class Taker:
         if self._backoff.failures == 1:
             log.warning("no jobs can be taken now: %s", error)
         self._stopped.wait(pause)
+
+    def _time_is_up(self) -> bool:
+        """Whether a job that came now would be ended at once, since our batch job ends."""
+        left = self._pilot.seconds_left(self._clock)
+        options = self._config.job_wrapper
+        if left is None or options.check_time_left == Check.OFF or left > options.stop_margin_seconds:
+            return False
+        log.info("the batch job ends in %.0f s: no more jobs are taken", left)
+        return True
 
     def _pause(self, seconds: float) -> None:
         """Until a slot may be free, or *seconds* have passed."""

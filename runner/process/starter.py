@@ -164,6 +164,13 @@ class Starter:
         grace = self._terms.kill_grace_seconds if grace_seconds is None else grace_seconds
         self._send("end", {"reason": reason, "grace_seconds": grace})
 
+    def stop_gracefully(self, regex: str, number: int, reason: str) -> None:
+        """Send signal *number* to the payload's processes that *regex* fits, once; `poll` tells which they were.
+
+        Until one fits, every call looks again. The payload goes on; it decides what the signal means.
+        """
+        self._send("stop", {"regex": regex, "number": number, "reason": reason})
+
     def poll(self, timeout_seconds: float) -> list[StarterEvent]:
         """What has happened since the last call; waits for it, at most *timeout_seconds*.
 
@@ -177,11 +184,14 @@ class Starter:
         self._facts_had += len(events)
         return events
 
-    def snapshot(self) -> UsageReading | None:
-        """What the payload's processes have used so far; None when the starter does not answer."""
+    def snapshot(self, depth: Literal["", "deep", "pss"] = "") -> UsageReading | None:
+        """What the payload's processes have used so far; None when the starter does not answer.
+
+        "deep" looks at swap, context switches and pressure too, "pss" also at proportional memory, which is dear.
+        """
         with self._asking:
             self._questions += 1
-            question = str(self._questions)
+            question = f"{self._questions} {depth}".strip()
             try:
                 self._queries.send(question.encode())
                 while True:
