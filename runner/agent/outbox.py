@@ -28,6 +28,8 @@ AGENT_FOLDER = "agent"
 SETTLED = "settled"
 #: The sinks of the node's own telemetry files, and of the collector.
 FILES, COLLECTOR = "otlp-file", "otlp-http"
+#: Combined requests, by name; they stand in the journal as facts of this kind.
+REQUESTS, REQUEST_MADE = "wms-requests", "RequestMade"
 #: Not a file of acknowledgements of its own: an item of the sink of the statuses.
 RESCHEDULE = "reschedule"
 #: Below the agent's folder: a file for each attempt that somebody has re-opened; the agent takes them away.
@@ -98,6 +100,7 @@ def outbox_of(folder: JobFolder, *, collector: bool) -> list[OutboxItem]:
     attempt = _read(folder)
     return [
         *_reports(attempt),
+        *_requests(attempt),
         *_reschedule(attempt),
         *_record(attempt),
         *_telemetry(attempt, telemetry),
@@ -214,6 +217,24 @@ def _record(attempt: _Attempt) -> Iterator[OutboxItem]:
         yield attempt.item(ACCOUNTING, name, "record", made, size, acknowledgements.dead.get(name))
 
 
+def _requests(attempt: _Attempt) -> Iterator[OutboxItem]:
+    acknowledgements = Acknowledgements(attempt.control, REQUESTS)
+    for name, entry in requests_of(attempt.entries).items():
+        if acknowledgements.outcome(name) in (None, "dead"):
+            size = len(json.dumps(to_json(entry)))
+            yield attempt.item(REQUESTS, name, "request", entry.utc_ns, size, acknowledgements.dead.get(name))
+
+
+def requests_of(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """The combined requests in a journal by their names, also of a version that makes them where this one does not."""
+    found = {}
+    for entry in entries:
+        line = to_json(entry)
+        if line["fact"] == REQUEST_MADE and "name" in line["data"]:
+            found[str(line["data"]["name"])] = entry
+    return found
+
+
 def _telemetry(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxItem]:
     made = attempt.ended_utc_ns
     uid = next((each.fact.uid for each in attempt.entries if isinstance(each.fact, JobMatched)), None)
@@ -231,7 +252,7 @@ def _telemetry(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxIt
 def _others(attempt: _Attempt) -> Iterator[OutboxItem]:
     """Dead letters of sinks that only a newer or an older version knows."""
     for sink in sinks(attempt.control):
-        if sink in (SINK, ACCOUNTING, FILES, COLLECTOR):
+        if sink in (SINK, ACCOUNTING, REQUESTS, FILES, COLLECTOR):
             continue
         for name, reason in Acknowledgements(attempt.control, sink).dead.items():
             yield attempt.item(sink, name, "document", attempt.ended_utc_ns or 0, 0, reason)

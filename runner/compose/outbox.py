@@ -12,11 +12,13 @@ from runner.agent.outbox import (
     AGENT_FOLDER,
     COLLECTOR,
     FILES,
+    REQUESTS,
     RESCHEDULE,
     OutboxItem,
     expired,
     outbox,
     reopen,
+    requests_of,
 )
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import has_ended, wrapper_lives
@@ -32,7 +34,7 @@ from runner.wms.reports import parameters, update
 from runner.wms.tokens import FileToken
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import Clock, SystemClock, utc_text
-from telemetry.facts import JobMatched, StatusChanged
+from telemetry.facts import JobMatched, StatusChanged, to_json
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.deliver import SINK as ACCOUNTING
@@ -172,6 +174,8 @@ def _body(config: Config, item: OutboxItem) -> Any:
     if item.sink == RESCHEDULE:
         uid = next((each.fact.uid for each in entries if isinstance(each.fact, JobMatched)), "")
         return {"JobID": item.folder.job_id, "UID": uid}
+    if item.sink == REQUESTS and item.name in (requests := requests_of(entries)):
+        return to_json(requests[item.name])["data"].get("request")
     entry = next((each for each in entries if item.sink == SINK and entry_name(each) == item.name), None)
     if entry is None:
         return None
