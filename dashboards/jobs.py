@@ -189,10 +189,17 @@ def _output() -> Row:
             ),
             Panel(
                 title="Telemetry itself",
-                description="Ended attempts that a sink has not taken yet, and journal lines that were damaged.",
+                description=(
+                    "Ended attempts that a sink has not taken yet, documents that it refused for good or that expired "
+                    "before it took them, copies that it got, damaged journal lines; above 0.5: no new job is taken."
+                ),
                 unit="short",
                 queries=(
                     Query(f"sum by (sink) ({catalogue.SPOOL_PENDING.name})", "pending for {{sink}}"),
+                    Query(f"sum by (sink) ({catalogue.OUTBOX_DEAD.name})", "dead for {{sink}}"),
+                    Query(f"sum by (sink) (increase({catalogue.OUTBOX_EXPIRED.name}{_RATE}))", "expired for {{sink}}"),
+                    Query(f"sum by (sink) (increase({catalogue.DELIVERY_COPIES.name}{_RATE}))", "copies to {{sink}}"),
+                    Query(f"max by (of) ({catalogue.SHORTAGE.name})", "short of {{of}}"),
                     Query(f"sum(increase({catalogue.FACTS_DAMAGED.name}{_RATE}))", "damaged lines"),
                 ),
             ),

@@ -39,6 +39,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("reconcile", "reconcile", "compare the WMS's accounting with the site's telemetry"),
     ("requests", "requests", "show and execute what is pending for jobs that have ended"),
     ("module", "module", "run a workflow module inside a payload"),
+    ("outbox", "outbox", "show what was not delivered, and try it again"),
     ("config", "config", "show every option with its value, its default and its meaning"),
     ("doctor", "doctor", "check what this machine grants and what can be reached"),
 )

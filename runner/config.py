@@ -135,6 +135,12 @@ class JobAgentConfig:
     minimum_disk_bytes: int = option(
         "MinDiskSpace", 64 << 20, "with less free disk than this, bytes, the agent takes no new job", minimum=0
     )
+    max_outbox_jobs: int = option(
+        "MaxOutboxJobs", 1000, "with more ended jobs that wait for the WMS than this, no new job is taken", minimum=0
+    )
+    max_outbox_bytes: int = option(
+        "MaxOutboxSize", 256 << 20, "the same for the size of their control folders, bytes", minimum=0
+    )
     job_retention_seconds: float = option(
         "JobRetention", 7 * 86400.0, "how long control folders of ended and delivered jobs are kept, seconds", minimum=0
     )

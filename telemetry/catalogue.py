@@ -460,6 +460,34 @@ SPOOL_PENDING = Metric(
     help="Ended attempts that a sink has not taken yet",
     labels=("sink",),
 )
+OUTBOX_DEAD = Metric(
+    name="jobspan_outbox_dead",
+    kind="gauge",
+    unit="documents",
+    help="Documents that a sink will never take; `jobspan outbox` lists them and tries them again",
+    labels=("sink",),
+)
+OUTBOX_EXPIRED = Metric(
+    name="jobspan_outbox_expired_total",
+    kind="counter",
+    unit="documents",
+    help="Documents whose journal was removed before a sink had taken them",
+    labels=("sink",),
+)
+DELIVERY_COPIES = Metric(
+    name="jobspan_delivery_copies_total",
+    kind="counter",
+    unit="copies",
+    help="Copies more than one that went to a sink, because an answer was lost or it had it before",
+    labels=("sink",),
+)
+SHORTAGE = Metric(
+    name="jobspan_shortage",
+    kind="gauge",
+    unit="",
+    help="1 while the agent takes no new job because it is short of room on the disk or in the outbox",
+    labels=("of",),
+)
 BUILD_INFO = Metric(
     name="jobspan_build_info",
     kind="gauge",
@@ -474,6 +502,6 @@ METRICS: Mapping[str, Metric] = {
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
         *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
         *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
-        *(FACTS_DAMAGED, SPOOL_PENDING, BUILD_INFO),
+        *(FACTS_DAMAGED, SPOOL_PENDING, OUTBOX_DEAD, OUTBOX_EXPIRED, DELIVERY_COPIES, SHORTAGE, BUILD_INFO),
     )
 }

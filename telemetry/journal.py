@@ -8,6 +8,7 @@ journal itself.) A torn last line is a fact of life: readers count it, the next 
 new line.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -211,6 +212,12 @@ def _boots(entries: list[Entry]) -> list[str]:
         # A damaged file may contradict itself; then UTC has the last word.
         ordered.append(next((each for each in left if before[each] <= {*ordered, each}), left[0]))
     return ordered
+
+
+def inherit_reserve(folder: Path, dead: str, heir: str) -> None:
+    """The room that the *dead* writer has reserved is the *heir*'s from now on; its journal gives it back."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / f"{dead}.reserve").rename(folder / f"{heir}.reserve")
 
 
 def is_written(folder: Path, writer: str) -> bool:

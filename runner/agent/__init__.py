@@ -6,6 +6,8 @@
 * `jobs`       the jobs that have a wrapper: from the match to the reaping
 * `commands`   the thread that fetches commands for all jobs and passes them to the wrappers
 * `aftercare`  the thread that sees ended attempts through: recovery, delivery, removal
+* `outbox`     what the attempts of the node owe to their sinks, dead letters, and what was removed undelivered
+* `room`       whether there is room for another job, on the disk and in the outbox
 * `recovery`   the end of an attempt whose wrapper died without one
 * `peek`       output of jobs over HTTP, for those who may see it
 * `signals`    handlers that only count

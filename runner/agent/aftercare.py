@@ -11,13 +11,16 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.agent.folders import JobFolder
+from runner.agent.outbox import AGENT_FOLDER, FILES, SETTLED, note_expired, outbox_of, reopened, taken_up
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, keep_words_of_wms, recover, wrapper_lives
 from runner.backoff import Backoff
+from runner.config import Config
 from runner.errors import FencedError, JobspanError, RefusedError, TokenRefusedError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
 from runner.wms.answers import Refusal
@@ -29,12 +32,8 @@ from runner.wms.tokens import FileToken, JobTokenKeeper
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched
 from telemetry.journal import read_journal
-from telemetry.outbox import Acknowledgements
+from telemetry.outbox import WMS_DELIVERER, Acknowledgements, note_try
 
-#: Written last: nothing is left to do for this attempt. Its age decides when the folder is removed.
-SETTLED = "settled"
-#: The sink of the node's own telemetry files.
-FILES = "otlp-file"
 #: How often a wrapper that is not our child is looked at.
 LOOK_SECONDS = 0.25
 CLEANING_SECONDS = 600.0
@@ -58,11 +57,11 @@ class Case:
 class Aftercare:
     """A thread that sees attempts through, one step at a time, so that none waits for another."""
 
-    def __init__(self, parts: AgentParts, clock: Clock, jobs: Path, retention_seconds: float) -> None:
+    def __init__(self, config: Config, parts: AgentParts, clock: Clock) -> None:
+        self._config = config
         self._parts = parts
         self._clock = clock
-        self._jobs = jobs
-        self._retention_seconds = retention_seconds
+        self._jobs = config.jobs_folder
         self._cases: list[Case] = []
         self._condition = threading.Condition()
         self._ended = False
@@ -83,6 +82,28 @@ class Aftercare:
             self._cases.append(case)
             self._condition.notify_all()
 
+    def notice(self) -> None:
+        """Take up again what `jobspan outbox retry` has re-opened; what we are busy with, when we no longer are."""
+        names = reopened(self._config.folder / AGENT_FOLDER)
+        if not names:
+            return
+        busy = {folder.root for folder in self.open}
+        for folder in JobFolder.all(self._jobs):
+            if folder.root.name in names and folder.root not in busy:
+                log.info("job %s: dead letters are tried again", folder.root.name)
+                taken_up(self._config.folder / AGENT_FOLDER, folder.root.name)
+                self.add(Case(folder))
+
+    def see_through(self, folders: Iterable[JobFolder], timeout_seconds: float) -> bool:
+        """Do what is left for *folders*, where no agent does it; whether all was done in time. Ends the thread."""
+        for folder in folders:
+            taken_up(self._config.folder / AGENT_FOLDER, folder.root.name)
+            self.add(Case(folder))
+        self._thread.start()
+        done = self.wait(timeout_seconds)
+        self.stop()
+        return done
+
     def signal_wrappers(self, number: signal.Signals) -> None:
         """Send *number* to the wrappers that earlier agents have left running."""
         self._signal = number
@@ -98,6 +119,12 @@ class Aftercare:
         """Attempts that are not settled."""
         with self._condition:
             return tuple(case.folder for case in self._cases)
+
+    @property
+    def waiting(self) -> tuple[JobFolder, ...]:
+        """Ended attempts of which the WMS has not taken everything, though it was tried."""
+        with self._condition:
+            return tuple(case.folder for case in self._cases if case.backoff.failures and not case.lives)
 
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until nothing is open, at most *timeout_seconds*; whether it is so."""
@@ -148,7 +175,10 @@ class Aftercare:
             return None
 
     def _later(self, case: Case, error: Exception, retry_after_seconds: float | None) -> bool:
-        case.due = time.monotonic() + case.backoff.failed(retry_after_seconds)
+        pause = case.backoff.failed(retry_after_seconds)
+        case.due = time.monotonic() + pause
+        reason = str(error) or type(error).__name__
+        note_try(case.folder.control, WMS_DELIVERER, reason, case.backoff.failures, pause)
         if case.backoff.failures == 1 or not isinstance(error, JobspanError):
             log.warning("job %s: not finished yet: %s", case.folder.root.name, error or type(error).__name__)
         return False
@@ -213,7 +243,8 @@ class Aftercare:
         finally:
             record_sent = self._parts.records.deliver(control, self._parts.client)
         if not record_sent:
-            raise UnavailableError("the accounting record is not delivered")
+            asked = self._parts.records.retry_after_seconds
+            raise UnavailableError("the accounting record is not delivered", retry_after_seconds=asked)
 
     def _deliver_reports(self, case: Case) -> None:
         control, job_id = case.folder.control, case.folder.job_id
@@ -237,16 +268,24 @@ class Aftercare:
 
     def _remove_old(self) -> None:
         """Folders of attempts that have been settled for longer than they are kept."""
-        oldest_ns = self._clock.utc_ns() - round(self._retention_seconds * NANOSECONDS)
+        oldest_ns = self._clock.utc_ns() - round(self._config.job_agent.job_retention_seconds * NANOSECONDS)
         for folder in JobFolder.all(self._jobs):
             try:
                 if (folder.control / SETTLED).stat().st_mtime_ns < oldest_ns and _is_shipped(folder.control):
-                    shutil.rmtree(folder.root)
-                    log.info("job %s: folder removed", folder.root.name)
+                    self._remove(folder)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 log.warning("job %s: its folder cannot be removed: %s", folder.root.name, error.strerror)
+
+    def _remove(self, folder: JobFolder) -> None:
+        """With the journal goes what was never delivered: that is counted first."""
+        lost = outbox_of(folder, collector=bool(self._config.telemetry.otlp_endpoint))
+        note_expired(self._config.folder / AGENT_FOLDER, lost)
+        shutil.rmtree(folder.root)
+        log.info("job %s: folder removed", folder.root.name)
+        for item in lost:
+            log.warning("job %s: %s was never taken by %s: %s", folder.root.name, item.kind, item.sink, item.reason)
 
 
 def _deliver_requests(control: Path, client: WmsClient, keeper: JobTokenKeeper) -> None:

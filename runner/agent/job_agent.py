@@ -53,10 +53,11 @@ class JobAgent:
         self._config = config
         self._parts = parts
         self._pilot = Pilot(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}", _end_boottime_ns(config, clock))
-        self._aftercare = Aftercare(parts, clock, config.jobs_folder, config.job_agent.job_retention_seconds)
+        self._aftercare = Aftercare(config, parts, clock)
         self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
-        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=self._is_busy if drain else None, clock=clock)
+        busy = self._is_busy if drain else None
+        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=busy, clock=clock)
         self._stop = _Stop()
         self._registered = False
 
@@ -112,6 +113,7 @@ class JobAgent:
             strays = element.reap_strays()
             self._heed(self._signals.count)
             self._commands.jobs_changed()
+            self._aftercare.notice()
             if self._is_over(strays):
                 return
 

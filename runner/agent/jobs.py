@@ -17,6 +17,7 @@ from runner.agent.folders import (
 )
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import NOT_SUBMITTED, PREEMPTED, WRAPPER_DIED, Trouble
+from runner.agent.room import Room
 from runner.computing.inprocess import WrapperEnd
 from runner.config import Config
 from runner.errors import JobspanError
@@ -47,6 +48,8 @@ class Jobs:
         self._clock = clock
         self._pilot = pilot
         self._aftercare = aftercare
+        #: Whether another one may be taken.
+        self.room = Room(config, lambda: aftercare.waiting, parts.observer.on_room)
         self._mutex = threading.Lock()
         self._running: dict[str, _Job] = {}
         #: Set when the agent is told to stop: what dies from now on, dies by our hand.

@@ -20,6 +20,10 @@ class AgentObserver(Protocol):
         """A journal begins in *control*."""
         ...
 
+    def on_room(self, shortage: Mapping[str, str]) -> None:
+        """What the agent is short of ("disk", "outbox"), and in words; while it is, it takes no new job."""
+        ...
+
     def on_attempt_ended(self, control: Path) -> None:
         """The attempt has ended, and its journal says how. May be told again by a later agent."""
         ...
@@ -31,6 +35,11 @@ class AgentObserver(Protocol):
 
 class RecordDelivery(Protocol):
     """Brings the accounting record of an ended attempt to the WMS."""
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """What the WMS asked for when it did not take the last one."""
+        ...
 
     def deliver(self, control: Path, client: WmsClient) -> bool:
         """Send what is due; True when nothing is left to send. Only for the holder of the job's `deliver.lock`."""

@@ -26,7 +26,7 @@ from telemetry.facts import (
     StatusChanged,
     WrapperReaped,
 )
-from telemetry.journal import Journal, is_written, read_journal
+from telemetry.journal import Journal, inherit_reserve, is_written, read_journal
 
 WRITER = "recovery"
 SOURCE = "JobAgent"
@@ -77,6 +77,7 @@ def recover(control: Path, clock: Clock, trouble: Trouble) -> bool:
         if has_ended(entries):
             return True
         _end_payload([entry.fact for entry in entries if entry.boot_id == clock.boot_id])
+        inherit_reserve(control, "wrapper", WRITER)  # it was made for this
         with Journal(control, WRITER, clock) as journal:
             _close(journal, entries, clock, trouble)
     return True

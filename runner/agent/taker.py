@@ -1,7 +1,6 @@
 """Taking jobs: one thread that asks the matcher whenever a slot is free."""
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 
@@ -15,7 +14,7 @@ from runner.options import Check
 from runner.wms.answers import MatchedJob
 from telemetry.clock import Clock
 
-LOW_DISK_SECONDS = 5.0
+LOW_ROOM_SECONDS = 5.0
 #: With --drain and jobs still running: how often to ask, unless one ends before.
 DRAIN_SECONDS = 1.0
 log = logging.getLogger("jobspan.agent")
@@ -45,7 +44,6 @@ class Taker:
         self._changed = threading.Event()
         self._stopped = threading.Event()
         self._finished = threading.Event()
-        self._low_disk = False
         self._thread = threading.Thread(target=self._run, name="taker", daemon=True)
 
     def start(self) -> None:
@@ -76,8 +74,8 @@ class Taker:
     def _take(self) -> None:
         failed = 0
         while not self._stopped.is_set() and not self._time_is_up():
-            if self._parts.computing_element.free_slots <= 0 or self._disk_is_low():
-                self._pause(LOW_DISK_SECONDS)
+            if self._parts.computing_element.free_slots <= 0 or self._jobs.room.is_short():
+                self._pause(LOW_ROOM_SECONDS)
                 continue
             busy = self._busy is None or self._busy()
             try:
@@ -142,16 +140,6 @@ class Taker:
             return False
         log.info("the batch job ends in %.0f s: no more jobs are taken", left)
         return True
-
-    def _disk_is_low(self) -> bool:
-        free = shutil.disk_usage(self._config.folder).free
-        low = free < self._config.job_agent.minimum_disk_bytes
-        if low and not self._low_disk:
-            log.warning("%d bytes of disk are free, too few: no new job is taken", free)
-        elif self._low_disk and not low:
-            log.info("there is room on the disk again")
-        self._low_disk = low
-        return low
 
     def _pause(self, seconds: float) -> None:
         """Until a slot may be free, or *seconds* have passed."""

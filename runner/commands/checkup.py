@@ -39,6 +39,7 @@ def checkup(config: Config) -> list[Finding]:
         *_measuring(),
         _time_left(config),
         *_folder(config),
+        _outbox(config),
         *_tokens(config),
         *_wms(config),
         _collector(config),
@@ -87,10 +88,29 @@ def _folder(config: Config) -> Iterator[Finding]:
             yield Finding("folder", "ok", f"{config.folder} can be written")
     except OSError as error:
         yield Finding("folder", "bad", f"{place} cannot be written ({error.strerror}); name another with --folder")
+    from runner.agent.room import least_free_bytes
+
     free = shutil.disk_usage(place).free
-    least = config.job_agent.minimum_disk_bytes
+    least = least_free_bytes(config)
     words = f"{free / 2**30:.1f} GiB free; below {least / 2**20:.0f} MiB the agent takes no job"
     yield Finding("disk", "ok" if free > least else "bad", words)
+
+
+def _outbox(config: Config) -> Finding:
+    from runner.agent.outbox import COLLECTOR, FILES
+    from runner.agent.room import backlog, size_bytes
+    from runner.compose.outbox import counted, listing
+
+    items = listing(config)
+    dead = sum(item.state == "dead" for item in items)
+    lost = sum(counted(config)["expired"].values())
+    words = f"{len(items) - dead} documents pending, {dead} dead, {lost} removed before they were taken"
+    owed = {item.folder for item in items if item.state == "pending" and item.sink not in (FILES, COLLECTOR)}
+    if too_many := backlog(config, len(owed), sum(size_bytes(folder) for folder in owed)):
+        return Finding("outbox", "bad", f"{words}; {too_many}: the agent takes no job until the WMS answers")
+    if dead:
+        return Finding("outbox", "note", f"{words}; `jobspan outbox list --dead` says why")
+    return Finding("outbox", "ok", words)
 
 
 def _tokens(config: Config) -> Iterator[Finding]:

@@ -7,6 +7,7 @@
 * `clients`  a client of the WMS for a role; the token file of each
 * `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
+* `outbox`   the outbox for its operator: listing, documents, another try
 * `peeks`    output of jobs, from the agent of the folder
 * `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
 

@@ -1,13 +1,14 @@
 """The agent's process: spawner first, then everything that needs threads."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import runner
 from runner.agent.job_agent import AgentParts, JobAgent
+from runner.agent.outbox import AGENT_FOLDER, expired
 from runner.agent.peek import PeekEndpoint
 from runner.compose.clients import METRICS_URL_FILE, client_with, token_path, wms_url
 from runner.compose.logs import log_to_stderr
@@ -28,6 +29,7 @@ from telemetry.ledger.builder import build
 from telemetry.live.exposition import ExposureRefused, MetricsServer
 from telemetry.live.metrics import JobMetrics, SelfStatus
 from telemetry.live.shipper import Shipper
+from telemetry.outbox import AcknowledgementsTally
 
 #: What a wrapper needs, loaded once by the zygote.
 PRELOADED = ("runner.compose.wrapper",)
@@ -47,8 +49,11 @@ class NodeTelemetry:
             config.folder / "agent" / "counters.jsonl",
             clock,
             version=runner.__version__,
-            status=lambda: SelfStatus(spool_pending=self._shipper.pending()),
+            status=self._status,
         )
+        self._tally = AcknowledgementsTally(config.jobs_folder)
+        self._agent_folder = config.folder / AGENT_FOLDER
+        self._shortage: Mapping[str, str] = {}
         for ended in self._metrics.rescan(config.jobs_folder):
             self._metrics.attempt_ended(ended, build(read_journal(ended)))
         self._url_file = config.folder / METRICS_URL_FILE
@@ -66,10 +71,24 @@ class NodeTelemetry:
         """Follow the journal of a new attempt."""
         self._metrics.follow(control)
 
+    def on_room(self, shortage: Mapping[str, str]) -> None:
+        """Show why no job is taken."""
+        self._shortage = shortage
+
     def on_attempt_ended(self, control: Path) -> None:
         """Correct the counters by the record, and ship what the journal tells."""
         self._metrics.attempt_ended(control, build(read_journal(control)))
         self._shipper.submit(control)
+
+    def _status(self) -> SelfStatus:
+        self._tally.look()
+        return SelfStatus(
+            spool_pending=self._shipper.pending(),
+            dead=self._tally.dead,
+            copies=self._tally.copies,
+            expired=expired(self._agent_folder),
+            shortage=self._shortage,
+        )
 
     def close(self) -> None:
         """Ship the rest, then close the endpoint."""

@@ -17,6 +17,12 @@ class Records:
 
     def __init__(self, deadline_seconds: float = 10.0) -> None:
         self._backoff = Backoff(deadline_seconds=deadline_seconds)
+        self._retry_after_seconds: float | None = None
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """What the WMS asked for when it did not take the last one."""
+        return self._retry_after_seconds
 
     def deliver(self, control: Path, client: WmsClient) -> bool:
         """Send what the journal in *control* makes due; True when nothing is left to send.
@@ -26,7 +32,9 @@ class Records:
         record = pending(control)
         if record is None:
             return True
-        return deliver(control, record, lambda each: _send(client, each), backoff=self._backoff).outcome != "pending"
+        delivery = deliver(control, record, lambda each: _send(client, each), backoff=self._backoff)
+        self._retry_after_seconds = delivery.retry_after_seconds
+        return delivery.outcome != "pending"
 
     def deliver_or_forward(self, control: Path, client: WmsClient, is_answered: Callable[[], bool]) -> None:
         """As `deliver`; a record that the WMS does not take now is left to a request, if it takes that (DIRAC).

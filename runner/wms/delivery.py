@@ -30,7 +30,7 @@ from telemetry.facts import (
     StatusChanged,
 )
 from telemetry.journal import JournalTail
-from telemetry.outbox import Acknowledgements, Outcome
+from telemetry.outbox import LONGEST_REASON, Acknowledgements, Outcome, entry_name
 
 SINK = "wms-status"
 #: Acknowledged when the next attempt was asked for.
@@ -163,7 +163,13 @@ class Delivery:
         """Take what *send* delivers from the queue, until it does not."""
         while self._queue:
             batch = self._queue[:LARGEST_BATCH]
-            if not send(batch):
+            lost = self._client.transport.lost_answers
+            try:
+                sent = send(batch)
+            finally:
+                if self._client.transport.lost_answers > lost:
+                    self._acks.unanswered(entry_name(entry) for entry in batch)
+            if not sent:
                 return
             self._acknowledge(batch)
             del self._queue[: len(batch)]
@@ -364,8 +370,9 @@ class Delivery:
         last = {entry.writer: entry for entry in batch}
         for entry in batch:
             outcome, detail = self._outcomes.pop(key(entry))
-            if outcome != "accepted" or last[entry.writer] is entry:
-                self._acks.advance(entry, outcome, detail[:500])
+            own = outcome != "accepted" or self._acks.is_reopened(entry) or self._acks.is_unanswered(entry)
+            if own or last[entry.writer] is entry:
+                self._acks.advance(entry, outcome, detail[:LONGEST_REASON])
 
 
 def _token_refused(error: RefusedError) -> TokenRefusedError:

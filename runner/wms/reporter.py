@@ -23,6 +23,7 @@ from runner.wms.tokens import JobTokenKeeper
 from telemetry.bus import Emit
 from telemetry.clock import Clock
 from telemetry.facts import Entry, Fenced, HeartbeatMade
+from telemetry.outbox import WMS_DELIVERER, note_try
 
 DELIVER_LOCK = "deliver.lock"
 TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
@@ -227,6 +228,7 @@ class Reporter:
         pause = self._backoff.failed(retry_after_seconds)
         self._turns.failure = str(error) or type(error).__name__
         self._turns.must_rest = True
+        note_try(self._control, WMS_DELIVERER, self._turns.failure, self._backoff.failures, pause)
         if self._backoff.failures == 1:
             log.warning("cannot report now: %s", error)
         return pause

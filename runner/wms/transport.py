@@ -109,6 +109,8 @@ class Transport:
         self._mutex = threading.Lock()
         self._sessions: set[requests.Session] = set()
         self._free: list[requests.Session] = []
+        #: Calls that may have had their effect, and whose answers were lost: what follows may be a copy.
+        self.lost_answers = 0
 
     def call(self, request: Request) -> Answer:
         """Send *request* and return its answer.
@@ -158,15 +160,28 @@ class Transport:
         try:
             return self._send(request, token)
         except requests.ConnectionError as error:
+            self._note_loss(error)
             # A kept-alive connection that the server has closed fails on its next use.
             if not request.repeatable or not _was_reset(error):
                 raise unreachable(error, self.url) from error
         except requests.RequestException as error:
+            self._note_loss(error)
             raise unreachable(error, self.url) from error
+        except UnavailableError:  # an answer without end
+            self.lost_answers += 1
+            raise
         try:
             return self._send(request, token)
         except requests.RequestException as error:
+            self._note_loss(error)
             raise unreachable(error, self.url) from error
+
+    def _note_loss(self, error: requests.RequestException) -> None:
+        """A call that failed with *error* may have arrived, unless there was not even a connection."""
+        if isinstance(error, requests.ConnectTimeout):
+            return
+        if not isinstance(error, requests.ConnectionError) or _was_reset(error) or "timed out" in str(error):
+            self.lost_answers += 1
 
     def _send(self, request: Request, token: str) -> tuple[requests.Response, bytes]:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **request.headers}

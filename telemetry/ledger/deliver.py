@@ -69,6 +69,8 @@ class Delivery:
     outcome: Literal["accepted", "duplicate", "dead", "pending"]
     tries: int
     detail: str = ""
+    #: What the WMS asked for last, when the outcome is pending.
+    retry_after_seconds: float | None = None
 
 
 def pending(control: Path) -> Record | None:
@@ -112,14 +114,19 @@ def deliver(
             return Delivery(outcome.kind, tries, outcome.detail)
         left = deadline - time.monotonic()
         if left <= 0 or (outcome.retry_after_seconds or 0.0) > left or not keep_trying():
-            return Delivery("pending", tries, outcome.detail)
+            return Delivery("pending", tries, outcome.detail, outcome.retry_after_seconds)
         if event.wait(min(left, plan.wait_seconds(tries, outcome.retry_after_seconds))):
             event.clear()
         if not keep_trying():
-            return Delivery("pending", tries, outcome.detail)
+            return Delivery("pending", tries, outcome.detail, outcome.retry_after_seconds)
 
 
 def _settle(acknowledgements: Acknowledgements, record: Record, outcome: SendOutcome) -> None:
     """Note the answer. On a full disk it cannot be noted: the record is sent once more, and folded as a copy."""
     with contextlib.suppress(OSError):
-        acknowledgements.settle(record.key.item, "dead" if outcome.kind == "dead" else "accepted", outcome.detail)
+        acknowledgements.settle(
+            record.key.item,
+            "dead" if outcome.kind == "dead" else "accepted",
+            outcome.detail,
+            copies=int(outcome.kind == "duplicate"),
+        )

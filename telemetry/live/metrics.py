@@ -31,6 +31,8 @@ _COUNTERS = (
     *(names.PAYLOAD_CPU, names.WALL, names.WALL_CORE, names.PEEK_LINES, names.PEEK_LINES_DROPPED),
     *(names.OUTPUT_BYTES, names.JOBS_FINISHED, names.LIMITS_HIT, names.KILLS, names.SIGNALS, names.KILL_SURVIVED),
 )
+#: Sinks whose series exist from the start, beside those of the telemetry.
+_WMS_SINKS = ("wms-status", "wms-accounting")
 #: Series that exist from the start, so that the first job is an increase and not a beginning.
 _ZEROS: dict[Key, int] = {
     **{(names.PAYLOAD_CPU.name, (mode,)): 0 for mode in ("user", "system")},
@@ -51,9 +53,14 @@ _ZEROS: dict[Key, int] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SelfStatus:
-    """How the telemetry itself fares: ended attempts that each sink has not taken."""
+    """How the telemetry itself fares, by sink: ended attempts that it has not taken, dead letters, copies that it
+    got, what was removed before it took it; and by what the agent is short of, why it takes no job."""
 
     spool_pending: Mapping[str, int] = field(default_factory=dict)
+    dead: Mapping[str, int] = field(default_factory=dict)
+    copies: Mapping[str, int] = field(default_factory=dict)
+    expired: Mapping[str, int] = field(default_factory=dict)
+    shortage: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -199,6 +206,12 @@ class JobMetrics:
         family.add_metric((), damaged)
         yield family
         yield _gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(status.spool_pending.items())))
+        zeros = dict.fromkeys((*_WMS_SINKS, *status.spool_pending), 0)
+        dead = {**zeros, **status.dead}
+        yield _gauge(names.OUTBOX_DEAD, (((sink,), count) for sink, count in sorted(dead.items())))
+        yield _counter(names.OUTBOX_EXPIRED, {**zeros, **status.expired})
+        yield _counter(names.DELIVERY_COPIES, {**zeros, **status.copies})
+        yield _gauge(names.SHORTAGE, (((of,), of in status.shortage) for of in ("disk", "outbox")))
         yield _gauge(names.BUILD_INFO, [((self._version,), 1)])
 
 
@@ -211,6 +224,13 @@ def _gauge(metric: names.Metric, rows: Iterable[tuple[tuple[str, ...], float]]) 
     family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
     for labels, value in rows:
         family.add_metric(labels, value)
+    return family
+
+
+def _counter(metric: names.Metric, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for label, count in sorted(counts.items()):
+        family.add_metric((label,), count)
     return family
 
 

@@ -9,7 +9,7 @@ specification forbids to repeat) is dead; everything else is to be tried again.
 import gzip
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Literal
 from urllib.parse import unquote
@@ -25,6 +25,9 @@ from telemetry.live.sdk import ReadableLogRecord, ReadableSpan
 
 MOST_ANSWER_BYTES = 64 << 10
 MOST_RETRY_AFTER_SECONDS = 300.0
+LONGEST_DETAIL = 300
+#: Of a header's value: shorter words are ordinary ones.
+LEAST_SECRET_LENGTH = 8
 _TRY_AGAIN = frozenset({401, 408, 429})
 _PROTOBUF = "application/x-protobuf"
 _JSON = "application/json"
@@ -38,6 +41,8 @@ class SendResult:
     detail: str = ""
     rejected: int = 0
     retry_after_seconds: float | None = None
+    #: The batch may have arrived, and the answer was lost: another one may be a copy.
+    unanswered: bool = False
 
 
 class OtlpHttp:
@@ -65,7 +70,11 @@ class OtlpHttp:
         self._session.headers.update(
             {"Content-Type": _PROTOBUF, "Content-Encoding": "gzip", "Accept": f"{_PROTOBUF}, {_JSON}"}
         )
-        self._session.headers.update(_header(item) for item in headers)
+        pairs = [_header(item) for item in headers]
+        self._session.headers.update(pairs)
+        # a collector may quote what it was shown, with and without the scheme before it
+        words = [word for _, value in pairs for word in (value, *value.split())]
+        self._secrets = sorted({word for word in words if len(word) >= LEAST_SECRET_LENGTH}, key=len, reverse=True)
 
     def send_spans(self, spans: Sequence[ReadableSpan]) -> SendResult:
         """Send *spans* as one request."""
@@ -94,8 +103,15 @@ class OtlpHttp:
                 content = _bounded(response, deadline)
         except (requests.RequestException, TimeoutError, OSError) as error:
             # the class only: messages of requests quote URLs, which may carry a password
-            return SendResult(outcome="retry", detail=f"no answer from the collector: {type(error).__name__}")
-        return _judge(response, content, answer)
+            detail = f"no answer from the collector: {type(error).__name__}"
+            return SendResult(outcome="retry", detail=detail, unanswered=_may_have_arrived(error))
+        result = _judge(response, content, answer)
+        return replace(result, detail=self._masked(result.detail))
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text[:LONGEST_DETAIL]
 
 
 def _header(item: str) -> tuple[str, str]:
@@ -113,6 +129,12 @@ def _bounded(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise TimeoutError("the answer takes too long")
     return content
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Not so when there was not even a connection."""
+    refused = isinstance(error, requests.ConnectionError) and "NewConnectionError" in repr(error)
+    return not (refused or isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError))
 
 
 def _judge(

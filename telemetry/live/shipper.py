@@ -19,8 +19,8 @@ from telemetry.facts import AttemptEnded, Entry, JobMatched, UnreadableFact, fro
 from telemetry.journal import SUFFIX, is_written, read_journal
 from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Shipping, ShipResult, is_shipped
 from telemetry.live.spans import record_item
+from telemetry.outbox import OTLP_DELIVERER, Acknowledgements, note_try
 from telemetry.outbox import SUFFIX as ACKNOWLEDGED
-from telemetry.outbox import Acknowledgements
 
 FIRST_BACKOFF_SECONDS = 1.0
 MOST_BACKOFF_SECONDS = 60.0
@@ -35,7 +35,12 @@ class Shipper(threading.Thread):
     """Ships what it is told of, and at its start what an earlier agent left. To be started after any fork."""
 
     def __init__(
-        self, shipping: Shipping, build: Build, *, jobs_folder: Path | None = None, queue_limit: int = 1024
+        self,
+        shipping: Shipping,
+        build: Build,
+        *,
+        jobs_folder: Path | None = None,
+        queue_limit: int = 1024,
     ) -> None:
         super().__init__(name="otlp-shipper", daemon=True)
         self._shipping = shipping
@@ -120,12 +125,18 @@ class Shipper(threading.Thread):
             return True
 
     def _send_all(self) -> None:
-        """Try everything that waits, until the collector or the disk fails."""
+        """Try everything that waits, until the collector or the disk fails. What has failed goes to the end: it may be
+        the only one that the collector stumbles over."""
         for control in list(self._waiting):
             self._ship(control, send=True)
             if control in self._waiting:
-                result = self._waiting[control]
+                result = self._waiting.pop(control)
+                self._waiting[control] = result
                 self._backoff.failed(result.retry_after_seconds if result else None)
+                pause_seconds = self._backoff.remaining_seconds()
+                note_try(
+                    control, OTLP_DELIVERER, result.detail if result else "", self._backoff.failures, pause_seconds
+                )
                 return
             self._backoff.succeeded()
 
@@ -149,19 +160,19 @@ class Backoff:
     """When to try again: doubling from 1 s to 60 s, with jitter, or later if the other side asks for it."""
 
     def __init__(self) -> None:
-        self._failures = 0
+        self.failures = 0
         self._until = 0.0
 
     def failed(self, retry_after_seconds: float | None) -> None:
         """It did not work."""
-        wait_seconds = min(MOST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10))
+        wait_seconds = min(MOST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self.failures, 10))
         wait_seconds *= random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
-        self._failures += 1
+        self.failures += 1
         self._until = time.monotonic() + max(wait_seconds, retry_after_seconds or 0.0)
 
     def succeeded(self) -> None:
         """It worked."""
-        self._failures = 0
+        self.failures = 0
         self._until = 0.0
 
     def remaining_seconds(self) -> float:

@@ -46,6 +46,8 @@ class Shipping:
         self._files = files
         self._http = http
         self._service_name = service_name
+        #: How often each attempt was sent without an answer.
+        self._unanswered: dict[Path, int] = {}
 
     @property
     def sinks(self) -> tuple[str, ...]:
@@ -103,9 +105,12 @@ class Shipping:
         if result.outcome != "retry" and rendered.logs:
             # spans that are dead must not keep the record from the collector
             result = _worse(result, http.send_logs(rendered.logs))
+        if result.unanswered:
+            self._unanswered[control] = self._unanswered.get(control, 0) + 1
         if result.outcome != "retry":
+            copies = self._unanswered.pop(control, 0)
             try:
-                acknowledgements.settle(item, result.outcome, result.detail)
+                acknowledgements.settle(item, result.outcome, result.detail, copies=copies)
             except OSError as error:
                 return SendResult(outcome="retry", detail=f"cannot note the acknowledgement: {error.strerror}")
         return result
@@ -128,4 +133,6 @@ def _worse(spans: SendResult, logs: SendResult) -> SendResult:
         detail=worst.detail,
         rejected=spans.rejected + logs.rejected,
         retry_after_seconds=worst.retry_after_seconds,
+        # the spans go again with the record, although they have arrived
+        unanswered=spans.unanswered or logs.unanswered or logs.outcome == "retry",
     )

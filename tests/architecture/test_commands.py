@@ -20,6 +20,7 @@ COMMANDS = [
     "log",
     "metrics",
     "module",
+    "outbox",
     "output",
     "parameters",
     "peek",

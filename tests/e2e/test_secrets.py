@@ -4,7 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
+from runner.cli import main
+from telemetry.facts import PayloadStarted, WrapperStarted
+from telemetry.outbox import Acknowledgements
+from tests.support.collector import Reply, collector
 from tests.support.site import running_site
 from tests.support.waiting import eventually
 
@@ -46,6 +54,58 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
         f"jobs/{shown}.1/control/Wrapper_{shown}.json",
         f"jobs/{shown}.1/work/std.out",
     }
+
+
+def test_no_secret_is_found_where_deliveries_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor in dead letters, their export, what the collector gets, or the command lines and environments of a job's
+    processes while it runs; also when the collector quotes the credentials that it was shown."""
+    monkeypatch.setenv("SITE_DB_PASSWORD", CANARY)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{CANARY}")
+    go_on = tmp_path / "go-on"
+    os.mkfifo(go_on)
+    with collector() as running:
+        running.replies.append(Reply(body=_quoting_refusal()))
+        with running_site(
+            tmp_path / "site",
+            JobWrapper={"CleanUpFlag": False},
+            Telemetry={"OTLPEndpoint": running.endpoint},
+        ) as site:
+            pilot = (site.config.tokens_folder / "pilot.token").read_text().strip()
+            job_id = site.submit(Executable="/bin/sh", Arguments=f"-c 'read line < {go_on}'", Shell=False)
+            payload = site.wait_fact(job_id, PayloadStarted).fact.pid
+            wrapper = site.facts(job_id, WrapperStarted)[0].pid
+            job_token = (site.wait_folder(job_id) / "control" / "job.token").read_text().strip()
+            lines = b"".join(_proc(pid, "cmdline") for pid in (payload, wrapper, site.agent.process.pid))
+            of_payload, of_wrapper = _proc(payload, "environ"), _proc(wrapper, "environ")
+            go_on.write_text("now\n")
+            site.wait(job_id, "Done")
+            control = site.wait_folder(job_id) / "control"
+            dead = eventually(lambda: dict(Acknowledgements(control, "otlp-http").dead), 20)
+            exported = tmp_path / "site" / "exported.jsonl"
+            assert main(["--folder", str(site.config.folder), "outbox", "list", "--json"]) == 0
+            assert main(["--folder", str(site.config.folder), "outbox", "export", "--to", str(exported)]) == 0
+            listed = capsys.readouterr().out
+            sent = b"".join(each.body for each in running.received)
+
+    assert list(dead.values()) == ["no rights for ***"]
+    assert exported.stat().st_size > 1000
+    for secret in (CANARY, pilot, job_token):
+        assert secret.encode() not in lines + of_payload + sent
+        assert secret not in listed
+        assert _places(site.config.folder, secret) == set()
+    # What the operator has given to the agent is in its environment and that of its children, which only root may read.
+    assert not any(token.encode() in of_wrapper for token in (pilot, job_token))
+
+
+def _quoting_refusal() -> bytes:
+    said = ExportTracePartialSuccess(rejected_spans=9, error_message=f"no rights for {CANARY}")
+    return ExportTraceServiceResponse(partial_success=said).SerializeToString()
+
+
+def _proc(pid: int, name: str) -> bytes:
+    return Path(f"/proc/{pid}/{name}").read_bytes()
 
 
 def _places(folder: Path, secret: str) -> set[str]:

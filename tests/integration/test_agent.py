@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from runner.agent.outbox import expired
 from telemetry.clock import SystemClock, utc_text
 from telemetry.facts import AttemptEnded, JobAccepted, StageFinished, StatusChanged, WrapperReaped, WrapperStarted
 from telemetry.journal import read_journal
+from telemetry.outbox import Acknowledgements
 from tests.support.http_faults import Reply, faulty_server, nobody
 from tests.support.journals import facts_of
 from tests.support.processes import is_alive, living
@@ -254,6 +256,26 @@ def test_low_disk_takes_no_job(wms: RunningWms) -> None:
     assert wms.status(job_id)[0] == "Waiting"
 
 
+def test_a_full_outbox_takes_no_job(wms: RunningWms) -> None:
+    """With more ended jobs that wait for the WMS than MaxOutboxJobs the agent takes no other one and says so; when they
+    are delivered it goes on."""
+    first = submit(wms, "quick")
+    with agent(wms.folder, wms.url, "drain") as process:
+        assert ended(process) == 0
+    (control(wms, first) / "settled").unlink()
+    (control(wms, first) / "wms-status.acks.jsonl").unlink()
+
+    with agent(wms.folder, nobody(), "JobAgent.MaxOutboxJobs=0") as process:
+        eventually(lambda: "more than MaxOutboxJobs: no new job is taken" in (wms.folder / "agent.log").read_text(), 20)
+        assert "short of outbox" in (wms.folder / "told").read_text()
+    second = submit(wms, "quick")
+    with agent(wms.folder, wms.url, "JobAgent.MaxOutboxJobs=0") as process:
+        reaches(wms, second, "Done")
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == 0
+    assert records(wms, first) == [("Done", "Execution Complete", "wrapper")]
+
+
 def test_without_filling_mode_one_job_is_all(wms: RunningWms) -> None:
     """FillingModeFlag off: one job, then the agent ends."""
     jobs = [submit(wms, "quick"), submit(wms, "quick")]
@@ -276,10 +298,14 @@ def test_old_folders_are_removed(wms: RunningWms) -> None:
         assert ended(process) == 0
     (control(wms, open_) / "settled").unlink()
     (control(wms, open_) / "wms-accounting.acks.jsonl").unlink()
+    # By hand, a dead letter: what goes with the folder undelivered is counted.
+    Acknowledgements(control(wms, old), "sink-of-another-version").settle("document", "dead", "refused")
     os.utime(control(wms, old) / "settled", (1, 1))
     with agent(wms.folder, wms.url, "drain", "JobAgent.JobRetention=3600") as process:
         assert ended(process) == 0
     assert not control(wms, old).parent.exists()
+    assert expired(wms.folder / "agent") == {"sink-of-another-version": 1}
+    assert "document was never taken by sink-of-another-version: refused" in (wms.folder / "agent.log").read_text()
     assert (control(wms, open_) / "settled").exists()
 
 

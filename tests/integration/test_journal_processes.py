@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from runner.agent.recovery import WRAPPER_DIED, recover
 from telemetry.clock import SystemClock
-from telemetry.facts import AttemptEnded, Fenced
+from telemetry.facts import AttemptEnded, Fenced, StatusChanged
 from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, is_written, read_journal
+from telemetry.outbox import Acknowledgements
 from tests.support.clock import JumpClock
 from tests.support.tree import ROOT
 from tests.support.waiting import eventually
@@ -95,6 +97,24 @@ def test_closing_facts_fit_on_a_full_disk(small_disk: Path) -> None:
     found = [entry.fact for entry in read_journal(small_disk)]
     assert len(found) == 1001
     assert found[-1] == ENDED
+
+
+@pytest.mark.root
+def test_the_reserve_of_a_dead_wrapper_closes_its_job(small_disk: Path) -> None:
+    """A wrapper dies while its disk is full: recovery writes the end into the room that it had reserved, and gives
+    back the rest, in which acknowledgements find their place."""
+    clock = JumpClock()
+    with Journal(small_disk, "wrapper", clock) as journal:
+        journal.append(StatusChanged(status="Running"))
+    with (small_disk / "wrapper.reserve").open("wb") as file:  # as kill -9 leaves it
+        os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+    fill(small_disk)
+    clock.advance(1)
+    assert recover(small_disk, clock, WRAPPER_DIED)
+    assert isinstance(read_journal(small_disk)[-1].fact, AttemptEnded)
+    assert list(small_disk.glob("*.reserve")) == []
+    Acknowledgements(small_disk, "sink").settle("uid", "accepted")
+    assert Acknowledgements(small_disk, "sink").outcome("uid") == "accepted"
 
 
 @pytest.mark.root

@@ -87,6 +87,18 @@ def test_a_partial_rejection_is_no_success(running: Collector) -> None:
     sender.close()
 
 
+def test_a_quoted_header_is_masked(running: Collector) -> None:
+    """A collector that quotes our credentials in its refusal does not bring them into what we note of it."""
+    body = ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(
+            rejected_spans=1, error_message="bad token abcdefgh-secret " + "x" * 999
+        )
+    ).SerializeToString()
+    result = send(running, Reply(body=body), headers=("authorization=Bearer%20abcdefgh-secret",))
+    assert result.detail.startswith("bad token *** x")
+    assert len(result.detail) == 300
+
+
 def test_a_warning_is_a_success(running: Collector) -> None:
     """A partial success that rejects nothing only carries a message."""
     body = ExportTraceServiceResponse(

@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,9 @@ class Observer:
         Acknowledgements(control, "otlp-file").settle(record.text("UID"), "accepted")
         self._note(f"ended {control.parent.name} {record.text('FinalMajorStatus')}")
 
+    def on_room(self, shortage: Mapping[str, str]) -> None:
+        self._note(f"short of {' '.join(shortage) or 'nothing'}")
+
     def close(self) -> None:
         self._note("closed")
 
@@ -50,6 +53,8 @@ class Observer:
 
 class Records:
     """Implements `runner.agent.ports.RecordDelivery`."""
+
+    retry_after_seconds: float | None = None
 
     def deliver(self, control: Path, client: WmsClient) -> bool:
         record = pending(control)
@@ -92,7 +97,7 @@ def main() -> int:
         if key:
             overrides.setdefault(table, {})[key] = value == "yes" if value in ("yes", "no") else float(value)
     slots = int(float(str(overrides.get("JobAgent", {}).pop("Slots", 2))))
-    for name in ("StopAfterFailedMatches", "MinDiskSpace"):
+    for name in ("StopAfterFailedMatches", "MinDiskSpace", "MaxOutboxJobs"):
         if name in overrides.get("JobAgent", {}):
             overrides["JobAgent"][name] = int(float(str(overrides["JobAgent"][name])))
     config = load(folder=Path(folder), overrides=overrides)
