@@ -7,6 +7,7 @@
 * `commands`   the thread that fetches commands for all jobs and passes them to the wrappers
 * `aftercare`  the thread that sees ended attempts through: recovery, delivery, removal
 * `recovery`   the end of an attempt whose wrapper died without one
+* `last_word`  how the WMS keeps such an end, asked before it is written
 * `signals`    handlers that only count
 * `ports`      what an agent needs from outside
 """

@@ -1,7 +1,9 @@
 """What the agent writes for a job: its folders, the arguments of its wrapper, and the first facts."""
 
+import os
 import re
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,12 @@ from runner.wms.answers import MatchedJob
 from runner.wms.reporter import TOKEN_FILE
 from runner.wms.tokens import write_secret
 from telemetry.facts import JobMatched, ParametersSet, StatusChanged
+from telemetry.journal import SUFFIX, read_journal
 
 AGENT = "JobAgent"
+#: Below the agent's folder: the stamps of its last pilots, a line each.
+STAMPS = "stamps"
+MOST_STAMPS = 20
 _NAME = re.compile(r"(\d+)\.(\d+)(?:-\d+)?")
 
 
@@ -25,6 +31,24 @@ class Pilot:
 
     stamp: str
     reference: str
+    #: Of the agents that worked on this folder before, as far as they may matter.
+    earlier_stamps: tuple[str, ...] = ()
+
+    @classmethod
+    def new(cls, agent: Path) -> "Pilot":
+        """A pilot of its own for this process; *agent* is the folder where all agents of this place leave stamps."""
+        try:
+            earlier = tuple((agent / STAMPS).read_text().split())
+        except FileNotFoundError:
+            earlier = ()
+        return cls(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}", earlier[-MOST_STAMPS:])
+
+    def leave_stamp(self, agent: Path) -> None:
+        """For the agents after us: what was given to this one and never arrived, they ask for again."""
+        path = agent / STAMPS
+        temporary = path.with_suffix(".new")
+        temporary.write_text("\n".join((*self.earlier_stamps, self.stamp)) + "\n")
+        temporary.replace(path)
 
 
 @dataclass(frozen=True)
@@ -64,6 +88,17 @@ class JobFolder:
         folder.work.mkdir(mode=0o755)
         write_secret(folder.control / TOKEN_FILE, matched.job_token)
         return folder
+
+    @property
+    def uid(self) -> str:
+        """Of the attempt, once its first fact has been written; empty before."""
+        facts = (entry.fact for entry in read_journal(self.control))
+        return next((fact.uid for fact in facts if isinstance(fact, JobMatched)), "")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was ever written down about the attempt, readable or not."""
+        return any(b"\n" in path.read_bytes() for path in self.control.glob(f"*{SUFFIX}"))
 
     @classmethod
     def all(cls, jobs: Path) -> "list[JobFolder]":

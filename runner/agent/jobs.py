@@ -59,7 +59,12 @@ class Jobs:
             return tuple(job.folder for job in self._running.values())
 
     def start(self, matched: MatchedJob) -> None:
-        """Give *matched* a wrapper; if that cannot be, it goes back to the WMS with its own record."""
+        """Give *matched* a wrapper; if that cannot be, it goes back to the WMS with its own record.
+
+        The WMS says a match again that it thinks was lost: one that has arrived is left alone.
+        """
+        if self._has_arrived(matched):
+            return
         try:
             folder = JobFolder.make(self._config.jobs_folder, matched)
         except OSError as error:
@@ -107,6 +112,13 @@ class Jobs:
         finally:
             job.journal.close()
             self._aftercare.add(Case(job.folder, self._trouble()))
+
+    def _has_arrived(self, matched: MatchedJob) -> bool:
+        name = (matched.job_id, matched.attempt)
+        if not (self._config.jobs_folder / f"{matched.job_id}.{matched.attempt}").exists():
+            return False
+        folders = JobFolder.all(self._config.jobs_folder)
+        return any((each.job_id, each.attempt) == name and each.uid == matched.uid for each in folders)
 
     def _submit(self, matched: MatchedJob, folder: JobFolder, journal: Journal) -> None:
         config, element = self._config, self._parts.computing_element

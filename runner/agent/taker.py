@@ -3,9 +3,9 @@
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from runner.agent.folders import Pilot
+from runner.agent.folders import JobFolder, Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
 from runner.backoff import Backoff
@@ -29,13 +29,15 @@ class Taker:
         pilot: Pilot,
         jobs: Jobs,
         *,
+        held: Callable[[], Sequence[JobFolder]],
         busy: Callable[[], bool] | None,
     ) -> None:
-        """*busy* is given to drain: when it is false and no job comes, that was all."""
+        """*held* are the attempts that have arrived; *busy* is given to drain: false, and no job comes: it was all."""
         self._config = config
         self._parts = parts
         self._pilot = pilot
         self._jobs = jobs
+        self._held = held
         self._busy = busy
         self._backoff = Backoff(first_seconds=0.5)
         self._changed = threading.Event()
@@ -101,6 +103,8 @@ class Taker:
             "Tags": list(site.tags),
             "Processors": self._parts.computing_element.free_slots,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
+            "EarlierStamps": list(self._pilot.earlier_stamps),
+            "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._held()],
         }
         # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
         wait = 0.0 if self._busy else config.job_agent.polling_time_seconds
