@@ -79,7 +79,7 @@ class Aftercare:
                 self.add(Case(folder))
             else:  # its agent died before the first fact; the WMS gives the attempt again
                 log.warning("job %s: nothing has begun there: folder removed", folder.root.name)
-                shutil.rmtree(folder.root, ignore_errors=True)
+                folder.remove()
         self._thread.start()
 
     def add(self, case: Case) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,9 @@ class JobFolder:
 
         A number is added when the name is taken: by another WMS's job on the same folder, or by
         an earlier claim of this very attempt.
+
+        Raises:
+            OSError: they cannot be made; nothing is left of them.
         """
         jobs.mkdir(parents=True, exist_ok=True)
         for root in _free_names(jobs / f"{matched.job_id}.{matched.attempt}"):
@@ -84,10 +88,18 @@ class JobFolder:
                 continue
             break
         folder = cls(root, matched.job_id, matched.attempt)
-        folder.control.mkdir(mode=0o700)
-        folder.work.mkdir(mode=0o755)
-        write_secret(folder.control / TOKEN_FILE, matched.job_token)
+        try:
+            folder.control.mkdir(mode=0o700)
+            folder.work.mkdir(mode=0o755)
+            write_secret(folder.control / TOKEN_FILE, matched.job_token)
+        except OSError:
+            folder.remove()
+            raise
         return folder
+
+    def remove(self) -> None:
+        """All of it, as far as that can be; of an attempt about which nothing was written down."""
+        shutil.rmtree(self.root, ignore_errors=True)
 
     @property
     def uid(self) -> str:

@@ -135,7 +135,8 @@ class Taker:
         self._stopped.wait(pause)
 
     def _disk_is_low(self) -> bool:
-        free = shutil.disk_usage(self._config.folder).free
+        jobs = self._config.jobs_folder  # which may be a file system of its own
+        free = shutil.disk_usage(jobs if jobs.exists() else self._config.folder).free
         low = free < self._config.job_agent.minimum_disk_bytes
         if low and not self._low_disk:
             log.warning("%d bytes of disk are free, too few: no new job is taken", free)

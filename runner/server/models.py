@@ -145,7 +145,8 @@ class MatchParams(Body):
     """A free slot, and how long to wait for a job for it.
 
     *EarlierStamps* are those of agents that worked in the same place before, *Holding* what has arrived there: an
-    attempt that was given to one of them and is not held was lost on its way, and is given again.
+    attempt that was given to one of them and is not held was lost on its way, and is given again. (Without Holding
+    nothing is said about that.)
     """
 
     PilotStamp: Stamp
@@ -158,7 +159,7 @@ class MatchParams(Body):
     CPUNormalizationFactor: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     WaitSeconds: Wait = 0.0
     EarlierStamps: Annotated[list[Stamp], Field(max_length=100)] = []
-    Holding: Annotated[list[AttemptName], Field(max_length=100_000)] = []
+    Holding: Annotated[list[AttemptName], Field(max_length=100_000)] | None = None
 
 
 class CommandsParams(Body):

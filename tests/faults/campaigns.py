@@ -1,12 +1,15 @@
 """What is done to whom: each campaign is a list of trials, made from what undisturbed jobs were seen to pass."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from telemetry.facts import KINDS
 from tests.faults.plan import Moment, Strike, Target, Trial
 from tests.faults.relay import WHATS, NetworkFault
+from tests.faults.scenes import BadCollector, FakeTime, Flapping, Scene, SmallDisk, TwoAgents
 
 #: Facts that are the agent's.
 OF_THE_AGENT = frozenset({"JobMatched", "JobAccepted", "WrapperReaped"})
@@ -42,6 +45,9 @@ class Campaign:
     trials: Callable[[Seen], list[Trial]]
     slots: int = 4
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scene: Callable[[Path], Scene] = Scene
+    #: What the machine must grant, else the campaign says why it is left out.
+    needs: Callable[[], str] = lambda: ""
 
 
 def kind_of(point: str) -> str:
@@ -157,6 +163,76 @@ def _wms(seen: Seen) -> list[Trial]:
     ]
 
 
+def _disk(_: Seen) -> list[Trial]:
+    wrapper = (
+        "wrapper:WrapperStarted#1", "wrapper:StageStarted#2", "wrapper:StageStarted#3", "wrapper:StageStarted#4",
+        "wrapper:PayloadPlanned#1", "wrapper:PayloadStarted#1", "wrapper:PayloadEnded#1", "wrapper:StageStarted#5",
+        "wrapper:StageStarted#6", "wrapper:WrapperSettled#1", "wrapper:AttemptEnded#1", "wms-status.acks#1",
+        "wms-accounting.acks#1",
+    )  # fmt: skip
+    agent = ("agent:folder#1", "agent:JobMatched#1", "agent:script#1", "agent:JobAccepted#1", "agent:WrapperReaped#1")
+    moments: tuple[Moment, ...] = ("before", "after")
+    full = [Strike(point, moment, "fill") for point in (*wrapper, *agent) for moment in moments]
+    read_only = [
+        Strike("agent:matched#1", "after", "readonly:jobs"),
+        Strike("agent:shipped#1", "before", "readonly:telemetry"),
+    ]
+    return [Trial("disk full", "full", (strike,)) for strike in full] + [
+        Trial("read-only", "bare", (strike,)) for strike in read_only for _ in range(3)
+    ]
+
+
+def _corrupt(_: Seen) -> list[Trial]:
+    """A broken disk: lines that were good are not, and the process dies with them."""
+    places = [
+        *((f"garble:{name}.journal.jsonl", point) for name in ("wrapper", "agent") for point in BOUNDARIES),
+        *(("garble:wms-status.acks.jsonl", f"wms-status.acks#{number}") for number in range(1, 7)),
+        ("garble:wms-accounting.acks.jsonl", "wms-accounting.acks#1"),
+        ("garble:agent.journal.jsonl", "agent:WrapperReaped#1"),
+        ("garble:wrapper.journal.jsonl", "agent:WrapperReaped#1"),
+    ]
+    return [Trial("corrupt", "full", (Strike(point, "after", what), *_kill_after(point))) for what, point in places]
+
+
+def _kill_after(point: str) -> tuple[Strike, ...]:
+    return () if point.startswith("agent") else (Strike(point, "after", "SIGKILL"),)
+
+
+def _clock(_: Seen) -> list[Trial]:
+    points = (*BOUNDARIES, "agent:matched#1", "agent:JobAccepted#1", "agent:WrapperReaped#1")
+    return [
+        Trial("clock steps", "full", (Strike(point, "after", f"clock:{seconds}"),))
+        for point in points
+        for seconds in (3600, -3600)
+    ]
+
+
+def _plain(group: str, shape: str, count: int) -> Callable[[Seen], list[Trial]]:
+    return lambda _: [Trial(group, shape)] * count
+
+
+def _no_root() -> str:
+    return "" if os.geteuid() == 0 else "mounting needs root"
+
+
+def faketime() -> str:
+    """The library of the package faketime; empty when it is not installed."""
+    return next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
+
+
+def _no_faketime() -> str:
+    return "" if faketime() else "the package faketime is not installed"
+
+
+def _fake(wms: str, agent: str) -> Callable[[Path], Scene]:
+    return lambda folder: FakeTime(folder, faketime(), wms, agent)
+
+
+def _off(seen: Seen) -> list[Trial]:
+    """Every job lives under a clock that is off: the fault is the clock's, and its effect stands in the journal."""
+    return [Trial("clock an hour off", shape) for shape in ("full", "failing", "again", "limit")]
+
+
 CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("wrapper-kill", "kill -9 of the wrapper before, within and after each fact", _kill_wrapper),
     Campaign("wrapper-stop", "SIGTERM and SIGINT to the wrapper at each fact", _stop_wrapper),
@@ -165,4 +241,15 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("pairs", "two of wrapper, agent and WMS die together, or one over the other's end", _pairs, slots=1),
     Campaign("wms", "the WMS is killed or stopped before, within and after each call", _wms),
     Campaign("network", "each call to the WMS is lost, refused, delayed, answered wrongly", _network),
+    Campaign("flapping", "the WMS comes and goes", _plain("WMS flapping", "full", 12), scene=Flapping),
+    Campaign("collector", "the collector does everything wrong", _plain("collector", "bare", 30), scene=BadCollector),
+    Campaign("disk", "full and read-only file systems", _disk, slots=2, scene=SmallDisk, needs=_no_root),
+    Campaign("corrupt", "journals and acknowledgements are damaged", _corrupt),
+    Campaign("clock", "the clock of wrapper or agent steps by an hour", _clock, slots=2),
+    Campaign(
+        "twice", "a second agent, a second execution", _plain("two agents", "patient", 3), slots=1, scene=TwoAgents
+    ),
+    Campaign("wms-ahead", "the WMS's clock is an hour ahead", _off, scene=_fake("+3600s", ""), needs=_no_faketime),
+    Campaign("node-ahead", "the node's clock is an hour ahead", _off, scene=_fake("", "+3600s"), needs=_no_faketime),
+    Campaign("wms-behind", "the WMS's clock is an hour behind", _off, scene=_fake("-3600s", ""), needs=_no_faketime),
 )

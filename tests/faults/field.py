@@ -29,7 +29,7 @@ from telemetry.facts import JobMatched, PayloadStarted
 from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
 from tests.faults import shapes
-from tests.faults.plan import Plan, Shot, Trial, shot_of
+from tests.faults.plan import Plan, Shot, Strike, Trial, shot_of
 from tests.faults.points import FOLDER
 from tests.faults.relay import Relay
 from tests.support.processes import marked_by
@@ -97,16 +97,23 @@ class Service:
 class Field:
     """The site. Jobs are submitted one by one, so that their numbers are known before."""
 
-    def __init__(self, folder: Path, slots: int, tables: Mapping[str, Mapping[str, Any]], port: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        slots: int,
+        tables: Mapping[str, Mapping[str, Any]],
+        port: int,
+        prefix: Mapping[str, Sequence[str]],
+    ) -> None:
         self.folder = folder
         self.mark = secrets.token_hex(8)
         #: How wms and agent have ended: (name, exit code) -> how often.
         self.deaths: Counter[tuple[str, int]] = Counter()
-        self.prefix: dict[str, Sequence[str]] = {}
+        self._prefix = prefix
         self.port = port
         self.relay = Relay(port)
         self.relay.end_wms = self._end_wms
-        self.relay.last_fact = self._last_fact
+        self.relay.last_fact = self.last_fact
         (folder / FOLDER).mkdir(parents=True)
         tables = {**tables, "WMS": {"URL": f"http://127.0.0.1:{self.relay.port}", **tables.get("WMS", {})}}
         merged = {name: {**TABLES.get(name, {}), **tables.get(name, {})} for name in {*TABLES, *tables}}
@@ -135,7 +142,7 @@ class Field:
         arguments = ["agent", "--slots", str(self._slots)] if name == "agent" else ["wms"]
         for _ in range(20):
             config = self.config if name == "agent" else self.direct
-            service = Service(config, arguments, self.mark, self.prefix.get(name, ()))
+            service = Service(config, arguments, self.mark, self._prefix.get(name, ()))
             if service.await_ready():
                 return service
             self.deaths[name, service.stop()] += 1
@@ -187,6 +194,13 @@ class Field:
         files = sorted((self.folder / FOLDER).glob(f"{job_id}.*.shot"))
         return [shot_of(json.loads(text)) for each in files if (text := each.read_text())]
 
+    def effect(self, job_id: int, strike: Strike) -> str:
+        """What the process that was struck saw of it at once."""
+        for path in sorted((self.folder / FOLDER).glob(f"{job_id}.*.effect")):
+            if shot_of(json.loads(path.with_suffix(".shot").read_text())).strike == strike:
+                return path.read_text()
+        return ""
+
     def points(self, attempt: str) -> list[str]:
         """The points that the processes have passed for *attempt*."""
         path = self.folder / FOLDER / f"{attempt}.points"
@@ -222,7 +236,8 @@ class Field:
         process.send_signal(signal.Signals[number])
         process.wait(20)
 
-    def _last_fact(self, job_id: int) -> str:
+    def last_fact(self, job_id: int) -> str:
+        """The last fact that stands in the journal of the job's first attempt."""
         entries = [each for folder in self.folders(job_id)[:1] for each in read_journal(folder.control)]
         return f"{entries[-1].writer}:{type(entries[-1].fact).__name__}" if entries else "no fact"
 
@@ -263,13 +278,18 @@ def _is_settled(control: Path) -> bool:
 
 
 @contextmanager
-def field(folder: Path, slots: int = 1, tables: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Field]:
+def field(
+    folder: Path,
+    slots: int = 1,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
+    prefix: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Field]:
     """A site for the length of a campaign."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     given = dict(tables or {})
     given["WMS"] = {"Port": port, **given.get("WMS", {})}
-    running = Field(folder, slots, given, port)
+    running = Field(folder, slots, given, port, prefix or {})
     try:
         yield running
     finally:

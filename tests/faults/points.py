@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -83,7 +84,8 @@ class Striker:
             temporary = done.with_suffix(".new")
             temporary.write_text(json.dumps(asdict(shot)))
             temporary.replace(done)
-            self._carry_out(strike, shot, control)
+            if effect := self._carry_out(strike, shot, control):
+                done.with_suffix(".effect").write_text(effect)
 
     def pass_by(self, attempt: str, point: str, moment: Moment) -> None:
         """The process is at *point* now."""
@@ -106,22 +108,38 @@ class Striker:
         }.get(target)
         return (lock_holder(lock) or 0) if lock else os.getpid()
 
-    def _carry_out(self, strike: Strike, shot: Shot, control: Path) -> None:
+    def _carry_out(self, strike: Strike, shot: Shot, control: Path) -> str:
+        """What was seen of it at once; for signals that is told by those who look from outside."""
         what, _, detail = strike.what.partition(":")
+        jobs = self.site / "jobs"
         if what == "fill":
-            fill(self.site / "jobs" / FILLER)
-        elif what == "readonly":
-            subprocess.run(["mount", "-o", "remount,ro", self.site / "jobs"], check=True)
-        elif what == "garble":
-            garble(control / detail)
-        elif what == "clock":
-            step_clock(int(detail))
-        else:
-            for target, pid in sorted(shot.pids.items(), key=lambda each: each[0] == "self"):  # ourselves last
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.Signals[what])
-                    if what == "SIGKILL" and target != "self":
-                        _await_end(pid)
+            fill(jobs / FILLER)
+            return f"{os.statvfs(jobs).f_bavail} blocks free"
+        if what == "readonly":
+            return f"{detail} is read-only" if _remount(self.site / detail) else ""
+        if what == "garble":
+            return garble(control / detail)
+        if what == "clock":
+            return step_clock(int(detail))
+        self._signal(what, shot)
+        return ""
+
+    def _signal(self, what: str, shot: Shot) -> None:
+        for target, pid in sorted(shot.pids.items(), key=lambda each: each[0] == "self"):  # ourselves last
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.Signals[what])
+                if what == "SIGKILL" and target != "self":
+                    _await_end(pid)
+
+
+def _remount(path: Path) -> bool:
+    """Make the file system at *path* read-only, as soon as nobody has a file open there for writing."""
+    pause, deadline = threading.Event(), time.monotonic() + 3.0
+    while time.monotonic() < deadline:
+        if subprocess.run(["mount", "-o", "remount,ro", path], check=False, capture_output=True).returncode == 0:
+            return True
+        pause.wait(0.02)
+    return False
 
 
 def fill(path: Path) -> None:
@@ -133,9 +151,12 @@ def fill(path: Path) -> None:
                     pass
 
 
-def garble(path: Path) -> None:
-    """Damage the last two lines of *path* as a broken disk would, and leave half a line of rubbish behind them."""
-    data = bytearray(path.read_bytes())
+def garble(path: Path) -> str:
+    """Damage the last lines of *path* as a broken disk would, and leave half a line of rubbish behind them."""
+    try:
+        data = bytearray(path.read_bytes())
+    except FileNotFoundError:
+        return ""
     start = max(0, len(data) - 200)
     for position in range(start, len(data), 7):
         if data[position] != 0x0A:
@@ -145,12 +166,14 @@ def garble(path: Path) -> None:
         os.pwrite(fd, bytes(data) + b'{"v":1,"writer":"\xff\xfe\x00', 0)
     finally:
         os.close(fd)
+    return f"{len(data) - start} bytes damaged"
 
 
-def step_clock(seconds: int) -> None:
+def step_clock(seconds: int) -> str:
     """From now on the wall clock of this process is *seconds* off; the machine's is never touched."""
     true = SystemClock.utc_ns
     SystemClock.utc_ns = lambda self: true(self) + seconds * NANOSECONDS  # type: ignore[method-assign]
+    return f"this process lives {seconds} s off"
 
 
 def arm(site: Path) -> Striker:

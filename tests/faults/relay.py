@@ -69,6 +69,8 @@ class Relay:
         self.end_wms: Callable[[str], object] = lambda _: None
         self.last_fact: Callable[[int], str] = lambda _: ""
         self.down = threading.Event()
+        #: Calls that came while it was down.
+        self.refused = 0
         self._plans: dict[int, list[NetworkFault]] = {}
         self._counts: Counter[tuple[int, int, str]] = Counter()
         self._mutex = threading.Lock()
@@ -126,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.relay.down.is_set():
+            self.relay.refused += 1
             return self._reset()
         call = f"{self.command} {re.sub(r'/[0-9]+(?=/|$)', '/{id}', self.path.partition('?')[0])}"
         owner = _owner(self.headers.get("Authorization", ""), body)

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -29,6 +30,8 @@ from tests.faults.verdict import judge
 
 #: Jobs that are on a site at the same time.
 BATCH = 60
+#: How often a trial is repeated whose point did not come along: what happens only now and then has to be waited for.
+TRIES = 4
 
 
 def main() -> int:
@@ -63,6 +66,9 @@ def run(campaigns: Sequence[Campaign], folder: Path, every: int) -> list[Verdict
         blank.problem(f"no shape emits {sorted(missing)}")
         verdicts.append(blank)
     for campaign in campaigns:
+        if reason := campaign.needs():
+            print(f"          {campaign.name} is left out: {reason}", flush=True)
+            continue
         trials = campaign.trials(seen)[::every]
         found = fire(campaign, trials, folder / campaign.name)
         verdicts += found
@@ -75,8 +81,9 @@ def look(folder: Path) -> Seen:
     """What undisturbed jobs pass: every shape twice, for what happens only now and then cannot be waited for."""
     points: dict[str, list[str]] = {}
     calls: dict[str, list[str]] = {}
+    names = [name for name, shape in shapes.SHAPES.items() if shape.is_looked_at]
     with field(folder, 4) as site:
-        jobs = {site.submit(trial): trial for _ in range(2) for trial in map(_undisturbed, shapes.SHAPES)}
+        jobs = {site.submit(trial): trial for _ in range(2) for trial in map(_undisturbed, names)}
         if left := site.run(jobs):
             raise SystemExit(f"undisturbed jobs do not end: {left}; {site.agent and site.agent.log[-3000:]}")
         for job_id, trial in jobs.items():
@@ -87,20 +94,32 @@ def look(folder: Path) -> Seen:
 
 
 def fire(campaign: Campaign, trials: Sequence[Trial], folder: Path) -> list[Verdict]:
-    """The verdicts of *trials*; one whose point did not come along is tried again, once."""
-    with field(folder, campaign.slots, campaign.tables) as site:
-        jobs: dict[int, Trial] = {}
-        open_: list[int] = []
-        for start in range(0, len(trials), BATCH):
-            batch = {site.submit(trial): trial for trial in trials[start : start + BATCH]}
-            open_ += site.run(batch)
-            jobs |= batch
-            print(f"          {campaign.name}: {len(jobs)} of {len(trials)}", flush=True)
-        missed = {job_id: trial for job_id, trial in jobs.items() if _was_missed(site, job_id, trial)}
-        again = {site.submit(trial): trial for trial in missed.values()}
-        open_ += site.run(again) if again else []
-        site.stop_agent()
-        verdicts = judge(site, jobs | again, open_)
+    """The verdicts of *trials*; one whose point did not come along is tried again."""
+    scene = campaign.scene(folder.with_name(f"{folder.name}-scene"))
+    try:
+        tables = {**campaign.tables, **scene.tables}
+        with field(folder, campaign.slots, tables, scene.prefix) as site:
+            scene.begin(site)
+            jobs: dict[int, Trial] = {}
+            open_: list[int] = []
+            for start in range(0, len(trials), BATCH):
+                batch = {site.submit(trial): trial for trial in trials[start : start + BATCH]}
+                open_ += site.run(batch, tick=partial(scene.tick, site, batch))
+                jobs |= batch
+                print(f"          {campaign.name}: {len(jobs)} of {len(trials)}", flush=True)
+            missed: set[int] = set()
+            again = jobs
+            for _ in range(TRIES):
+                late = {job_id: trial for job_id, trial in again.items() if _was_missed(site, job_id, trial)}
+                missed |= late.keys()
+                again = {site.submit(trial): trial for trial in late.values()}
+                open_ += site.run(again, tick=partial(scene.tick, site, again)) if again else []
+                jobs |= again
+            beside = scene.finish(site, jobs)
+            site.stop_agent()
+            verdicts = judge(site, jobs, open_) + beside
+    finally:
+        scene.close()
     for verdict in verdicts:
         if verdict.job_id in missed:
             verdict.problems = [each for each in verdict.problems if not each.startswith("never reached")]

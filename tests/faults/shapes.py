@@ -31,6 +31,8 @@ class Shape:
 
     description: Mapping[str, Any]
     provoke: Callable[[WmsClient, int], object] | None = None
+    #: Whether it passes points that others do not.
+    is_looked_at: bool = True
 
 
 SHAPES: Mapping[str, Shape] = {
@@ -48,6 +50,7 @@ SHAPES: Mapping[str, Shape] = {
     "failing": Shape({"Executable": "/bin/sh", "Arguments": "-c 'echo no; exit 3'", "OutputSandbox": ["std.out"]}),
     "again": Shape({"Executable": "/bin/sh", "Arguments": "-c '[ $JOBSPAN_JOB_ATTEMPT = 2 ] || exit 222'"}),
     "limit": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 1}),
+    "patient": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 8}, is_looked_at=False),
     "killed": Shape(
         {"Executable": "/usr/bin/python3", "Arguments": BURN, "OutputSandbox": ["std.out"], "MaxWallClockTime": 20},
         lambda client, job_id: kill(client, find(client, [job_id])[0]),

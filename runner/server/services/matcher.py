@@ -69,6 +69,8 @@ class Matcher:
 
     def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
+        if slot.Holding is None:
+            return None
         held = {(each.JobID, each.Attempt) for each in slot.Holding}
         stamps = {slot.PilotStamp, *slot.EarlierStamps}
         with self._context.databases.read() as transaction:
