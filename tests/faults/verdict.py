@@ -34,6 +34,7 @@ def judge(field: Field, jobs: Mapping[int, Trial], open_: list[int]) -> list[Ver
         _attempts(field, verdict, records, events)
         _history(histories.get(job_id, []), verdict)
         _reconciliation(report, verdict)
+        verdict.duplicates += field.client.accounting(job_id).duplicates
         verdict.survivors = sum(f"jobs/{job_id}." in each for each in survivors)
         verdicts.append(verdict)
     if survivors and verdicts:
