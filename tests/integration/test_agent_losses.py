@@ -17,6 +17,7 @@ from telemetry.outbox import Acknowledgements
 from tests.support.http_faults import FaultyServer, faulty_server
 from tests.support.one_job_wms import OneJobWms
 from tests.support.small_agent import DEADLINE_SECONDS, agent
+from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 FAILED = AttemptEnded(
@@ -148,3 +149,19 @@ def test_a_wms_that_does_not_answer_has_no_say(tmp_path: Path, server: tuple[Fau
     """The agent hears that at once, and ends the attempt by its own word."""
     with pytest.raises(UnavailableError):
         Asked(tmp_path, server, OneJobWms(faults=["503"] * 10), FAILED).word()
+
+
+def test_a_job_that_cannot_be_kept_is_not_taken(wms: RunningWms) -> None:
+    """While no folder can be made no attempt is spent: the job waits, and is run in attempt 1 when there is room."""
+    obstacle = wms.folder / "jobs"
+    obstacle.write_text("a file where the folder should be")
+    job_id = submit(wms)
+    with agent(wms.folder, wms.url) as process:
+        log = wms.folder / "agent.log"
+        eventually(lambda: "cannot be taken here" in log.read_text(), DEADLINE_SECONDS)
+        assert wms.status(job_id) == ("Matched", "Assigned")
+        obstacle.unlink()
+        eventually(lambda: wms.status(job_id)[0] == "Done", DEADLINE_SECONDS)
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert wms.job(job_id)["RescheduleCounter"] == 0
