@@ -41,8 +41,8 @@ mutants: $(VENV)/.dev ## break each promise of the README on purpose; its named 
 conformance: $(VENV)/.runner ## CPU of every process shape by every method, a table; CONFORMANCE_ARGS="--burn 0.3" shortens it
 	@$(BIN)/python tests/conformance/run.py $(CONFORMANCE_ARGS)
 
-bench: $(VENV)/.runner ## what a job costs: latency, memory, jobs a second; BENCH_ARGS="--jobs 50" shortens it
-	@$(BIN)/python tests/bench/latency.py $(BENCH_ARGS)
+bench: $(VENV)/.runner ## what supervision costs, beside the alternatives; BENCH_ARGS="--quick --only latency" shortens it
+	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 faults: $(VENV)/.dev ## every fault that can be injected here, and what came of it; FAULTS_ARGS="--every 10" shortens it
 	@$(BIN)/python tests/faults/run.py $(FAULTS_ARGS)

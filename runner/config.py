@@ -4,31 +4,29 @@ This is the only module that reads the environment. Option names are DIRAC's whe
 option; each option states its meaning here, and `jobspan config show` prints them all.
 """
 
-import difflib
-import math
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from runner.errors import ConfigError
+from runner.options import Check, check, expression_problem, option, options_of, read_table, suggest, types_of
 
 T = TypeVar("T")
 
 CONFIG_VARIABLE = "JOBSPAN_CONFIG"
 FOLDER_VARIABLE = "JOBSPAN_FOLDER"
+#: DIRAC's: payloads compute elsewhere, so that their CPU/wall ratio says nothing. A file of this name in the job's
+#: folder means the same for one job.
+IDLE_VARIABLE = "DISABLE_WATCHDOG_CPU_WALLCLOCK_CHECK"
 #: Names of environment variables whose values are secret; the payload gets them only if its job names them.
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|AUTH|KEY", re.IGNORECASE)
 SECRET_LEAST_LENGTH = 8
-
-
-def option(name: str, default: Any, help: str, *, minimum: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """Declare an option: its *name* in the file, its *default* and what it means, with the unit."""
-    metadata = {"name": name, "help": help, "minimum": minimum, "choices": choices}
-    return field(default=default, metadata=metadata)
+#: Of Linux.
+LAST_SIGNAL = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +43,12 @@ class SiteConfig:
         1.0,
         "CPU power of one processor of the node; NormCPUTime = CPUTime x this",
         minimum=0.001,
+    )
+    cpu_time_left: float = option(
+        "CPUTimeLeft",
+        0.0,
+        "CPU work left to an agent when it starts (seconds x CPUNormalizationFactor); 0: ask the batch system's files",
+        minimum=0,
     )
     benchmark_name: str = option("BenchmarkName", "", "benchmark behind the factor, such as hepscore23")
     benchmark_source: str = option("BenchmarkSource", "", "where the factor comes from")
@@ -99,6 +103,9 @@ class JobAgentConfig:
         "MetricsPort", 0, "its port; 0: any free one, written to metrics.url in the folder", minimum=0
     )
     metrics_token_file: str = option("MetricsTokenFile", "", "file with the bearer token that scrapers must show")
+    peek_rate: float = option(
+        "PeekRate", 4.0, "looks at one job's output through the agent a second at most, by one caller", minimum=0.1
+    )
     warm_start: bool = option("WarmStart", True, "fork wrappers from a preloaded process; off: a new interpreter each")
     minimum_disk_bytes: int = option(
         "MinDiskSpace", 64 << 20, "with less free disk than this, bytes, the agent takes no new job", minimum=0
@@ -142,8 +149,12 @@ class JobWrapperConfig:
         "InputDataPolicy", "copy", "how input files reach the job", choices=("copy", "link")
     )
     output_file_limit_bytes: int = option(
-        "OutputFileLimit", 2 << 30, "largest stdout or stderr, bytes; beyond, the job is killed", minimum=1024
+        "OutputFileLimit", 2 << 30, "largest stdout or stderr on disk, bytes; OutputFileAction keeps it", minimum=1024
     )
+    output_file_action: str = option(
+        "OutputFileAction", "truncate", "beyond OutputFileLimit: truncate drops the middle of the file, kill the job",
+        choices=("truncate", "kill"),
+    )  # fmt: skip
     polling_time_seconds: float = option(
         "PollingTime", 1.0, "watchdog: time between looks at the limits, seconds (DIRAC: 10)", minimum=0.01
     )
@@ -168,15 +179,50 @@ class JobWrapperConfig:
         "MinCPUWallClockRatio", 5.0, "a CPU/wall ratio below this is a stall, percent", minimum=0
     )
     cpu_sample_time_seconds: float = option("CPUSampleTime", 1800.0, "window of that ratio, seconds", minimum=1)
-    check_wall_clock: bool = option("CheckWallClockFlag", True, "watch MaxWallClockTime")
-    check_disk_space: bool = option("CheckDiskSpaceFlag", True, "watch MinDiskSpace")
-    check_cpu_consumed: bool = option("CheckCPUConsumedFlag", True, "watch MinCPUWallClockRatio")
-    check_cpu_limit: bool = option("CheckCPULimitFlag", True, "watch the CPU limit (DIRAC: off)")
-    check_memory_limit: bool = option("CheckMemoryLimitFlag", False, "watch the memory that the job asked for, by RSS")
-    cpu_method: str = option(
-        "CPUMethod", "auto", "how CPU is measured: cgroup2, cgroup1, wait4, perf; auto: the first granted, not perf",
-        choices=("auto", "cgroup2", "cgroup1", "wait4", "perf"),
+    stop_margin_seconds: float = option(
+        "StopMargin", 300.0, "time before the end of the batch job in which a job must have ended, seconds", minimum=0
+    )
+    load_average_limit: float = option("LoadAverageLimit", 1000.0, "load average of the node at most", minimum=0)
+    stalled_output_seconds: float = option(
+        "StalledOutputTime", 3600.0, "a payload that writes nothing for so long hangs, seconds", minimum=1
+    )
+    max_processes: int = option("MaxProcesses", 4096, "processes of a payload at once at most", minimum=1)
+    check_wall_clock: Check = check("CheckWallClockFlag", Check.KILL, "off, warn or kill: MaxWallClockTime")
+    check_disk_space: Check = check("CheckDiskSpaceFlag", Check.KILL, "off, warn or kill: MinDiskSpace")
+    check_load_average: Check = check(
+        "CheckLoadAvgFlag", Check.WARN, "off, warn or kill: LoadAverageLimit; true means warn", true=Check.WARN
+    )
+    check_cpu_consumed: Check = check("CheckCPUConsumedFlag", Check.KILL, "off, warn or kill: MinCPUWallClockRatio")
+    check_cpu_limit: Check = check("CheckCPULimitFlag", Check.KILL, "off, warn or kill: the CPU limit (DIRAC: off)")
+    check_memory_limit: Check = check(
+        "CheckMemoryLimitFlag", Check.OFF, "off, warn or kill: the memory that the job asked for, by RSS"
+    )
+    check_time_left: Check = check(
+        "CheckTimeLeftFlag", Check.KILL, "off, warn or kill: the end of the batch job, less StopMargin"
+    )
+    check_stalled_output: Check = check("CheckStalledOutputFlag", Check.OFF, "off, warn or kill: StalledOutputTime")
+    check_process_count: Check = check("CheckProcessCountFlag", Check.KILL, "off, warn or kill: MaxProcesses")
+    check_output_size: Check = check("CheckOutputSizeFlag", Check.KILL, "off, warn or kill: OutputFileLimit")
+    job_peek: bool = option("JobPeekFlag", True, "show the last lines of output in heartbeats")
+    stop_signal_regex: str = option(
+        "StopSigRegex", "", "processes whose command line or name has this are told to stop before the time is up"
+    )
+    stop_signal_number: int = option("StopSigNumber", 2, "the signal that tells them", minimum=1)
+    stop_signal_start_work: float = option(
+        "StopSigStartWork", 0.0, "CPU work (seconds x CPUNormalizationFactor) before which none is sent; 0: FinishWork",
+        minimum=0,
     )  # fmt: skip
+    stop_signal_finish_work: float = option(
+        "StopSigFinishWork", 0.0, "CPU work that they need to finish: with so much wall clock left it is sent",
+        minimum=0,
+    )  # fmt: skip
+    cpu_method: str = option(
+        "CPUMethod", "auto", "how CPU is measured: cgroup2, cgroup1, wait4; auto: the first granted; or perf, sampled",
+        choices=("auto", "cgroup2", "cgroup1", "wait4", "perf", "sampled"),
+    )  # fmt: skip
+    pss_time_seconds: float = option(
+        "PSSTime", 0.0, "between looks at proportional memory, seconds; dear for large payloads; 0: none", minimum=0
+    )
     payload_user: str = option(
         "PayloadUser", "", "user under which payloads run, when the wrapper is root; empty: ours"
     )
@@ -249,6 +295,8 @@ TABLES: dict[str, tuple[str, type[Any]]] = {
     "JobWrapper": ("job_wrapper", JobWrapperConfig),
     "Telemetry": ("telemetry", TelemetryConfig),
 }
+for _, _kind in TABLES.values():  # once, when this is imported
+    types_of(_kind)
 
 
 def load(
@@ -278,6 +326,8 @@ def load(
         document[table] = {**document.get(table, {}), **options}
     values = _tables(document, str(source or "configuration"))
     values["wms"] = _with_fields(values["wms"], login_name=env.get("USER") or env.get("LOGNAME") or "user")
+    if env.get(IDLE_VARIABLE):
+        values["job_wrapper"] = _with_fields(values["job_wrapper"], check_cpu_consumed=Check.OFF)
     values["telemetry"] = _otel(values["telemetry"], env)
     return Config(folder=chosen, source=source, environment=env, http=_http(env), **values)
 
@@ -286,7 +336,7 @@ def describe(config: Config) -> Iterator[tuple[str, str, Any, Any, str]]:
     """Every option as (table, name, value, default, help); values of secrets are masked."""
     for table, (attribute, kind) in TABLES.items():
         values = getattr(config, attribute)
-        for each in _options(kind):
+        for each in options_of(kind):
             value = getattr(values, each.name)
             if each.metadata["name"] == "OTLPHeaders":
                 value = tuple(f"{item.partition('=')[0]}=***" for item in value)
@@ -329,61 +379,28 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _tables(document: Mapping[str, Any], source: str) -> dict[str, Any]:
     for name in document:
         if name not in TABLES:
-            raise ConfigError(f"{source}: unknown table [{name}]{_suggest(name, TABLES)}")
+            raise ConfigError(f"{source}: unknown table [{name}]{suggest(name, TABLES)}")
     result = {}
     for name, (attribute, kind) in TABLES.items():
         given = document.get(name, {})
         if not isinstance(given, Mapping):
             raise ConfigError(f"{source}: [{name}] must be a table")
-        result[attribute] = _table(kind, given, f"{source}: [{name}]")
-    wrapper = result["job_wrapper"]
+        result[attribute] = read_table(kind, given, f"{source}: [{name}]")
+    _check_wrapper(result["job_wrapper"], source)
+    return result
+
+
+def _check_wrapper(wrapper: JobWrapperConfig, source: str) -> None:
+    """What one option alone does not tell."""
+    if problem := expression_problem(wrapper.stop_signal_regex):
+        raise ConfigError(f"{source}: [JobWrapper] StopSigRegex {problem}")
+    if wrapper.stop_signal_number > LAST_SIGNAL:
+        raise ConfigError(f"{source}: [JobWrapper] StopSigNumber must be from 1 to {LAST_SIGNAL}")
     for value, option_name in ((wrapper.disk_se, "DiskSE"), (wrapper.tape_se, "TapeSE")):
         if value:
             raise ConfigError(
                 f"{source}: [JobWrapper] {option_name} needs several kinds of storage elements; there is one: remove it"
             )
-    return result
-
-
-def _table(kind: type[T], given: Mapping[str, Any], where: str) -> T:
-    options = {each.metadata["name"]: each for each in _options(kind)}
-    hints = get_type_hints(kind)
-    values = {}
-    for name, value in given.items():
-        if name not in options:
-            raise ConfigError(f"{where} has no option {name}{_suggest(name, options)}")
-        each = options[name]
-        values[each.name] = _value(value, hints[each.name], each, f"{where} {name}")
-    return kind(**values)
-
-
-def _value(value: Any, hint: Any, each: Field[Any], where: str) -> Any:
-    if get_origin(hint) is tuple:
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, list | tuple) or not all(isinstance(item, get_args(hint)[0]) for item in items):
-            raise ConfigError(f"{where} must be a list of strings")
-        return tuple(items)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f"{where} must be {hint.__name__}, not {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where} must be a finite number, not {value!r}")
-    minimum, choices = each.metadata["minimum"], each.metadata["choices"]
-    if minimum is not None and value < minimum:
-        raise ConfigError(f"{where} must be at least {minimum:g}, not {value!r}")
-    if choices and value not in choices:
-        raise ConfigError(f"{where} must be one of {', '.join(choices)}, not {value!r}")
-    return value
-
-
-def _options(kind: type[Any]) -> list[Field[Any]]:
-    return [each for each in fields(kind) if "name" in each.metadata and each.default is not MISSING]
-
-
-def _suggest(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
 def _with_fields(values: T, **changes: Any) -> T:

@@ -68,6 +68,8 @@ KILL_REQUESTED_EVENT = "kill requested"
 SIGNAL_EVENT = "signal sent"
 KILL_FINISHED_EVENT = "kill finished"
 FENCED_EVENT = "fenced"
+LATE_EVENT = "sampler late"
+CLOCK_EVENT = "clock stepped"
 
 EVENTS: Mapping[str, str] = {
     ACCOUNTING_EVENT: "log event: the accounting record of an attempt, one for each UID",
@@ -78,6 +80,8 @@ EVENTS: Mapping[str, str] = {
     KILL_REQUESTED_EVENT: "span event: somebody wants the payload ended",
     SIGNAL_EVENT: "span event: a signal was sent to processes of the payload",
     KILL_FINISHED_EVENT: "span event: the kill is over",
+    LATE_EVENT: "span event: the watchdog was stopped, starved or asleep, and did not see the payload meanwhile",
+    CLOCK_EVENT: "span event: the node's wall clock was set",
     FENCED_EVENT: "span event: the WMS says that the attempt is not, or no longer, ours",
 }
 
@@ -126,15 +130,35 @@ PAYLOAD_CPU_USER = "jobspan.payload.cpu.user"
 PAYLOAD_CPU_SYSTEM = "jobspan.payload.cpu.system"
 PAYLOAD_CPU_METHOD = "jobspan.payload.cpu.method"
 PAYLOAD_PEAK_RSS = "jobspan.payload.memory.peak_rss"
+PAYLOAD_CPU_UNCERTAINTY = "jobspan.payload.cpu.uncertainty"
+PAYLOAD_ORPHAN_CPU = "jobspan.payload.cpu.orphans"
+PAYLOAD_MEMORY_METHOD = "jobspan.payload.memory.method"
+PAYLOAD_READ = "jobspan.payload.io.read"
+PAYLOAD_WRITTEN = "jobspan.payload.io.written"
+PAYLOAD_IO_METHOD = "jobspan.payload.io.method"
+PAYLOAD_MAJOR_FAULTS = "jobspan.payload.faults.major"
+PAYLOAD_MINOR_FAULTS = "jobspan.payload.faults.minor"
+PAYLOAD_SWITCHES = "jobspan.payload.switches.voluntary"
+PAYLOAD_PREEMPTIONS = "jobspan.payload.switches.involuntary"
+STAGE_PAYLOAD_CPU = "jobspan.stage.payload_cpu"
+STAGE_WRAPPER_CPU = "jobspan.stage.wrapper_cpu"
+STAGE_READ = "jobspan.stage.io.read"
+STAGE_WRITTEN = "jobspan.stage.io.written"
+LATE_SECONDS = "jobspan.sampler.late"
+SUSPENDED_SECONDS = "jobspan.sampler.suspended"
+CLOCK_STEP = "jobspan.clock.step"
 PAYLOAD_ERRNO = "jobspan.payload.errno"
 LIMIT_NAME = "jobspan.limit.name"
 LIMIT_MEASURED = "jobspan.limit.measured"
 LIMIT_ALLOWED = "jobspan.limit.allowed"
 LIMIT_UNIT = "jobspan.limit.unit"
+LIMIT_ACTION = "jobspan.limit.action"
 KILL_ORIGIN = "jobspan.kill.origin"
 REASON = "jobspan.reason"
 SIGNAL_NUMBER = "jobspan.signal.number"
 SIGNAL_PIDS = "jobspan.signal.pids"
+SIGNAL_NAMES = "jobspan.signal.names"
+SIGNAL_PURPOSE = "jobspan.signal.purpose"
 KILL_DURATION = "jobspan.kill.duration"
 KILL_SURVIVORS = "jobspan.kill.survivors"
 MOVED_BYTES = "jobspan.transfer.bytes"
@@ -185,15 +209,35 @@ ATTRIBUTES: Mapping[str, str] = {
     PAYLOAD_CPU_SYSTEM: "system CPU of the payload and all its descendants, seconds",
     PAYLOAD_CPU_METHOD: "how the CPU was measured: cgroup2, cgroup1, perf, wait4 ...",
     PAYLOAD_PEAK_RSS: "highest resident set of the payload's tree, bytes",
+    PAYLOAD_CPU_UNCERTAINTY: "CPU that may be missing from user and system CPU, which are a lower bound then, seconds",
+    PAYLOAD_ORPHAN_CPU: "part of it used by processes that outlived the payload's top process, seconds",
+    PAYLOAD_MEMORY_METHOD: "how the peak of memory was measured",
+    PAYLOAD_READ: "read from storage by the payload and all its descendants, bytes",
+    PAYLOAD_WRITTEN: "written to storage by the payload and all its descendants, bytes",
+    PAYLOAD_IO_METHOD: "how these bytes were measured",
+    PAYLOAD_MAJOR_FAULTS: "page faults of the payload that had to wait for storage",
+    PAYLOAD_MINOR_FAULTS: "page faults of the payload that had not",
+    PAYLOAD_SWITCHES: "times that a process of the payload gave a processor away by itself, as far as was seen",
+    PAYLOAD_PREEMPTIONS: "times that a processor was taken from a process of the payload, as far as was seen",
+    STAGE_PAYLOAD_CPU: "CPU of the payload in this stage, seconds",
+    STAGE_WRAPPER_CPU: "CPU of the wrapper itself in this stage, seconds",
+    STAGE_READ: "read from storage by the payload in this stage, bytes",
+    STAGE_WRITTEN: "written to storage by the payload in this stage, bytes",
+    LATE_SECONDS: "how much later than due a sample came, seconds",
+    SUSPENDED_SECONDS: "how long of that the machine slept, seconds",
+    CLOCK_STEP: "by how much the wall clock was set, seconds; negative: backwards",
     PAYLOAD_ERRNO: "errno of the failed exec",
     LIMIT_NAME: "which limit",
     LIMIT_MEASURED: "what was measured, in the limit's unit",
     LIMIT_ALLOWED: "what was allowed, in the limit's unit",
     LIMIT_UNIT: "unit of the limit",
+    LIMIT_ACTION: "what followed: kill or warn",
     KILL_ORIGIN: "user, watchdog, signal, fence, wrapper, recovery",
     REASON: "why, in words",
     SIGNAL_NUMBER: "number of the signal",
     SIGNAL_PIDS: "processes that got the signal",
+    SIGNAL_NAMES: "what the first of them call themselves",
+    SIGNAL_PURPOSE: "end, or stop for the graceful stop that the job has asked for",
     KILL_DURATION: "from the first signal to the last process's end, seconds",
     KILL_SURVIVORS: "processes that outlived the kill",
     MOVED_BYTES: "bytes that were moved, packed, unpacked or summed up",
@@ -219,6 +263,8 @@ RECORD_FIELDS: tuple[str, ...] = (
     *("Processors", "ProcessorsRequested", "CPUNormalizationFactor"),
     *("BenchmarkName", "BenchmarkValue", "BenchmarkSource"),
     *("PeakRSS", "PeakPSS", "PeakCgroupMemory", "MemoryMethod", "MaxProcesses", "ReadBytes", "WrittenBytes"),
+    *("IOMethod", "MinorFaults", "MajorFaults", "VoluntarySwitches", "InvoluntarySwitches"),
+    *("CPUPressure", "MemoryPressure", "IOPressure"),
     *("OutputLines", "OutputBytes", "PeekLinesDropped", "ExitCode", "Signal", "ErrorType", "PayloadStarted"),
     *("RecordedBy", "RecordTime"),
 )
@@ -318,6 +364,40 @@ JOBS_FINISHED = Metric(
     help="Attempts that have ended, by final status and class of error",
     labels=("status", "error_type"),
 )
+LIMITS_HIT = Metric(
+    name="jobspan_limits_hit_total",
+    kind="counter",
+    unit="hits",
+    help="Limits that jobs have reached, by what followed: the kill or a warning",
+    labels=("limit", "action"),
+)
+KILLS = Metric(
+    name="jobspan_kills_total",
+    kind="counter",
+    unit="kills",
+    help="Attempts that somebody wanted ended, by who it was; of the watchdog by the limit",
+    labels=("origin", "limit"),
+)
+SIGNALS = Metric(
+    name="jobspan_signals_total",
+    kind="counter",
+    unit="signals",
+    help="Signals sent to processes of payloads, to end them or as the graceful stop",
+    labels=("signal", "purpose"),
+)
+KILL_SURVIVED = Metric(
+    name="jobspan_kill_survivors_total",
+    kind="counter",
+    unit="processes",
+    help="Processes that outlived the kill of their payload",
+)
+KILL_SECONDS = Metric(
+    name="jobspan_kill_duration_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="From the first signal to the end of a payload's last process",
+    buckets=(0.01, 0.1, 1.0, 5.0, 10.0, 10.5, 15.0, 30.0, 60.0, 120.0),
+)
 STAGE_DURATION = Metric(
     name="jobspan_stage_duration_seconds",
     kind="histogram",
@@ -387,6 +467,7 @@ METRICS: Mapping[str, Metric] = {
     for metric in (
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
         *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
+        *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, BUILD_INFO),
     )
 }

@@ -227,7 +227,11 @@ class PayloadEnded(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class UsageSampled(Fact):
-    """One look at the payload's process tree: totals since its start, never falling, and gauges."""
+    """One look at the payload's process tree: totals since its start, never falling, and gauges.
+
+    Each quantity names its method (of a control group, or "walk"); None is what nobody tells here. Context switches
+    and swap are as the last deep look (one a heartbeat) has seen them.
+    """
 
     stage: StageName
     cpu_user_seconds: float
@@ -242,6 +246,39 @@ class UsageSampled(Fact):
     written_bytes: int = 0
     available_disk_bytes: int = 0
     load_average: float = 0.0
+    cpu_uncertainty_seconds: float = 0.0
+    rss_method: str = ""
+    processes_method: str = ""
+    io_method: str = ""
+    pss_bytes: int | None = None
+    minor_faults: int = 0
+    major_faults: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+    cpu_pressure_seconds: float | None = None
+    memory_pressure_seconds: float | None = None
+    io_pressure_seconds: float | None = None
+    #: Of the wrapper itself with its starter, beside all of the above.
+    wrapper_cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerLate(Fact):
+    """The watchdog did not sample for *late_seconds* more than it should have; the job was not judged meanwhile.
+
+    `suspended_seconds` of them the machine slept. The rest the watchdog was stopped, or starved.
+    """
+
+    late_seconds: float
+    suspended_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockStepped(Fact):
+    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before. No duration is
+    affected: those are by a clock that does not step."""
+
+    step_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +298,14 @@ class UsageSettled(Fact):
     max_processes: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
+    io_method: str = ""
+    minor_faults: int = 0
+    major_faults: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+    cpu_pressure_seconds: float | None = None
+    memory_pressure_seconds: float | None = None
+    io_pressure_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,23 +321,33 @@ class WrapperSettled(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSeen(Fact):
-    """Totals of a stream of the payload so far: exact lines and bytes, and what the peek dropped."""
+    """Totals of a stream of the payload so far: exact lines and bytes, and what the peek dropped.
+
+    *dropped_bytes* were counted, and are in the file no more (OutputFileLimit). *shrunk* is how often the
+    payload, or somebody for it, made the file shorter; what it held then is counted as new.
+    """
 
     stream: Stream
     lines: int
     bytes: int
     peek_lines_dropped: int = 0
+    dropped_bytes: int = 0
+    shrunk: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitHit(Fact):
-    """A limit was reached; `minor_status` is DIRAC's name of the cause."""
+    """A limit was reached; `minor_status` is DIRAC's name of the cause.
+
+    To "warn" is to say what the job would have been ended for, and when.
+    """
 
     limit: str
     minor_status: str
     measured: float
     allowed: float
     unit: str
+    action: Literal["kill", "warn"] = "kill"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,11 +360,18 @@ class KillRequested(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class SignalSent(Fact):
-    """A signal was sent to these processes of the payload."""
+    """A signal was sent to these processes of the payload: to "end" them, or as the graceful "stop" of the job.
+
+    Of many processes the first are named; `processes` is their number (0 in journals that had none).
+    """
 
     signal: int
     pids: tuple[int, ...]
     reason: str
+    purpose: Literal["end", "stop"] = "end"
+    names: tuple[str, ...] = ()
+    processes: int = 0
+    at_boottime_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,11 +391,15 @@ class Fenced(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class DataMoved(Fact):
-    """Files of one kind were moved; sizes in bytes, of sandboxes as compressed."""
+    """Files of one kind were moved; sizes in bytes, of sandboxes as compressed.
+
+    *dropped_bytes*, not compressed, were asked for and did not fit into OutputSandboxLimit.
+    """
 
     kind: Literal["input_sandbox", "input_data", "output_sandbox", "output_data"]
     files: int
     bytes: int
+    dropped_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,7 +426,7 @@ class UnknownFact(Fact):
 
 #: Fields whose text comes from outside: it may hold a secret, and is masked before it is kept.
 FREE_TEXT = frozenset(
-    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes"}
+    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes", "names"}
 )
 
 
@@ -377,6 +443,8 @@ def masked(fact: Fact, mask: Callable[[str], str]) -> Fact:
 def _masked(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return mask(value)
+    if isinstance(value, tuple):
+        return tuple(_masked(each, mask) for each in value)
     if isinstance(value, Mapping):
         return {name: _masked(each, mask) for name, each in value.items()}
     return value

@@ -16,6 +16,7 @@ from runner.job.status import JobStatus, MinorStatus
 from runner.wms.answers import MatchedJob
 from runner.wms.reporter import TOKEN_FILE
 from runner.wms.tokens import write_secret
+from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched, ParametersSet, StatusChanged
 from telemetry.journal import SUFFIX, read_journal
 
@@ -32,17 +33,20 @@ class Pilot:
 
     stamp: str
     reference: str
+    #: When its batch job ends, by CLOCK_BOOTTIME; None: nobody knows.
+    end_boottime_ns: int | None = None
     #: Of the agents that worked on this folder before, as far as they may matter.
     earlier_stamps: tuple[str, ...] = ()
 
     @classmethod
-    def new(cls, agent: Path) -> "Pilot":
+    def new(cls, agent: Path, end_boottime_ns: int | None = None) -> "Pilot":
         """A pilot of its own for this process; *agent* is the folder where all agents of this place leave stamps."""
         try:
             earlier = tuple((agent / STAMPS).read_text().split())
         except FileNotFoundError:
             earlier = ()
-        return cls(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}", earlier[-MOST_STAMPS:])
+        reference = f"{socket.gethostname()}:{os.getpid()}"
+        return cls(uuid.uuid4().hex, reference, end_boottime_ns, earlier[-MOST_STAMPS:])
 
     def leave_stamp(self, agent: Path) -> None:
         """For the agents after us: what was given to this one and never arrived, they ask for again."""
@@ -50,6 +54,12 @@ class Pilot:
         temporary = path.with_suffix(".new")
         temporary.write_text("\n".join((*self.earlier_stamps, self.stamp)) + "\n")
         temporary.replace(path)
+
+    def seconds_left(self, clock: Clock) -> float | None:
+        """Until the end of its batch job, never negative; None: nobody knows."""
+        if self.end_boottime_ns is None:
+            return None
+        return max(0.0, (self.end_boottime_ns - clock.boottime_ns()) / NANOSECONDS)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,13 @@ class JobFolder:
         return any(b"\n" in path.read_bytes() for path in self.control.glob(f"*{SUFFIX}"))
 
     @classmethod
+    def of(cls, jobs: Path, job_id: int) -> "list[JobFolder]":
+        """Those of one job, first attempt first."""
+        found = [(_NAME.fullmatch(path.name), path) for path in jobs.glob(f"{job_id}.*")]
+        folders = [cls(path, job_id, int(name[2])) for name, path in found if name]
+        return sorted(folders, key=lambda each: (each.attempt, each.root.name))
+
+    @classmethod
     def all(cls, jobs: Path) -> "list[JobFolder]":
         """Those below *jobs*, oldest job first."""
         if not jobs.is_dir():
@@ -122,9 +139,15 @@ class JobFolder:
         return sorted(folders, key=lambda each: (each.job_id, each.attempt, each.root.name))
 
 
-def wrapper_arguments(config: Config, matched: MatchedJob, pilot: Pilot, wms_url: str) -> dict[str, Any]:
-    """What stands beside the wrapper's script, in DIRAC's shape. No token: that is a file of its own."""
+def wrapper_arguments(
+    config: Config, matched: MatchedJob, pilot: Pilot, wms_url: str, seconds_left: float | None = None
+) -> dict[str, Any]:
+    """What stands beside the wrapper's script, in DIRAC's shape. No token: that is a file of its own.
+
+    *seconds_left* are those of the batch job; CPUTimeLeft is CPU work, as in DIRAC.
+    """
     site = config.site
+    left = {} if seconds_left is None else {"CPUTimeLeft": seconds_left * site.cpu_normalization_factor}
     return {
         "Job": {
             **matched.description,
@@ -142,6 +165,7 @@ def wrapper_arguments(config: Config, matched: MatchedJob, pilot: Pilot, wms_url
             "PilotReference": pilot.reference,
             "PilotStamp": pilot.stamp,
             "LocalSE": list(config.wms.storage_elements),
+            **left,
         },
         "Optimizer": {},
         "Jobspan": {

@@ -12,18 +12,19 @@ from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
 from runner.agent.signals import StopSignals
 from runner.agent.taker import Taker
+from runner.computing.batch_time_left import read_file, time_left
 from runner.computing.inprocess import Submission
 from runner.config import Config
 from runner.errors import JobspanError, UnauthorizedError
 from runner.locks import FileLock, LockHeld
-from telemetry.clock import Clock
+from telemetry.clock import NANOSECONDS, Clock
 
 __all__ = ["AgentParts", "JobAgent"]
 
 #: What a wrapper may need beyond its graces to upload and report, before it is killed.
 STOP_SECONDS = 60.0
 #: How long an agent that is told to stop delivers what wrappers have left; the next agent does the rest.
-LEFTOVER_SECONDS = 10.0
+LEFTOVER_SECONDS = 5.0
 #: The same for one that ends by itself (--drain).
 DRAIN_LEFTOVER_SECONDS = 60.0
 LOOP_SECONDS = 1.0
@@ -48,12 +49,12 @@ class JobAgent:
         self._signals = StopSignals()
         self._config = config
         self._parts = parts
-        self._pilot = Pilot.new(config.folder / "agent")
+        self._pilot = Pilot.new(config.folder / "agent", _end_boottime_ns(config, clock))
         self._aftercare = Aftercare(parts, clock, config.jobs_folder, config.job_agent.job_retention_seconds)
         self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
         busy = self._is_busy if drain else None
-        self._taker = Taker(config, parts, self._pilot, self._jobs, held=self._held, busy=busy)
+        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=busy, clock=clock)
         self._stop = _Stop()
         self._registered = False
 
@@ -163,9 +164,6 @@ class JobAgent:
     def _is_busy(self) -> bool:
         return bool(self._jobs.running or self._aftercare.open)
 
-    def _held(self) -> tuple[JobFolder, ...]:
-        return self._jobs.running + self._aftercare.open
-
     def _commanded(self) -> tuple[JobFolder, ...]:
         return self._jobs.running + self._aftercare.living
 
@@ -184,3 +182,14 @@ class JobAgent:
         self._signals.close()
         for folder in self._aftercare.open:
             log.warning("job %s: not finished; the next agent goes on with it", folder.root.name)
+
+
+def _end_boottime_ns(config: Config, clock: Clock) -> int | None:
+    """When the batch job in which we run ends, if anybody tells."""
+    now_utc_ns = clock.utc_ns()
+    end = time_left(config, read_file, now_utc_ns / NANOSECONDS)
+    if end is None:
+        return None
+    left_ns = round(end.end_utc_seconds * NANOSECONDS) - now_utc_ns
+    log.info("the batch job ends in %.0f s (%s, %s)", left_ns / NANOSECONDS, end.system, end.source)
+    return clock.boottime_ns() + left_ns

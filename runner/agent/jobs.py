@@ -56,6 +56,11 @@ class Jobs:
         with self._mutex:
             return tuple(job.folder for job in self._running.values())
 
+    @property
+    def held(self) -> tuple[JobFolder, ...]:
+        """All that have arrived here and are not settled."""
+        return self.running + self._aftercare.open
+
     def start(self, matched: MatchedJob) -> None:
         """Give *matched* a wrapper; if that cannot be, it goes back to the WMS with its own record.
 
@@ -87,7 +92,7 @@ class Jobs:
     def reaped(self, end: WrapperEnd) -> None:
         """Note the end of a wrapper and leave the rest to the aftercare."""
         with self._mutex:
-            job = self._running.pop(end.task)
+            job = self._running[end.task]
         how = f"code {end.exit_code}" if end.signal is None else f"signal {end.signal}"
         log.info("job %s: wrapper ended with %s", job.folder.root.name, how)
         try:
@@ -106,6 +111,8 @@ class Jobs:
         finally:
             job.journal.close()
             self._aftercare.add(Case(job.folder, self._trouble()))
+            with self._mutex:  # not before: in between an agent that drains would find nothing left to do
+                del self._running[end.task]
 
     def _has_arrived(self, matched: MatchedJob) -> bool:
         name = (matched.job_id, matched.attempt)
@@ -138,7 +145,8 @@ class Jobs:
 
     def _submit(self, matched: MatchedJob, folder: JobFolder, journal: Journal) -> None:
         config, element = self._config, self._parts.computing_element
-        arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url)
+        left = self._pilot.seconds_left(self._clock)
+        arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url, left)
         script = self._parts.write_wrapper(folder.control, matched.job_id, arguments)
         journal.append(submitting())
         with self._mutex:  # an early end has to wait until the acceptance is noted

@@ -3,15 +3,17 @@
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from runner.agent.folders import JobFolder, Pilot
+from runner.agent.folders import Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
 from runner.backoff import Backoff
 from runner.config import Config
 from runner.errors import JobspanError, UnavailableError
+from runner.options import Check
 from runner.wms.answers import MatchedJob
+from telemetry.clock import Clock
 
 LOW_DISK_SECONDS = 5.0
 #: With --drain and jobs still running: how often to ask, unless one ends before.
@@ -29,16 +31,16 @@ class Taker:
         pilot: Pilot,
         jobs: Jobs,
         *,
-        held: Callable[[], Sequence[JobFolder]],
         busy: Callable[[], bool] | None,
+        clock: Clock,
     ) -> None:
-        """*held* are the attempts that have arrived; *busy* is given to drain: false, and no job comes: it was all."""
+        """*busy* is given to drain: false, and no job comes: it was all."""
         self._config = config
         self._parts = parts
         self._pilot = pilot
         self._jobs = jobs
-        self._held = held
         self._busy = busy
+        self._clock = clock
         self._backoff = Backoff(first_seconds=0.5)
         self._changed = threading.Event()
         self._stopped = threading.Event()
@@ -73,7 +75,7 @@ class Taker:
 
     def _take(self) -> None:
         failed = 0
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not self._time_is_up():
             if self._parts.computing_element.free_slots <= 0 or self._disk_is_low():
                 self._pause(LOW_DISK_SECONDS)
                 continue
@@ -104,7 +106,7 @@ class Taker:
             "Processors": self._parts.computing_element.free_slots,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
             "EarlierStamps": list(self._pilot.earlier_stamps),
-            "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._held()],
+            "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._jobs.held],
         }
         # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
         wait = 0.0 if self._busy else config.job_agent.polling_time_seconds
@@ -133,6 +135,15 @@ class Taker:
         if self._backoff.failures == 1:
             log.warning("no jobs can be taken now: %s", error)
         self._stopped.wait(pause)
+
+    def _time_is_up(self) -> bool:
+        """Whether a job that came now would be ended at once, since our batch job ends."""
+        left = self._pilot.seconds_left(self._clock)
+        options = self._config.job_wrapper
+        if left is None or options.check_time_left == Check.OFF or left > options.stop_margin_seconds:
+            return False
+        log.info("the batch job ends in %.0f s: no more jobs are taken", left)
+        return True
 
     def _disk_is_low(self) -> bool:
         jobs = self._config.jobs_folder  # which may be a file system of its own

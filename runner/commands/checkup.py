@@ -37,6 +37,7 @@ def checkup(config: Config) -> list[Finding]:
     return [
         Finding("python", "ok", f"{platform.python_version()} on Linux {platform.release()}, {sys.executable}"),
         *_measuring(),
+        _time_left(config),
         *_folder(config),
         *_tokens(config),
         *_wms(config),
@@ -59,6 +60,22 @@ def _measuring() -> Iterator[Finding]:
         yield Finding("killing", "ok", "by process tree: the starter is a subreaper and finds every descendant")
     if os.geteuid() == 0:
         yield Finding("uid", "note", "root: set PayloadUser in [JobWrapper], so that payloads do not run as root")
+
+
+def _time_left(config: Config) -> Finding:
+    from runner.computing.batch_time_left import read_file, time_left
+
+    now = SystemClock().utc_ns() / NANOSECONDS
+    end = time_left(config, read_file, now)
+    if end is None:
+        return Finding(
+            "time left", "note", "no batch system names an end; set CPUTimeLeft in [Site] where there is one"
+        )
+    margin = config.job_wrapper.stop_margin_seconds
+    words = (
+        f"{end.end_utc_seconds - now:.0f} s ({end.system}, {end.source}); jobs end {margin:.0f} s before (StopMargin)"
+    )
+    return Finding("time left", "ok", words)
 
 
 def _folder(config: Config) -> Iterator[Finding]:

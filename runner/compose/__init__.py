@@ -6,6 +6,7 @@
 * `clients`  a client of the WMS for a role; the token file of each
 * `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
+* `peeks`    output of jobs, from the agent of the folder
 * `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import runner
 from runner.agent.job_agent import AgentParts, JobAgent
+from runner.agent.peek import PeekEndpoint
 from runner.compose.clients import METRICS_URL_FILE, client_with, token_path, wms_url
 from runner.compose.logs import log_to_stderr
 from runner.compose.records import Records
@@ -18,7 +20,7 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.process.linux import harden
 from runner.redaction import Redactor
-from runner.wms.tokens import FileToken
+from runner.wms.tokens import FileToken, FixedToken
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
 from telemetry.journal import read_journal
@@ -34,8 +36,8 @@ PRELOADED = ("runner.compose.wrapper",)
 class NodeTelemetry:
     """Everything that watches the jobs of a node: metrics, their endpoint, the OTLP shipper."""
 
-    def __init__(self, config: Config, clock: SystemClock) -> None:
-        """Load the durable counters, then open the endpoint.
+    def __init__(self, config: Config, clock: SystemClock, peek: PeekEndpoint) -> None:
+        """Load the durable counters, then open the endpoint, with *peek* beside the metrics.
 
         Raises:
             ConfigError: an address beyond loopback without a token file.
@@ -50,7 +52,7 @@ class NodeTelemetry:
         for ended in self._metrics.rescan(config.jobs_folder):
             self._metrics.attempt_ended(ended, build(read_journal(ended)))
         self._url_file = config.folder / METRICS_URL_FILE
-        self._server = _metrics_server(config, self._metrics)
+        self._server = _metrics_server(config, self._metrics, peek)
         self._server.start()
         self._shipper.start()
         self._url_file.write_text(self._server.url + "\n")
@@ -81,9 +83,16 @@ def run_agent(config: Config, *, drain: bool = False, announce: Callable[[str], 
     spawner: Spawner = ZygoteSpawner(PRELOADED) if config.job_agent.warm_start else InterpreterSpawner()
     clock = SystemClock()
     harden()
-    log_to_stderr(Redactor.of(config))
+    redact = Redactor.of(config)
+    log_to_stderr(redact)
     url = wms_url(config)
-    telemetry = NodeTelemetry(config, clock)
+    peek = PeekEndpoint(
+        config.jobs_folder,
+        partial(_may_read, config, url),
+        redact=redact,
+        requests_per_second=config.job_agent.peek_rate,
+    )
+    telemetry = NodeTelemetry(config, clock, peek)
     client = client_with(config, FileToken(token_path(config, "pilot")), url)
     parts = AgentParts(
         client=client,
@@ -99,10 +108,24 @@ def run_agent(config: Config, *, drain: bool = False, announce: Callable[[str], 
     return agent.run()
 
 
-def _metrics_server(config: Config, metrics: JobMetrics) -> MetricsServer:
+def _may_read(config: Config, url: str, token: str, job_id: int) -> str:
+    """Ask the WMS whether *token* may read *job_id*; the WMS's identifier. Its secret is not ours to verify with.
+
+    Raises:
+        RefusedError, UnauthorizedError, NotFoundError: it may not. UnavailableError: no answer.
+    """
+    client = client_with(config, FixedToken(token), url)
+    try:
+        client.parameters(job_id)
+        return str(client.info()["WMSID"])
+    finally:
+        client.close()
+
+
+def _metrics_server(config: Config, metrics: JobMetrics, peek: PeekEndpoint) -> MetricsServer:
     options = config.job_agent
     token = Path(options.metrics_token_file).read_text().strip() if options.metrics_token_file else ""
     try:
-        return MetricsServer(metrics, host=options.metrics_host, port=options.metrics_port, token=token)
+        return MetricsServer(metrics, host=options.metrics_host, port=options.metrics_port, token=token, jobs=peek)
     except ExposureRefused as error:
         raise ConfigError(f"[JobAgent] MetricsHost: {error}; set MetricsTokenFile") from error

@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from runner.compose.records import Records
 from runner.computing.birth import Birth, current
 from runner.config import Config, load
 from runner.data.storage import open_elements
-from runner.errors import FencedError, JobspanError, RefusedError, TransientJobError, UnavailableError
+from runner.errors import JobspanError, TransientJobError
 from runner.locks import FileLock, LockHeld
 from runner.process.cancel import Cancel
 from runner.process.linux import harden
@@ -24,7 +24,7 @@ from runner.redaction import Redactor
 from runner.wms.client import WmsClient
 from runner.wms.reporter import Reporter
 from runner.wms.stores import WmsFileCatalog, WmsSandboxStore
-from runner.wms.tokens import FileToken, write_secret
+from runner.wms.tokens import FileToken
 from runner.wms.transport import HttpCall
 from runner.wrapper.arguments import WrapperArguments
 from runner.wrapper.control import ControlServer
@@ -32,6 +32,7 @@ from runner.wrapper.job_report import JobReport
 from runner.wrapper.job_wrapper import JobWrapper, WrapperParts
 from runner.wrapper.operations import Progress
 from runner.wrapper.payload import LocalPayload
+from runner.wrapper.peeking import OutputDoor
 from runner.wrapper.workspace import JobFolders
 from telemetry.bus import Bus, Emit
 from telemetry.clock import SystemClock
@@ -40,6 +41,9 @@ from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, 
 
 _log = logging.getLogger("jobspan.wrapper")
 EXIT_NOTHING_TO_DO = 0
+#: How long the wrapper tries to deliver its record.
+RECORD_SECONDS = 10.0
+STOPPED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class _Process:
     clock: SystemClock
     birth: Birth
     token: FileToken
+    door: OutputDoor
     obstacle: JobspanError | None
 
 
@@ -85,7 +90,8 @@ def wrapper_main(arguments_path: Path) -> int:
             _log.warning("this attempt has ended already; nothing to do")
             return EXIT_NOTHING_TO_DO
         bus = Bus(journal, redact)
-        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, obstacle))
+        door = OutputDoor(control, redact)
+        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, door, obstacle))
     _ship_without_agent(given.config, control)
     return code
 
@@ -104,19 +110,23 @@ def _run(given: _Given, process: _Process) -> int:
     progress = Progress()
     client = client_with(config, process.token, given.wms_url, observe=_observer(bus.emit, progress, given.wms_url))
     reporter = Reporter(
-        folders.control, client, job_id=arguments.job_id, clock=process.clock, cancel=cancel, emit=bus.emit
+        folders.control,
+        client,
+        job_id=arguments.job_id,
+        clock=process.clock,
+        cancel=cancel,
+        emit=bus.emit,
     )
-    obstacle = process.obstacle or _name_execution(client, arguments.job_id, folders.control)
-    parts = replace(_parts(given, process, starter, reporter, progress, client), obstacle=obstacle)
-    control = ControlServer(folders.control, cancel)
+    parts = _parts(given, process, starter, reporter, progress, client)
+    control = ControlServer(folders.control, cancel, process.door.answer)
     control.catch_signals()
     with control:
         bus.listen(reporter.wake)
-        reporter.start()
+        reporter.start(claim="" if process.obstacle else secrets.token_hex(16))
         try:
             return JobWrapper(arguments.job_id, JobReport(bus.emit, cancel), parts).run()
         finally:
-            reporter.stop(options.kill_grace_seconds)
+            reporter.stop(_patience(options.kill_grace_seconds, cancel))
             client.close()
 
 
@@ -141,31 +151,24 @@ def _parts(
         file_catalog=WmsFileCatalog(client),
         storage_elements=open_elements(config.folder / "storage", config.wms.storage_elements),
         wms=reporter,
-        payload=LocalPayload(starter=starter, watchdog=watchdog, cancel=cancel, emit=emit, config=options),
+        payload=LocalPayload(
+            starter=starter, watchdog=watchdog, cancel=cancel, emit=emit, config=options, door=process.door
+        ),
         watchdog=watchdog,
         emit=emit,
         clock=process.clock,
         cancel=cancel,
         progress=progress,
-        deliver_record=lambda: Records().deliver(given.folders.control, client),
+        deliver_record=lambda: Records(_patience(RECORD_SECONDS, cancel)).deliver(given.folders.control, client),
         start_boottime_ns=process.birth.start_boottime_ns,
         started_by=process.birth.started_by,
+        obstacle=process.obstacle,
     )
 
 
-def _name_execution(client: WmsClient, job_id: int, control: Path) -> JobspanError | None:
-    """Get a token with a claim of our own: should this attempt be executed twice, only one may start its payload.
-
-    A WMS that is away, or knows no claims, leaves us the claim of the match.
-    """
-    try:
-        token, _ = client.renew_job_token(job_id, secrets.token_hex(16))
-    except FencedError as error:
-        return error
-    except (UnavailableError, RefusedError):
-        return None
-    write_secret(control / "job.token", token)
-    return None
+def _patience(seconds: float, cancel: Cancel) -> float:
+    """For one more try to reach the WMS. A node that is being stopped leaves the rest to the agent, or to the next."""
+    return min(seconds, STOPPED_SECONDS) if cancel.said("signal") else seconds
 
 
 def _read(arguments_path: Path) -> _Given:

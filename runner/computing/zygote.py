@@ -1,5 +1,6 @@
 """Warm starts: the agent's side of the zygote."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.computing.spare import LARGEST_MESSAGE_BYTES
 from runner.computing.spawners import InterpreterSpawner
-from runner.computing.zygote_process import LARGEST_MESSAGE_BYTES
 
 READY_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
@@ -57,9 +58,9 @@ class ZygoteSpawner:
             self._failures = MOST_FAILURES
 
     def pids(self) -> frozenset[int]:
-        """See `Spawner.pids`: the process itself."""
+        """See `Spawner.pids`: the process itself, and the wrapper that waits for a job."""
         zygote = self._zygote
-        return frozenset({zygote.pid}) if zygote else frozenset()
+        return zygote.pids() if zygote else frozenset()
 
     def _warm(self, script: Path, log: Path) -> int:
         if self._zygote is None:
@@ -93,6 +94,9 @@ class _Zygote:
                 start_new_session=True,
             )
         self._ready = False
+        self._spare: int | None = None
+        #: Messages that `pids` has found.
+        self._unread: list[bytes] = []
 
     @property
     def pid(self) -> int:
@@ -108,10 +112,24 @@ class _Zygote:
             if not self._ready:
                 self._receive(READY_SECONDS)
                 self._ready = True
+            self._channel.settimeout(ANSWER_SECONDS)
             self._channel.send(json.dumps({"script": str(script), "log": str(log)}).encode())
-            return int(self._receive(ANSWER_SECONDS)["pid"])
+            while "spare" in (answer := self._receive(ANSWER_SECONDS)):
+                pass
+            self._spare = None  # it is the wrapper now, or it has died
+            return int(answer["pid"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ZygoteError(f"{type(error).__name__}: {error}") from error
+
+    def pids(self) -> frozenset[int]:
+        """Of the process and of its spare. Not while `fork` waits for its answer."""
+        with contextlib.suppress(OSError):
+            self._channel.setblocking(False)
+            while message := self._channel.recv(LARGEST_MESSAGE_BYTES):
+                self._unread.append(message)
+        for message in self._unread:
+            self._spare = json.loads(message).get("spare", self._spare)
+        return frozenset({self.pid} if self._spare is None else {self.pid, self._spare})
 
     def close(self) -> None:
         self._channel.close()
@@ -123,7 +141,8 @@ class _Zygote:
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         self._channel.settimeout(seconds)
-        message: dict[str, Any] = json.loads(self._channel.recv(LARGEST_MESSAGE_BYTES) or b"{}")
+        received = self._unread.pop(0) if self._unread else self._channel.recv(LARGEST_MESSAGE_BYTES)
+        message: dict[str, Any] = json.loads(received or b"{}")
         if "error" in message:
             raise ZygoteError(str(message["error"]))
         if not message:

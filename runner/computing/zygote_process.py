@@ -2,8 +2,8 @@
 
 It has the wrapper's imports loaded and frozen, no thread, and one socket to the agent, which a
 wrapper does not inherit. Each request is a datagram of JSON, `{"script", "log"}`; the answer is
-`{"pid"}` or `{"error"}`. The first message, without a request, says that it is ready. It ends when
-the agent has closed its end.
+`{"pid"}` or `{"error"}`. The first message, without a request, says that it is ready; `{"spare"}`
+names a wrapper that waits (`spare`) and is no job's yet. It ends when the agent has closed its end.
 
 A wrapper is forked twice, so that it is orphaned at once and becomes the child of the agent, which
 is a subreaper: the agent sees its end, and a dying zygote takes nobody along.
@@ -11,39 +11,93 @@ is a subreaper: the agent sees its end, and a dying zygote takes nobody along.
 
 import atexit
 import contextlib
+import errno
 import gc
 import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from runner.computing import birth
+from runner.computing.spare import LARGEST_MESSAGE_BYTES, Assignment, Spare, wait_for_job
 from runner.process.linux import harden, set_name
 from telemetry.clock import SystemClock
 
-LARGEST_MESSAGE_BYTES = 1 << 16
+#: A spare is made when so long nothing was asked for: it must not compete with a wrapper that begins.
+QUIET_SECONDS = 0.02
+#: The process between zygote and wrapper ends at once; this is for one that does not come to it.
+ORPHANED_SECONDS = 5.0
+#: What `runpy.run_path` imports when it is called, and no sooner.
+_OF_RUNPY = ("pkgutil",)
 _OUTPUT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Preload, then fork a wrapper for each request until the socket ends."""
+    """Preload, then make a wrapper for each request until the socket ends."""
     channel = socket.socket(fileno=int(arguments[0]))
     channel.set_inheritable(False)
     set_name("jobspan-zygote")
     harden()
-    _answer(channel, _preload(arguments[1:]))
-    with contextlib.suppress(ConnectionError, BrokenPipeError):
-        while message := channel.recv(LARGEST_MESSAGE_BYTES):
-            _answer(channel, _serve(json.loads(message)))
+    _answer(channel, _preload((*arguments[1:], *_OF_RUNPY)))
+    zygote = Zygote(channel)
+    try:
+        with contextlib.suppress(ConnectionError, BrokenPipeError):
+            zygote.serve()
+    finally:
+        zygote.close()
     return 0
+
+
+class Zygote:
+    """Makes wrappers, and keeps one spare when there is time."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._spare: Spare | None = None
+
+    def serve(self) -> None:
+        """Answer requests until the agent has gone."""
+        while True:
+            if self._spare is None and not select.select([self._channel], [], [], QUIET_SECONDS)[0]:
+                self._make_spare()
+            message = self._channel.recv(LARGEST_MESSAGE_BYTES)
+            if not message:
+                return
+            _answer(self._channel, self._start(json.loads(message)))
+
+    def close(self) -> None:
+        """Leave no spare behind."""
+        if self._spare is not None:
+            self._spare.dismiss()
+
+    def _start(self, request: dict[str, str]) -> dict[str, Any]:
+        assignment = Assignment(request["script"], request["log"], SystemClock().boottime_ns())
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.employ(assignment):
+            return {"pid": spare.pid}
+        try:
+            return {"pid": _fork_orphan(lambda: _be_wrapper(assignment))}
+        except OSError as error:
+            return {"error": f"cannot fork: {error.strerror}"}
+
+    def _make_spare(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._spare = Spare(_fork_orphan(lambda: _be_spare(theirs)), ours)
+            except OSError:  # tried again after the next job, which says so if it is still so
+                ours.close()
+                return
+        _answer(self._channel, {"spare": self._spare.pid})
 
 
 def _preload(modules: Sequence[str]) -> dict[str, Any]:
@@ -60,47 +114,96 @@ def _preload(modules: Sequence[str]) -> dict[str, Any]:
     return {"ready": True}
 
 
-def _serve(request: dict[str, str]) -> dict[str, Any]:
-    start_boottime_ns = SystemClock().boottime_ns()
+def _fork_orphan(life: Callable[[], NoReturn]) -> int:
+    """Fork twice, so that *life* is lived by a child of the agent; its pid.
+
+    Raises:
+        OSError: it cannot be.
+    """
     reader, writer = os.pipe()
     try:
         middle = os.fork()
         if middle == 0:
-            _fork_wrapper(request, start_boottime_ns, writer)
+            _fork_and_end(life, writer)
         os.close(writer)
         writer = -1
         pid = os.read(reader, 32)
         os.waitpid(middle, 0)
-        return {"pid": int(pid)} if pid else {"error": "the fork failed"}
-    except OSError as error:
-        return {"error": f"cannot fork: {error.strerror}"}
+        if not pid:
+            raise OSError(errno.EAGAIN, "the second fork failed")
+        return int(pid)
     finally:
         os.close(reader)
         if writer >= 0:
             os.close(writer)
 
 
-def _fork_wrapper(request: dict[str, str], start_boottime_ns: int, writer: int) -> NoReturn:
-    """In the middle process: leave the wrapper to the agent by ending at once."""
+def _fork_and_end(life: Callable[[], NoReturn], writer: int) -> NoReturn:
+    """In the middle process: leave the child to the agent by ending at once."""
+    middle = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            _be_wrapper(Path(request["script"]), Path(request["log"]), start_boottime_ns)
+            _await_end(middle)
+            life()
         os.write(writer, str(pid).encode())
     finally:
         os._exit(0)
 
 
-def _be_wrapper(script: Path, log: Path, start_boottime_ns: int) -> NoReturn:
-    """In the wrapper: shed everything of the zygote's, and run the script as a fresh interpreter would."""
+def _await_end(middle: int) -> None:
+    """Begin as the agent's child: a wrapper that asks who its parent is must not be told of *middle*."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(middle)
+        select.select([handle], [], [], ORPHANED_SECONDS)
+        os.close(handle)
+
+
+def _be_spare(line: socket.socket) -> NoReturn:
+    """In a wrapper that is made ahead: shed what is the zygote's, and wait."""
+    assignment = None
+    try:
+        _leave("jobspan-spare", line.fileno())
+        assignment = wait_for_job(line)
+    finally:
+        if assignment is None:
+            os._exit(0)
+    _work(assignment)
+
+
+def _be_wrapper(assignment: Assignment) -> NoReturn:
+    """In a wrapper that is made on demand: shed what is the zygote's, and begin."""
+    try:
+        _leave("jobspan-wrapper")
+    except BaseException:  # noqa: BLE001 - the boundary of the process
+        traceback.print_exc()
+        os._exit(1)
+    _work(assignment)
+
+
+def _leave(name: str, line: int = -1) -> None:
+    """Become a process of its own, with no descriptor of the zygote's but *line*."""
+    os.setsid()
+    set_name(name)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(null, number)
+    end = max(map(int, os.listdir("/proc/self/fd"))) + 1
+    os.closerange(3, line if line > 0 else end)
+    if line > 0:
+        os.closerange(line + 1, end)
+    _shed_signals()
+
+
+def _work(assignment: Assignment) -> NoReturn:
+    """Run the script as a fresh interpreter would; the end of this process."""
     code = 1
     try:
-        os.setsid()
+        script = Path(assignment.script)
         set_name("jobspan-wrapper")
-        _shed_descriptors(log)
-        _shed_signals()
+        _speak_into(Path(assignment.log))
         os.chdir(script.parent)
-        birth.record(start_boottime_ns)
+        birth.record(assignment.start_boottime_ns)
         code = _execute(script)
     except BaseException:  # noqa: BLE001 - the boundary of the process: what is left becomes its exit code
         traceback.print_exc()
@@ -111,13 +214,12 @@ def _be_wrapper(script: Path, log: Path, start_boottime_ns: int) -> NoReturn:
         os._exit(code)
 
 
-def _shed_descriptors(log: Path) -> None:
-    """Output goes to *log*; every other descriptor (the zygote's socket) is closed."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+def _speak_into(log: Path) -> None:
+    """Output goes to *log*, input is empty."""
     output = os.open(log, _OUTPUT_FLAGS, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    os.close(output)
 
 
 def _shed_signals() -> None:

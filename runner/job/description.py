@@ -39,6 +39,11 @@ class JobDescription:
     number_of_processors: int = 1
     memory_mb: float | None = None
     disable_cpu_check: bool = False
+    #: The graceful stop before the time is up: which processes, which signal, and when; None: as the node has it.
+    stop_signal_regex: str | None = None
+    stop_signal_number: int | None = None
+    stop_signal_start_work: float | None = None
+    stop_signal_finish_work: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Variables of the worker node that the payload keeps although their names look secret.
     keep_environment: tuple[str, ...] = ()

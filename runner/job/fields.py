@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from runner.job.located import Located
+from runner.options import expression_problem
 
 GIB_IN_MB = 1024
 
@@ -211,6 +212,14 @@ def memory(located: Located) -> float:
     return number(0.001, 1e6)(located) * GIB_IN_MB
 
 
+def expression(located: Located) -> str:
+    """A regular expression."""
+    value = text(located)
+    if problem := expression_problem(value):
+        raise Wrong(problem)
+    return value
+
+
 def _same(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -244,6 +253,10 @@ FIELDS: dict[str, Rule] = {
     "MaxWallClockTime": Rule("max_wall_clock_seconds", number(1, 1e9), _number),
     "NumberOfProcessors": Rule("number_of_processors", whole(1, 4096), _same),
     "Memory": Rule("memory_mb", memory, lambda value: _number(value / GIB_IN_MB)),
+    "StopSigRegex": Rule("stop_signal_regex", expression, _same),
+    "StopSigNumber": Rule("stop_signal_number", whole(1, 64), _same),
+    "StopSigStartWork": Rule("stop_signal_start_work", number(0, 1e12), _number),
+    "StopSigFinishWork": Rule("stop_signal_finish_work", number(0, 1e12), _number),
     "DisableCPUCheck": Rule("disable_cpu_check", truth, _same),
     "ExecutionEnvironment": Rule("environment", environment, _assignments),
     "KeepEnvironment": Rule("keep_environment", variable_names, _same),
@@ -268,8 +281,8 @@ KEPT = frozenset({
     "JobRequirements", "LogFilePath", "LogLevel", "LogTargetPath", "MaxNumberOfProcessors", "MaxRAM",
     "MinNumberOfProcessors", "MinRAM", "Origin", "OutputDataDirectory", "OutputMode", "Owner", "OwnerDN",
     "OwnerGroup", "OwnerName", "Parameter", "ParameterNumber", "PayloadResults", "Rank", "Requirements", "RunNumber",
-    "Setup", "SoftwareDistModule", "SoftwarePackages", "Status", "StopSigFinishSeconds", "StopSigNumber",
-    "StopSigRegex", "StopSigStartSeconds", "SubmitPool", "SubmitPools", "SystemConfig", "Type", "UserPriority",
+    "Setup", "SoftwareDistModule", "SoftwarePackages", "Status", "StopSigFinishSeconds", "StopSigStartSeconds",
+    "SubmitPool", "SubmitPools", "SystemConfig", "Type", "UserPriority",
     "VirtualOrganization", "VO", "WorkingDirectory",
 })  # fmt: skip
 

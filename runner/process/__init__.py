@@ -8,10 +8,12 @@
 * `start_failure`  why an exec failed, in words
 * `tree`           the processes as their subreaper has them: looked at, reaped, counted, signalled
 * `signals`        TERM, grace, KILL, as a timeline of facts
+* `graceful`       the graceful stop: a signal for those processes that can end well (StopSig*)
 * `remnants`       what is left of a payload whose starter has died
-* `output`, `peek` ExecutionThread: exact totals of the output, and its last lines
+* `output`, `peek`, `followed` ExecutionThread: exact totals of the output, its last lines, its files within bounds
 * `limits`         what a job may use, and whether a reading is beyond it (pure)
 * `watchdog`       measures, decides by `limits`, asks for the end through `cancel`; heartbeats
+* `punctuality`    whether samples come when they should, and the wall clock goes on evenly (pure)
 * `cancel`         the one way in which a job is told to stop
 * `wire`, `linux`  frames between wrapper and starter; the kernel calls that Python lacks
 """

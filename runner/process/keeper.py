@@ -17,6 +17,7 @@ from typing import Any
 
 from runner.process import linux
 from runner.process.command import PayloadCommand
+from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, launch
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
@@ -75,6 +76,7 @@ class Keeper:
         #: What the wrapper has perhaps not written down.
         self._facts: list[Fact] = []
         self._is_alone = False
+        self._stop = GracefulStop(clock, self._tell)
 
     def run(self, refusal: str) -> None:
         """Serve until the wrapper has gone and nothing of the payload is left. *refusal*: of the method."""
@@ -114,13 +116,16 @@ class Keeper:
         self._on_children()
         if self._ending is not None:
             self._ending.step()
+        self._tree.look_if_due()
         self._settle()
 
     def _patience_ms(self) -> int | None:
-        if self._ending is None or self._ending.is_over:
-            return None
+        moments = [self._tree.look_at]
+        if self._ending is not None and not self._ending.is_over:
+            moments.append(self._ending.wake_up_at)
+        wake_up_at = min((each for each in moments if each is not None), default=None)
         # Rounded up: to wake a moment too early would only mean to wait again.
-        return max(0, int((self._ending.wake_up_at - time.monotonic()) * 1000) + 1)
+        return None if wake_up_at is None else max(0, int((wake_up_at - time.monotonic()) * 1000) + 1)
 
     def _on_command(self) -> None:
         is_there, frames = self._line.receive()
@@ -129,6 +134,8 @@ class Keeper:
                 self._start(PayloadCommand.from_json(data))
             elif kind == "end":
                 self._end(data["reason"], data["grace_seconds"])
+            elif kind == "stop" and self._payload and not self._payload.is_settled and self._ending is None:
+                self._stop.ask(self._tree.look(), **data)
             elif kind == "close":  # the wrapper has had so many facts of us
                 del self._facts[: data["facts"]]
         if not is_there:
@@ -139,7 +146,10 @@ class Keeper:
         try:
             question = self._queries.recv(QUESTION_BYTES)
             if question:
-                answer = pack(question.decode(), values_of(self._tree.reading()))
+                # "17", "17 deep" or "17 pss": the words say how deep the look is to go.
+                word = question.decode().partition(" ")[2]
+                reading = self._tree.reading(is_deep=bool(word), with_pss=word == "pss")
+                answer = pack(question.decode(), reading._asdict())
                 self._queries.send(answer, socket.MSG_DONTWAIT)
         except OSError:  # nobody waits for the answer any more; the other line tells whether anybody is there
             return
@@ -151,11 +161,19 @@ class Keeper:
         start_boottime_ns = self._clock.boottime_ns()
         # A signal between fork and exec would run a handler of ours in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
-        pid, group_to_enter = _fork(self._tree.meter.group)
-        if pid == 0:
-            launch(command, environment, write_fd, group_to_enter)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.close(write_fd)
+        parent = os.getpid()
+        try:
+            pid, group_to_enter = _fork(self._tree.meter.group)
+        except OSError as error:  # too many processes, or no memory for one more
+            os.close(read_fd)
+            self._line.send("Refused", {"step": "fork", "errno": error.errno or 0})
+            return
+        else:
+            if pid == 0:
+                launch(command, environment, write_fd, group_to_enter, parent)
+        finally:
+            os.close(write_fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._tree.is_empty = False
         self._payload = _Payload(pid, command, start_boottime_ns, read_fd)
 
@@ -223,7 +241,7 @@ class Keeper:
         if self._payload is None or self._payload.is_settled:
             return
         if self._ending is None:
-            self._ending = Ending(self._tree, reason, grace_seconds, self._tell)
+            self._ending = Ending(self._tree, reason, grace_seconds, self._tell, self._clock)
         else:
             self._ending.shorten(grace_seconds)
 
@@ -235,7 +253,7 @@ class Keeper:
         if not (self._ending.is_over if self._ending else payload.ended and self._tree.is_empty):
             return
         payload.is_settled = True
-        reading = self._tree.reading()
+        reading = self._tree.reading(is_deep=True)
         self._tell(
             UsageSettled(
                 cpu_user_seconds=reading.cpu.user_seconds,
@@ -250,6 +268,15 @@ class Keeper:
                 max_processes=max(1, reading.max_processes),
                 read_bytes=reading.read_bytes,
                 written_bytes=reading.written_bytes,
+                peak_pss_bytes=reading.peak_pss_bytes,
+                io_method=reading.io_method,
+                minor_faults=reading.minor_faults,
+                major_faults=reading.major_faults,
+                voluntary_switches=reading.voluntary_switches,
+                involuntary_switches=reading.involuntary_switches,
+                cpu_pressure_seconds=reading.cpu_pressure_seconds,
+                memory_pressure_seconds=reading.memory_pressure_seconds,
+                io_pressure_seconds=reading.io_pressure_seconds,
             )
         )
 

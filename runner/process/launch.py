@@ -16,15 +16,20 @@ from runner.process.output import open_for_payload
 from telemetry.measure.meter import Group
 
 Step = Literal["session", "group", "output", "user", "folder", "exec"]
+#: Beyond any descriptor; the kernel closes a range at once.
+_LAST_FD = (1 << 31) - 1
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 ALL_SIGNALS = signal.valid_signals()
 _RESETTABLE = tuple(number for number in ALL_SIGNALS if number not in (signal.SIGKILL, signal.SIGSTOP))
 
 
-def launch(command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: Group | None) -> NoReturn:
-    """Become the payload; only for a process that was just forked. *group* is entered if it is given."""
+def launch(
+    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: Group | None, parent: int
+) -> NoReturn:
+    """Become the payload; only for a process that *parent* has just forked. *group* is entered if it is given."""
     step: Step = "session"
     try:
+        _let_go(error_fd)
         os.setsid()
         _reset_signals()
         os.umask(command.umask)
@@ -39,6 +44,10 @@ def launch(command: PayloadCommand, environment: Mapping[str, str], error_fd: in
         step = "folder"
         os.chdir(command.folder)
         step = "exec"
+        if os.getppid() != parent:
+            # Nobody would watch this payload. Whoever cleans up behind a dead starter finds its processes by a mark
+            # that they have from their exec on, so that none may come after that.
+            os._exit(127)
         _execute(command, environment)
     except OSError as error:
         os.write(error_fd, f"{step}:{error.errno or errno.EIO}".encode())
@@ -46,6 +55,12 @@ def launch(command: PayloadCommand, environment: Mapping[str, str], error_fd: in
         os.write(error_fd, f"{step}:{errno.EINVAL}".encode())
     finally:
         os._exit(127)
+
+
+def _let_go(error_fd: int) -> None:
+    """Close all that exec would close: as long as we hold the starter's line, its death would not be noticed."""
+    os.closerange(3, error_fd)
+    os.closerange(error_fd + 1, _LAST_FD)
 
 
 def _reset_signals() -> None:

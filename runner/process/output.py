@@ -9,14 +9,21 @@ import errno
 import os
 import stat
 import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.config import JobWrapperConfig
 from runner.errors import PermanentJobError
-from runner.process.peek import Peek
+from runner.process.followed import Followed, Punch, punch_hole
+from runner.process.peek import Peek, Piece, shown
 from telemetry.facts import OutputSeen, Stream
 
-_READ_BYTES = 1 << 20
+#: A drain of more than this shows a payload in a hurry, which is looked at more often than every PollingTime.
+_HURRY_BYTES = 32 << 20
+_SHORTEST_PAUSE_SECONDS = 0.02
+#: Of each stream, what can be looked at (`excerpt`), at most.
+EXCERPT_BYTES = 64 << 10
+_OPEN_LINE_BYTES = 1024
 
 
 def open_below(folder: Path, path: Path, flags: int) -> int:
@@ -56,7 +63,7 @@ def open_for_payload(folder: Path, path: Path, owner: tuple[int, int] | None) ->
 
 
 class OutputFiles:
-    """The output files of one payload, open for reading from where they are now."""
+    """The output files of one payload, open for reading from where they are now, and for dropping their middle."""
 
     def __init__(self, folder: Path, stdout: str, stderr: str) -> None:
         """Create *stdout* and *stderr* (names as the job gives them, maybe the same) below *folder*.
@@ -72,7 +79,7 @@ class OutputFiles:
             del names["stderr"]
         for stream, name in names.items():
             try:
-                self.fds[stream] = open_below(folder, Path(name), os.O_RDONLY | os.O_CREAT)
+                self.fds[stream] = open_below(folder, Path(name), os.O_RDWR | os.O_CREAT)
             except (OSError, ValueError) as error:
                 self.close()
                 reason = error.strerror if isinstance(error, OSError) else error
@@ -88,52 +95,48 @@ class OutputFiles:
             os.close(self.fds.popitem()[1])
 
 
-class _Tail:
-    """Where we are in one file."""
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of one stream that may be shown, and the totals of the stream at that moment."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.offset = os.fstat(fd).st_size
-
-    def read(self, until: int) -> bytes:
-        """What comes next, up to the offset *until*."""
-        data = os.pread(self.fd, min(_READ_BYTES, until - self.offset), self.offset)
-        self.offset += len(data)
-        return data
-
-    def size(self) -> int:
-        """Present size. A file that has shrunk was truncated: what it holds now is new."""
-        size = os.fstat(self.fd).st_size
-        if size < self.offset:
-            self.offset = 0
-        return size
+    seen: OutputSeen
+    piece: Piece
+    #: The end of what has been written of a line that has no end yet.
+    open_line: bytes
+    #: Whether nothing comes any more.
+    ended: bool
 
 
 class ExecutionThread(threading.Thread):
     """Reads along with the payload: exact totals of lines and bytes, and the last MaxJobPeekLines lines.
 
-    It wakes up every PollingTime; whoever asks (`seen`, `peek`, `finish`) makes it up to date at once.
+    It wakes up every PollingTime, sooner while much is written; whoever asks (`seen`, `peek`, `excerpt`,
+    `finish`) makes it up to date at once. With OutputFileAction = truncate it keeps the files within
+    OutputFileLimit; beyond that they can grow by what is written between two looks.
     """
 
-    def __init__(
-        self,
-        files: OutputFiles,
-        *,
-        config: JobWrapperConfig,
-    ) -> None:
-        """Follow *files*."""
+    def __init__(self, files: OutputFiles, *, config: JobWrapperConfig, punch: Punch = punch_hole) -> None:
+        """Follow *files*; *punch* drops the middle of one."""
         super().__init__(name="output", daemon=True)
         self._files = files
-        self._interval_seconds = config.polling_time_seconds
+        limit = config.output_file_limit_bytes if config.output_file_action == "truncate" else None
+        self._longest_pause_seconds = config.polling_time_seconds
+        self._hurry_bytes = min(_HURRY_BYTES, config.output_file_limit_bytes // 8)
         self._peek = Peek(config.max_job_peek_lines, config.buffer_limit_bytes)
-        self._tails = {stream: _Tail(fd) for stream, fd in files.fds.items()}
+        self._tails = {stream: Followed(fd, limit, punch) for stream, fd in files.fds.items()}
+        self._last: dict[Stream, Piece] = {}
         self._mutex = threading.Lock()
         self._end = threading.Event()
 
     def run(self) -> None:
         """Read along until `finish`."""
-        while not self._end.wait(self._interval_seconds):
+        pause_seconds = _SHORTEST_PAUSE_SECONDS
+        while not self._end.wait(min(pause_seconds, self._longest_pause_seconds)):
+            before = self._taken_bytes()
             self.seen()
+            haste = (self._taken_bytes() - before) / self._hurry_bytes
+            pause_seconds = min(self._longest_pause_seconds, pause_seconds * (2.0 if haste < 1 else 1 / haste))
+            pause_seconds = max(_SHORTEST_PAUSE_SECONDS, pause_seconds)
 
     def send_output(self, stream: Stream, data: bytes) -> None:
         """Take the next *data* of *stream* into the totals and the peek."""
@@ -143,7 +146,7 @@ class ExecutionThread(threading.Thread):
         """The totals of each stream, up to date. Both streams in one file are told as stdout."""
         with self._mutex:
             self._drain()
-            return tuple(self._peek.seen(stream) for stream in self._tails)
+            return tuple(self._seen(stream) for stream in self._tails)
 
     def peek(self) -> str:
         """The last lines of the output, up to date, as text that any receiver can take."""
@@ -151,10 +154,35 @@ class ExecutionThread(threading.Thread):
             self._drain()
             return self._peek.text()
 
+    def excerpt(self, stream: Stream, position: int = 0) -> Excerpt:
+        """What *stream* has got from *position* on, up to date; EXCERPT_BYTES from its end at most.
+
+        Raises:
+            KeyError: there is no such stream of its own: both streams are in one file, told as stdout.
+            OSError: the file cannot be read now.
+        """
+        with self._mutex:
+            self._drain()
+            tail, ended = self._tails[stream], bool(self._last)
+            piece = self._last[stream].after(position) if ended else tail.back(position, EXCERPT_BYTES)
+            whole = shown(piece, EXCERPT_BYTES, ended=ended)
+            return Excerpt(self._seen(stream), whole, piece.after(whole.end).data[-_OPEN_LINE_BYTES:], ended)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that have a file of their own."""
+        return tuple(self._tails)
+
     @property
     def largest_bytes(self) -> int:
         """Bytes that the longer stream has got so far."""
         return max(each.bytes for each in self.seen())
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that the longer file has, without what was dropped: what OutputFileLimit is held against."""
+        self.seen()
+        return max(tail.held_bytes for tail in self._tails.values())
 
     def finish(self) -> tuple[OutputSeen, ...]:
         """The final totals, when nobody writes any more; ends the thread and closes the files. Idempotent."""
@@ -163,14 +191,30 @@ class ExecutionThread(threading.Thread):
             self.join()
         seen = self.seen()
         with self._mutex:
-            self._files.close()
+            if self._files.fds:
+                self._close()
         return seen
+
+    def _close(self) -> None:
+        for stream, tail in self._tails.items():
+            self._last[stream] = Piece(tail.taken_bytes, b"")
+            with contextlib.suppress(OSError):  # unreadable now: the totals are what we have
+                self._last[stream] = tail.back(0, EXCERPT_BYTES)
+                tail.close_gap()
+        self._files.close()
+
+    def _seen(self, stream: Stream) -> OutputSeen:
+        tail = self._tails[stream]
+        return replace(self._peek.seen(stream), dropped_bytes=tail.dropped_bytes, shrunk=tail.shrunk)
+
+    def _taken_bytes(self) -> int:
+        return sum(tail.taken_bytes for tail in self._tails.values())
 
     def _drain(self) -> None:
         if not self._files.fds:
             return
         for stream, tail in self._tails.items():
             with contextlib.suppress(OSError):  # unreadable now (a network file system): the next look may read it
-                size = tail.size()
-                while tail.offset < size and (data := tail.read(size)):
+                for data in tail.read():
                     self.send_output(stream, data)
+        self._peek.settle()

@@ -1,6 +1,7 @@
 """A payload's run: planned, started, watched, ended; each step a fact."""
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from runner.errors import PayloadStartError, TransientJobError
 from runner.process.cancel import Cancel
@@ -18,6 +19,7 @@ from telemetry.facts import (
     PayloadPlanned,
     PayloadRefused,
     PayloadStarted,
+    SignalSent,
     UsageSettled,
 )
 
@@ -37,6 +39,8 @@ class PayloadResult:
     #: Why it was killed; None when it ended by itself.
     killed: KillRequested | None
     survivors: tuple[int, ...] = ()
+    #: The signal by which processes of the payload were told that the time is nearly up; None: none was.
+    stop_signal: int | None = None
 
 
 def run(
@@ -117,6 +121,10 @@ def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool) -> Non
     end_remnants(prepared.cgroup_paths, prepared.environment_mark)
 
 
+def _is_stop(event: StarterEvent) -> TypeGuard[SignalSent]:
+    return isinstance(event, SignalSent) and event.purpose == "stop" and bool(event.pids)
+
+
 def _result(
     started: PayloadStarted, events: list[StarterEvent], seen: tuple[OutputSeen, ...], cancel: Cancel
 ) -> PayloadResult:
@@ -131,4 +139,5 @@ def _result(
         output=seen,
         killed=cancel.cause,
         survivors=survivors,
+        stop_signal=next((each.signal for each in events if _is_stop(each)), None),
     )

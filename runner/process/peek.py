@@ -1,5 +1,6 @@
 """The last lines of a payload's output, and exact counts of all of them. Pure."""
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from telemetry.facts import OutputSeen, Stream
 PEEK_TEXT_BYTES = 64 << 10
 #: NUL is the one character that databases refuse; shown as its picture.
 _NUL, _NUL_PICTURE = "\0", "\N{SYMBOL FOR NULL}"
+_SPACE = re.compile(rb"[ \r\t]")
 
 
 @dataclass
@@ -29,6 +31,60 @@ class _Line:
     text: bytes
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A piece of one stream: *data* begins at its byte *start*, counted over all that the stream ever got."""
+
+    start: int
+    data: bytes
+    #: Whether it begins where a word begins, and does not cut one in two.
+    is_clean: bool = True
+
+    @property
+    def end(self) -> int:
+        """The byte after its last."""
+        return self.start + len(self.data)
+
+    def after(self, position: int) -> "Piece":
+        """What of it lies at *position* and after it."""
+        skipped = min(max(0, position - self.start), len(self.data))
+        if not skipped:
+            return self
+        return Piece(self.start + skipped, self.data[skipped:], self.data[skipped - 1 : skipped].isspace())
+
+
+def shown(piece: Piece, most_bytes: int, *, ended: bool) -> Piece:
+    """What of *piece* may be shown: it is cut at the ends of lines only, so that what masks secrets sees them whole.
+
+    Unless the stream has *ended*, a line without an end is kept back until it ends; when it fills all of
+    *most_bytes* it is cut at white space, and left out where it has none.
+    """
+    data, begin, end = piece.data, 0, len(piece.data)
+    if not piece.is_clean:
+        begin = data.find(b"\n") + 1 or _first_space(data) + 1 or end
+    if not ended:
+        end = data.rfind(b"\n") + 1
+        if end <= begin:
+            end = begin if len(data) - begin < most_bytes else _last_space(data) + 1
+            if end <= begin and len(data) - begin >= most_bytes:
+                begin = end = len(data)
+    return Piece(piece.start + begin, data[begin:end])
+
+
+def _first_space(data: bytes) -> int:
+    found = _SPACE.search(data)
+    return found.start() if found else -1
+
+
+def _last_space(data: bytes) -> int:
+    return max(data.rfind(each) for each in (b" ", b"\r", b"\t"))
+
+
+def text_of(data: bytes) -> str:
+    """*data* as text that any receiver can take: undecodable bytes are shown as U+FFFD."""
+    return data.decode(errors="replace").replace(_NUL, _NUL_PICTURE)
+
+
 class Peek:
     """Takes the output of both streams piece by piece, in the order in which it was read."""
 
@@ -39,15 +95,34 @@ class Peek:
         self._counts: dict[Stream, _Counts] = {"stdout": _Counts(), "stderr": _Counts()}
         self._lines: deque[_Line] = deque()
         self._held: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        #: A piece with more lines than we hold, counted, whose lines are taken only if no other such piece follows.
+        self._late: tuple[Stream, bytes, int] | None = None
 
     def add(self, stream: Stream, data: bytes) -> None:
         """The next piece of *stream*; it may begin and end anywhere, inside a character too."""
         if not data:
             return
         counts = self._counts[stream]
-        counts.bytes += len(data)
         newlines = data.count(b"\n")
+        counts.bytes += len(data)
         counts.lines += newlines
+        if newlines > self._max_lines and self._late is not None and self._late[0] == stream:
+            self._late = (stream, data, newlines)  # nothing of the earlier piece would stay
+            return
+        self.settle()
+        if newlines > self._max_lines:
+            self._late = (stream, data, newlines)
+        else:
+            self._take(stream, data, newlines)
+
+    def settle(self) -> None:
+        """Take in what was put off: in a long row of pieces only the lines of the last one matter."""
+        if self._late is not None:
+            late, self._late = self._late, None
+            self._take(*late)
+
+    def _take(self, stream: Stream, data: bytes, newlines: int) -> None:
+        counts = self._counts[stream]
         if newlines:
             self._keep_last(stream, data, newlines)
         rest = data[data.rfind(b"\n") + 1 :]
@@ -57,6 +132,7 @@ class Peek:
 
     def seen(self, stream: Stream) -> OutputSeen:
         """Totals of *stream*; an open line counts as a line. Dropped is what the peek no longer shows."""
+        self.settle()
         counts = self._counts[stream]
         shown = min(self._max_lines, sum(line.stream == stream for line in self._lines) + counts.is_open)
         lines = counts.lines + counts.is_open
@@ -64,6 +140,7 @@ class Peek:
 
     def text(self) -> str:
         """The last lines, open ones at the end; undecodable bytes are shown as U+FFFD."""
+        self.settle()
         held = [line.text for line in self._lines]
         held += [bytes(counts.open_line) for counts in self._counts.values() if counts.is_open]
         held = held[-self._max_lines :] if self._max_lines else []
@@ -72,7 +149,7 @@ class Peek:
             whole = _without_partial_end(whole)
         elif held:
             whole += b"\n"
-        return _without_partial_start(whole[-PEEK_TEXT_BYTES:]).decode(errors="replace").replace(_NUL, _NUL_PICTURE)
+        return text_of(_without_partial_start(whole[-PEEK_TEXT_BYTES:]))
 
     def _keep_last(self, stream: Stream, data: bytes, newlines: int) -> None:
         """Take in the complete lines of *data*, of which only the last can matter."""
@@ -98,7 +175,7 @@ class Peek:
         while len(self._lines) > self._max_lines:
             line = self._lines.popleft()
             self._held[line.stream] -= len(line.text)
-        while self._held[stream] > self._limit:
+        while self._held[stream] and self._held[stream] + len(self._counts[stream].open_line) > self._limit:
             first = next(line for line in self._lines if line.stream == stream)
             self._lines.remove(first)
             self._held[stream] -= len(first.text)

@@ -29,6 +29,8 @@ def explain(step: str, number: int, command: PayloadCommand) -> str:
         return f"the payload cannot run as user {user!r}: {os.strerror(number)}; only root may change the user"
     if step == "group":
         return f"the payload cannot enter its control group: {os.strerror(number)}; use CPUMethod wait4"
+    if step == "fork":
+        return f"{name} could not be started: no process can be made here now ({os.strerror(number)})"
     if step != "exec":
         return f"{name} could not be started: ended before its start ({os.strerror(number) if number else 'killed'})"
     return _explain_exec(number, command)
@@ -46,6 +48,8 @@ def _explain_exec(number: int, command: PayloadCommand) -> str:
         return f"{name} cannot be executed: {_forbidden(path)}"
     if number == errno.ENOEXEC:
         return f"{name} cannot be executed: {_unknown_format(path)}"
+    if number == errno.ETXTBSY:
+        return f"{name} cannot be executed: a process still has {path} open for writing"
     if number == errno.E2BIG:
         return f"{name} cannot be executed: {_too_long(command)}"
     if number == errno.EINVAL:

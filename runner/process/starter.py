@@ -11,7 +11,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from runner.errors import ConfigError, PayloadStartError, TransientJobError
 from runner.process.command import PayloadCommand, PayloadUser
@@ -86,7 +86,7 @@ class Starter:
         self._prepared: Prepared | None = None
         self._facts_had = 0
         self._cpu_seconds = 0.0
-        self._is_closed = False
+        self._life: Literal["serving", "dismissed", "reaped"] = "serving"
 
     @classmethod
     def fork(
@@ -164,6 +164,13 @@ class Starter:
         grace = self._terms.kill_grace_seconds if grace_seconds is None else grace_seconds
         self._send("end", {"reason": reason, "grace_seconds": grace})
 
+    def stop_gracefully(self, regex: str, number: int, reason: str) -> None:
+        """Send signal *number* to the payload's processes that *regex* fits, once; `poll` tells which they were.
+
+        Until one fits, every call looks again. The payload goes on; it decides what the signal means.
+        """
+        self._send("stop", {"regex": regex, "number": number, "reason": reason})
+
     def poll(self, timeout_seconds: float) -> list[StarterEvent]:
         """What has happened since the last call; waits for it, at most *timeout_seconds*.
 
@@ -177,11 +184,14 @@ class Starter:
         self._facts_had += len(events)
         return events
 
-    def snapshot(self) -> UsageReading | None:
-        """What the payload's processes have used so far; None when the starter does not answer."""
+    def snapshot(self, depth: Literal["", "deep", "pss"] = "") -> UsageReading | None:
+        """What the payload's processes have used so far; None when the starter does not answer.
+
+        "deep" looks at swap, context switches and pressure too, "pss" also at proportional memory, which is dear.
+        """
         with self._asking:
             self._questions += 1
-            question = str(self._questions)
+            question = f"{self._questions} {depth}".strip()
             try:
                 self._queries.send(question.encode())
                 while True:
@@ -201,17 +211,23 @@ class Starter:
             self._cpu_seconds = time.clock_gettime_ns(~self.pid << 3 | 2) / NANOSECONDS
         return self._cpu_seconds
 
-    def close(self) -> None:
-        """Let the starter go: it ends what is left of the payload and itself. Idempotent."""
-        if self._is_closed:
+    def dismiss(self) -> None:
+        """Let the starter go, without waiting: it ends what is left of the payload and itself. Idempotent."""
+        if self._life != "serving":
             return
-        self._is_closed = True
+        self._life = "dismissed"
         self.cpu_seconds()
         self._send("close", {"facts": self._facts_had})
         self._commands.close()
         with self._asking:
             self._queries.close()
-        _wait_for(self.pid, self._terms.kill_grace_seconds + _CLOSING_SECONDS)
+
+    def close(self) -> None:
+        """Let the starter go, and wait for its end. Idempotent."""
+        self.dismiss()
+        if self._life == "dismissed":
+            self._life = "reaped"
+            _wait_for(self.pid, self._terms.kill_grace_seconds + _CLOSING_SECONDS)
 
     def _send(self, kind: str, data: dict[str, Any]) -> None:
         with self._sending, contextlib.suppress(OSError):  # `poll` tells that the starter has died

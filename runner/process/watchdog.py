@@ -11,15 +11,37 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from runner.config import JobWrapperConfig
+from runner.config import IDLE_VARIABLE, JobWrapperConfig
 from runner.process.cancel import Cancel
-from runner.process.limits import Limits, PayloadReading, RatioWindow, Reading, WatchdogJob, decide
+from runner.process.limits import (
+    Limits,
+    PayloadReading,
+    RatioWindow,
+    Reading,
+    Stillness,
+    Trends,
+    Warnings,
+    WatchdogJob,
+    hits,
+)
 from runner.process.output import ExecutionThread
+from runner.process.punctuality import Moment, Punctuality
 from runner.process.starter import Starter
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import Fact, HeartbeatMade, LimitHit, OutputSeen, Scalar, StageName, Stream, UsageSampled
+from telemetry.facts import (
+    Fact,
+    HeartbeatMade,
+    LimitHit,
+    OutputSeen,
+    ParametersSet,
+    Scalar,
+    StageName,
+    Stream,
+    UsageSampled,
+)
 from telemetry.journal import JournalFull
 from telemetry.measure import procfs
 from telemetry.measure.snapshot import NOTHING_USED, UsageReading
@@ -31,6 +53,8 @@ _LONGEST_SAMPLING_SECONDS = 15.0
 _SAMPLES_KEPT_DENSE = 300
 #: The first heartbeat with a payload's figures comes so soon after its start.
 _FIRST_HEARTBEAT_SECONDS = 1.0
+#: Job parameter with everything that was warned of.
+WARNINGS_PARAMETER = "WatchdogWarnings"
 
 
 @dataclass
@@ -40,6 +64,7 @@ class _Payload:
     starter: Starter
     output: ExecutionThread
     window: RatioWindow
+    stillness: Stillness
 
 
 @dataclass
@@ -47,12 +72,20 @@ class _State:
     """What changes while the watchdog runs; times by the monotonic clock."""
 
     heartbeat_at: float
+    punctuality: Punctuality
+    #: Between two looks at proportional memory; 0: none.
+    pss_seconds: float = 0.0
     sample_at: float = 0.0
     stage: StageName = "initialize"
     payload: _Payload | None = None
     usage: UsageReading = NOTHING_USED
     standard_output: str | None = None
     told: dict[Stream, OutputSeen] = field(default_factory=dict)
+    #: What was warned of, by the limit's name.
+    warned: dict[str, str] = field(default_factory=dict)
+    #: Of the starter, as long as there is one to ask.
+    starter_cpu_seconds: float = 0.0
+    pss_at: float = 0.0
 
 
 class Watchdog(threading.Thread):
@@ -63,7 +96,7 @@ class Watchdog(threading.Thread):
     ) -> None:
         """Watch *job*, whose files lie on the file system of *work*."""
         super().__init__(name="watchdog", daemon=True)
-        self._polling_seconds = config.polling_time_seconds
+        self._config = config
         self._checking_seconds = max(config.checking_time_seconds, config.min_checking_time_seconds)
         self._job = job
         self._limits = Limits.of(config, job)
@@ -73,14 +106,19 @@ class Watchdog(threading.Thread):
         self._work = work
         self._mutex = threading.RLock()
         self._end = threading.Event()
-        self._state = _State(heartbeat_at=time.monotonic() + self._checking_seconds)
+        self._warnings = Warnings(self._checking_seconds)
+        self._state = _State(
+            heartbeat_at=time.monotonic() + self._checking_seconds,
+            punctuality=Punctuality(config.polling_time_seconds),
+            pss_seconds=config.pss_time_seconds,
+        )
 
     def run(self) -> None:
         """Look at the job every PollingTime until `stop`."""
         next_poll = time.monotonic()
         while not self._end.wait(max(0.0, next_poll - time.monotonic())):
             # A late poll is not made up for by a hurried one.
-            next_poll = max(next_poll + self._polling_seconds, time.monotonic())
+            next_poll = max(next_poll + self._config.polling_time_seconds, time.monotonic())
             # What cannot be measured now (a full disk, a file system that does not answer) is tried at the next poll.
             with self._mutex, contextlib.suppress(OSError):
                 self._poll()
@@ -102,7 +140,9 @@ class Watchdog(threading.Thread):
         """A payload runs: watch it."""
         with self._mutex:
             state = self._state
-            state.payload = _Payload(starter, output, RatioWindow(self._limits))
+            if (self._work / IDLE_VARIABLE).exists():
+                self._limits = replace(self._limits, ratio_percent=None)
+            state.payload = _Payload(starter, output, RatioWindow(self._limits), Stillness(self._limits))
             state.sample_at = 0.0
             state.heartbeat_at = min(state.heartbeat_at, time.monotonic() + _FIRST_HEARTBEAT_SECONDS)
 
@@ -119,10 +159,13 @@ class Watchdog(threading.Thread):
     def _poll(self) -> None:
         """Measure, decide, act, report."""
         state = self._state
-        hit = self._judge(self._look())
-        if hit is not None and self._cancel.cause is None:
-            self._tell(hit)
-            self._cancel.request("watchdog", hit.minor_status)
+        moment = Moment(self._clock.utc_ns(), self._clock.boottime_ns(), time.monotonic())
+        for fact in state.punctuality.notice(moment):
+            self._tell(fact)
+        reading = self._look()
+        found = list(hits(self._limits, reading, self._trends(reading)))
+        if self._cancel.cause is None:
+            self._act(found, reading.wall_seconds)
         now = time.monotonic()
         if now >= state.sample_at:
             self._sample()
@@ -133,10 +176,12 @@ class Watchdog(threading.Thread):
         """Measure the job as it is now."""
         state = self._state
         payload = state.payload
-        reading = Reading(wall_seconds=self._wall_seconds(), disk_bytes=self._disk_bytes())
+        reading = Reading(
+            wall_seconds=self._wall_seconds(), disk_bytes=self._disk_bytes(), load_average=procfs.load_average()
+        )
         if payload is None:
             return reading
-        usage = payload.starter.snapshot()
+        usage = payload.starter.snapshot(self._depth())
         if usage is None:  # the starter is gone; whoever runs the payload notices it and ends the job
             return reading
         state.usage = usage
@@ -144,21 +189,61 @@ class Watchdog(threading.Thread):
             awake_seconds=time.monotonic(),
             cpu_seconds=usage.cpu.total_seconds,
             rss_bytes=usage.rss_bytes,
-            output_bytes=payload.output.largest_bytes,
+            output_bytes=payload.output.held_bytes,
+            processes=usage.processes,
         )
         return replace(reading, payload=measured)
 
-    def _judge(self, reading: Reading) -> LimitHit | None:
+    def _depth(self) -> Literal["", "deep", "pss"]:
+        """How deep the next look goes: what is dear is looked at for a heartbeat, or when PSSTime has passed."""
+        state, now = self._state, time.monotonic()
+        if state.pss_seconds and now >= state.pss_at:
+            state.pss_at = now + state.pss_seconds
+            return "pss"
+        return "deep" if now >= state.heartbeat_at else ""
+
+    def _wrapper_cpu_seconds(self) -> float:
+        state = self._state
+        if state.payload is not None:
+            state.starter_cpu_seconds = max(state.starter_cpu_seconds, state.payload.starter.cpu_seconds())
+        return time.process_time() + state.starter_cpu_seconds
+
+    def _trends(self, reading: Reading) -> Trends:
         payload = self._state.payload
-        ratio = payload.window.add(reading.payload) if payload and reading.payload else None
-        return decide(self._limits, reading, ratio)
+        if payload is None or reading.payload is None:
+            return Trends()
+        written = sum(each.bytes for each in payload.output.seen()) if self._limits.still_seconds else 0
+        return Trends(
+            ratio_percent=payload.window.add(reading.payload),
+            still_seconds=payload.stillness.add(reading.payload.awake_seconds, written),
+        )
+
+    def _act(self, found: list[LimitHit], wall_seconds: float) -> None:
+        """Warn, tell the payload that its time is nearly up, or have the job ended: by the first limit that kills."""
+        for warning in self._warnings.news([each for each in found if each.action == "warn"], time.monotonic()):
+            self._warn(warning)
+        fatal = next((each for each in found if each.action == "kill"), None)
+        if fatal is not None:
+            self._tell(fatal)
+            self._cancel.request("watchdog", fatal.minor_status)
+            return
+        stop, payload = self._limits.stop, self._state.payload
+        if stop is not None and payload is not None and self._limits.must_stop(wall_seconds):
+            left = self._limits.wall_left_seconds(wall_seconds) or 0.0
+            payload.starter.stop_gracefully(stop.regex, stop.number, f"graceful stop: {left:.0f} s are left")
+
+    def _warn(self, hit: LimitHit) -> None:
+        self._tell(hit)
+        warned = self._state.warned
+        warned[hit.limit] = f"{hit.minor_status} ({hit.measured:g} of {hit.allowed:g} {hit.unit})"
+        self._tell(ParametersSet(parameters={WARNINGS_PARAMETER: "; ".join(warned.values())}))
 
     def _sample(self) -> None:
         state = self._state
         usage = state.usage
         wall_seconds = self._wall_seconds()
         sparse = min(_LONGEST_SAMPLING_SECONDS, wall_seconds / _SAMPLES_KEPT_DENSE)
-        state.sample_at = time.monotonic() + max(self._polling_seconds / 2, sparse)
+        state.sample_at = time.monotonic() + max(self._config.polling_time_seconds / 2, sparse)
         self._tell(
             UsageSampled(
                 stage=state.stage,
@@ -173,6 +258,20 @@ class Watchdog(threading.Thread):
                 written_bytes=usage.written_bytes,
                 available_disk_bytes=self._disk_bytes(),
                 load_average=procfs.load_average(),
+                cpu_uncertainty_seconds=usage.cpu_uncertainty_seconds,
+                rss_method=usage.rss_method,
+                processes_method=usage.processes_method,
+                io_method=usage.io_method,
+                swap_bytes=usage.swap_bytes if state.payload else 0,
+                pss_bytes=usage.pss_bytes if state.payload else None,
+                minor_faults=usage.minor_faults,
+                major_faults=usage.major_faults,
+                voluntary_switches=usage.voluntary_switches,
+                involuntary_switches=usage.involuntary_switches,
+                cpu_pressure_seconds=usage.cpu_pressure_seconds,
+                memory_pressure_seconds=usage.memory_pressure_seconds,
+                io_pressure_seconds=usage.io_pressure_seconds,
+                wrapper_cpu_seconds=self._wrapper_cpu_seconds(),
             )
         )
         for seen in state.payload.output.seen() if state.payload else ():
@@ -194,7 +293,7 @@ class Watchdog(threading.Thread):
             # On this wire, and nowhere else, wall clock means that of all processors together (DIRAC's Watchdog).
             "WallClockTime": self._wall_seconds() * self._job.processors,
         }
-        if state.payload is not None:
+        if state.payload is not None and self._config.job_peek:
             state.standard_output = state.payload.output.peek()
         if state.standard_output is not None:
             values["StandardOutput"] = state.standard_output

@@ -203,7 +203,19 @@ class Registration(Body):
     PFN: Annotated[str, Field(min_length=1, max_length=1024)]
 
 
+ClaimName: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")]
+
+
 class TokenRequest(Body):
     """A fresh job token; an execution of its own may name its claim."""
 
-    Claim: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")] | None = None
+    Claim: ClaimName | None = None
+
+
+class JobReportParams(Body):
+    """All that a wrapper has to say at one moment, in the parts of the dialect's calls."""
+
+    Claim: ClaimName | None = None
+    Statuses: Annotated[dict[datetime, JobStatusUpdate], Field(max_length=MAX_ITEMS)] = {}
+    Parameters: dict[str, Any] = {}
+    Heartbeat: HeartbeatData | None = None

@@ -6,6 +6,7 @@
 * `tokens`        token files, and the renewal of a job's token
 * `clock_offset`  the WMS's clock minus ours
 * `reporter`      the thread that delivers a job's statuses, parameters and heartbeats, in order
-* `reports`       facts as the dialect words them; `delivery`: one such delivery, from journal and acknowledgements
+* `reports`       facts as the dialect words them; `delivery`: one such delivery, from journal and acknowledgements;
+  `standing`: what it knows meanwhile
 * `stores`        sandboxes and catalogue behind the wrapper's ports; `transfers` moves the bytes
 """

@@ -43,6 +43,15 @@ class JobCommand:
 
 
 @dataclass(frozen=True)
+class ReportAnswer:
+    """What the WMS says to a report: what it keeps (None: no status was reported), commands, perhaps a new token."""
+
+    kept: KeptStatus | None
+    commands: list[JobCommand]
+    job_token: str
+
+
+@dataclass(frozen=True)
 class Command:
     """A command in the answer to the agent's long poll; repeated until it is acknowledged."""
 
@@ -166,6 +175,17 @@ def job_command(value: object) -> JobCommand:
         checked.whole(command.get("job_id"), "job_id", least=1),
         checked.text(command.get("command"), "command"),
         checked.whole(command.get("command_id", 0), "command_id"),
+    )
+
+
+def report_answer(value: object) -> ReportAnswer:
+    """The answer to a report."""
+    given = checked.mapping(value, "report")
+    kept = given.get("Kept")
+    return ReportAnswer(
+        None if kept is None else kept_status(kept),
+        [job_command(each) for each in checked.items(given.get("Commands"), "Commands")],
+        checked.optional_text(given.get("JobToken"), "JobToken"),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from runner.config import HttpConfig
 from runner.wms import answers, checked
-from runner.wms.dialect import DiracxDialect
+from runner.wms.dialect import DiracxDialect, cut, typed
 from runner.wms.tokens import TokenSource
 from runner.wms.transport import HttpCall, Transport
 from telemetry.clock import Clock
@@ -62,6 +62,25 @@ class WmsClient(DiracxDialect):
         return checked.text(answer.get("JobToken"), "JobToken"), checked.utc_ns(
             answer.get("JobTokenExpires"), "JobTokenExpires"
         )
+
+    def report(
+        self,
+        job_id: int,
+        statuses: Mapping[str, Mapping[str, str]],
+        parameters: Mapping[str, Scalar],
+        heartbeat: Mapping[str, Scalar] | None,
+        claim: str = "",
+    ) -> answers.ReportAnswer:
+        """Statuses (as in `set_statuses`), parameters and heartbeat in one call: taken all, or none.
+
+        A *claim* names this execution, as in `renew_job_token`; the answer then has the token with it.
+        """
+        body: dict[str, object] = {"Statuses": cut(statuses), "Parameters": typed(parameters)}
+        if heartbeat is not None:
+            body["Heartbeat"] = checked.finite(heartbeat)
+        if claim:
+            body["Claim"] = claim
+        return answers.report_answer(self._job_call("POST", job_id, "/report", body))
 
     def commands(self, stamp: str, jobs: Sequence[tuple[int, int]], wait_seconds: float) -> list[answers.Command]:
         """Commands for *jobs* (JobID, Attempt) of the pilot *stamp*, waiting at most *wait_seconds* for one."""

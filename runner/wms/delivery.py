@@ -5,16 +5,18 @@ when a newer one is there, so only the newest is sent, once. An answer that can 
 success makes the entry dead and does not block those behind it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from runner.errors import FencedError, RefusedError, UnavailableError
+from runner.errors import FencedError, NotFoundError, RefusedError, UnavailableError
 from runner.job.status import JobStatus
-from runner.wms.answers import JobCommand, KeptStatus, Refusal
+from runner.wms.answers import JobCommand, KeptStatus, Refusal, ReportAnswer
 from runner.wms.client import WmsClient
-from runner.wms.reports import Stamps, key, parameters, status_of, update
+from runner.wms.reports import Stamps, key, merged, status_of, update
+from runner.wms.standing import HEARTBEAT_SPACING_NS, Ending, Heartbeat, Naming, Standing
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import (
     AttemptEnded,
@@ -33,8 +35,6 @@ from telemetry.outbox import Acknowledgements, Outcome
 SINK = "wms-status"
 #: Acknowledged when the next attempt was asked for.
 RESCHEDULE_ITEM = "reschedule"
-#: Two heartbeats with numbers within a second are HTTP 500 on DiracX.
-HEARTBEAT_SPACING_NS = 1_100_000_000
 LARGEST_BATCH = 100
 GONE = frozenset({JobStatus.KILLED, JobStatus.DELETED})
 #: Kept when a later status of ours stood in the same call as Running.
@@ -42,38 +42,6 @@ _AFTER_RUNNING = frozenset({JobStatus.COMPLETING, JobStatus.DONE, JobStatus.FAIL
 
 Reported: TypeAlias = StatusChanged | ParametersSet | JobAccepted
 _Send: TypeAlias = Callable[[list[Entry]], None]
-
-
-@dataclass
-class Standing:
-    """What the answers so far say about the attempt."""
-
-    #: Why the attempt is not ours any more; empty while it is.
-    fenced: str = ""
-    #: The WMS (or its Kill) has ended the job: no status is sent from now on.
-    killed: bool = False
-    #: The WMS knows that its Kill was heard.
-    kill_confirmed: bool = False
-    #: How our Running fared: "accepted", "refused", or empty while it is not answered.
-    running: str = ""
-    kept: KeptStatus | None = None
-
-
-@dataclass
-class _Ending:
-    """What the journal says about the end of the attempt."""
-
-    uid: str = ""
-    wants_next: bool = False
-    preempted: bool = False
-
-
-@dataclass
-class _Heartbeat:
-    """The newest one that waits, and when the last one with numbers was sent."""
-
-    entry: Entry | None = None
-    sent_boottime_ns: int = -HEARTBEAT_SPACING_NS
 
 
 class Delivery:
@@ -98,9 +66,13 @@ class Delivery:
         self._acks = Acknowledgements(control, SINK)
         self._queue: list[Entry] = []
         self._outcomes: dict[tuple[str, int], tuple[Outcome, str]] = {}
-        self._heartbeat = _Heartbeat()
+        self._heartbeat = Heartbeat()
         self._stamps = Stamps()
-        self._ending = _Ending()
+        self._ending = Ending()
+
+    def report_in_one(self, naming: Naming | None) -> None:
+        """From now on report in single calls where the WMS knows them; *naming*: the first one names this execution."""
+        self.standing.naming, self.standing.in_one = naming, True
 
     @property
     def is_empty(self) -> bool:
@@ -142,13 +114,12 @@ class Delivery:
         """
         if self.standing.fenced:
             self.fence(self.standing.fenced)
-        while self._queue:
-            batch = self._queue[:LARGEST_BATCH]
-            self._each_kind(batch)
-            self._acknowledge(batch)
-            del self._queue[: len(batch)]
-        if self._heartbeat.entry is not None:
-            self._send_heartbeat(self._heartbeat.entry, last=last)
+        if self.standing.in_one:
+            self._report_all(last=last)
+        if self.standing.naming:  # not named by a report; before Running is said, which binds the attempt to a claim
+            self._name_execution(self.standing.naming)
+        self._each_batch(self._each_kind)
+        self._send_heartbeat(last=last)
         if self.standing.killed and not self.standing.kill_confirmed:
             self._confirm_kill()
 
@@ -192,11 +163,86 @@ class Delivery:
             self._ending.wants_next = fact.status == JobStatus.RESCHEDULED
             self._ending.preempted = fact.error_type == "preempted"
 
-    def _each_kind(self, batch: list[Entry]) -> None:
+    def _each_batch(self, send: Callable[[list[Entry]], bool]) -> None:
+        """Take what *send* delivers from the queue, until it does not."""
+        while self._queue:
+            batch = self._queue[:LARGEST_BATCH]
+            if not send(batch):
+                return
+            self._acknowledge(batch)
+            del self._queue[: len(batch)]
+
+    def _report_all(self, *, last: bool) -> None:
+        try:
+            self._each_batch(partial(self._report, last=last))
+        except FencedError:
+            # Another execution runs. If ours was given a copy of its token, nothing of ours may go under its name.
+            if self.standing.naming:
+                with contextlib.suppress(FencedError):
+                    self._name_execution(self.standing.naming)
+            raise
+
+    def _report(self, batch: list[Entry], *, last: bool) -> bool:
+        """All of *batch* and the heartbeat in one call; False when that is left to the calls of the dialect."""
+        if self.standing.killed:
+            self._refuse([entry for entry in batch if isinstance(entry.fact, StatusChanged)], "the job was killed")
+        entries = [entry for entry in batch if key(entry) not in self._outcomes]
+        statuses = [entry for entry in entries if isinstance(entry.fact, StatusChanged)]
+        answer = self._send_report(entries, statuses, self._beat(last=last))
+        if answer is None:
+            return False
+        self._named(answer.job_token)
+        if answer.kept is not None:
+            self._note_kept(statuses, answer.kept)
+        for entry in entries:
+            self._outcomes.setdefault(key(entry), ("accepted", ""))
+        self._on_answer()
+        self._obey(answer.commands)
+        return True
+
+    def _send_report(
+        self, entries: list[Entry], statuses: list[Entry], beat: Mapping[str, Scalar] | None
+    ) -> ReportAnswer | None:
+        updates = {self._stamps.of(entry): update(entry) for entry in statuses}
+        claim = self.standing.naming.claim if self.standing.naming else ""
+        try:
+            answer = self._client.report(self._job_id, updates, merged(entries), beat, claim)
+        except FencedError:
+            raise
+        except NotFoundError:  # DiracX has no such call
+            self.standing.in_one = False
+            return None
+        except RefusedError as error:
+            if error.status_code == 401:
+                raise _token_refused(error) from error
+            return None  # something in it is refused: which, is found out call by call
+        if beat is not None:
+            self._heartbeat.entry = None
+        return answer
+
+    def _name_execution(self, naming: Naming) -> None:
+        """Get the token with our claim by a call of its own."""
+        token = ""
+        try:
+            token, _ = self._client.renew_job_token(self._job_id, naming.claim)
+        except FencedError:
+            raise
+        except RefusedError as error:  # a WMS that knows no claims leaves us the one of the match
+            if error.status_code == 401:
+                raise _token_refused(error) from error
+        self._named(token)
+
+    def _named(self, token: str) -> None:
+        if self.standing.naming and token:
+            self.standing.naming.adopt(token)
+        self.standing.naming = None
+
+    def _each_kind(self, batch: list[Entry]) -> bool:
         statuses = [entry for entry in batch if isinstance(entry.fact, StatusChanged)]
         self._send(statuses, self._send_statuses)
         self._on_answer()
         self._send([entry for entry in batch if not isinstance(entry.fact, StatusChanged)], self._send_parameters)
+        return True
 
     def _refuse(self, entries: list[Entry], reason: str) -> None:
         for entry in entries:
@@ -233,6 +279,10 @@ class Delivery:
             self._refuse(entries, "the job was killed")
             return
         kept = self._client.set_statuses(self._job_id, {self._stamps.of(entry): update(entry) for entry in entries})
+        self._note_kept(entries, kept)
+
+    def _note_kept(self, entries: list[Entry], kept: KeptStatus) -> None:
+        """What the answer to the statuses of *entries* means."""
         self.standing.kept = kept
         wanted = [entry for entry in entries if status_of(entry)]
         if kept.status in GONE:
@@ -245,30 +295,35 @@ class Delivery:
             self.standing.running = "accepted" if accepted else "refused"
 
     def _send_parameters(self, entries: list[Entry]) -> None:
-        merged: dict[str, Scalar] = {}
-        for entry in entries:
-            merged |= parameters(entry)
-        if merged:
-            self._client.set_parameters(self._job_id, merged)
+        values = merged(entries)
+        if values:
+            self._client.set_parameters(self._job_id, values)
 
-    def _send_heartbeat(self, entry: Entry, *, last: bool) -> None:
-        assert isinstance(entry.fact, HeartbeatMade)  # noqa: S101 - by construction
+    def _beat(self, *, last: bool) -> dict[str, Scalar] | None:
+        """What may be sent now of the heartbeat that waits; None: nothing, or not yet."""
+        entry = self._heartbeat.entry
+        if entry is None or not isinstance(entry.fact, HeartbeatMade):
+            return None
         values = dict(entry.fact.values)
         now = self._clock.boottime_ns()
         numbers = any(name != "StandardOutput" for name in values)
         if numbers and now - self._heartbeat.sent_boottime_ns < HEARTBEAT_SPACING_NS:
-            if not last:
-                return
-            values = {name: value for name, value in values.items() if name == "StandardOutput"}
-        elif numbers:
+            return {name: value for name, value in values.items() if name == "StandardOutput"} if last else None
+        if numbers:
             self._heartbeat.sent_boottime_ns = now
+        return values
+
+    def _send_heartbeat(self, *, last: bool) -> None:
+        entry, values = self._heartbeat.entry, self._beat(last=last)
+        if values is None:
+            return
         self._heartbeat.entry = None
         try:
             commands = self._client.heartbeat(self._job_id, values)
         except FencedError:
             raise
         except UnavailableError:
-            self._heartbeat.entry = self._heartbeat.entry or entry
+            self._heartbeat.entry = entry
             raise
         except RefusedError as error:
             if error.status_code == 401:

@@ -83,7 +83,7 @@ class DiracxDialect:
         Raises:
             NotFoundError: no such job.
         """
-        body = {str(job_id): {moment: _cut(update) for moment, update in updates.items()}}
+        body = {str(job_id): cut(updates)}
         query = {"force": "true"} if force else {}
         answer = self._call("PATCH", "/api/jobs/status", body=body, query=query, answers=frozenset({200, 404}))
         outcome = checked.mapping(answer.body, "answer")
@@ -107,8 +107,7 @@ class DiracxDialect:
 
     def set_parameters(self, job_id: int, parameters: Mapping[str, Scalar]) -> None:
         """Set job parameters, under DIRAC's names."""
-        values = {name: _parameter(name, value) for name, value in checked.finite(parameters).items()}
-        self._call("PATCH", "/api/jobs/metadata", body={str(job_id): values})
+        self._call("PATCH", "/api/jobs/metadata", body={str(job_id): typed(parameters)})
 
     def reschedule(self, job_ids: Sequence[int], *, preempted: bool = False) -> answers.Reschedulings:
         """Ask for the next attempt; a *preempted* one does not count against MaxRescheduling."""
@@ -179,9 +178,17 @@ class DiracxDialect:
         return self._transport.call(Request(method=method, path=path, **more))
 
 
-def _cut(update: Mapping[str, str]) -> dict[str, str]:
-    return {name: value[: _LONGEST.get(name, len(value))] for name, value in update.items()}
+def cut(updates: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Status *updates* with texts no longer than the WMS's columns."""
+    return {
+        moment: {name: value[: _LONGEST.get(name, len(value))] for name, value in update.items()}
+        for moment, update in updates.items()
+    }
 
 
-def _parameter(name: str, value: Scalar) -> Scalar:
-    return round(value) if name in WHOLE_PARAMETERS and isinstance(value, float) else value
+def typed(parameters: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Job *parameters* as the WMS types them; numbers that are none are left out."""
+    return {
+        name: round(value) if name in WHOLE_PARAMETERS and isinstance(value, float) else value
+        for name, value in checked.finite(parameters).items()
+    }

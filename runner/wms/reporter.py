@@ -18,6 +18,7 @@ from runner.process.cancel import Cancel
 from runner.wms.answers import Refusal
 from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery, Reported
+from runner.wms.standing import Naming
 from runner.wms.tokens import JobTokenKeeper
 from telemetry.bus import Emit
 from telemetry.clock import Clock
@@ -25,8 +26,12 @@ from telemetry.facts import Entry, Fenced, HeartbeatMade
 
 DELIVER_LOCK = "deliver.lock"
 TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
-#: How often the journal is looked at when nobody calls `wake`: other writers (the agent) cannot.
+#: How often the journal is looked at when nobody calls `wake`: other writers (the agent) cannot. They write at the
+#: start of a job, so the pauses double as long as nothing is found, to the longest.
 IDLE_SECONDS = 0.5
+LONGEST_IDLE_SECONDS = 8.0
+#: How long a report waits for others to go along, unless somebody waits for it.
+GATHERING_SECONDS = 0.02
 log = logging.getLogger("jobspan.reporter")
 
 
@@ -46,22 +51,28 @@ class Reporter:
         """*emit* is told of a fence, *cancel* of that and of a kill."""
         self._control = control
         self._turns = _Turns()
-        self._delivery = Delivery(control, client, job_id=job_id, clock=clock, on_answer=self._turns.notify)
         self._keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, clock)
+        self._delivery = Delivery(control, client, job_id=job_id, clock=clock, on_answer=self._turns.notify)
         self._cancel = cancel
         self._emit = emit
         self._lock: FileLock | None = None
         self._fence_told = False
+        self._idle_seconds = IDLE_SECONDS
         self._backoff = Backoff()
         self._working = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
-    def start(self) -> None:
+    def start(self, *, claim: str = "") -> None:
         """Become the job's deliverer.
+
+        *claim* is the name of this execution: should the attempt be executed twice, only the one whose Running
+        comes first may start its payload. With it, reports go in single calls where the WMS knows them.
 
         Raises:
             LockHeld: another process is.
         """
+        if claim:
+            self._delivery.report_in_one(Naming(claim, self._keeper.adopt))
         self._lock = FileLock.take(self._control / DELIVER_LOCK)
         self._thread.start()
 
@@ -180,10 +191,12 @@ class Reporter:
             return self._failed(error, None)
         self._backoff.succeeded()
         self._turns.failure = ""
-        return IDLE_SECONDS
+        return self._idle_seconds
 
     def _deliver(self, *, last: bool) -> None:
         self._delivery.collect()
+        doubled = min(2 * self._idle_seconds, LONGEST_IDLE_SECONDS)
+        self._idle_seconds = doubled if self._delivery.is_empty else IDLE_SECONDS
         try:
             if not self._delivery.standing.fenced and (self._control / TOKEN_FILE).exists():
                 self._keeper.keep()
@@ -247,10 +260,15 @@ class _Turns:
             self._condition.notify_all()
 
     def next(self, pause_seconds: float) -> _Turn | None:
-        """Wait for the next turn: woken, or after a pause (which after a failure only an urgent wish cuts short)."""
+        """Wait for the next turn: some moments after a wake, or after a pause. After a failure only an urgent wish
+        cuts the pause short."""
         deadline = time.monotonic() + pause_seconds
+        gathering = False
         with self._condition:
-            while not self._ended and not self._urgent and (self.must_rest or not self._woken):
+            while not self._ended and not self._urgent:
+                if self._woken and not self.must_rest and not gathering:
+                    gathering = True
+                    deadline = min(deadline, time.monotonic() + GATHERING_SECONDS)
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break

@@ -1,5 +1,6 @@
 """Facts as the WMS's dialect words them. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from telemetry.clock import utc_text
@@ -59,3 +60,11 @@ def parameters(entry: Entry) -> dict[str, Scalar]:
     if isinstance(fact, JobAccepted):
         return {"TaskID": fact.task, "SubmittedToCE": f"Job submitted as {fact.task}"}
     return dict(fact.parameters) if isinstance(fact, ParametersSet) else {}
+
+
+def merged(entries: Iterable[Entry]) -> dict[str, Scalar]:
+    """The job parameters that *entries* set, the last value of each."""
+    values: dict[str, Scalar] = {}
+    for entry in entries:
+        values |= parameters(entry)
+    return values

@@ -108,6 +108,10 @@ class JobTokenKeeper:
         except RefusedError:  # too late, or a WMS that does not renew: the old one serves as long as it may
             self._renew_at_boottime_ns = self._clock.boottime_ns() + 60 * NANOSECONDS
             return
+        self.adopt(token)
+
+    def adopt(self, token: str) -> None:
+        """Show *token* from now on."""
         write_secret(self._path, token)
         self._renew_at_boottime_ns = self._due(token)
 

@@ -8,7 +8,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -79,7 +79,10 @@ class Answer:
 
 
 class Transport:
-    """Calls to one WMS. Safe from several threads (a session each); not across a fork."""
+    """Calls to one WMS. Safe from several threads; not across a fork.
+
+    A call takes a session that is free, so that threads which call in turns share one connection.
+    """
 
     def __init__(
         self,
@@ -103,9 +106,9 @@ class Transport:
         self.timeout_seconds = timeout_seconds
         self._observe = observe
         self._clock = clock or SystemClock()
-        self._local = threading.local()
         self._mutex = threading.Lock()
-        self._sessions: list[requests.Session] = []
+        self._sessions: set[requests.Session] = set()
+        self._free: list[requests.Session] = []
 
     def call(self, request: Request) -> Answer:
         """Send *request* and return its answer.
@@ -125,10 +128,9 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         with self._mutex:
-            sessions, self._sessions = self._sessions, []
+            sessions, self._sessions, self._free = self._sessions, set(), []
         for session in sessions:
             session.close()
-        self._local = threading.local()
 
     def _observed(self, request: Request, token: str) -> Answer:
         start = self._clock.boottime_ns()
@@ -172,29 +174,39 @@ class Transport:
             headers["Authorization"] = f"Bearer {token}"
         patience = self.timeout_seconds + request.patience_seconds
         sent = self._clock.utc_ns()
-        with contextlib.closing(
-            self._session().request(
-                request.method,
-                self.url + request.path,
-                params=dict(request.query),
-                data=_encoded(request.body),
-                headers=headers | ({"Content-Type": "application/json"} if request.body is not None else {}),
-                timeout=(self.timeout_seconds, patience),
-                allow_redirects=False,
-                stream=True,
-            )
-        ) as response:
+        with (
+            self._session() as session,
+            contextlib.closing(
+                session.request(
+                    request.method,
+                    self.url + request.path,
+                    params=dict(request.query),
+                    data=_encoded(request.body),
+                    headers=headers | ({"Content-Type": "application/json"} if request.body is not None else {}),
+                    timeout=(self.timeout_seconds, patience),
+                    allow_redirects=False,
+                    stream=True,
+                )
+            ) as response,
+        ):
             self._note_date(response, sent)
             return response, read_bounded(response, LARGEST_ANSWER_BYTES, patience)
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        """A session for one call."""
+        with self._mutex:
+            session = self._free.pop() if self._free else None
         if session is None:
             session = new_session(self.http, self.url)
-            self._local.session = session
             with self._mutex:
-                self._sessions.append(session)
-        return session
+                self._sessions.add(session)
+        try:
+            yield session
+        finally:
+            with self._mutex:
+                if session in self._sessions:  # else we were closed meanwhile
+                    self._free.append(session)
 
     def _note_date(self, response: requests.Response, sent_utc_ns: int) -> None:
         try:

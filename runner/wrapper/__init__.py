@@ -11,7 +11,7 @@
 * `workspace` `node`           the job's folder; the machine
 * `operations` `interruptible` sub-spans; work that a Kill can interrupt
 * `payload`                    the payload, through starter and watchdog
-* `control`                    the control socket and the signals: how a Kill arrives
+* `control` `peeking`          the control socket and the signals: how a Kill arrives; what a Peek shows
 * `arguments` `template`       the wrapper's arguments, and the script that the agent submits
 * `ports`                      what all this needs from outside
 

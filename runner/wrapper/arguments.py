@@ -17,6 +17,7 @@ from runner.process.limits import WatchdogJob
 T = TypeVar("T", int, float, str)
 
 #: Keys of "Job" that are no part of the description.
+_STOP_SIGNAL = ("stop_signal_regex", "stop_signal_number", "stop_signal_start_work", "stop_signal_finish_work")
 IDENTITY = ("JobID", "Owner", "OwnerGroup", "VO", "DIRACSetup", "Status")
 
 
@@ -39,6 +40,8 @@ class WrapperArguments:
     #: Processors of the slot; the job may have asked for fewer.
     processors: int = 1
     cpu_normalization_factor: float = 1.0
+    #: CPU work for which the batch job still has wall clock, when the job is handed over; None: nobody knows.
+    cpu_time_left: float | None = None
     #: "Job" and "CE" as they came, for a community's coordinator.
     job: Mapping[str, Any] = field(default_factory=dict, repr=False)
     ce: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -85,16 +88,21 @@ class WrapperArguments:
             pilot_stamp=_value(ce, "PilotStamp", ""),
             processors=_value(ce, "Processors", 1),
             cpu_normalization_factor=_value(ce, "CPUNormalizationFactor", 1.0),
+            cpu_time_left=_value(ce, "CPUTimeLeft", 0.0) if "CPUTimeLeft" in ce else None,
             job=job,
             ce=ce,
         )
 
     def options(self, config: JobWrapperConfig) -> JobWrapperConfig:
-        """*config* for this job, which may ask for less wall clock than the site grants."""
-        asked = self.description.max_wall_clock_seconds
-        if asked is None or asked >= config.max_wall_clock_seconds:
-            return config
-        return replace(config, max_wall_clock_seconds=asked)
+        """*config* for this job, which may ask for less wall clock than the site grants, and for its own stop."""
+        described = self.description
+        asked = described.max_wall_clock_seconds or config.max_wall_clock_seconds
+        changes: dict[str, Any] = {"max_wall_clock_seconds": min(asked, config.max_wall_clock_seconds)}
+        for name in _STOP_SIGNAL:
+            value = getattr(described, name)
+            if value is not None:
+                changes[name] = value
+        return replace(config, **changes)
 
     def watchdog_job(self, start_boottime_ns: int) -> WatchdogJob:
         """What the watchdog needs to know of the job; *start_boottime_ns* is the start of the wrapper process."""
@@ -106,7 +114,13 @@ class WrapperArguments:
             cpu_time_seconds=described.cpu_time_seconds,
             memory_mb=described.memory_mb,
             check_cpu_consumed=not described.disable_cpu_check,
+            job_type=described.job_type,
+            time_left_seconds=self._time_left_seconds(),
         )
+
+    def _time_left_seconds(self) -> float | None:
+        """DIRAC counts the work that is left down by the wall clock."""
+        return None if self.cpu_time_left is None else self.cpu_time_left / (self.cpu_normalization_factor or 1.0)
 
 
 def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -1,9 +1,9 @@
-"""How a Kill reaches a wrapper: its control socket, and the signals that mean "preempted".
+"""How a Kill or a Peek reaches a wrapper: its control socket, and the signals that mean "preempted".
 
 One JSON object a line, one answer a line: ``{"command": "Kill", "reason": "..."}`` ->
-``{"accepted": true}``. The socket lies in the job's control folder, which only its owner may enter;
-whoever connects must have our uid or be root. Signal handlers only queue: Python writes the signal
-into a socket, and this thread acts.
+``{"accepted": true}``; a Peek is answered with output (`peeking`). The socket lies in the job's
+control folder, which only its owner may enter; whoever connects must have our uid or be root. Signal
+handlers only queue: Python writes the signal into a socket, and this thread acts.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,8 @@ from runner.process.cancel import Cancel
 
 SOCKET = "control.sock"
 _LONGEST_REQUEST = 64 << 10
+#: Output as JSON: a control character takes six bytes.
+_LONGEST_ANSWER = 4 << 20
 _CALLER_SECONDS = 1.0
 _PREEMPTING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("jobspan.control")
@@ -33,8 +35,12 @@ log = logging.getLogger("jobspan.control")
 class ControlServer:
     """Turns commands and signals into `Cancel` requests. A context manager."""
 
-    def __init__(self, control: Path, cancel: Cancel) -> None:
+    def __init__(
+        self, control: Path, cancel: Cancel, peek: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    ) -> None:
+        """Listen in the folder *control*; *peek* answers those who want to see output."""
         self._control = control
+        self._peek = peek
         self._cancel = cancel
         self._wake, self._woken = socket.socketpair()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -120,14 +126,27 @@ class ControlServer:
             command = json.loads(line)
         except ValueError:
             command = None
-        if not isinstance(command, dict) or command.get("command") != "Kill":
-            return {"accepted": False, "reason": 'the only command is {"command": "Kill"}'}
-        self._cancel.request("user", MinorStatus.RECEIVED_KILL_SIGNAL)
-        return {"accepted": True}
+        match command:
+            case {"command": "Kill"}:
+                self._cancel.request("user", MinorStatus.RECEIVED_KILL_SIGNAL)
+                return {"accepted": True}
+            case {"command": "Peek"} if self._peek is not None:
+                return self._peek(command)
+            case _:
+                return {"accepted": False, "reason": 'the commands are {"command": "Kill"} and {"command": "Peek"}'}
 
 
 def send_command(control: Path, command: Mapping[str, Any], timeout_seconds: float) -> bool:
     """Send *command* to the wrapper whose folder is *control*; whether it was accepted.
+
+    Raises:
+        OSError: no wrapper listens there, or it does not answer in time.
+    """
+    return ask(control, command, timeout_seconds).get("accepted") is True
+
+
+def ask(control: Path, command: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    """Send *command* to the wrapper whose folder is *control*; its answer, empty when it makes no sense.
 
     Raises:
         OSError: no wrapper listens there, or it does not answer in time.
@@ -137,10 +156,10 @@ def send_command(control: Path, command: Mapping[str, Any], timeout_seconds: flo
         caller.connect(f"{folder}/{SOCKET}")
         caller.sendall(json.dumps(command).encode() + b"\n")
         try:
-            answer = json.loads(_line(caller))
+            answer = json.loads(_line(caller, _LONGEST_ANSWER))
         except ValueError:
-            return False
-    return isinstance(answer, dict) and answer.get("accepted") is True
+            return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _leave_to_the_thread(*_: object) -> None:
@@ -157,11 +176,11 @@ def _short(folder: Path) -> Iterator[str]:
         os.close(fd)
 
 
-def _line(connection: socket.socket) -> bytes:
-    data = b""
-    while not data.endswith(b"\n") and len(data) < _LONGEST_REQUEST:
-        piece = connection.recv(4096)
+def _line(connection: socket.socket, longest: int = _LONGEST_REQUEST) -> bytes:
+    data = bytearray()
+    while not data.endswith(b"\n") and len(data) < longest:
+        piece = connection.recv(64 << 10 if longest > _LONGEST_REQUEST else 4096)
         if not piece:
             break
         data += piece
-    return data
+    return bytes(data)

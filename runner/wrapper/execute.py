@@ -12,8 +12,8 @@ from runner.wrapper import workspace
 from runner.wrapper.attempt import Attempt
 from runner.wrapper.command import command_line, shell_line
 from runner.wrapper.environment import environment_of
-from runner.wrapper.outcome import Problem, StageFailed, payload_problem
-from telemetry.facts import PayloadStarted, Scalar, UsageSettled
+from runner.wrapper.outcome import Problem, StageFailed, has_stopped, payload_problem
+from telemetry.facts import PayloadStarted, Scalar
 
 
 def execute(attempt: Attempt) -> None:
@@ -32,7 +32,12 @@ def execute(attempt: Attempt) -> None:
         attempt.report.set_job_parameter("PayloadPID", started.pid)
 
     result = attempt.parts.payload.run(command, on_started)
-    problem = payload_problem(exit_code=result.exit_code, signal_name=_signal_name(result), killed=result.killed)
+    problem = payload_problem(
+        exit_code=result.exit_code,
+        signal_name=_signal_name(result),
+        killed=result.killed,
+        has_stopped=has_stopped(result.exit_code, result.signal, result.stop_signal),
+    )
     _report_end(attempt, result, problem)
     attempt.coordinator.post_process()
     if problem is not None:
@@ -92,7 +97,7 @@ def _report_end(attempt: Attempt, result: PayloadResult, problem: Problem | None
 
     A job that goes back stays Running: the state machine lets no job leave Completing for Rescheduled.
     """
-    attempt.report.set_job_parameters(_parameters(attempt, result.usage, problem))
+    attempt.report.set_job_parameters(_parameters(attempt, result, problem))
     if problem is None:
         minor_status: str = MinorStatus.APPLICATION_FINISHED_SUCCESSFULLY
     else:
@@ -101,13 +106,16 @@ def _report_end(attempt: Attempt, result: PayloadResult, problem: Problem | None
     attempt.report.set_job_status(None if goes_back else JobStatus.COMPLETING, minor_status)
 
 
-def _parameters(attempt: Attempt, usage: UsageSettled, problem: Problem | None) -> dict[str, Scalar]:
+def _parameters(attempt: Attempt, result: PayloadResult, problem: Problem | None) -> dict[str, Scalar]:
     """TotalCPUTime(s) and NormCPUTime(s) are whole numbers: DIRAC stores them as such."""
+    usage = result.usage
     cpu_seconds = usage.cpu_user_seconds + usage.cpu_system_seconds
     parameters: dict[str, Scalar] = {
         "TotalCPUTime(s)": round(cpu_seconds),
         "NormCPUTime(s)": round(cpu_seconds * attempt.parts.arguments.cpu_normalization_factor),
     }
+    if dropped := sum(each.dropped_bytes for each in result.output):
+        parameters["OutputDroppedBytes"] = dropped
     if problem is not None:
         parameters["ApplicationError"] = problem.message
     return parameters

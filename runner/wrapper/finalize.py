@@ -12,6 +12,9 @@ from telemetry.facts import AttemptEnded, WrapperSettled
 
 #: One deadline for so many calls to the WMS: the reporter tries again in between.
 _CALLS = 3
+#: The same when the node is being stopped: nobody waits long for its jobs to say so, and what the WMS has not
+#: heard by then is the agent's to deliver, or the next one's.
+STOPPED_SECONDS = 5.0
 _ENDS = FINAL_STATUSES | {JobStatus.RESCHEDULED}
 
 
@@ -98,11 +101,12 @@ def _unanswered(attempt: Attempt, end: Outcome) -> Outcome:
 
 def _ask(attempt: Attempt, end: Outcome) -> tuple[str, str]:
     parts = attempt.parts
+    patience = _CALLS * parts.config.wms.timeout_seconds
     return parts.wms.close_attempt(
         end.status,
         end.minor_status,
         preempted=end.preempted,
-        timeout_seconds=_CALLS * parts.config.wms.timeout_seconds,
+        timeout_seconds=min(patience, STOPPED_SECONDS) if parts.cancel.said("signal") else patience,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, TypeAlias
 
+from runner.config import LAST_SIGNAL
 from runner.errors import (
     FencedError,
     NotFoundError,
@@ -47,9 +48,14 @@ _LIMITS: dict[str, str] = {
     _M.STALLED_BY_WATCHDOG: "stalled",
     _M.MEMORY_LIMIT: "memory_limit",
     _M.OUTPUT_LIMIT: "output_limit",
+    _M.PROCESS_LIMIT: "process_limit",
+    _M.STALLED_OUTPUT: "stalled_output",
+    _M.LOAD_AVERAGE: "load_average",
 }
 #: Limits of time; the others are the payload's failures.
-_TIMEOUTS = frozenset({"wall_clock_limit", "cpu_limit", "queue_cpu_limit", "stalled"})
+_TIMEOUTS = frozenset({"wall_clock_limit", "cpu_limit", "queue_cpu_limit", "stalled", "stalled_output"})
+#: A shell that waits for a program which was ended by a signal exits with this and the signal's number.
+_SHELL_SIGNAL = 128
 #: exec's answers that mean: there is no such program.
 _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG})
 #: error_type of an output file that could not be stored and never can.
@@ -151,11 +157,32 @@ def outcome(problem: Problem | None, *, killed: bool = False, fenced: bool = Fal
     )
 
 
-def payload_problem(*, exit_code: int | None, signal_name: str, killed: KillRequested | None) -> Problem | None:
-    """What the end of the payload means; None for exit code 0. *signal_name* is empty unless a signal ended it."""
+def has_stopped(exit_code: int | None, signal_number: int | None, stop_signal: int | None) -> bool:
+    """Whether a payload that was sent *stop_signal* (None: it was not) has ended because it was told so.
+
+    It may answer with any exit code, or leave it to the signal. What another signal has ended has crashed,
+    also where a shell tells it as 128 + signal; and a payload may still ask to be rescheduled. (DIRAC hands
+    its gracefulStopSignal to postProcess for the same end, and forgets to on the JobAgent's way.)
+    """
+    if stop_signal is None:
+        return False
+    if exit_code is None:
+        return signal_number == stop_signal
+    if exit_code == WMSRESC_EXIT_CODE:
+        return False
+    return not _SHELL_SIGNAL < exit_code <= _SHELL_SIGNAL + LAST_SIGNAL or exit_code == _SHELL_SIGNAL + stop_signal
+
+
+def payload_problem(
+    *, exit_code: int | None, signal_name: str, killed: KillRequested | None, has_stopped: bool = False
+) -> Problem | None:
+    """What the end of the payload means; None for exit code 0, and for one that has stopped gracefully.
+
+    *signal_name* is empty unless a signal ended it.
+    """
     if killed is not None:
         return cause_problem("execute", killed)
-    if exit_code == 0:
+    if exit_code == 0 or has_stopped:
         return None
     if exit_code == WMSRESC_EXIT_CODE:
         return Problem(

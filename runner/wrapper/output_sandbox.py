@@ -1,8 +1,8 @@
 """The output sandbox: what the globs of OutputSandbox find, within OutputSandboxLimit."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -19,7 +19,7 @@ ARCHIVE = "output_sandbox.tar.zst"
 #: Headers and padding of a file in a compressed archive, about, bytes.
 _ENTRY_BYTES = 256
 #: How much of a stream may be tried for each byte of room, from the largest: text shrinks by compression.
-_TRIES = (16.0, 4.0, 1.0, 0.5)
+_TRIES = (16.0, 8.0, 4.0, 2.0, 1.0, 0.95, 0.5)
 Item: TypeAlias = tuple[str, Callable[[], int]]
 
 
@@ -29,10 +29,16 @@ class Selection:
 
     items: tuple[Item, ...]
     missing: tuple[str, ...]
+    #: Bytes that do not fit, by file: the middle of a stream, all of another file.
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+class _TooLarge(Exception):
+    """The archive is beyond the limit already, and not complete yet."""
 
 
 def upload_output_sandbox(attempt: Attempt, patient: Patient) -> None:
-    """Pack and upload; parameters OutputSandbox (its pfn) and OutputSandboxMissingFiles.
+    """Pack and upload; parameters OutputSandbox (its pfn), OutputSandboxMissingFiles and OutputSandboxDroppedBytes.
 
     Statuses are set for a job without a problem only: the minor status of another one says its cause.
 
@@ -53,8 +59,10 @@ def upload_output_sandbox(attempt: Attempt, patient: Patient) -> None:
             attributes.update({MOVED_FILES: len(selection.items), MOVED_BYTES: size})
         if selection.missing and attempt.payload_started:
             attempt.report.set_job_parameter("OutputSandboxMissingFiles", ", ".join(selection.missing))
+        if selection.dropped:
+            attempt.report.set_job_parameter("OutputSandboxDroppedBytes", sum(selection.dropped.values()))
         if selection.items:
-            _upload(attempt, patient, archive, len(selection.items))
+            _upload(attempt, patient, archive, selection)
     finally:
         for left in (archive, *control.glob("cut_*")):
             left.unlink(missing_ok=True)
@@ -83,46 +91,76 @@ def collect(work: Path, patterns: Sequence[str], owner: int | None) -> Selection
 def _packed(selection: Selection, archive: Path, cuts: "Cuts", attempt: Attempt) -> tuple[Selection, int]:
     """The archive of all, or of what fits."""
     limit = attempt.options.output_sandbox_limit_bytes
-    if not selection.items:
-        return selection, 0
-    size = pack(selection.items, archive, cuts.check)
-    if size <= limit:
-        return selection, size
-    archive.unlink()
-    fitting = fit(selection, limit, attempt.std_names, cuts)
+
+    def check() -> None:
+        cuts.check()
+        if archive.stat().st_size > limit:
+            raise _TooLarge
+
+    fitting, is_cut = selection, False
     while fitting.items:
-        size = pack(fitting.items, archive, cuts.check)
-        if size <= limit:
-            return fitting, size
-        archive.unlink()
-        *kept, last = fitting.items
-        fitting = Selection(tuple(kept), (*fitting.missing, last[0]))
+        try:
+            if (size := pack(fitting.items, archive, check)) <= limit:
+                return fitting, size
+            archive.unlink()
+        except _TooLarge:
+            pass
+        fitting, is_cut = _without_last(fitting) if is_cut else fit(selection, limit, attempt.std_names, cuts), True
     return fitting, 0
 
 
+def _without_last(selection: Selection) -> Selection:
+    *kept, (name, opener) = selection.items
+    dropped = {**selection.dropped, name: selection.dropped.get(name, 0) + _size(opener)}
+    return Selection(tuple(kept), (*selection.missing, name), dropped)
+
+
 def fit(selection: Selection, limit_bytes: int, streams: Sequence[str], cuts: "Cuts") -> Selection:
-    """What of *selection* fits into *limit_bytes*: streams first, cut where they must be, then the smallest files."""
+    """What of *selection* fits into *limit_bytes*: streams first, cut where they must be, then the smallest files.
+
+    Streams leave other files half of the room, if these need it.
+    """
     room = limit_bytes - _ENTRY_BYTES * (1 + len(streams))
-    share = max(1, room // 2 // max(1, len(set(streams))))
+    sized = [(packed_size(item[1], limit_bytes, cuts.check), item) for item in selection.items]
+    others = sorted((size + _ENTRY_BYTES, item) for size, item in sized if item[0] not in streams)
+    written = [(size, item) for size, item in sized if item[0] in streams]
+    share = max(1, (room - min(room // 2, sum(size for size, _ in others))) // max(1, len(written)))
     kept: list[Item] = []
-    others: list[tuple[int, Item]] = []
-    for item in selection.items:
-        size = packed_size(item[1], limit_bytes, cuts.check)
-        if item[0] in streams:
-            if size > share:
-                item, size = cuts.cut(item[0], share)
-            room -= size
-            kept.append(item)
+    missing, dropped = list(selection.missing), dict(selection.dropped)
+    for size, item in written:
+        if size > share:
+            cut = cuts.cut(item[0], share)
+            kept.append(cut.item)
+            room -= cut.packed_bytes
+            dropped[item[0]] = cut.left_out_bytes
         else:
-            others.append((size + _ENTRY_BYTES, item))
-    missing = list(selection.missing)
-    for size, item in sorted(others, key=lambda each: each[0]):
+            kept.append(item)
+            room -= size
+    for size, item in others:
         if size <= room:
             room -= size
             kept.append(item)
         else:
             missing.append(item[0])
-    return Selection(tuple(kept), tuple(missing))
+            dropped[item[0]] = _size(item[1])
+    return Selection(tuple(kept), tuple(missing), dropped)
+
+
+def _size(opener: Callable[[], int]) -> int:
+    fd = opener()
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A shortened copy of a stream."""
+
+    item: Item
+    packed_bytes: int
+    left_out_bytes: int
 
 
 @dataclass(frozen=True)
@@ -134,36 +172,45 @@ class Cuts:
     owner: int | None
     check: Callable[[], None]
 
-    def cut(self, name: str, room_bytes: int) -> tuple[Item, int]:
-        """Head and tail of *name*, as long as their compressed size is at most *room_bytes*; and that size."""
+    def cut(self, name: str, room_bytes: int) -> Cut:
+        """Head and tail of *name*, as long as their compressed size is at most *room_bytes*."""
         target = self.control / f"cut_{name.replace('/', '_')}"
         for factor in _TRIES:
             self.check()
-            self._copy(name, target, int(room_bytes * factor) // 2)
+            left_out = self._copy(name, target, int(room_bytes * factor) // 2)
             copied = opener(self.control, target.name)
             size = packed_size(copied, room_bytes, self.check)
             if size <= room_bytes:
                 break
-        return (name, copied), size
+        return Cut((name, copied), size, left_out)
 
-    def _copy(self, name: str, target: Path, end_bytes: int) -> None:
+    def _copy(self, name: str, target: Path, end_bytes: int) -> int:
+        """Write head and tail of *name* to *target*; how many bytes were left out."""
         with os.fdopen(open_below(self.work, name, owner=self.owner), "rb") as source, target.open("wb") as copy:
             size = os.fstat(source.fileno()).st_size
             left_out = size - 2 * end_bytes
             if left_out <= 0:
                 copy.write(source.read(size))
-                return
+                return 0
             copy.write(source.read(end_bytes))
             copy.write(f"\n--- {left_out} of {size} bytes left out: OutputSandboxLimit ---\n".encode())
             source.seek(size - end_bytes)
             copy.write(source.read(end_bytes))
+            return left_out
 
 
-def _upload(attempt: Attempt, patient: Patient, archive: Path, files: int) -> None:
+def _upload(attempt: Attempt, patient: Patient, archive: Path, selection: Selection) -> None:
     size = archive.stat().st_size
     with attempt.operations("upload_output_sandbox") as attributes:
         attributes[MOVED_BYTES] = size
         pfn = patient(partial(attempt.parts.sandbox_store.upload_output, archive))
         attributes[MOVED_NAME] = pfn
-    attempt.parts.emit(DataMoved(kind="output_sandbox", files=files, bytes=size))
+    attempt.parts.emit(
+        DataMoved(
+            kind="output_sandbox",
+            files=len(selection.items),
+            bytes=size,
+            dropped_bytes=sum(selection.dropped.values()),
+        )
+    )
     attempt.report.set_job_parameter("OutputSandbox", pfn)

@@ -10,6 +10,7 @@ from runner.process.output import ExecutionThread, OutputFiles
 from runner.process.payload import PayloadResult, run
 from runner.process.starter import Starter
 from runner.process.watchdog import Watchdog
+from runner.wrapper.peeking import OutputDoor
 from telemetry.bus import Emit
 from telemetry.facts import Fact, PayloadStarted
 
@@ -23,7 +24,8 @@ class LocalPayload:
     cancel: Cancel
     emit: Emit
     config: JobWrapperConfig
-    #: Masks secrets in what peek shows.
+    #: Where others see the output; None: nowhere but in the heartbeats.
+    door: OutputDoor | None = None
 
     def run(self, command: PayloadCommand, on_started: Callable[[PayloadStarted], None]) -> PayloadResult:
         """See `ports.Payload`."""
@@ -36,7 +38,20 @@ class LocalPayload:
         names = [str(path.relative_to(command.folder)) for path in (command.stdout, command.stderr)]
         files = OutputFiles(command.folder, *names)
         output = ExecutionThread(files, config=self.config)
-        return run(command, starter=self.starter, output=output, watchdog=self.watchdog, cancel=self.cancel, emit=emit)
+        if self.door is None:
+            return self._run(command, output, emit)
+        self.door.attach(output)
+        try:
+            return self._run(command, output, emit)
+        finally:
+            self.door.keep()
+
+    def _run(self, command: PayloadCommand, output: ExecutionThread, emit: Emit) -> PayloadResult:
+        result = run(
+            command, starter=self.starter, output=output, watchdog=self.watchdog, cancel=self.cancel, emit=emit
+        )
+        self.starter.dismiss()  # it takes some milliseconds to end, in which we go on
+        return result
 
     def settle(self) -> float:
         """See `ports.Payload`."""

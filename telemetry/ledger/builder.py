@@ -28,7 +28,7 @@ from telemetry.ledger.record import Record, Value
 from telemetry.ledger.schema import SCHEMA_VERSION
 from telemetry.ledger.selection import Attempt, select
 from telemetry.ledger.timeline import Timeline, micros, timeline
-from telemetry.ledger.usage import Cpu, cpu, last_look_ns, memory, output
+from telemetry.ledger.usage import Cpu, cpu, last_look_ns, memory, output, waits
 
 _SUCCESS = ("Done", "Completed")
 
@@ -165,7 +165,7 @@ def _wrapper_cpu(attempt: Attempt) -> float | None:
 
 
 def _use(attempt: Attempt) -> dict[str, Value]:
-    used, written = memory(attempt), output(attempt)
+    used, written, waited = memory(attempt), output(attempt), waits(attempt)
     return {
         "PeakRSS": used.peak_rss_bytes,
         "PeakPSS": used.peak_pss_bytes,
@@ -174,6 +174,14 @@ def _use(attempt: Attempt) -> dict[str, Value]:
         "MaxProcesses": used.max_processes,
         "ReadBytes": used.read_bytes,
         "WrittenBytes": used.written_bytes,
+        "IOMethod": waited.io_method,
+        "MinorFaults": waited.minor_faults,
+        "MajorFaults": waited.major_faults,
+        "VoluntarySwitches": waited.voluntary_switches,
+        "InvoluntarySwitches": waited.involuntary_switches,
+        "CPUPressure": waited.cpu_pressure_seconds,
+        "MemoryPressure": waited.memory_pressure_seconds,
+        "IOPressure": waited.io_pressure_seconds,
         "OutputLines": written.lines,
         "OutputBytes": written.bytes,
         "PeekLinesDropped": written.peek_lines_dropped,
@@ -198,7 +206,7 @@ def _first_cause(attempt: Attempt) -> str:
 
 
 def _cause(fact: Fact) -> str:
-    if isinstance(fact, LimitHit):
+    if isinstance(fact, LimitHit) and fact.action == "kill":
         return fact.limit
     if isinstance(fact, KillRequested):
         return fact.origin

@@ -38,6 +38,20 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """Page faults, context switches and pressure of the settled account. None: nobody told them."""
+
+    io_method: str | None = None
+    minor_faults: int | None = None
+    major_faults: int | None = None
+    voluntary_switches: int | None = None
+    involuntary_switches: int | None = None
+    cpu_pressure_seconds: float | None = None
+    memory_pressure_seconds: float | None = None
+    io_pressure_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Output:
     """Totals of both streams."""
 
@@ -103,6 +117,23 @@ def memory(attempt: Attempt) -> Memory:
         max_processes=_most(each.processes for each in samples),
         read_bytes=_most(each.read_bytes for each in samples),
         written_bytes=_most(each.written_bytes for each in samples),
+    )
+
+
+def waits(attempt: Attempt) -> Waits:
+    """The settled account; nothing is made up for a wrapper that died, or for one of before it told them."""
+    settled = _settled(attempt)
+    if settled is None or not settled.io_method:
+        return Waits()
+    return Waits(
+        settled.io_method,
+        settled.minor_faults,
+        settled.major_faults,
+        settled.voluntary_switches,
+        settled.involuntary_switches,
+        settled.cpu_pressure_seconds,
+        settled.memory_pressure_seconds,
+        settled.io_pressure_seconds,
     )
 
 

@@ -2,6 +2,7 @@
 
 * `timeline`    UTC of a boottime, from one anchor for each boot
 * `moments`     facts -> events of the root span
+* `stage_usage` facts -> what each stage has used
 * `story`       facts -> the parts of an attempt with their times: what the spans say, without the SDK
 * `spans`       story (and record) -> the SDK's ReadableSpan and ReadableLogRecord, with ids that follow from the UID
 * `sdk`         the one place that imports the SDK's private modules
@@ -12,6 +13,7 @@
 * `shipping`    one ended attempt -> files and collector, acknowledged by UID
 * `shipper`     the thread that does so until every sink has settled
 * `tally`       facts of one attempt -> its share of the counters
+* `kills`       the same of limits, kills and signals
 * `counters`    the shares of ended attempts on disk, each UID once
 * `metrics`     tallies -> a Prometheus collector with exemplars, totals that never fall
 * `exposition`  /metrics and /healthz

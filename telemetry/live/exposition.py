@@ -1,4 +1,4 @@
-"""/metrics and /healthz over plain WSGI on a few threads.
+"""/metrics and /healthz over plain WSGI on a few threads, and beside them what others serve below /jobs/.
 
 Loopback by default; another address only with a bearer token. GET and HEAD only. A client that is
 slow or hangs costs one of a bounded number of threads, for a bounded time.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
@@ -47,11 +47,15 @@ def render_metrics(registry: CollectorRegistry, accept: str) -> tuple[bytes, str
 class MetricsApp:
     """The WSGI application."""
 
-    def __init__(self, registry: CollectorRegistry, token: str = "") -> None:
+    def __init__(self, registry: CollectorRegistry, token: str = "", jobs: WSGIApplication | None = None) -> None:
+        """Expose *registry*, with *token* to its holder only; *jobs* answers below /jobs/ by its own rules."""
         self._registry = registry
         self._token = token
+        self._jobs = jobs
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if self._jobs is not None and environ.get("PATH_INFO", "").startswith("/jobs/"):
+            return self._jobs(environ, start_response)
         status, headers, body = self._answer(environ)
         headers = {**headers, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
         start_response(status, list(headers.items()))
@@ -92,8 +96,18 @@ class MetricsApp:
 class MetricsServer:
     """Serves the metrics on threads of its own."""
 
-    def __init__(self, metrics: JobMetrics, *, host: str = "127.0.0.1", port: int = 0, token: str = "") -> None:
-        """Listen on *host* and *port* (0: any free one).
+    def __init__(
+        self,
+        metrics: JobMetrics,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str = "",
+        jobs: WSGIApplication | None = None,
+    ) -> None:
+        """Listen on *host* and *port* (0: any free one); *jobs* answers below /jobs/, on loopback only.
+
+        Beyond loopback tokens of users would travel in the clear.
 
         Raises:
             ExposureRefused: *host* is not loopback and there is no *token*.
@@ -101,7 +115,8 @@ class MetricsServer:
         """
         if not token and not is_loopback(host):
             raise ExposureRefused(f"metrics on {host} can be read by others; set MetricsTokenFile, or use 127.0.0.1")
-        self._server = _Server(host, port, MetricsApp(metrics.registry(), token))
+        app = MetricsApp(metrics.registry(), token, jobs if is_loopback(host) else None)
+        self._server = _Server(host, port, app)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True
         )

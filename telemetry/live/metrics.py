@@ -22,13 +22,14 @@ from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import STAGES
 from telemetry.journal import JournalTail, is_written
 from telemetry.live.counters import CountersFile, StageHistogram, Totals
+from telemetry.live.kills import BOUNDS, SUM
 from telemetry.live.tally import STREAMS, AttemptFold, Key, Living, StageSeen, corrected, in_unit
 
 _log = logging.getLogger(__name__)
 
 _COUNTERS = (
     *(names.PAYLOAD_CPU, names.WALL, names.WALL_CORE, names.PEEK_LINES, names.PEEK_LINES_DROPPED),
-    *(names.OUTPUT_BYTES, names.JOBS_FINISHED),
+    *(names.OUTPUT_BYTES, names.JOBS_FINISHED, names.LIMITS_HIT, names.KILLS, names.SIGNALS, names.KILL_SURVIVED),
 )
 #: Series that exist from the start, so that the first job is an increase and not a beginning.
 _ZEROS: dict[Key, int] = {
@@ -41,6 +42,10 @@ _ZEROS: dict[Key, int] = {
         for stream in STREAMS
     },
     (names.JOBS_FINISHED.name, ("Done", "")): 0,
+    (names.LIMITS_HIT.name, ("cpu", "kill")): 0,
+    (names.KILLS.name, ("user", "")): 0,
+    (names.SIGNALS.name, ("SIGTERM", "end")): 0,
+    (names.KILL_SURVIVED.name, ()): 0,
 }
 
 
@@ -151,6 +156,7 @@ class JobMetrics:
             living = self._living()
             damaged = self._damaged + sum(each.tail.damaged for each in self._followed.values())
         yield from _counter_families(counters)
+        yield _kill_family(counters)
         yield _histogram_family(totals.histograms)
         yield from self._gauge_families(living)
         yield from self._self_families(damaged)
@@ -215,6 +221,18 @@ def _counter_families(counters: Mapping[Key, int]) -> Iterator[Metric]:
             if name == metric.name:
                 family.add_metric(labels, in_unit((name, labels), value))
         yield family
+
+
+def _kill_family(counters: Mapping[Key, int]) -> Metric:
+    metric = names.KILL_SECONDS
+    family = HistogramMetricFamily(metric.name, metric.help)
+    reached = 0
+    buckets: list[tuple[str, float]] = []
+    for bound in BOUNDS:
+        reached += counters.get((metric.name, (bound,)), 0)
+        buckets.append((bound, reached))
+    family.add_metric((), buckets, counters.get((metric.name, (SUM,)), 0) / NANOSECONDS)
+    return family
 
 
 def _histogram_family(histograms: Mapping[tuple[str, str], StageHistogram]) -> Metric:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from telemetry import catalogue as names
 from telemetry.facts import (
+    ClockStepped,
     Fact,
     Fenced,
     JobAccepted,
@@ -13,11 +14,12 @@ from telemetry.facts import (
     KillRequested,
     LimitHit,
     PayloadRefused,
+    SamplerLate,
     SignalSent,
     StatusChanged,
 )
 
-Value: TypeAlias = str | int | float | bool | tuple[int, ...]
+Value: TypeAlias = str | int | float | bool | tuple[int, ...] | tuple[str, ...]
 Attributes: TypeAlias = Mapping[str, Value]
 
 
@@ -56,6 +58,13 @@ def _telling(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             return names.PAYLOAD_REFUSED_EVENT, {names.PAYLOAD_ERRNO: fact.errno, names.REASON: fact.cause}
         case Fenced():
             return names.FENCED_EVENT, {names.REASON: fact.reason}
+        case SamplerLate():
+            return names.LATE_EVENT, {
+                names.LATE_SECONDS: fact.late_seconds,
+                names.SUSPENDED_SECONDS: fact.suspended_seconds,
+            }
+        case ClockStepped():
+            return names.CLOCK_EVENT, {names.CLOCK_STEP: fact.step_seconds}
         case _:
             return _telling_of_kill(fact)
 
@@ -69,6 +78,7 @@ def _telling_of_kill(fact: Fact) -> tuple[str, dict[str, Value]] | None:
                 names.LIMIT_MEASURED: fact.measured,
                 names.LIMIT_ALLOWED: fact.allowed,
                 names.LIMIT_UNIT: fact.unit,
+                names.LIMIT_ACTION: fact.action,
             }
         case KillRequested():
             return names.KILL_REQUESTED_EVENT, {names.KILL_ORIGIN: fact.origin, names.REASON: fact.reason}
@@ -76,6 +86,8 @@ def _telling_of_kill(fact: Fact) -> tuple[str, dict[str, Value]] | None:
             return names.SIGNAL_EVENT, {
                 names.SIGNAL_NUMBER: fact.signal,
                 names.SIGNAL_PIDS: tuple(fact.pids),
+                names.SIGNAL_NAMES: tuple(fact.names),
+                names.SIGNAL_PURPOSE: fact.purpose,
                 names.REASON: fact.reason,
             }
         case KillFinished():

@@ -29,6 +29,7 @@ from telemetry.facts import (
 )
 from telemetry.journal import merge
 from telemetry.live.moments import Attributes, Moment, Value, known, moment
+from telemetry.live.stage_usage import StageUsage, usage_by_stage
 from telemetry.live.timeline import Timeline
 
 F = TypeVar("F", bound=Fact)
@@ -137,6 +138,7 @@ class _Teller:
     # --- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> Iterator[Part]:
+        usage = usage_by_stage(entry.fact for entry in self._entries)
         for index, stage in enumerate(STAGES):
             if stage not in self._started and stage not in self._finished:
                 continue
@@ -150,7 +152,7 @@ class _Teller:
                 end_ns=max(start[1], end_ns),
                 error_type=error_type,
                 message=message,
-                attributes={names.STAGE_NAME: stage, names.STAGE_RESULT: result},
+                attributes={names.STAGE_NAME: stage, names.STAGE_RESULT: result, **_stage_usage(usage.get(stage))},
             )
 
     def _boundary(self, index: int, stage: StageName) -> tuple[str, int]:
@@ -256,7 +258,27 @@ def _usage(settled: UsageSettled | None) -> dict[str, Value]:
         names.PAYLOAD_CPU_USER: settled.cpu_user_seconds,
         names.PAYLOAD_CPU_SYSTEM: settled.cpu_system_seconds,
         names.PAYLOAD_CPU_METHOD: settled.cpu_method,
+        names.PAYLOAD_CPU_UNCERTAINTY: settled.cpu_uncertainty_seconds,
+        names.PAYLOAD_ORPHAN_CPU: settled.orphan_cpu_seconds,
         names.PAYLOAD_PEAK_RSS: settled.peak_rss_bytes,
+        names.PAYLOAD_READ: settled.read_bytes,
+        names.PAYLOAD_WRITTEN: settled.written_bytes,
+        names.PAYLOAD_MINOR_FAULTS: settled.minor_faults,
+        names.PAYLOAD_MAJOR_FAULTS: settled.major_faults,
+        names.PAYLOAD_SWITCHES: settled.voluntary_switches,
+        names.PAYLOAD_PREEMPTIONS: settled.involuntary_switches,
+        **known({names.PAYLOAD_MEMORY_METHOD: settled.memory_method, names.PAYLOAD_IO_METHOD: settled.io_method}),
+    }
+
+
+def _stage_usage(usage: StageUsage | None) -> dict[str, Value]:
+    if usage is None:
+        return {}
+    return {
+        names.STAGE_PAYLOAD_CPU: usage.payload_cpu_seconds,
+        names.STAGE_WRAPPER_CPU: usage.wrapper_cpu_seconds,
+        names.STAGE_READ: usage.read_bytes,
+        names.STAGE_WRITTEN: usage.written_bytes,
     }
 
 

@@ -25,6 +25,7 @@ from telemetry.facts import (
     UsageSettled,
     WrapperStarted,
 )
+from telemetry.live.kills import KillFold
 from telemetry.live.timeline import signs_of_life
 
 #: Name of a metric and the values of its labels.
@@ -83,6 +84,7 @@ class AttemptFold:
         self._output = {stream: OutputSeen(stream=stream, lines=0, bytes=0) for stream in STREAMS}
         self._rss_bytes = 0
         self._last_output_utc_ns = 0
+        self._kills = KillFold()
 
     def add(self, entry: Entry) -> None:
         """Count *entry*."""
@@ -111,6 +113,8 @@ class AttemptFold:
                 self._wrapper_start = self._wrapper_start or (entry.boot_id, fact.start_boottime_ns)
             case AttemptEnded():
                 self.ended = self.ended or fact
+            case _:
+                self._kills.add(fact)
 
     def _add_cpu(self, fact: UsageSampled | UsageSettled) -> None:
         for mode, seconds in (("user", fact.cpu_user_seconds), ("system", fact.cpu_system_seconds)):
@@ -140,6 +144,7 @@ class AttemptFold:
             counters[names.PEEK_LINES.name, (stream,)] = seen.lines
             counters[names.PEEK_LINES_DROPPED.name, (stream,)] = seen.peek_lines_dropped
             counters[names.OUTPUT_BYTES.name, (stream,)] = seen.bytes
+        counters.update(self._kills.counters())
         if self.ended:
             counters[names.JOBS_FINISHED.name, (self.ended.status, self.ended.error_type)] = 1
         stages = tuple(self._seen(stage) for stage in STAGES if stage in self._finished)
@@ -195,7 +200,9 @@ def corrected(tally: Tally, record: Mapping[str, object]) -> Tally:
 
 def in_unit(key: Key, value: int) -> float:
     """A counter's whole number in the unit of its metric."""
-    return value / NANOSECONDS if names.METRICS[key[0]].unit == "seconds" else value
+    metric = names.METRICS[key[0]]
+    is_count = metric.kind == "histogram" and key[1] != ("sum",)
+    return value / NANOSECONDS if metric.unit == "seconds" and not is_count else value
 
 
 def nanoseconds(seconds: float) -> int:

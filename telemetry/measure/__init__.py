@@ -1,11 +1,12 @@
 """Measuring a payload's process tree.
 
 * `procfs`             I/O: `/proc`, read as values
-* `cgroup`, `cgroup1`  I/O: control groups of version 2 and 1
+* `walker`             I/O: the same processes again and again, cheaply
+* `cgroup`, `cgroup1`  I/O: control groups of version 2 and 1; `files` keeps theirs open
 * `perf`               I/O: the kernel's task clock of a tree
 * `snapshot`           the frozen values: one process, one tree at one moment, one reading
 * `tree`               the pure fold of snapshots into totals that never fall
-* `meter`              methods of measuring CPU (cgroup2, cgroup1, perf, wait4), and which of them the machine grants
+* `meter`              methods of measuring (cgroup2, cgroup1, perf, wait4, sampled), and which the machine grants
 
 One direction: what is read becomes a snapshot, snapshots are folded, a meter reads the fold. A further
 method is a further `Meter`.

@@ -4,12 +4,16 @@ import contextlib
 import errno
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from telemetry.measure.snapshot import Cpu
+from telemetry.measure.files import LIST_BYTES, KernelFiles, named_number
+from telemetry.measure.snapshot import Cpu, GroupAccount, Pressure
 
 _MICROSECONDS = 1_000_000
+_READ = re.compile(rb"\brbytes=(\d+)")
+_WRITTEN = re.compile(rb"\bwbytes=(\d+)")
+_SOME = re.compile(rb"some .*\btotal=(\d+)")
 #: All our groups begin like this, so that whoever cleans up finds them.
 PREFIX = "jobspan-"
 
@@ -23,6 +27,13 @@ class ControlGroup:
     """One group of the unified hierarchy that is ours alone."""
 
     path: Path
+    #: Whether a list that is kept open shows the present on every reading. (In version 1 it may be a second old.)
+    has_live_lists: bool = True
+    files: KernelFiles = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is opened yet."""
+        object.__setattr__(self, "files", KernelFiles(self.path))
 
     @classmethod
     def create(cls, name: str) -> "ControlGroup":
@@ -34,7 +45,7 @@ class ControlGroup:
         return cls.create_in(own_group(), name, "cpu.stat")
 
     @classmethod
-    def create_in(cls, folder: Path, name: str, file: str) -> "ControlGroup":
+    def create_in(cls, folder: Path, name: str, file: str, *, has_live_lists: bool = True) -> "ControlGroup":
         """Make the group *name* in *folder*; its *file* must be there.
 
         Raises:
@@ -48,7 +59,7 @@ class ControlGroup:
             with contextlib.suppress(OSError):
                 path.rmdir()
             raise NoControlGroup(error.errno, f"no group can be made in {folder}: {error.strerror}") from error
-        return cls(path)
+        return cls(path, has_live_lists)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -65,21 +76,70 @@ class ControlGroup:
         """Whether the kernel (5.14 and newer) kills all of the group at once."""
         return (self.path / "cgroup.kill").exists()
 
+    def account(self) -> GroupAccount:
+        """All that the group's controllers tell; CPU of every process that ever was in it or below.
+
+        Raises:
+            OSError: the group is gone.
+        """
+        cpu = self.files.read("cpu.stat")
+        if cpu is None:
+            raise NoControlGroup(errno.ENOENT, f"{self.path} does not tell its CPU time any more")
+        # "usage_usec 3 user_usec 2 system_usec 1 ...", always the first three (Documentation/admin-guide/cgroup-v2).
+        _, _, _, user, _, system, *_ = cpu.split(None, 6)
+        memory = self.files.read("memory.stat")
+        read_bytes, written_bytes = _moved(self.files.read("io.stat"))
+        return GroupAccount(
+            (int(user) + int(system)) / _MICROSECONDS,
+            Cpu(int(user) / _MICROSECONDS, int(system) / _MICROSECONDS),
+            _resident(memory) if memory else None,
+            self.files.number("memory.swap.current") if memory else None,
+            self.files.number("memory.peak") if memory else None,
+            self._threads(),
+            read_bytes,
+            written_bytes,
+            _minor_faults(memory) if memory else None,
+            named_number(memory, b"pgmajfault") if memory else None,
+        )
+
     def cpu(self) -> Cpu:
         """CPU of every process that ever was in the group or below, also of those that nobody waited for."""
-        values = dict(line.split() for line in (self.path / "cpu.stat").read_text().splitlines())
-        return Cpu(int(values["user_usec"]) / _MICROSECONDS, int(values["system_usec"]) / _MICROSECONDS)
+        return self.account().cpu_share
 
-    def peak_memory_bytes(self) -> int | None:
-        """Highest memory of the group, page cache included; None without a memory controller."""
-        try:
-            return int((self.path / "memory.peak").read_text())
-        except OSError:
-            return None
+    def pressure(self) -> Pressure:
+        """How long its processes had to wait in all, where the kernel keeps pressure stall information."""
+        return Pressure(
+            cpu_seconds=_stalled(self.files.read("cpu.pressure")),
+            memory_seconds=_stalled(self.files.read("memory.pressure")),
+            io_seconds=_stalled(self.files.read("io.pressure")),
+        )
+
+    def count(self) -> int:
+        """Its processes, as far as they are in the group itself or, where it has groups below, in all of them."""
+        if self._is_leaf() and self.has_live_lists:
+            return self.files.lines("cgroup.procs") or 0
+        return len(self.pids())
+
+    def _threads(self) -> int | None:
+        counted = self.files.number("pids.current")
+        return self.files.lines("cgroup.threads") if counted is None else counted
+
+    def _is_leaf(self) -> bool:
+        # A folder of the kernel's has a link for each folder below it.
+        return self.files.links() <= 2
+
+    def members(self) -> list[int]:
+        """The same as `pids`."""
+        return self.pids()
 
     def pids(self) -> list[int]:
         """The processes in the group and in the groups below it; zombies are not listed."""
         found: list[int] = []
+        if self._is_leaf():
+            name = "cgroup.procs"
+            data = self.files.read(name) if self.has_live_lists else self.files.read_anew(name)
+            if data is not None and len(data) < LIST_BYTES:
+                return [int(pid) for pid in data.split()]
         for folder, _, _ in os.walk(self.path):
             with contextlib.suppress(OSError):  # removed under us, or threaded
                 found.extend(int(line) for line in (Path(folder) / "cgroup.procs").read_text().split())
@@ -95,6 +155,7 @@ class ControlGroup:
 
     def remove(self) -> bool:
         """Remove the group and those below it; whether it is gone. It must be empty."""
+        self.files.close()
         folders = [Path(folder) for folder, _, _ in os.walk(self.path, topdown=False)]
         for folder in folders:
             try:
@@ -106,6 +167,30 @@ class ControlGroup:
                     return False
                 raise
         return True
+
+
+def _resident(memory: bytes) -> int | None:
+    """What is mapped by somebody: anonymous memory and files, shared memory among them."""
+    anonymous = named_number(memory, b"anon")
+    return None if anonymous is None else anonymous + (named_number(memory, b"file_mapped") or 0)
+
+
+def _minor_faults(memory: bytes) -> int | None:
+    faults = named_number(memory, b"pgfault")
+    return None if faults is None else faults - (named_number(memory, b"pgmajfault") or 0)
+
+
+def _moved(io: bytes | None) -> tuple[int | None, int | None]:
+    """Bytes read and written, by `io.stat`: "8:0 rbytes=1 wbytes=2 rios=..." for each device."""
+    if io is None:
+        return None, None
+    return sum(map(int, _READ.findall(io))), sum(map(int, _WRITTEN.findall(io)))
+
+
+def _stalled(pressure: bytes | None) -> float | None:
+    """The total of "some avg10=0.00 avg60=0.00 avg300=0.00 total=123" in microseconds, as seconds."""
+    found = _SOME.match(pressure or b"")
+    return int(found[1]) / _MICROSECONDS if found else None
 
 
 def own_group() -> Path:

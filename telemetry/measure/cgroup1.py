@@ -1,7 +1,8 @@
 """Control groups, version 1: one group for each controller, with the same processes in all of them.
 
-CPU comes from `cpuacct`, which must be granted; the peak of memory from `memory` where that is. The
-`pids` controller is left alone: its peak counts threads, and we state processes.
+CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, `pids` the
+threads (its peak counts threads too, and we state processes), and `freezer` holds a fork bomb still while it is
+killed. Not used is `blkio`: it does not see what is written back later, which is most of what is written.
 
 A process can only be moved into these groups. The first move in a while waits for the kernel's other
 processors: 7 to 20 ms measured on Linux 6.18, the moves right after it 0.1 ms. This is why nothing of
@@ -11,13 +12,24 @@ version 1 is used beside a group of version 2, into which a process is born.
 import contextlib
 import errno
 import os
+import select
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from telemetry.measure.cgroup import ControlGroup, NoControlGroup, unescaped
-from telemetry.measure.snapshot import Cpu
+from telemetry.measure.files import named_number
+from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Pressure
 
 _NANOSECONDS = 1_000_000_000
+
+
+#: What must be there of each controller beside cpuacct, for it to be used.
+_OTHERS = {"memory": "memory.max_usage_in_bytes", "pids": "pids.current", "freezer": "freezer.state"}
+#: The freezer needs some milliseconds, longer for processes that wait for a disk: those cannot fork either.
+_FREEZING_SECONDS = 0.25
+_LOOK_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class ControllerGroups:
 
     cpuacct: ControlGroup
     memory: ControlGroup | None = None
+    tasks: ControlGroup | None = None
+    freezer: ControlGroup | None = None
 
     @classmethod
     def create(cls, name: str) -> "ControllerGroups":
@@ -34,14 +48,18 @@ class ControllerGroups:
         Raises:
             NoControlGroup: there is no cpuacct hierarchy, or no right to make a group in it.
         """
-        cpuacct = ControlGroup.create_in(own_group("cpuacct"), name, "cpuacct.usage")
-        memory = None
-        with contextlib.suppress(OSError):
-            folder = own_group("memory")
-            # Both controllers may be mounted as one hierarchy: then it is the same group.
-            is_shared = folder == cpuacct.path.parent
-            memory = cpuacct if is_shared else ControlGroup.create_in(folder, name, "memory.max_usage_in_bytes")
-        return cls(cpuacct, memory)
+        cpuacct = ControlGroup.create_in(own_group("cpuacct"), name, "cpuacct.usage", has_live_lists=False)
+        made = {cpuacct.path: cpuacct}
+        found: dict[str, ControlGroup] = {}
+        for controller, file in _OTHERS.items():
+            with contextlib.suppress(OSError):
+                folder = own_group(controller)
+                path = folder / cpuacct.path.name
+                # Controllers may be mounted as one hierarchy: then it is the same group.
+                if path not in made:
+                    made[path] = ControlGroup.create_in(folder, name, file, has_live_lists=False)
+                found[controller] = made[path]
+        return cls(cpuacct, found.get("memory"), found.get("pids"), found.get("freezer"))
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -55,33 +73,68 @@ class ControllerGroups:
 
     @property
     def can_kill(self) -> bool:
-        """Version 1 does not kill a group at once; its processes are signalled until none is left."""
-        return False
+        """With a freezer all can be killed at once; else they are signalled until none is left."""
+        return self.freezer is not None
 
-    def total_cpu_seconds(self) -> float:
-        """CPU of every process that ever was in the group or below, exact."""
-        return int((self.cpuacct.path / "cpuacct.usage").read_text()) / _NANOSECONDS
+    def account(self) -> GroupAccount:
+        """What the controllers tell; user and system of CPU only in the kernel's ticks.
 
-    def cpu_share(self) -> Cpu:
-        """User and system CPU in the kernel's ticks, which say how the total is to be split."""
-        return parse_cpuacct_stat((self.cpuacct.path / "cpuacct.stat").read_text())
+        Raises:
+            OSError: the group is gone.
+        """
+        # The share first: it is never ahead of the total then.
+        share = parse_cpuacct_stat(self._needed("cpuacct.stat"))
+        nanoseconds = int(self._needed("cpuacct.usage"))
+        files = self.memory.files if self.memory else None
+        stat = (files.read("memory.stat") if files else None) or b""
+        resident, mapped = named_number(stat, b"total_rss"), named_number(stat, b"total_mapped_file")
+        faults, major = named_number(stat, b"total_pgfault"), named_number(stat, b"total_pgmajfault")
+        return GroupAccount(
+            cpu_seconds=nanoseconds / _NANOSECONDS,
+            cpu_share=share,
+            rss_bytes=None if resident is None else resident + (mapped or 0),
+            swap_bytes=named_number(stat, b"total_swap"),
+            peak_memory_bytes=files.number("memory.max_usage_in_bytes") if files else None,
+            threads=self.tasks.files.number("pids.current") if self.tasks else None,
+            minor_faults=None if faults is None else faults - (major or 0),
+            major_faults=major,
+        )
 
-    def peak_memory_bytes(self) -> int | None:
-        """Highest memory of the group, page cache included; None without a memory controller."""
-        if self.memory is None:
-            return None
-        try:
-            return int((self.memory.path / "memory.max_usage_in_bytes").read_text())
-        except OSError:
-            return None
+    def pressure(self) -> Pressure:
+        """Version 1 keeps none."""
+        return NO_PRESSURE
+
+    def count(self) -> int:
+        """The processes in the groups and in those below."""
+        return self.cpuacct.count()
+
+    def members(self) -> list[int]:
+        """The processes that are counted."""
+        return self.cpuacct.pids()
 
     def pids(self) -> list[int]:
-        """The processes in the groups and in those below."""
+        """The processes in any of the groups and in those below."""
         return list({pid: None for group in self._groups for pid in group.pids()})
 
     def kill(self) -> None:
-        """There is no such thing in version 1."""
-        raise NoControlGroup(errno.ENOSYS, "version 1 of control groups does not kill")
+        """Freeze all processes, so that none can fork, send them KILL, and let them go on to their end.
+
+        Raises:
+            OSError: there is no freezer, or it does not obey.
+        """
+        if self.freezer is None:
+            raise NoControlGroup(errno.ENOSYS, "there is no freezer")
+        state = self.freezer.path / "freezer.state"
+        try:
+            state.write_text("FROZEN")
+            deadline = time.monotonic() + _FREEZING_SECONDS
+            while state.read_text().strip() != "FROZEN" and time.monotonic() < deadline:
+                select.select((), (), (), _LOOK_SECONDS)
+            for pid in self.freezer.pids():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            state.write_text("THAWED")
 
     def enter(self) -> None:
         """Move the calling process, which must have a single thread, into all of the groups."""
@@ -92,18 +145,22 @@ class ControllerGroups:
         """Remove the groups and those below; whether all are gone. They must be empty."""
         return all([group.remove() for group in self._groups])
 
+    def _needed(self, name: str) -> bytes:
+        data = self.cpuacct.files.read(name)
+        if data is None:
+            raise NoControlGroup(errno.ENOENT, f"{self.cpuacct.path / name} is gone")
+        return data
+
     @property
     def _groups(self) -> tuple[ControlGroup, ...]:
-        if self.memory is None or self.memory == self.cpuacct:
-            return (self.cpuacct,)
-        return self.cpuacct, self.memory
+        every = (self.cpuacct, self.memory, self.tasks, self.freezer)
+        return tuple({each.path: each for each in every if each is not None}.values())
 
 
-def parse_cpuacct_stat(text: str) -> Cpu:
+def parse_cpuacct_stat(text: bytes) -> Cpu:
     """`cpuacct.stat`, as seconds."""
-    values = dict(line.split() for line in text.splitlines())
     ticks = os.sysconf("SC_CLK_TCK")
-    return Cpu(int(values["user"]) / ticks, int(values["system"]) / ticks)
+    return Cpu((named_number(text, b"user") or 0) / ticks, (named_number(text, b"system") or 0) / ticks)
 
 
 def own_group(controller: str) -> Path:

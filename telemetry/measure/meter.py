@@ -2,14 +2,19 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from telemetry.measure import cgroup, cgroup1, perf
-from telemetry.measure.snapshot import NO_CPU, Cpu, UsageReading
+from telemetry.measure.snapshot import NO_CPU, Cpu, GroupAccount, MemberSums, Pressure, UsageReading
 from telemetry.measure.tree import TICK_SECONDS, TreeState
+from telemetry.measure.walker import TreeWalker
 
+#: The method of what only looks at processes tell of the living, and wait4 of the ended.
+WALK = "walk"
+#: That of sums over the processes that a group lists, and wait4 of the ended.
+MEMBERS = "members"
 #: What the task clock does not count: the payload from its fork to its exec (1 to 5 ms measured).
 _BEFORE_EXEC_SECONDS = 0.02
 
@@ -32,8 +37,24 @@ class Group(Protocol):
         """Whether `kill` ends all of its processes at once."""
         ...
 
+    def account(self) -> GroupAccount:
+        """What the kernel tells of it as a whole."""
+        ...
+
+    def pressure(self) -> Pressure:
+        """How long its processes had to wait."""
+        ...
+
+    def count(self) -> int:
+        """How many processes are in it."""
+        ...
+
+    def members(self) -> list[int]:
+        """The processes that it counts."""
+        ...
+
     def pids(self) -> list[int]:
-        """The processes in it."""
+        """The processes in it, in any of its groups."""
         ...
 
     def kill(self) -> None:
@@ -62,6 +83,15 @@ class Meter(Protocol):
         """The control group that the payload belongs into, if the method has one."""
         ...
 
+    @property
+    def looks_only(self) -> bool:
+        """Whether what wait4 tells of the ended is left aside."""
+        ...
+
+    def sums(self, walker: TreeWalker, /) -> MemberSums | None:
+        """The living in sum, without a look at each as a process; None: only a walk can tell."""
+        ...
+
     def read(self, state: TreeState) -> UsageReading:
         """What the tree has used so far. Totals never fall from one call to the next."""
         ...
@@ -71,51 +101,128 @@ class Meter(Protocol):
         ...
 
 
+def _read_fold(state: TreeState, cpu: Cpu, method: str, uncertainty_seconds: float) -> UsageReading:
+    """The fold with *cpu* by *method*."""
+    totals = state.totals
+    return UsageReading(
+        cpu=cpu,
+        cpu_method=method,
+        cpu_uncertainty_seconds=uncertainty_seconds,
+        peak_rss_bytes=state.peak_rss_bytes,
+        max_processes=state.max_processes,
+        read_bytes=totals.read_bytes,
+        written_bytes=totals.written_bytes,
+        rss_bytes=state.rss_bytes,
+        vsize_bytes=state.vsize_bytes,
+        processes=state.processes,
+        threads=state.threads,
+        rss_method=WALK,
+        processes_method=WALK,
+        io_method=WALK,
+        minor_faults=totals.minor_faults,
+        major_faults=totals.major_faults,
+        voluntary_switches=state.voluntary_switches,
+        involuntary_switches=state.involuntary_switches,
+    )
+
+
+class _Foldless:
+    """What all methods have in common that know no more than the fold."""
+
+    group: Group | None = None
+    looks_only = False
+
+    def sums(self, _walker: TreeWalker, /) -> MemberSums | None:
+        """Only a walk can tell."""
+        return None
+
+
 @dataclass(frozen=True)
-class Wait4Meter:
+class Wait4Meter(_Foldless):
     """wait4 of every descendant that ends at a subreaper, and looks at those that live."""
 
     method: str = "wait4"
-    group: Group | None = None
 
     def read(self, state: TreeState) -> UsageReading:
-        """The fold as it is."""
-        present = state.present
-        return UsageReading(
-            cpu=state.cpu,
-            cpu_method=self.method,
-            cpu_uncertainty_seconds=state.uncertainty_seconds,
-            peak_rss_bytes=state.peak_rss_bytes,
-            max_processes=state.max_processes,
-            read_bytes=state.read_bytes,
-            written_bytes=state.written_bytes,
-            rss_bytes=sum(look.rss_bytes for look in present),
-            vsize_bytes=sum(look.vsize_bytes for look in present),
-            processes=len(present),
-            threads=sum(look.threads for look in present),
-        )
+        """The fold as it is. What the ticks hide of the living is uncertain only as long as they live."""
+        return _read_fold(state, state.cpu, self.method, state.uncertainty_seconds + state.rounding_seconds)
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 @dataclass(frozen=True)
-class Cgroup2Meter:
-    """The kernel's own account of a control group: exact for every process shape, auto-reaped ones included."""
+class SampledMeter(Wait4Meter):
+    """Looks at the living and nothing else, as other watchdogs do: what was used after the last look is lost.
 
-    group: cgroup.ControlGroup
-    method: str = "cgroup2"
+    The loss is stated; see `tree`. It is for comparison, and for nobody's accounting where wait4 is.
+    """
+
+    method: str = "sampled"
+    looks_only = True
+
+
+@dataclass
+class GroupMeter:
+    """The kernel's own account of control groups: exact CPU for every process shape, auto-reaped ones included.
+
+    All else comes from a controller where there is one. Without the memory controller resident memory is the sum
+    over the members, without an I/O controller bytes are (and of the ended what wait4 tells).
+    """
+
+    group: Group
+    method: str
+    looks_only = False
+    _cpu: Cpu = field(default=NO_CPU, init=False)
+    _account: GroupAccount | None = field(default=None, init=False)
+
+    def sums(self, walker: TreeWalker, /) -> MemberSums | None:
+        """By the controllers, and by the members for what no controller tells."""
+        account = self.group.account()
+        self._account = account
+        moved = (account.read_bytes, account.written_bytes)
+        if account.rss_bytes is None:
+            return walker.sums(self.group.members(), threads=account.threads or 0)
+        if moved[0] is None or moved[1] is None:
+            return walker.sums(self.group.members(), threads=account.threads or 0, rss_bytes=account.rss_bytes)
+        return MemberSums(
+            rss_bytes=account.rss_bytes,
+            vsize_bytes=None,
+            processes=self.group.count(),
+            threads=account.threads or 0,
+            read_bytes=0,
+            written_bytes=0,
+        )
 
     def read(self, state: TreeState) -> UsageReading:
-        """CPU by the group, the rest by the fold."""
-        peak_bytes = self.group.peak_memory_bytes()
-        return replace(
-            Wait4Meter().read(state),
-            cpu=self.group.cpu(),
-            cpu_method=self.method,
+        """CPU by the group, the rest by whoever knows it best."""
+        account, self._account = self._account or self.group.account(), None
+        self._cpu = self._cpu.grown_to(account.cpu_seconds, account.cpu_share)
+        totals, method = state.totals, self.method
+        tells_rss = account.rss_bytes is not None
+        tells_io = account.read_bytes is not None and account.written_bytes is not None
+        return UsageReading(
+            cpu=self._cpu,
+            cpu_method=method,
             cpu_uncertainty_seconds=0.0,
-            peak_cgroup_memory_bytes=peak_bytes,
-            memory_method="" if peak_bytes is None else self.method,
+            peak_rss_bytes=state.peak_rss_bytes,
+            max_processes=state.max_processes,
+            read_bytes=account.read_bytes or 0 if tells_io else totals.read_bytes,
+            written_bytes=account.written_bytes or 0 if tells_io else totals.written_bytes,
+            rss_bytes=account.rss_bytes or 0 if tells_rss else state.rss_bytes,
+            vsize_bytes=state.vsize_bytes,
+            processes=state.processes,
+            threads=state.threads,
+            peak_cgroup_memory_bytes=account.peak_memory_bytes,
+            memory_method="" if account.peak_memory_bytes is None else method,
+            rss_method=method if tells_rss else MEMBERS,
+            processes_method=method,
+            io_method=method if tells_io else MEMBERS,
+            swap_bytes=account.swap_bytes or 0,
+            minor_faults=totals.minor_faults if account.minor_faults is None else account.minor_faults,
+            major_faults=totals.major_faults if account.major_faults is None else account.major_faults,
+            voluntary_switches=state.voluntary_switches,
+            involuntary_switches=state.involuntary_switches,
         )
 
     def close(self) -> None:
@@ -124,40 +231,11 @@ class Cgroup2Meter:
 
 
 @dataclass
-class Cgroup1Meter:
-    """The kernel's account by controller: as exact as version 2, and dearer to enter (see `cgroup1`)."""
-
-    group: cgroup1.ControllerGroups
-    method: str = "cgroup1"
-    _cpu: Cpu = field(default=NO_CPU, init=False)
-
-    def read(self, state: TreeState) -> UsageReading:
-        """CPU and peak memory by the groups, the rest by the fold."""
-        # The share first: it is never ahead of the total then.
-        share = self.group.cpu_share()
-        self._cpu = self._cpu.grown_to(self.group.total_cpu_seconds(), share)
-        peak_bytes = self.group.peak_memory_bytes()
-        return replace(
-            Wait4Meter().read(state),
-            cpu=self._cpu,
-            cpu_method=self.method,
-            cpu_uncertainty_seconds=0.0,
-            peak_cgroup_memory_bytes=peak_bytes,
-            memory_method="" if peak_bytes is None else self.method,
-        )
-
-    def close(self) -> None:
-        """Remove the groups."""
-        self.group.remove()
-
-
-@dataclass
-class PerfMeter:
+class PerfMeter(_Foldless):
     """The task clock, as exact as a group but for the moments before the exec, and the fold where that saw more."""
 
     clock: perf.TaskClock
     method: str = "perf"
-    group: Group | None = None
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _is_partial: bool = field(default=False, init=False)
 
@@ -169,12 +247,8 @@ class PerfMeter:
         # have missed is all that can be said from then on.
         tolerance = _BEFORE_EXEC_SECONDS + TICK_SECONDS * len(state.members)
         self._is_partial |= state.cpu.total_seconds > counted + tolerance
-        return replace(
-            Wait4Meter().read(state),
-            cpu=self._cpu,
-            cpu_method=self.method,
-            cpu_uncertainty_seconds=state.uncertainty_seconds if self._is_partial else _BEFORE_EXEC_SECONDS,
-        )
+        uncertainty = state.uncertainty_seconds + state.rounding_seconds if self._is_partial else _BEFORE_EXEC_SECONDS
+        return _read_fold(state, self._cpu, self.method, uncertainty)
 
     def close(self) -> None:
         """Close the clock."""
@@ -182,19 +256,20 @@ class PerfMeter:
 
 
 def _cgroup2(name: str) -> Meter:
-    return Cgroup2Meter(cgroup.ControlGroup.create(name))
+    return GroupMeter(cgroup.ControlGroup.create(name), "cgroup2")
 
 
 def _cgroup1(name: str) -> Meter:
-    return Cgroup1Meter(cgroup1.ControllerGroups.create(name))
+    return GroupMeter(cgroup1.ControllerGroups.create(name), "cgroup1")
 
 
-#: How each method is taken up; all but wait4 may be refused by an OSError.
+#: How each method is taken up; all but wait4 and sampled may be refused by an OSError.
 _METHODS: Mapping[str, Callable[[str], Meter]] = {
     "cgroup2": _cgroup2,
     "cgroup1": _cgroup1,
     "wait4": lambda _: Wait4Meter(),
     "perf": lambda _: PerfMeter(perf.TaskClock.open()),
+    "sampled": lambda _: SampledMeter(),
 }
 #: What `auto` tries, the best first. Not perf: set-user-ID programs escape it.
 _AUTO = ("cgroup2", "cgroup1", "wait4")
@@ -242,12 +317,22 @@ def _probe(method: str) -> Granted:
 
 def _praise(meter: Meter) -> str:
     """What is good about a method that is granted, and what is not."""
-    if isinstance(meter, Cgroup2Meter):
-        kills = "and is ended at once by cgroup.kill" if meter.group.can_kill else "but cgroup.kill needs Linux 5.14"
-        return f"every process of a payload is counted by its control group {kills}"
-    if isinstance(meter, Cgroup1Meter):
-        memory = "" if meter.group.peak_memory_bytes() is None else ", its peak of memory by memory"
-        return f"every process of a payload is counted by cpuacct{memory}; to enter costs the start up to 20 ms"
+    if isinstance(meter, GroupMeter):
+        account = meter.group.account()
+        told = {
+            "memory": account.rss_bytes,
+            "the peak of memory": account.peak_memory_bytes,
+            "threads": account.threads,
+            "I/O": account.read_bytes,
+        }
+        more = " and ".join(("CPU", *(name for name, value in told.items() if value is not None)))
+        if meter.method == "cgroup1":
+            kills = "its freezer holds it still for the kill" if meter.group.can_kill else "without a freezer"
+            return f"every process of a payload is counted by version 1: {more}; {kills}; to enter may cost 20 ms"
+        kills = "is ended at once by cgroup.kill" if meter.group.can_kill else "but cgroup.kill needs Linux 5.14"
+        return f"every process of a payload is counted by its control group ({more}) and {kills}"
+    if isinstance(meter, SampledMeter):
+        return "looks at the living only, as other watchdogs: CPU after a process's last look is lost, and stated so"
     if isinstance(meter, PerfMeter):
         return "every program of a payload is counted by the kernel's task clock, but for set-user-ID ones"
     return "a subreaper reaps every process that nobody else has waited for"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from telemetry.measure.snapshot import Cpu, ProcessId, ProcessLook
+from telemetry.measure.snapshot import Cpu, DeepLook, ProcessId, ProcessLook
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -21,10 +21,15 @@ def look(pid: int, *, with_bytes: bool = True) -> ProcessLook | None:
 
     *with_bytes* asks for bytes read and written too, which only its owner and root may see.
     """
-    fields = _stat(pid)
-    if fields is None:
+    data = _read(f"/proc/{pid}/stat")
+    if not data:
         return None
-    read_bytes, written_bytes = _io(pid) if with_bytes else (0, 0)
+    return parse_stat(pid, data, *(parse_io(_read(f"/proc/{pid}/io")) if with_bytes else (0, 0)))
+
+
+def parse_stat(pid: int, data: bytes, read_bytes: int = 0, written_bytes: int = 0) -> ProcessLook:
+    """The content of `/proc/<pid>/stat` (proc(5)) as a look."""
+    fields = _fields(data)
     return ProcessLook(
         identity=ProcessId(pid, int(fields[19])),
         parent_pid=int(fields[1]),
@@ -36,8 +41,48 @@ def look(pid: int, *, with_bytes: bool = True) -> ProcessLook | None:
         rss_bytes=int(fields[21]) * PAGE_BYTES,
         read_bytes=read_bytes,
         written_bytes=written_bytes,
+        minor_faults=int(fields[7]) + int(fields[8]),
+        major_faults=int(fields[9]) + int(fields[10]),
         ignores_children=bool(int(fields[30]) & _SIGCHLD_BIT),
     )
+
+
+def parse_io(data: bytes) -> tuple[int, int]:
+    """Bytes that really went from and to storage, by `/proc/<pid>/io`; 0 where we may not look."""
+    read_at = data.find(b"read_bytes: ")
+    written_at = data.find(b"\nwrite_bytes: ")
+    if read_at < 0 or written_at < 0:
+        return 0, 0
+    return int(data[read_at + 12 : written_at]), int(data[written_at + 14 : data.index(b"\n", written_at + 14)])
+
+
+def deep_look(pids: Iterable[int], *, with_pss: bool) -> DeepLook:
+    """Swap and context switches of *pids*, and their proportional memory where it is asked for.
+
+    The kernel walks all of a process's pages for its proportional memory, and holds up its `mmap` meanwhile.
+    """
+    swap_kib = voluntary = involuntary = 0
+    pss_kib: int | None = None
+    for pid in pids:
+        status = _lines(_read(f"/proc/{pid}/status"))
+        swap_kib += _number(status.get(b"VmSwap"))
+        voluntary += _number(status.get(b"voluntary_ctxt_switches"))
+        involuntary += _number(status.get(b"nonvoluntary_ctxt_switches"))
+        rollup = _lines(_read(f"/proc/{pid}/smaps_rollup")) if with_pss else {}
+        if b"Pss" in rollup:
+            pss_kib = (pss_kib or 0) + _number(rollup[b"Pss"])
+    return DeepLook(
+        swap_bytes=swap_kib << 10,
+        voluntary_switches=voluntary,
+        involuntary_switches=involuntary,
+        pss_bytes=None if pss_kib is None else pss_kib << 10,
+    )
+
+
+def last_pid() -> int | None:
+    """The pid that our namespace of pids gave out last, of a thread perhaps; None when it cannot be read."""
+    fields = _read("/proc/loadavg").split()
+    return int(fields[4]) if len(fields) > 4 else None
 
 
 def start_ticks(pid: int) -> int | None:
@@ -77,14 +122,14 @@ def descendants(root: int) -> list[int]:
         return _descendants_by_scan(root)
     found: dict[int, None] = {}
     for _ in range(_WALKS):
-        news = [pid for pid in _children(root) if pid not in found]
+        news = [pid for pid in children(root) if pid not in found]
         if not news:
             break
         while news:
             pid = news.pop()
             if pid not in found:
                 found[pid] = None
-                news.extend(_children(pid))
+                news.extend(children(pid))
     return list(found)
 
 
@@ -100,26 +145,38 @@ def load_average() -> float:
 
 
 def _stat(pid: int) -> list[bytes] | None:
+    data = _read(f"/proc/{pid}/stat")
+    return _fields(data) if data else None
+
+
+def _fields(data: bytes) -> list[bytes]:
     """Fields of `/proc/<pid>/stat` from the state on (field 3); the name before may contain anything."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            data = file.read(4096)
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return data[data.rindex(b")") + 2 :].split()
+    return data[data.rindex(b")") + 2 :].split(None, 31)
 
 
-def _io(pid: int) -> tuple[int, int]:
-    """Bytes that really went to and from storage; 0 where we may not look."""
+def _read(path: str) -> bytes:
+    """The beginning of a small file; nothing when its process is gone, or when we may not read it."""
     try:
-        with open(f"/proc/{pid}/io", "rb", buffering=0) as file:
-            lines = dict(line.split(b": ") for line in file.read(1024).splitlines())
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return 0, 0
-    return int(lines[b"read_bytes"]), int(lines[b"write_bytes"])
+        return b""
+    try:
+        return os.read(fd, 4096)
+    except (ProcessLookupError, PermissionError):
+        return b""
+    finally:
+        os.close(fd)
 
 
-def _children(pid: int) -> list[int]:
+def _lines(data: bytes) -> dict[bytes, bytes]:
+    return dict((name, value) for name, _, value in (line.partition(b":") for line in data.splitlines()))
+
+
+def _number(value: bytes | None) -> int:
+    return int(value.split()[0]) if value else 0
+
+
+def children(pid: int) -> list[int]:
     """Children of all threads of *pid*; a thread can fork as well."""
     found: list[int] = []
     try:

@@ -1,4 +1,7 @@
-"""What one look at a process tree shows: frozen values, no I/O. Pure."""
+"""What one look at a process tree shows: frozen values, no I/O. Pure.
+
+What every sample makes anew is a named tuple: it is made in a third of the time of a frozen dataclass.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,8 +51,7 @@ class Cpu(NamedTuple):
 NO_CPU = Cpu(0.0, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessLook:
+class ProcessLook(NamedTuple):
     """One process as `/proc` shows it at one moment.
 
     `own` is the CPU of the process, `waited` that of the descendants it has waited for; bytes read
@@ -66,6 +68,9 @@ class ProcessLook:
     threads: int = 1
     read_bytes: int = 0
     written_bytes: int = 0
+    #: Page faults, those of waited-for descendants too.
+    minor_faults: int = 0
+    major_faults: int = 0
     #: It ignores SIGCHLD: the kernel reaps its children, and their CPU is added to nobody's.
     ignores_children: bool = False
 
@@ -95,6 +100,10 @@ class ProcessEnded:
     max_rss_bytes: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
+    minor_faults: int = 0
+    major_faults: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
     ignored_children: bool = False
 
 
@@ -107,13 +116,77 @@ class TreeSnapshot:
     boottime_seconds: float
     living: tuple[ProcessLook, ...] = ()
     ended: tuple[ProcessEnded, ...] = ()
+    #: When the look was over, which began at `boottime_seconds`; None: it took no time.
+    until_seconds: float | None = None
+    #: The pid that our namespace of pids had given out last when the look began, and when it was over; None: not read.
+    last_pid: int | None = None
+    until_last_pid: int | None = None
+
+
+class MemberSums(NamedTuple):
+    """What the living members of a control group hold together, read without looking at each as a process.
+
+    `vsize_bytes` is None when nobody looked.
+    """
+
+    rss_bytes: int
+    vsize_bytes: int | None
+    processes: int
+    threads: int
+    read_bytes: int
+    written_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UsageReading:
+class DeepLook:
+    """What is dear to read, and so looked at seldom: sums over the living processes.
+
+    `pss_bytes` is None when it was not asked for, or may not be read.
+    """
+
+    swap_bytes: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+    pss_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pressure:
+    """Seconds for which some process of a control group had to wait for CPU, memory, I/O, in all; None: not told."""
+
+    cpu_seconds: float | None = None
+    memory_seconds: float | None = None
+    io_seconds: float | None = None
+
+
+NO_PRESSURE = Pressure()
+
+
+class GroupAccount(NamedTuple):
+    """The kernel's own account of a control group, totals of all that was ever in it. None: no controller tells it.
+
+    `cpu_share` says how the exact `cpu_seconds` divide into user and system. `rss_bytes` is what is mapped: anonymous
+    memory and mapped files, each page once; the peak is of all memory, page cache included.
+    """
+
+    cpu_seconds: float
+    cpu_share: Cpu
+    rss_bytes: int | None = None
+    swap_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    threads: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+    minor_faults: int | None = None
+    major_faults: int | None = None
+
+
+class UsageReading(NamedTuple):
     """Use of resources by a payload's tree so far. Totals never fall; the rest are gauges of this moment.
 
-    `cpu_uncertainty_seconds` is how much CPU may be missing.
+    `cpu_uncertainty_seconds` is how much CPU may be missing. Each quantity has the name of its method:
+    that of a control group, or that of the fold over processes ("walk" for what is seen of the living
+    and told by wait4 of the ended; "members" for sums over the processes that a group lists).
     """
 
     cpu: Cpu
@@ -130,6 +203,19 @@ class UsageReading:
     #: Of the control group, where it has a memory controller; `memory_method` says which one told it.
     peak_cgroup_memory_bytes: int | None = None
     memory_method: str = ""
+    rss_method: str = ""
+    processes_method: str = ""
+    io_method: str = ""
+    swap_bytes: int = 0
+    pss_bytes: int | None = None
+    peak_pss_bytes: int | None = None
+    minor_faults: int = 0
+    major_faults: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+    cpu_pressure_seconds: float | None = None
+    memory_pressure_seconds: float | None = None
+    io_pressure_seconds: float | None = None
 
 
 NOTHING_USED = UsageReading(cpu=NO_CPU, cpu_method="", cpu_uncertainty_seconds=0.0)

@@ -9,15 +9,24 @@ answer when the subreaper reaps it, and to nobody when its parent ignores SIGCHL
 * missed by one look (a walk is not atomic, a process may change its parent under it): counted like a
   vanished one, but taken back when the next look finds it again.
 
-What no look can see, the life of an auto-reaped process between two looks, is bounded instead: from the
-first sign of auto-reaping on, the uncertainty is the machine's whole CPU time less what was counted.
+What no look can see is bounded instead, once there is a sign of auto-reaping (or when ends are not told by
+wait4: `looks_only`). In an interval between two looks
+
+* those that were there and vanished can have computed on as many processors as they had threads;
+* processes that were born and gone within it can have used every processor for the rest of it. There can be
+  some only if our namespace has given out more pids than we have found new processes.
+
+Otherwise nothing is missing of that interval, however long the sign is there. The bound holds from the beginning
+of the first look to the end of the second, and the ticks that a look rounds down are part of it.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
-from telemetry.measure.snapshot import NO_CPU, Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
+from telemetry.measure.snapshot import NO_CPU, Cpu, MemberSums, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
 
 #: `/proc` tells CPU in ticks, rounded down.
 TICK_SECONDS = 0.01
@@ -39,59 +48,174 @@ Members = Mapping[ProcessId, Member]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TreeState:
-    """All that the fold knows. `cpu`, bytes, peaks and `uncertainty_seconds` never fall."""
+class Totals:
+    """What is added up beside CPU: of the ended for good, or of all."""
+
+    read_bytes: int = 0
+    written_bytes: int = 0
+    minor_faults: int = 0
+    major_faults: int = 0
+
+    def plus(self, others: Iterable[ProcessLook | ProcessEnded]) -> "Totals":
+        """These and those of *others*."""
+        read, written, minor, major = self.read_bytes, self.written_bytes, self.minor_faults, self.major_faults
+        for each in others:
+            read += each.read_bytes
+            written += each.written_bytes
+            minor += each.minor_faults
+            major += each.major_faults
+        return Totals(read_bytes=read, written_bytes=written, minor_faults=minor, major_faults=major)
+
+    def at_least(self, other: "Totals") -> "Totals":
+        """The larger of both, each for itself."""
+        return Totals(
+            read_bytes=max(self.read_bytes, other.read_bytes),
+            written_bytes=max(self.written_bytes, other.written_bytes),
+            minor_faults=max(self.minor_faults, other.minor_faults),
+            major_faults=max(self.major_faults, other.major_faults),
+        )
+
+
+NO_TOTALS = Totals()
+
+
+class TreeState(NamedTuple):
+    """All that the fold knows. `cpu`, `totals`, switches, peaks and `uncertainty_seconds` never fall."""
 
     #: Of the machine: what auto-reaped processes can have used at most.
     processors: int
-    members: Members = field(default_factory=dict)
-    #: CPU of those who are gone for good.
+    #: Whether what wait4 tells of the ended is left aside.
+    looks_only: bool = False
+    members: Members = MappingProxyType({})
+    #: CPU and the rest of those who are gone for good.
     settled: Cpu = NO_CPU
-    settled_read_bytes: int = 0
-    settled_written_bytes: int = 0
+    settled_totals: Totals = NO_TOTALS
     cpu: Cpu = NO_CPU
-    read_bytes: int = 0
-    written_bytes: int = 0
+    totals: Totals = NO_TOTALS
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
     peak_rss_bytes: int = 0
     max_processes: int = 0
+    rss_bytes: int = 0
+    vsize_bytes: int = 0
+    processes: int = 0
+    threads: int = 0
     uncertainty_seconds: float = TICK_SECONDS
     auto_reaping: bool = False
+    #: What may have been lost in the last intervals in which somebody vanished, should that turn out to be a loss.
+    doubts_seconds: tuple[float, ...] = ()
     boottime_seconds: float | None = None
+    last_pid: int | None = None
 
     @property
     def present(self) -> tuple[ProcessLook, ...]:
         """The processes that the last look found alive, zombies left out."""
         return tuple(m.look for m in self.members.values() if not m.misses and m.look.is_alive)
 
+    @property
+    def rounding_seconds(self) -> float:
+        """What the ticks of `/proc` may have rounded away of the processes that are not settled."""
+        return sum(_rounding(member.look) for member in self.members.values())
+
 
 def advance(state: TreeState, snapshot: TreeSnapshot) -> TreeState:
     """The state after *snapshot*."""
+    if state.looks_only:
+        ended = tuple(ProcessEnded(identity=each.identity, used=NO_CPU) for each in snapshot.ended)
+        snapshot = replace(snapshot, ended=ended)
     members = _see(state.members, snapshot.living)
-    ended = {each.identity: each for each in snapshot.ended}
-    through = _counted_through(members, ended)
+    ended_by_id = {each.identity: each for each in snapshot.ended}
+    through = _counted_through(members, ended_by_id)
     order = _leaves_first(members, through)
-    values = _values(members, ended, through, order)
+    values = _values(members, ended_by_id, through, order)
     kept, gone = _settle(members, snapshot, through, values)
     settled = state.settled.plus(gone)
-    total = settled
+    user, system = settled
     for identity in kept:
         if identity not in through:
-            total = total.plus(values[identity])
-    new = replace(state, members=kept, settled=settled, cpu=state.cpu.at_least(total))
-    return _with_uncertainty(state, _with_bytes_and_peaks(new, snapshot), snapshot)
+            value = values[identity]
+            user += value[0]
+            system += value[1]
+    cpu = state.cpu.at_least(Cpu(user, system))
+    auto_reaping = state.auto_reaping or state.looks_only or _is_auto_reaping(kept, snapshot)
+    unseen = _unseen_seconds(state, snapshot, cpu) if auto_reaping or len(members) > len(snapshot.living) else 0.0
+    doubts = (*state.doubts_seconds, unseen)[-MISSES_OF_THE_DEAD - 1 :]
+    settled_totals = state.settled_totals.plus(snapshot.ended) if snapshot.ended else state.settled_totals
+    present = tuple(each for each in snapshot.living if each.is_alive)
+    rss_bytes = sum([each.rss_bytes for each in present])
+    return state._replace(
+        members=kept,
+        settled=settled,
+        settled_totals=settled_totals,
+        cpu=cpu,
+        totals=state.totals.at_least(settled_totals.plus(present)),
+        voluntary_switches=state.voluntary_switches + sum([each.voluntary_switches for each in snapshot.ended]),
+        involuntary_switches=state.involuntary_switches + sum([each.involuntary_switches for each in snapshot.ended]),
+        peak_rss_bytes=max(state.peak_rss_bytes, rss_bytes, *(each.max_rss_bytes for each in snapshot.ended), 0),
+        max_processes=max(state.max_processes, len(present)),
+        rss_bytes=rss_bytes,
+        vsize_bytes=sum([each.vsize_bytes for each in present]),
+        processes=len(present),
+        threads=sum([each.threads for each in present]),
+        uncertainty_seconds=state.uncertainty_seconds + (sum(doubts) if auto_reaping else 0.0),
+        auto_reaping=auto_reaping,
+        doubts_seconds=() if auto_reaping else doubts,
+        boottime_seconds=snapshot.boottime_seconds,
+        last_pid=snapshot.last_pid,
+    )
+
+
+def with_sums(state: TreeState, sums: MemberSums, ended: Iterable[ProcessEnded]) -> TreeState:
+    """The state when the living are only known in sum: their CPU is told by somebody else, a control group."""
+    if ended := tuple(ended):
+        state = _with_ended(state, ended)
+    totals, settled = state.totals, state.settled_totals
+    read, written = settled.read_bytes + sums.read_bytes, settled.written_bytes + sums.written_bytes
+    if read > totals.read_bytes or written > totals.written_bytes:
+        totals = totals.at_least(replace(settled, read_bytes=read, written_bytes=written))
+    return state._replace(
+        totals=totals,
+        peak_rss_bytes=max(state.peak_rss_bytes, sums.rss_bytes),
+        max_processes=max(state.max_processes, sums.processes),
+        rss_bytes=sums.rss_bytes,
+        vsize_bytes=state.vsize_bytes if sums.vsize_bytes is None else sums.vsize_bytes,
+        processes=sums.processes,
+        threads=sums.threads,
+    )
+
+
+def _with_ended(state: TreeState, ended: tuple[ProcessEnded, ...]) -> TreeState:
+    gone = {each.identity for each in ended}
+    settled = state.settled_totals.plus(ended)
+    return state._replace(
+        members={identity: member for identity, member in state.members.items() if identity not in gone},
+        settled_totals=settled,
+        totals=state.totals.at_least(settled),
+        voluntary_switches=state.voluntary_switches + sum([each.voluntary_switches for each in ended]),
+        involuntary_switches=state.involuntary_switches + sum([each.involuntary_switches for each in ended]),
+        peak_rss_bytes=max(state.peak_rss_bytes, *(each.max_rss_bytes for each in ended)),
+    )
 
 
 def _see(before: Members, living: Iterable[ProcessLook]) -> dict[ProcessId, Member]:
     """The members, each with its newest look; those that it misses are counted."""
-    members = {identity: replace(member, misses=member.misses + 1) for identity, member in before.items()}
+    members = dict(before)
+    missed = set(before)
     for look in living:
         known = before.get(look.identity)
-        members[look.identity] = Member(look=look, vanished=known.vanished if known else NO_CPU)
+        missed.discard(look.identity)
+        if known is None or known.look is not look or known.misses:
+            members[look.identity] = Member(look=look, vanished=known.vanished if known else NO_CPU)
+    for identity in missed:
+        member = before[identity]
+        members[identity] = replace(member, misses=member.misses + 1)
     return members
 
 
 def _counted_through(members: Members, ended: Mapping[ProcessId, ProcessEnded]) -> dict[ProcessId, ProcessId]:
     """Of each missed member the parent, in whose `waited` its CPU may stand by now."""
+    if not any([member.misses for member in members.values()]):
+        return {}
     by_pid = {identity.pid: identity for identity, member in members.items() if not member.misses}
     by_pid.update({identity.pid: identity for identity in members if identity.pid not in by_pid})
     through = {}
@@ -109,6 +233,8 @@ def _order(identity: ProcessId) -> tuple[int, int]:
 
 def _leaves_first(members: Members, through: Mapping[ProcessId, ProcessId]) -> list[ProcessId]:
     """All members, each before the one that it is counted through."""
+    if not through:
+        return list(members)
     depth: dict[ProcessId, int] = {}
     for identity in members:
         path = [identity]
@@ -127,6 +253,8 @@ def _values(
     order: Iterable[ProcessId],
 ) -> dict[ProcessId, Cpu]:
     """CPU of each member, with all that is counted through it; in that *order*."""
+    if not through and not ended:
+        return {identity: _seen_value(member) for identity, member in members.items()}
     missed: dict[ProcessId, Cpu] = defaultdict(lambda: NO_CPU)
     values = {}
     for identity in order:
@@ -140,6 +268,17 @@ def _values(
         if identity in through:
             missed[through[identity]] = missed[through[identity]].plus(value)
     return values
+
+
+def _seen_value(member: Member) -> Cpu:
+    """CPU of a member through which nobody else is counted: what it has, and waited-for or vanished children."""
+    look = member.look
+    own, waited, vanished = look.own, look.waited, member.vanished
+    # Written out: this is most of what a look at a large tree costs.
+    return Cpu(
+        own[0] + (waited[0] if waited[0] > vanished[0] else vanished[0]),
+        own[1] + (waited[1] if waited[1] > vanished[1] else vanished[1]),
+    )
 
 
 def _settle(
@@ -172,46 +311,57 @@ def _settle(
     return kept, gone
 
 
-def _with_bytes_and_peaks(state: TreeState, snapshot: TreeSnapshot) -> TreeState:
-    read = state.settled_read_bytes + sum(each.read_bytes for each in snapshot.ended)
-    written = state.settled_written_bytes + sum(each.written_bytes for each in snapshot.ended)
-    present = state.present
-    return replace(
-        state,
-        settled_read_bytes=read,
-        settled_written_bytes=written,
-        read_bytes=max(state.read_bytes, read + sum(look.read_bytes for look in present)),
-        written_bytes=max(state.written_bytes, written + sum(look.written_bytes for look in present)),
-        peak_rss_bytes=max(
-            state.peak_rss_bytes,
-            sum(look.rss_bytes for look in present),
-            *(each.max_rss_bytes for each in snapshot.ended),
-            0,
-        ),
-        max_processes=max(state.max_processes, len(present)),
-    )
-
-
-def _with_uncertainty(before: TreeState, state: TreeState, snapshot: TreeSnapshot) -> TreeState:
-    sign = (
-        before.auto_reaping
-        or any(look.ignores_children for look in snapshot.living)
-        or any(each.ignored_children for each in snapshot.ended)
-        or any(_has_lost_children(member) for member in state.members.values())
-    )
-    unseen = 0.0
-    if sign and before.boottime_seconds is not None:
-        elapsed = snapshot.boottime_seconds - before.boottime_seconds
-        counted = state.cpu.total_seconds - before.cpu.total_seconds
-        unseen = max(0.0, elapsed * state.processors - counted)
-    return replace(
-        state,
-        auto_reaping=sign,
-        uncertainty_seconds=before.uncertainty_seconds + unseen,
-        boottime_seconds=snapshot.boottime_seconds,
+def _is_auto_reaping(members: Members, snapshot: TreeSnapshot) -> bool:
+    return (
+        any([look.ignores_children for look in snapshot.living])
+        or any([each.ignored_children for each in snapshot.ended])
+        or any([_has_lost_children(member) for member in members.values()])
     )
 
 
 def _has_lost_children(member: Member) -> bool:
     """More has vanished below this process than it has waited for: SA_NOCLDWAIT, which `/proc` does not show."""
+    if member.vanished is NO_CPU:
+        return False
     return member.vanished.total_seconds > member.look.waited.total_seconds + 2 * TICK_SECONDS
+
+
+def _unseen_seconds(before: TreeState, snapshot: TreeSnapshot, cpu: Cpu) -> float:
+    """How much CPU may have been used since the look before and be told by nobody."""
+    if before.boottime_seconds is None:
+        return 0.0
+    until = snapshot.boottime_seconds if snapshot.until_seconds is None else snapshot.until_seconds
+    elapsed = max(0.0, until - before.boottime_seconds)
+    seen = {each.identity for each in snapshot.living}
+    if not before.looks_only:
+        seen.update(each.identity for each in snapshot.ended)
+    # (A missed child of the subreaper is not lost: wait4 will tell of it.)
+    gone = [
+        each.look
+        for identity, each in before.members.items()
+        if identity not in seen and (before.looks_only or each.look.parent_pid != snapshot.root_pid)
+    ]
+    rounded = sum(_rounding(look) for look in gone)
+    busy = elapsed * before.processors
+    if not any(member.misses for member in before.members.values()):
+        # What was counted now, but had been rounded away before, was not used since then.
+        busy -= max(0.0, cpu.total_seconds - before.cpu.total_seconds - before.rounding_seconds)
+    if not _may_hide_births(before, snapshot):
+        busy = min(busy, elapsed * sum(look.threads for look in gone if look.is_alive))
+    return max(0.0, busy) + rounded
+
+
+def _may_hide_births(before: TreeState, snapshot: TreeSnapshot) -> bool:
+    """Whether more pids were given out than there are processes new to us."""
+    last_pid = snapshot.last_pid if snapshot.until_last_pid is None else snapshot.until_last_pid
+    if before.last_pid is None or last_pid is None or last_pid < before.last_pid:
+        return True
+    new = {each.identity for each in snapshot.living}
+    if not before.looks_only:
+        new.update(each.identity for each in snapshot.ended)
+    return last_pid - before.last_pid > len(new - before.members.keys())
+
+
+def _rounding(look: ProcessLook) -> float:
+    """What the ticks of a look may have rounded away."""
+    return TICK_SECONDS * (4 if look.waited.total_seconds else 2)

@@ -120,3 +120,47 @@ def test_every_test_states_its_promise() -> None:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
     assert missing == []
+
+
+def waits(path: Path) -> set[str]:
+    """How a module waits for processes."""
+    return {f"os.{each}" for each in ("wait", "wait3", "wait4", "waitid", "waitpid")} & calls(path)
+
+
+def test_only_the_starter_waits_for_the_payloads_processes() -> None:
+    """A wait for any child belongs to the starter alone: beside `subprocess` it would make exit 3 look like 0."""
+    everybody = [
+        name(path)
+        for path in modules()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in waits(path)
+        if not node.args or ast.unparse(node.args[0]) in ("-1", "os.P_ALL", "0")
+    ]
+    assert everybody == ["runner/process/tree.py"]
+    waiting = {name(path) for path in modules() if waits(path) and name(path).startswith("runner/process/")}
+    assert waiting == {
+        "runner/process/tree.py",  # the starter's
+        "runner/process/keeper.py",  # the starter's, for a child that has not become a payload
+        "runner/process/starter.py",  # the wrapper's, for the starter itself, by its pid
+    }
+
+
+def test_wrapper_and_starter_start_nothing_else() -> None:
+    """Nothing beside the starter makes children in a wrapper's process, so that nobody reaps another's."""
+    rooms = ("runner/process/", "runner/wrapper/", "runner/data/", "runner/wms/", "telemetry/")
+    users = [
+        name(path)
+        for path in modules()
+        if name(path).startswith(rooms)
+        if imports(path) & {"subprocess", "multiprocessing"} or calls(path) & {"os.system", "os.popen"}
+    ]
+    assert users == []
+
+
+def test_no_payload_depends_on_a_thread_of_its_parent() -> None:
+    """PR_SET_PDEATHSIG means the thread that forked: only the programs of a site use it, from their main thread."""
+    users = [name(path) for path in modules() if "PDEATHSIG" in path.read_text()]
+    callers = [name(path) for path in modules() if "linux.end_with_parent" in calls(path) | imports(path)]
+    importers = [name(path) for path in modules() if "runner.process.linux.end_with_parent" in imports(path)]
+    assert users == ["runner/process/linux.py"]
+    assert {*callers, *importers} <= {"runner/commands/context.py"}

@@ -31,6 +31,10 @@ LIMIT_SECONDS = 120.0
 EXACT = ("cgroup2", "cgroup1", "perf")
 #: Methods whose stated uncertainty has a limit of its own.
 CAPPED = ("wait4",)
+#: Where in the middle: by the wall clock, in parts of the burn, so that two processors are not through with it.
+KILL_AT = 0.4
+#: And what an interpreter needs before it burns.
+KILL_AFTER_SECONDS = 0.05
 #: What cannot be told apart from the watchdog by a group around both: its own last steps.
 REFERENCE_NOISE_SECONDS = 0.02
 
@@ -65,20 +69,24 @@ class Row:
     exit_code: int = 0
     reported_method: str = ""
     survivors: int = 0
+    #: Ended by the watchdog in the middle: then *programmed* is only what it would have been.
+    is_killed: bool = False
     #: Why there is nothing to tell.
     not_granted: str = ""
 
     @property
-    def error(self) -> float:
-        """What is reported less what was used, as far as we know that."""
-        return self.reported - (self.programmed if self.reference is None else self.reference)
+    def error(self) -> float | None:
+        """What is reported less what was used; None where nobody knows that (killed, and without a reference)."""
+        if self.reference is None:
+            return None if self.is_killed else self.reported - self.programmed
+        return self.reported - self.reference
 
     def problems(self) -> list[str]:
         """What is wrong with it; nothing, if it conforms."""
         if self.not_granted:
             return []
         found = [f"{self.survivors} survivors"] if self.survivors else []
-        if self.exit_code:
+        if self.exit_code and not self.is_killed:
             found.append(f"the program failed with {self.exit_code}")
         if self.reported_method != self.method:
             found.append(f"measured by {self.reported_method}")
@@ -89,13 +97,14 @@ class Row:
 
     def _bounds(self) -> tuple[float, float]:
         slack = max(0.05, 0.01 * self.programmed)
-        return self.programmed - slack, self.programmed + slack + self.allowed
+        low = 0.0 if self.is_killed else self.programmed - slack
+        return low, self.programmed + slack + self.allowed
 
     def _exact(self) -> list[str]:
         low, high = self._bounds()
         slack = max(0.05, 0.01 * self.programmed)
         found = [] if low <= self.reported <= high else [f"reported lies outside of {low:.3f} to {high:.3f}"]
-        if self.reference is not None and abs(self.error) > slack:
+        if self.reference is not None and abs(self.reported - self.reference) > slack:
             found.append(f"error above {slack:.3f}")
         return found
 
@@ -103,7 +112,8 @@ class Row:
         """A method that states an uncertainty must keep it."""
         noise = REFERENCE_NOISE_SECONDS
         high = self._bounds()[1] if self.reference is None else self.reference + noise
-        low = (self.programmed if self.reference is None else self.reference) - noise
+        least = 0.0 if self.is_killed else self.programmed
+        low = (least if self.reference is None else self.reference) - noise
         found = []
         if self.reported > high + (0.0 if self.shape.is_auto_reaped else self.uncertainty):
             found.append("more than was used")
@@ -213,9 +223,19 @@ def calibrate(python: str) -> Costs:
 
 
 def measure(
-    watchdog: Watchdog, shape: Shape, method: str, *, burn_seconds: float, folder: Path, user: dict[str, Any] | None
+    watchdog: Watchdog,
+    shape: Shape,
+    method: str,
+    *,
+    burn_seconds: float,
+    folder: Path,
+    user: dict[str, Any] | None = None,
+    is_killed: bool = False,
 ) -> Row:
-    """Have *watchdog* run *shape* in a new folder below *folder*, which the user must be able to reach."""
+    """Have *watchdog* run *shape* in a new folder below *folder*, which the user must be able to reach.
+
+    With *is_killed* the watchdog is told to end it in the middle.
+    """
     name = user["name"] if user else ""
     python = interpreter(name) or sys.executable
     mark = secrets.token_hex(8)
@@ -223,6 +243,7 @@ def measure(
     request = _request(shape, method, place, [python, "-I", "-S", str(place / "payload.py"), shape.name])
     request |= {"environment": {"PATH": "/usr/bin:/bin", MARK_VARIABLE: mark}, "user": user}
     request["argv"].append(str(burn_seconds))
+    request["end_after_seconds"] = KILL_AFTER_SECONDS + burn_seconds * KILL_AT if is_killed else None
     costs = calibrate(python)
     begin = time.monotonic()
     with _reference(watchdog.pid) as group:
@@ -250,6 +271,7 @@ def measure(
         exit_code=answer.get("exit_code", 0),
         reported_method=answer.get("method", method),
         survivors=len(survivors),
+        is_killed=is_killed,
         not_granted=refused,
     )
 

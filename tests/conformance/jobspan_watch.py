@@ -18,6 +18,8 @@ from telemetry.facts import PayloadEnded
 from telemetry.measure import probe
 
 KILL_GRACE_SECONDS = 1.0
+#: Between TERM and KILL when a run is ended in the middle.
+END_GRACE_SECONDS = 0.1
 
 
 def main() -> None:
@@ -52,7 +54,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     )
     try:
         starter.start(command)
-        events = _watch(starter, request["sample_seconds"], request["limit_seconds"])
+        end_after = request.get("end_after_seconds")
+        events = _watch(starter, request["sample_seconds"], request["limit_seconds"], end_after)
     finally:
         starter.close()
     (ended,) = (each for each in events if isinstance(each, PayloadEnded))
@@ -66,19 +69,24 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _watch(starter: Starter, sample_seconds: float, limit_seconds: float) -> list[StarterEvent]:
-    """Sample as a watchdog does, until nothing is left."""
+def _watch(
+    starter: Starter, sample_seconds: float, limit_seconds: float, end_after_seconds: float | None
+) -> list[StarterEvent]:
+    """Sample as a watchdog does, until nothing is left; end it when that was asked for."""
     events: list[StarterEvent] = []
-    give_up_at = time.monotonic() + limit_seconds
-    sample_at = time.monotonic() + sample_seconds
+    begin = time.monotonic()
+    end_at = begin + min(limit_seconds, limit_seconds if end_after_seconds is None else end_after_seconds)
+    grace_seconds = 0.0 if end_after_seconds is None else END_GRACE_SECONDS
+    sample_at = begin + sample_seconds
     while not any(isinstance(each, TreeEnded) for each in events):
         now = time.monotonic()
-        if now >= give_up_at:
-            starter.end_tree("the time for one program is over", 0.0)
+        if now >= end_at:
+            starter.end_tree("asked to", grace_seconds)
+            end_at = begin + limit_seconds if end_at < begin + limit_seconds else float("inf")
         if now >= sample_at:
             starter.snapshot()
             sample_at = now + sample_seconds
-        events.extend(starter.poll(max(0.001, min(sample_at, now + 1.0) - now)))
+        events.extend(starter.poll(max(0.001, min(sample_at, end_at, now + 1.0) - now)))
     return events
 
 

@@ -6,6 +6,7 @@ the standard library, and no time passes for its own sake: who waits, waits for 
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,14 @@ SHORT_SECONDS = 0.04
 WORKER_CHILD_SECONDS = 0.03
 AUTO_REAPED_SECONDS = 0.1
 CHAIN = 20
+#: Children of about no CPU each.
+CROWD = 200
+#: Processes of the bounded fork bomb.
+STORM = 31
+#: prctl: whoever is orphaned below becomes a child of the caller.
+PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWPID = 0x20000000
+CLONE_NEWUSER = 0x10000000
 #: Numbers of exit(2), which ends one thread only.
 SYS_EXIT = {"x86_64": 60, "aarch64": 93}
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
@@ -314,6 +323,101 @@ def pid_reuse(seconds: float) -> None:
                 break
         else:
             sys.exit(NOT_GRANTED)
+
+
+def system_time(seconds: float) -> None:
+    """All of it inside of the kernel, in two processes."""
+
+    def work() -> None:
+        end = time.process_time() + seconds / 2
+        with open("/dev/zero", "rb", buffering=0) as file:
+            buffer = bytearray(1 << 20)
+            while time.process_time() < end:
+                file.readinto(buffer)
+
+    child = fork(work)
+    work()
+    wait_for(child)
+
+
+def crowd(seconds: float) -> None:
+    """A great many children that live for a moment each."""
+    for _ in range(CROWD // 10):
+        wait_for(*[fork(lambda: burn(seconds / CROWD)) for _ in range(10)])
+
+
+def fork_storm(seconds: float) -> None:
+    """A fork bomb with an end: every process forks two, ignores TERM, burns, and waits for them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def node(number: int) -> None:
+        below = [fork(partial(node, each)) for each in (2 * number, 2 * number + 1) if each <= STORM]
+        burn(seconds / STORM)
+        wait_for(*below)
+
+    node(1)
+
+
+def stopped(seconds: float) -> None:
+    """A child that stops itself half way, and is left behind so."""
+
+    def work() -> None:
+        burn(seconds / 2)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    os.waitpid(fork(work), os.WUNTRACED)
+    burn(seconds / 2)
+
+
+def zombie_kept(seconds: float) -> None:
+    """A child that ends and for which its parent never waits."""
+    os.waitid(os.P_PID, fork(lambda: burn(seconds / 2)), os.WEXITED | os.WNOWAIT)
+    burn(seconds / 2)
+
+
+def subreaper_inside(seconds: float) -> None:
+    """A child that is a subreaper itself: its daemons come to it, and only one of them is waited for."""
+
+    def reaper() -> None:
+        if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+            os._exit(NOT_GRANTED)
+        _daemonise(lambda: burn(seconds / 3))
+        _daemonise(lambda: burn(seconds / 3))
+        burn(seconds / 3)
+        os.wait()
+
+    until_told(lambda _end: wait_for(fork(reaper)))
+
+
+def pid_namespace(seconds: float) -> None:
+    """Children in a pid namespace of their own, in which the first of them is process 1."""
+    unshare = ctypes.CDLL(None).unshare
+    if unshare(CLONE_NEWPID) and unshare(CLONE_NEWPID | CLONE_NEWUSER):
+        sys.exit(NOT_GRANTED)
+
+    def first() -> None:
+        child = fork(lambda: burn(seconds / 2))
+        burn(seconds / 2)
+        wait_for(child)
+
+    wait_for(fork(first))
+
+
+def set_user_id(seconds: float) -> None:
+    """A program that takes another user's rights, from which the kernel takes perf's event; a shell's loop."""
+    if os.geteuid() != 0 or os.statvfs(".").f_flag & os.ST_NOSUID:
+        sys.exit(NOT_GRANTED)
+    shutil.copyfile("/bin/sh", "other-user")
+    os.chown("other-user", 1, 1)
+    os.chmod("other-user", 0o4755)
+    argv = ["./other-user", "-c", "while :; do :; done"]
+    child = os.posix_spawn(argv[0], argv, os.environ)
+    clock = ~child << 3 | 2  # the CPU clock of another process, as clock_getcpuclockid(3) makes it
+    end = time.process_time() + seconds
+    while time.process_time() + time.clock_gettime(clock) < end:
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""All shapes against all methods of a watchdog, as a table.
+"""All shapes against all methods of a watchdog, as a table: to their end, and killed in the middle.
 
-    python tests/conformance/run.py [--burn 2] [--shape NAME]... [--method NAME]... [--json FILE] [--watchdog COMMAND]
+examples:
+    python tests/conformance/run.py
+    python tests/conformance/run.py --burn 0.3 --shape daemon --shape crowd --method wait4 --json rows.json
+    python tests/conformance/run.py --watchdog "python3 tests/conformance/sampling_watch.py"
 
-COMMAND is an adapter as README.md beside this describes it; without it, our own watchdog is measured.
+The exit code is 0 if every row conforms, 1 if one does not, and 2 if a method was demanded that is not granted here.
 """
 
 import argparse
@@ -11,42 +14,49 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.conformance.bench import OURS, Row, Watchdog, measure, user_nobody, watching
-from tests.conformance.shapes import SHAPES
+from tests.conformance.shapes import SHAPES, Shape
 
-HEAD = ("shape", "method", "programmed", "reference", "reported", "error", "uncertainty", "survivors", "")
+HEAD = ("shape", "method", "programmed", "cgroup", "reported", "error", "uncertainty", "survivors", "")
 FORM = "{:<18} {:<16} {:>10} {:>10} {:>10} {:>8} {:>11} {:>9}  {}"
 
 
 def main() -> int:
     """Print the table; 1 if something in it does not conform."""
     options = _options()
-    shapes = [each for each in SHAPES if not options.shape or each.name in options.shape]
     command = shlex.split(options.watchdog) if options.watchdog else OURS
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="jobspan-conformance-") as name, watching(command) as watchdog:
-        folder = Path(name)
-        folder.chmod(0o711)
-        methods = options.method or watchdog.granted
-        print(f"{watchdog.name}; {options.burn:g} s of CPU in each program; all in seconds of CPU")
-        for method, (is_granted, reason) in watchdog.methods.items():
-            print(f"  {method}: {'granted' if is_granted else 'not granted'}: {reason}")
-        print(FORM.format(*HEAD))
-        for user in (None, user_nobody()) if user_nobody() else (None,):
-            for row in _rows(watchdog, folder, (shapes, methods), options.burn, user):
-                rows.append(row)
-                print(line(row), flush=True)
-    failed = sum(bool(each.problems()) for each in rows)
-    absent = sum(bool(each.not_granted) for each in rows)
-    print(f"{len(rows) - failed - absent} conform, {failed} do not, {absent} could not be run")
-    if options.json:
-        options.json.write_text(json.dumps([_plain(each) for each in rows], indent=1) + "\n")
-    return min(failed, 1)
+        Path(name).chmod(0o711)
+        absent = [each for each in options.method or () if each not in watchdog.granted]
+        if absent:
+            granted = ", ".join(watchdog.granted)
+            print(f"not granted here: {', '.join(absent)}; take of {granted}", file=sys.stderr)
+            return 2
+        runs = list(_runs(options, watchdog))
+        _introduce(watchdog, options.burn, len(runs))
+        for number, (shape, method, user, is_killed) in enumerate(runs):
+            if number and is_killed and not runs[number - 1][3]:
+                print("killed in the middle; programmed is what it would have been")
+            rows.append(
+                measure(
+                    watchdog,
+                    shape,
+                    method,
+                    burn_seconds=options.burn,
+                    folder=Path(name),
+                    user=user,
+                    is_killed=is_killed,
+                )
+            )
+            print(line(rows[-1]), flush=True)
+    return _conclude(rows, options.json)
 
 
 def line(row: Row) -> str:
@@ -55,21 +65,45 @@ def line(row: Row) -> str:
     if row.not_granted:
         return FORM.format(row.shape.name, method, *["-"] * 6, row.not_granted)
     reference = "-" if row.reference is None else f"{row.reference:.3f}"
+    error = "-" if row.error is None else f"{row.error:+.3f}"
     verdict = "; ".join(row.problems()) or ("ok, a lower bound" if row.uncertainty > 0.1 else "ok")
-    figures = (f"{row.programmed:.3f}", reference, f"{row.reported:.3f}", f"{row.error:+.3f}", f"{row.uncertainty:.3f}")
+    figures = (f"{row.programmed:.3f}", reference, f"{row.reported:.3f}", error, f"{row.uncertainty:.3f}")
     return FORM.format(row.shape.name, method, *figures, row.survivors, verdict)
 
 
-def _rows(
-    watchdog: Watchdog,
-    folder: Path,
-    what: tuple[list[Any], list[str]],
-    burn_seconds: float,
-    user: dict[str, Any] | None,
-) -> Iterator[Row]:
-    for shape in what[0]:
-        for method in what[1]:
-            yield measure(watchdog, shape, method, burn_seconds=burn_seconds, folder=folder, user=user)
+def worst(rows: list[Row]) -> Iterator[tuple[str, float, int]]:
+    """By method: the largest error of the shapes that can be counted, and the survivors of all."""
+    for method in dict.fromkeys(row.method for row in rows):
+        ran = [row for row in rows if row.method == method and not row.not_granted]
+        errors = [abs(row.error) for row in ran if row.error is not None]
+        yield method, max(errors, default=0.0), sum(row.survivors for row in ran)
+
+
+def _runs(options: argparse.Namespace, watchdog: Watchdog) -> Iterator[tuple[Shape, str, dict[str, Any] | None, bool]]:
+    shapes = [each for each in SHAPES if not options.shape or each.name in options.shape]
+    methods = options.method or watchdog.granted
+    nobody = user_nobody()
+    for user in (None, nobody) if nobody else (None,):
+        yield from ((shape, method, user, False) for shape, method in product(shapes, methods))
+    yield from ((shape, method, None, True) for shape, method in product(shapes, methods))
+
+
+def _introduce(watchdog: Watchdog, burn_seconds: float, count: int) -> None:
+    print(f"{watchdog.name}; {burn_seconds:g} s of CPU in each of {count} programs; all in seconds of CPU")
+    for method, (is_granted, reason) in watchdog.methods.items():
+        print(f"  {method}: {'granted' if is_granted else 'not granted'}: {reason}")
+    print(FORM.format(*HEAD), flush=True)
+
+
+def _conclude(rows: list[Row], file: Path | None) -> int:
+    for method, error, survivors in worst(rows):
+        print(f"{method}: error at most {error:.3f} s, {survivors} survivors")
+    failed = sum(bool(each.problems()) for each in rows)
+    absent = sum(bool(each.not_granted) for each in rows)
+    print(f"{len(rows) - failed - absent} conform, {failed} do not, {absent} could not be run")
+    if file:
+        file.write_text(json.dumps([_plain(each) for each in rows], indent=1) + "\n")
+    return min(failed, 1)
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -78,11 +112,14 @@ def _plain(row: Row) -> dict[str, Any]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--burn", type=float, default=2.0, metavar="SECONDS")
-    parser.add_argument("--shape", action="append", choices=[each.name for each in SHAPES], metavar="NAME")
-    parser.add_argument("--method", action="append", metavar="NAME")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--watchdog", metavar="COMMAND")
+    names = [each.name for each in SHAPES]
+    parser.add_argument("--burn", type=float, default=1.0, metavar="SECONDS", help="CPU of each program (%(default)s)")
+    parser.add_argument("--shape", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--method", action="append", metavar="NAME", help="only this one; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows to this file too")
+    parser.add_argument(
+        "--watchdog", metavar="COMMAND", help="an adapter of another watchdog, see README.md beside this"
+    )
     return parser.parse_args()
 
 

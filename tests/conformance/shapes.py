@@ -62,4 +62,13 @@ SHAPES = (
     Shape(name="killed_children", forks=_exactly(3)),
     # Its forks that miss the pid cost something too; 100 of them is far more than is ever needed.
     Shape(name="pid_reuse", forks=_exactly(104)),
+    Shape(name="system_time", forks=_exactly(1)),
+    Shape(name="crowd", forks=_exactly(payload.CROWD)),
+    Shape(name="fork_storm", forks=_exactly(payload.STORM)),
+    Shape(name="stopped", forks=_exactly(1), orphan_grace_seconds=0.3),
+    Shape(name="zombie_kept", forks=_exactly(1)),
+    Shape(name="subreaper_inside", forks=_exactly(5)),
+    Shape(name="pid_namespace", forks=_exactly(2)),
+    # Copying the shell, and starting it.
+    Shape(name="set_user_id", interpreters=2, forks=_exactly(1)),
 )

@@ -35,6 +35,6 @@ def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
     def gone() -> bool:
         return not is_alive(pid) and not [seen for seen in living() if str(folder) in seen.command]
 
-    # The WMS ends at the same time: the agent waits for its answers as long as it must before it gives up.
-    eventually(gone, 120, "the end of everything that the run had started")
+    # The WMS ends at the same time: wrapper and agent give up on it after some seconds each.
+    eventually(gone, 45, "the end of everything that the run had started")
     assert os.path.exists(control / "wrapper.journal.jsonl")

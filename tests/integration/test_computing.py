@@ -55,6 +55,17 @@ def write(folder: Path, text: str, name: str = "Wrapper_1") -> Path:
     return path
 
 
+def serving(element: Element) -> tuple[int, int]:
+    """The zygote and its spare, once there is one."""
+
+    def both() -> list[int]:
+        pids: list[int] = element.ask("serving")
+        return sorted(pids, key=lambda pid: Path(f"/proc/{pid}/comm").read_text() != "jobspan-zygote\n")
+
+    zygote, spare = eventually(lambda: found if len(found := both()) == 2 else None)
+    return zygote, spare
+
+
 def test_a_wrapper_finds_the_same_world_warm_and_cold(both: Element, tmp_path: Path) -> None:
     """Own session, no foreign descriptor, default signals, output into its log, its folder as working directory; its
     exit code and its start are known."""
@@ -121,11 +132,38 @@ def test_a_wrapper_that_is_killed_is_seen_as_such(both: Element, tmp_path: Path)
     assert both.ask("free") == 2
 
 
+def test_a_spare_becomes_the_next_wrapper(warm: Element, tmp_path: Path) -> None:
+    """A process that was made ahead is no orphan while it waits; it runs the next script, as the agent's own child, and
+    its time begins when it is given that."""
+    script = write(tmp_path, REPORT)
+    for _ in range(2):
+        _, spare = serving(warm)
+        assert warm.ask("strays") == 0
+        assert warm.ask("free") == 2
+        before = SystemClock().boottime_ns()
+        end = warm.run(script, tmp_path / "log")
+        seen = json.loads((tmp_path / "Wrapper_1.json").read_text())
+        assert (seen["pid"], end["pid"], end["exit_code"]) == (spare, spare, 3)
+        assert seen["born"] >= before
+
+
+def test_a_spare_that_dies_costs_nothing(warm: Element, tmp_path: Path) -> None:
+    """The next wrapper is forked instead, and no zombie is left of the other."""
+    _, spare = serving(warm)
+    os.kill(spare, signal.SIGKILL)
+    eventually(lambda: not is_alive(spare))
+    assert warm.run(write(tmp_path, REPORT), tmp_path / "log")["exit_code"] == 3
+    seen = json.loads((tmp_path / "Wrapper_1.json").read_text())
+    assert (seen["by"], seen["pid"] == spare) == ("zygote", False)
+    serving(warm)
+    eventually(lambda: warm.ask("strays") == 0 and look(spare) is None)
+
+
 def test_without_a_zygote_all_goes_on(warm: Element, tmp_path: Path) -> None:
     """When the zygote dies, running wrappers are not touched, the next one starts cold, the one after it warm again."""
     pause = write(tmp_path, "import signal; signal.pause()", "Wrapper_9")
     running = warm.ask("submit", script=str(pause), log=str(tmp_path / "log9"))
-    (zygote,) = warm.ask("serving")
+    zygote, _ = serving(warm)
     os.kill(zygote, signal.SIGKILL)
     eventually(lambda: not is_alive(zygote))
     script = write(tmp_path, REPORT)
@@ -171,10 +209,10 @@ def test_the_zygote_ends_with_the_agent(tmp_path: Path) -> None:
     with element("zygote") as made:
         script = write(tmp_path, "import signal; signal.pause()")
         running = made.ask("submit", script=str(script), log=str(tmp_path / "log"))
-        (zygote,) = made.ask("serving")
+        zygote, spare = serving(made)
         made.process.kill()
         made.process.wait()
-        eventually(lambda: not is_alive(zygote))
+        eventually(lambda: not is_alive(zygote) and not is_alive(spare))
         assert is_alive(running["pid"])
         os.kill(running["pid"], signal.SIGKILL)
         eventually(lambda: not is_alive(running["pid"]))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from telemetry.measure import cgroup, cgroup1, perf, probe, procfs
-from telemetry.measure.meter import Cgroup1Meter, choose
+from telemetry.measure.meter import GroupMeter, choose
 from telemetry.measure.snapshot import ProcessId
 from telemetry.measure.tree import TreeState
 from tests.support.waiting import eventually
@@ -101,7 +101,7 @@ def test_a_group_counts_and_kills() -> None:
             process.stdin.write(b"\n")
             process.stdin.flush()
             process.stdout.readline()
-            assert 0.2 < group.cpu().total_seconds < 1.0
+            assert 0.2 < group.account().cpu_seconds < 1.0
             assert not group.remove()
             (group.path / "below").mkdir()
             group.kill()
@@ -114,10 +114,10 @@ def test_a_group_counts_and_kills() -> None:
 
 
 @pytest.fixture
-def version_1() -> Iterator[Cgroup1Meter]:
+def version_1() -> Iterator[GroupMeter]:
     """The method cgroup1 with groups of its own, gone afterwards."""
     meter, reason = choose("cgroup1", f"test-{os.getpid()}")
-    assert isinstance(meter, Cgroup1Meter), reason
+    assert isinstance(meter, GroupMeter), reason
     yield meter
     meter.close()
     assert not any(path.exists() for path in meter.group.paths)
@@ -125,7 +125,7 @@ def version_1() -> Iterator[Cgroup1Meter]:
 
 
 @pytest.mark.cgroup1
-def test_groups_of_version_1_count(version_1: Cgroup1Meter) -> None:
+def test_groups_of_version_1_count(version_1: GroupMeter) -> None:
     """cpuacct counts CPU exactly and memory its peak, of a process that has entered both."""
     begin = version_1.read(TreeState(processors=2))
     assert begin.cpu.total_seconds < 0.01
@@ -173,7 +173,7 @@ def test_the_task_clock_counts_from_the_exec_on() -> None:
 
 @pytest.mark.cgroup1
 @pytest.mark.root
-def test_groups_of_version_1_can_be_delegated(version_1: Cgroup1Meter) -> None:
+def test_groups_of_version_1_can_be_delegated(version_1: GroupMeter) -> None:
     """An ordinary user measures by groups that an administrator has given to it."""
     read_fd, write_fd = os.pipe()
     for path in version_1.group.paths:
@@ -199,7 +199,7 @@ def test_groups_of_version_1_can_be_delegated(version_1: Cgroup1Meter) -> None:
 
 def _measure_as_ordinary_user() -> str:
     meter, reason = choose("cgroup1", "delegated")
-    if not isinstance(meter, Cgroup1Meter):
+    if not isinstance(meter, GroupMeter):
         return f"{meter.method} 0 {reason}"
     child = os.fork()
     if child == 0:
@@ -243,14 +243,14 @@ def test_groups_of_version_1_are_found(own: str, controller: str, expected: str 
 
 def test_a_share_in_ticks() -> None:
     """`cpuacct.stat` is in the kernel's ticks."""
-    share = cgroup1.parse_cpuacct_stat("user 270743\nsystem 82877\n")
+    share = cgroup1.parse_cpuacct_stat(b"user 270743\nsystem 82877\n")
     assert share == (270743 / procfs.TICKS_PER_SECOND, 82877 / procfs.TICKS_PER_SECOND)
 
 
 def test_probe_says_why(tmp_path: Path) -> None:
     """For each method the machine's answer comes with its reason, and nothing is left behind."""
     answers = {each.method: each for each in probe()}
-    assert set(answers) == {"cgroup2", "cgroup1", "perf", "wait4"}
+    assert set(answers) == {"cgroup2", "cgroup1", "perf", "wait4", "sampled"}
     assert answers["wait4"].is_granted
     assert all(each.reason for each in answers.values())
 

@@ -8,19 +8,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runner.config import JobWrapperConfig
 from runner.errors import PayloadStartError, TransientJobError
-from runner.process.cancel import Cancel, Cancelled
+from runner.options import Check
+from runner.process.cancel import Cancelled
 from runner.process.limits import WatchdogJob
-from runner.process.output import ExecutionThread, OutputFiles
-from runner.process.payload import PayloadResult, run
 from runner.process.remnants import end_remnants
-from runner.process.starter import PayloadCommand
 from runner.process.watchdog import Watchdog
-from telemetry.bus import Bus
 from telemetry.clock import SystemClock
 from telemetry.facts import (
     Fact,
@@ -29,6 +26,7 @@ from telemetry.facts import (
     KillRequested,
     LimitHit,
     OutputSeen,
+    ParametersSet,
     PayloadEnded,
     PayloadPlanned,
     PayloadRefused,
@@ -39,70 +37,12 @@ from telemetry.facts import (
 )
 from telemetry.journal import JournalFull
 from telemetry.measure.cgroup import ControlGroup
-from tests.support.journals import ListJournal
 from tests.support.processes import is_alive
-from tests.support.starting import METHODS, PAYLOADS, fork_starter, program
+from tests.support.starting import METHODS, PAYLOADS, program
 from tests.support.waiting import eventually
+from tests.support.watched import CONFIG, Job
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-
-CONFIG = JobWrapperConfig(
-    polling_time_seconds=0.02, checking_time_seconds=0.2, min_checking_time_seconds=0.05, kill_grace_seconds=0.2
-)
-
-
-class Job:
-    """All that a wrapper has for its payload."""
-
-    def __init__(self, folder: Path, config: JobWrapperConfig, job: WatchdogJob | None = None) -> None:
-        self.work = folder
-        clock = SystemClock()
-        self.journal = ListJournal(clock)
-        self.emit = Bus(self.journal).emit
-        self.cancel = Cancel(self.emit)
-        self.starter = fork_starter(
-            folder,
-            method="auto",
-            orphan_grace_seconds=config.orphan_grace_seconds,
-            kill_grace_seconds=config.kill_grace_seconds,
-        )
-        self.files = OutputFiles(folder, "std.out", "std.err")
-        self.output = ExecutionThread(self.files, config=config)
-        self.watchdog = Watchdog(
-            config=config,
-            job=job or WatchdogJob(start_boottime_ns=clock.boottime_ns()),
-            emit=self.emit,
-            cancel=self.cancel,
-            clock=clock,
-            work=folder,
-        )
-        self.watchdog.start()
-
-    def run(self, *argv: str) -> PayloadResult:
-        """Run *argv* as the execute stage does."""
-        command = PayloadCommand(
-            argv=argv, environment={}, folder=self.work, stdout=self.files.stdout, stderr=self.files.stderr
-        )
-        self.watchdog.enter_stage("execute")
-        return run(
-            command,
-            starter=self.starter,
-            output=self.output,
-            watchdog=self.watchdog,
-            cancel=self.cancel,
-            emit=self.emit,
-        )
-
-    def kinds(self) -> list[type[Fact]]:
-        """Kinds of the facts of the payload's run, in order; samples and heartbeats left out."""
-        kinds = [type(entry.fact) for entry in self.journal.entries]
-        return [kind for kind in kinds if kind not in (UsageSampled, HeartbeatMade)]
-
-    def close(self) -> None:
-        """End everything."""
-        self.watchdog.stop()
-        self.output.finish()
-        self.starter.close()
 
 
 @pytest.fixture
@@ -195,7 +135,7 @@ def test_output_is_exact(job: Job) -> None:
             "Job has exceeded maximum wall clock time",
         ),
         (
-            {"output_file_limit_bytes": 100_000},
+            {"output_file_limit_bytes": 100_000, "output_file_action": "kill"},
             (*program("lines", 10_000_000),),
             "output_size",
             "Job has exceeded its output limit",
@@ -213,19 +153,39 @@ def test_output_is_exact(job: Job) -> None:
             "Job has insufficient disk space to continue",
         ),
         (
-            {"check_memory_limit": True},
+            {"check_memory_limit": Check.KILL},
             (sys.executable, "-I", "-S", "-c", "import signal; x = bytearray(b'x' * (60 << 20)); signal.pause()"),
             "memory",
             "Job has exceeded its memory limit",
         ),
+        (
+            {"max_processes": 100},
+            program("bomb", 3, 5),
+            "processes",
+            "Job has exceeded its limit of processes",
+        ),
+        (
+            {"stalled_output_seconds": 1.0, "check_stalled_output": Check.KILL},
+            program("stubborn"),
+            "stalled_output",
+            "Job has stopped writing output",
+        ),
+        (
+            {"stop_margin_seconds": 99.0},
+            program("obedient"),
+            "time_left",
+            "Job has reached the CPU limit of the queue",
+        ),
     ],
 )
 def test_limits_end_the_payload(
-    tmp_path: Path, made: list[Job], change: dict[str, float], argv: tuple[str, ...], limit: str, minor_status: str
+    tmp_path: Path, made: list[Job], change: dict[str, Any], argv: tuple[str, ...], limit: str, minor_status: str
 ) -> None:
     """Beyond a limit the watchdog says which and has the payload ended; the limit is the cause."""
     watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), cpu_time_seconds=0.3, memory_mb=50)
-    job = Job(tmp_path, replace(CONFIG, **change), watched)  # type: ignore[arg-type]
+    if limit == "time_left":
+        watched = replace(watched, time_left_seconds=100.0)
+    job = Job(tmp_path, replace(CONFIG, **change), watched)
     made.append(job)
     if limit == "disk_space":  # the limit is hit at once: the payload may not even start
         eventually(lambda: job.cancel.cause)
@@ -236,6 +196,44 @@ def test_limits_end_the_payload(
     (hit,) = job.journal.facts(LimitHit)
     assert (hit.limit, hit.minor_status) == (limit, minor_status)
     assert job.cancel.cause == KillRequested(origin="watchdog", reason=minor_status)
+
+
+def test_a_warning_ends_nothing(tmp_path: Path, made: list[Job]) -> None:
+    """What is beyond a limit that only warns is told once, as a fact and a job parameter, and runs to its end."""
+    watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), cpu_time_seconds=0.1, memory_mb=1)
+    change = {"check_cpu_limit": Check.WARN, "check_memory_limit": Check.WARN}
+    job = Job(tmp_path, replace(CONFIG, **change), watched)
+    made.append(job)
+    result = job.run(*program("burn", 0.6))
+    assert (result.exit_code, result.killed) == (0, None)
+    found = {hit.limit: hit for hit in job.journal.facts(LimitHit)}
+    assert set(found) == {"memory", "cpu"}
+    assert len(job.journal.facts(LimitHit)) == 2
+    assert {hit.action for hit in found.values()} == {"warn"}
+    assert found["cpu"].measured > found["cpu"].allowed
+    said = job.journal.facts(ParametersSet)[-1].parameters["WatchdogWarnings"]
+    assert "Job has exceeded maximum CPU time limit" in str(said)
+    assert "Job has exceeded its memory limit" in str(said)
+    assert job.cancel.cause is None
+
+
+def test_a_payload_that_computes_elsewhere_may_idle(tmp_path: Path, made: list[Job]) -> None:
+    """DIRAC's file in the job's folder switches the CPU/wall ratio off."""
+    (tmp_path / "DISABLE_WATCHDOG_CPU_WALLCLOCK_CHECK").touch()
+    job = Job(tmp_path, replace(CONFIG, cpu_sample_time_seconds=1.0, polling_time_seconds=0.05))
+    made.append(job)
+    result = job.run(sys.executable, "-I", "-S", "-c", "import select; select.select([], [], [], 1.6)")
+    assert (result.exit_code, result.killed) == (0, None)
+    assert job.journal.facts(LimitHit) == []
+
+
+def test_heartbeats_without_the_peek(tmp_path: Path, made: list[Job]) -> None:
+    """JobPeekFlag off: no line of output leaves the node with a heartbeat."""
+    job = Job(tmp_path, replace(CONFIG, job_peek=False))
+    made.append(job)
+    job.run("/bin/echo", "something")
+    assert all("StandardOutput" not in each.values for each in job.journal.facts(HeartbeatMade))
+    assert job.journal.facts(HeartbeatMade)
 
 
 def test_heartbeats(tmp_path: Path, made: list[Job]) -> None:

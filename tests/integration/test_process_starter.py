@@ -330,7 +330,7 @@ def test_no_group_is_left(tmp_path: Path, method: str) -> None:
     assert not any(group.exists() for group in groups)
 
 
-def no_group(*arguments: object) -> ControlGroup:
+def no_group(*arguments: object, **options: object) -> ControlGroup:
     """In place of the making of a group."""
     raise OSError(errno.EACCES, "no group for tests")
 

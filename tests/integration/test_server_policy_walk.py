@@ -40,6 +40,7 @@ POST  /api/jobspan/match                        - - - - + - -
 POST  /api/jobspan/commands                     - - - - + - -
 POST  /api/jobspan/commands/ack                 - - - - + + -
 POST  /api/jobspan/jobs/{job_id}/token          - - - - - + -
+POST  /api/jobspan/jobs/{job_id}/report         - - - - - + -
 GET   /api/jobspan/jobs/{job_id}/parameters     - + - + - + -
 GET   /api/jobspan/jobs/{job_id}/peek           - + - + - + -
 GET   /api/jobspan/jobs/{job_id}/description    - + - + - + -
@@ -107,6 +108,7 @@ def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
         "/api/jobspan/match": {"PilotStamp": "s", "Site": "LCG.Nowhere.org"},
         "/api/jobspan/commands": kill,
         "/api/jobspan/commands/ack": {"CommandIDs": [commands(wms, kill)]},
+        "/api/jobspan/jobs/{job_id}/report": {"Statuses": {T: {"MinorStatus": "m"}}},
         "/api/jobspan/accounting": {"Records": [{"JobID": int(job_id), "UID": uid_of(wms, job_id)}]},
         "/api/jobspan/catalog/lookup": {"LFNs": []},
         "/api/jobspan/catalog/register": FILE,

@@ -331,3 +331,71 @@ def test_the_description_can_be_read_back(wms: RunningWms, job: dict[str, Any]) 
     assert found["Description"]["Executable"] == "/bin/true"
     assert 'Executable = "/bin/true"' in found["JDL"]
     assert wms.call("GET", f"/api/jobspan/jobs/{job['JobID']}/peek").status_code == 404
+
+
+# --- all in one call ----------------------------------------------------------------------------
+
+
+def say(wms: RunningWms, job: dict[str, Any], token: str = "", **said: Any) -> Any:
+    path = f"/api/jobspan/jobs/{job['JobID']}/report"
+    return wms.call("POST", path, said, token=token or job["JobToken"])
+
+
+def at(seconds: float = 0.0, **update: str) -> dict[str, Any]:
+    return {(datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(): update}
+
+
+def test_a_report_is_all_of_its_parts(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Statuses, parameters and heartbeat of one call have the effects of the three calls of the dialect."""
+    parts = {"Parameters": {"PayloadPID": 7}, "Heartbeat": {"CPUConsumed": 3.5, "StandardOutput": "hello"}}
+    answer = say(wms, job, Statuses=at(Status="Running", MinorStatus="Job Initialization"), **parts).json()
+    assert (answer["Kept"]["Status"], answer["Commands"]) == ("Running", [])
+    job_id = job["JobID"]
+    assert wms.call("GET", f"/api/jobspan/jobs/{job_id}/parameters").json()["PayloadPID"] == 7
+    assert wms.call("GET", f"/api/jobspan/jobs/{job_id}/peek").json()["StandardOutput"] == "hello"
+    (seen,) = wms.call("GET", f"/api/jobspan/witness?job_id={job_id}").json()["Attempts"]
+    assert (seen["Status"], seen["LastHeartbeat"]["CPUConsumed"]) == ("Running", 3.5)
+
+
+def test_a_report_is_taken_whole_or_not(wms: RunningWms, job: dict[str, Any]) -> None:
+    """A part that is refused leaves the others without effect; a report without parts changes nothing."""
+    refused = say(wms, job, Statuses=at(Status="Running"), Parameters={"PayloadPID": "many"})
+    assert refused.status_code == 422
+    assert wms.job(job["JobID"])["Status"] == "Matched"
+    assert say(wms, job).json() == {"Kept": None, "Commands": []}
+    assert wms.job(job["JobID"])["Status"] == "Matched"
+
+
+def test_only_its_wrapper_reports_so(wms: RunningWms, job: dict[str, Any]) -> None:
+    """The call is a job token's, for its own job: pilot, owner and the token of another job are refused."""
+    for token in (wms.pilot_token, wms.user_token, wms.admin_token):
+        assert say(wms, job, token, Parameters={"a": 1}).status_code == 403
+    assert say(wms, {**job, "JobID": job["JobID"] + 1}, job["JobToken"], Parameters={"a": 1}).status_code == 403
+
+
+def test_the_first_report_names_its_execution(wms: RunningWms, job: dict[str, Any]) -> None:
+    """Of two executions with the token of one match, the first to report Running under its claim fences off the
+    other; it may repeat that call with the same token, as one whose answer was lost."""
+    one, two = "first-execution-0", "second-execution"
+    statuses = at(Status="Running")
+    first = say(wms, job, Claim=one, Statuses=statuses).json()
+    assert first["Kept"]["Status"] == "Running"
+    again = say(wms, job, Claim=one, Statuses=statuses).json()
+    assert again["Kept"]["Status"] == "Running"
+    late = say(wms, job, Claim=two, Statuses=at(Status="Running"))
+    assert (late.status_code, late.headers.get("Jobspan-Fenced")) == (409, "1")
+    unnamed = say(wms, job, Parameters={"a": 1})
+    assert (unnamed.status_code, unnamed.headers.get("Jobspan-Fenced")) == (409, "1")
+    assert say(wms, job, first["JobToken"], Parameters={"a": 1}).json()["Commands"] == []
+    path = f"/api/jobspan/jobs/{job['JobID']}/token"
+    assert wms.call("POST", path, {"Claim": one}, token=job["JobToken"]).status_code == 200
+    assert wms.call("POST", path, {"Claim": two}, token=job["JobToken"]).status_code == 409
+
+
+def test_a_report_is_told_of_a_kill(wms: RunningWms, job: dict[str, Any]) -> None:
+    """The answer has the status kept and the command, until it is acknowledged."""
+    say(wms, job, Statuses=at(Status="Running"))
+    wms.report(job["JobID"], {"Status": "Killed"})
+    answer = say(wms, job, Statuses=at(1, Status="Done")).json()
+    assert answer["Kept"]["Status"] == "Killed"
+    assert [each["command"] for each in answer["Commands"]] == ["Kill"]

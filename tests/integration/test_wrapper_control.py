@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.process.cancel import Cancel
-from runner.wrapper.control import SOCKET, ControlServer, send_command
+from runner.wrapper.control import SOCKET, ControlServer, ask, send_command
 from telemetry.facts import Fact, KillRequested
 from tests.support.tree import ROOT
 
@@ -125,3 +127,21 @@ def test_signals_preempt(tmp_path: Path, number: signal.Signals) -> None:
         os.kill(process.pid, number)
         assert process.stdout.readline() == f"signal preempted by {number.name}\n"
         assert process.wait(10) == 0
+
+
+def test_a_peek_is_answered(tmp_path: Path, cancel: Cancel) -> None:
+    """A Peek gets what the door says, however large, and ends nothing; without a door it is refused in words."""
+    door = {"accepted": True, "streams": {"stdout": {"lines": [[0, "\N{SYMBOL FOR NULL}" * 100_000]]}}}
+    asked: list[Mapping[str, Any]] = []
+
+    def peek(command: Mapping[str, Any]) -> dict[str, Any]:
+        asked.append(command)
+        return door
+
+    question = {"command": "Peek", "after": {"stdout": 5}}
+    with ControlServer(tmp_path, cancel, peek):
+        assert ask(tmp_path, question, 5) == door
+    assert asked == [question]
+    assert cancel.cause is None
+    with ControlServer(tmp_path, cancel):
+        assert ask(tmp_path, question, 5)["accepted"] is False

@@ -186,7 +186,37 @@ def test_output_sandbox_limit(tmp_path: Path) -> None:
     assert files["std.err"] == b"short\n"
     assert bench.store.uploads[0].stat().st_size <= limit
     assert bench.parameters["OutputSandboxMissingFiles"] == "large.bin"
+    head, _, tail = files["std.out"].partition(b"\n--- ")
+    notice, _, tail = tail.partition(b" ---\n")
+    left_out = int(notice.split()[0])
+    assert len(head) + len(tail) + left_out == 400_000 + len(b"first line\n\nlast line\n")
+    assert bench.parameters["OutputSandboxDroppedBytes"] == left_out + 100_000
+    assert [each.dropped_bytes for each in bench.facts(DataMoved) if each.kind == "output_sandbox"] == [
+        left_out + 100_000
+    ]
     assert list(bench.folders.control.iterdir()) == []
+
+
+def test_a_stream_takes_the_room_that_others_leave(tmp_path: Path) -> None:
+    """A stream that is alone fills the limit, and not half of it; both its ends are there."""
+    limit = 64 << 10
+    bench = Bench(tmp_path, {"OutputSandbox": ["std.out", "absent"]}, {"output_sandbox_limit_bytes": limit})
+    bench.payload.act = write(std_out=b"first line\n" + noise(3_000_000) + b"\nlast line\n")
+    assert bench.run() == 0
+    text = bench.store.output()["std.out"]
+    assert (text[:11], text[-11:]) == (b"first line\n", b"\nlast line\n")
+    assert limit * 0.9 < bench.store.uploads[0].stat().st_size <= limit
+    assert bench.parameters["OutputSandboxMissingFiles"] == "absent"
+
+
+def test_nothing_fits(tmp_path: Path) -> None:
+    """Without room for any of the files nothing is uploaded, and all of them are named and counted."""
+    bench = Bench(tmp_path, {"OutputSandbox": ["*.bin"]}, {"output_sandbox_limit_bytes": 1024})
+    bench.payload.act = write(a_bin=noise(5_000), b_bin=noise(6_000))
+    assert bench.run() == 0
+    assert bench.store.uploads == []
+    assert bench.parameters["OutputSandboxMissingFiles"] == "a.bin, b.bin"
+    assert bench.parameters["OutputSandboxDroppedBytes"] == 11_000
 
 
 def test_compressible_output_is_cut_less(tmp_path: Path) -> None:

@@ -184,7 +184,9 @@ def test_no_nonsense_makes_a_total_fall(moments: list[tuple[list[ProcessLook], l
     for second, (living, ended) in enumerate(moments):
         snapshot = TreeSnapshot(root_pid=ROOT, boottime_seconds=float(second), living=tuple(living), ended=tuple(ended))
         new = advance(state, snapshot)
-        for name in ("read_bytes", "written_bytes", "peak_rss_bytes", "max_processes", "uncertainty_seconds"):
+        for name in ("read_bytes", "written_bytes", "minor_faults", "major_faults"):
+            assert getattr(new.totals, name) >= getattr(state.totals, name)
+        for name in ("peak_rss_bytes", "max_processes", "uncertainty_seconds"):
             assert getattr(new, name) >= getattr(state, name)
         assert new.cpu.user_seconds >= state.cpu.user_seconds
         assert new.cpu.system_seconds >= state.cpu.system_seconds

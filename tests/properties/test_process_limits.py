@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.config import JobWrapperConfig
+from runner.options import Check
 from runner.process.limits import Limits, PayloadReading, RatioWindow, Reading, WatchdogJob, decide
 
 SECONDS = st.floats(0, 1e7, allow_nan=False)
@@ -16,14 +17,19 @@ JOBS = st.builds(
     cpu_time_seconds=st.none() | st.floats(1, 1e7),
     memory_mb=st.none() | st.floats(1, 1e6),
     check_cpu_consumed=st.booleans(),
+    time_left_seconds=st.none() | st.floats(0, 1e6),
 )
+CHECKS = st.sampled_from(Check)
 CONFIGS = st.builds(
     JobWrapperConfig,
-    check_wall_clock=st.booleans(),
-    check_disk_space=st.booleans(),
-    check_cpu_consumed=st.booleans(),
-    check_cpu_limit=st.booleans(),
-    check_memory_limit=st.booleans(),
+    check_wall_clock=CHECKS,
+    check_disk_space=CHECKS,
+    check_cpu_consumed=CHECKS,
+    check_time_left=CHECKS,
+    check_process_count=CHECKS,
+    check_output_size=CHECKS,
+    check_cpu_limit=CHECKS,
+    check_memory_limit=CHECKS,
     job_cpu_limit_margin_percent=st.floats(0, 200),
     polling_time_seconds=st.floats(0.01, 60),
     cpu_sample_time_seconds=st.floats(1, 3600),
@@ -37,7 +43,7 @@ def test_a_hit_is_beyond_what_is_allowed(config: JobWrapperConfig, job: Watchdog
     """Whoever is stopped has broken the limit that is named: the figures of the hit prove it."""
     hit = decide(Limits.of(config, job), reading)
     if hit is not None:
-        assert hit.measured < hit.allowed if hit.limit == "disk_space" else hit.measured > hit.allowed
+        assert hit.measured < hit.allowed if hit.limit in ("disk_space", "time_left") else hit.measured > hit.allowed
         assert hit.minor_status.startswith(("Job has", "Watchdog"))
 
 

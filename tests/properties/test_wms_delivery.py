@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runner.errors import FencedError, UnavailableError
 from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery
+from runner.wms.standing import Naming
 from runner.wms.tokens import FixedToken
 from telemetry.clock import SystemClock
 from telemetry.facts import AttemptEnded, HeartbeatMade, KillRequested, ParametersSet, StatusChanged
@@ -20,6 +21,7 @@ from telemetry.outbox import Acknowledgements
 from tests.support.http_faults import FaultyServer, faulty_server
 from tests.support.one_job_wms import Fault, OneJobWms
 
+CLAIM = "claim-of-this-execution"
 FAULTS: tuple[Fault, ...] = ("", "lost", "reset", "500", "503", "401", "429", "html")
 
 
@@ -32,7 +34,9 @@ def server() -> Iterator[tuple[FaultyServer, str]]:
 class Job:
     """A journal that grows, a WMS that fails, and deliverers that come and go."""
 
-    def __init__(self, control: Path, client: WmsClient, wms: OneJobWms) -> None:
+    def __init__(self, control: Path, client: WmsClient, wms: OneJobWms, *, in_one: bool = False) -> None:
+        self._in_one = in_one
+        self.tokens: list[str] = []
         self.journal = Journal(control, "wrapper", SystemClock())
         self.wms = wms
         self.control = control
@@ -42,6 +46,8 @@ class Job:
     def new_deliverer(self) -> Delivery:
         """As after the death of the one before."""
         self.delivery = Delivery(self.control, self._client, job_id=7, clock=SystemClock())
+        if self._in_one:
+            self.delivery.report_in_one(Naming(CLAIM, self.tokens.append))
         return self.delivery
 
     def push(self) -> bool:
@@ -61,12 +67,12 @@ class Job:
 
 
 @contextmanager
-def job(server: tuple[FaultyServer, str], wms: OneJobWms) -> Iterator[Job]:
+def job(server: tuple[FaultyServer, str], wms: OneJobWms, *, in_one: bool = False) -> Iterator[Job]:
     faulty, url = server
     faulty.handler = wms.handle
     client = WmsClient(url, FixedToken("token-of-the-job"), timeout_seconds=5.0)
     with tempfile.TemporaryDirectory() as folder:
-        made = Job(Path(folder), client, wms)
+        made = Job(Path(folder), client, wms, in_one=in_one)
         try:
             yield made
         finally:
@@ -94,13 +100,20 @@ def act(made: Job, step: str, number: int) -> None:
             made.new_deliverer()
 
 
-@given(steps=STEPS, faults=st.lists(st.sampled_from(FAULTS), max_size=12))
+@given(
+    steps=STEPS,
+    faults=st.lists(st.sampled_from(FAULTS), max_size=12),
+    in_one=st.booleans(),
+    knows_reports=st.booleans(),
+)
 def test_each_report_arrives_once_and_in_order(
-    server: tuple[FaultyServer, str], steps: list[str], faults: list[Fault]
+    server: tuple[FaultyServer, str], steps: list[str], faults: list[Fault], in_one: bool, knows_reports: bool
 ) -> None:
     """For any interleaving of reports, failures and deaths of the deliverer, the WMS ends up with each status once
-    and in order, with the last value of each parameter; what it refuses for ever does not block the rest."""
-    with job(server, OneJobWms(faults=list(faults))) as made:
+    and in order, with the last value of each parameter; what it refuses for ever does not block the rest. So it is
+    whether all goes in one call, or by the dialect, or by that because the WMS knows no other."""
+    wms = OneJobWms(faults=list(faults), knows_reports=knows_reports)
+    with job(server, wms, in_one=in_one) as made:
         for number, step in enumerate(steps):
             act(made, step, number)
         assert made.finish()
@@ -109,11 +122,13 @@ def test_each_report_arrives_once_and_in_order(
         assert made.wms.parameters.get("last") == last
 
 
-@given(faults=st.lists(st.sampled_from(FAULTS), max_size=6), before=st.integers(0, 3))
-def test_nothing_is_reported_after_a_kill(server: tuple[FaultyServer, str], faults: list[Fault], before: int) -> None:
+@given(faults=st.lists(st.sampled_from(FAULTS), max_size=6), before=st.integers(0, 3), in_one=st.booleans())
+def test_nothing_is_reported_after_a_kill(
+    server: tuple[FaultyServer, str], faults: list[Fault], before: int, in_one: bool
+) -> None:
     """Once the WMS has said Killed, by whatever answer, no further status is accepted or even sent, parameters still
     are, and the kill is acknowledged."""
-    with job(server, OneJobWms(faults=list(faults))) as made:
+    with job(server, OneJobWms(faults=list(faults)), in_one=in_one) as made:
         made.journal.append(StatusChanged(status="Running", minor_status="first"))
         assert made.finish()
         made.wms.status = "Killed"
@@ -130,6 +145,45 @@ def test_nothing_is_reported_after_a_kill(server: tuple[FaultyServer, str], faul
         assert made.wms.acknowledged[:1] == [5]
         assert made.wms.parameters == {"TotalCPUTime(s)": 1}
         assert "PATCH /api/jobs/status" not in server[0].paths[sent:]
+        assert not any(each.body["Statuses"] for each in server[0].seen[sent:] if each.path.endswith("/report"))
+
+
+@given(faults=st.lists(st.sampled_from(FAULTS), max_size=4), knows_reports=st.booleans(), poison=st.booleans())
+def test_an_execution_is_named_before_it_runs(
+    server: tuple[FaultyServer, str], faults: list[Fault], knows_reports: bool, poison: bool
+) -> None:
+    """Whatever is lost, Running is said under the claim of this execution, whose token is then shown; another
+    execution of the attempt is fenced off and reports nothing."""
+    wms = OneJobWms(faults=list(faults), knows_reports=knows_reports)
+    with job(server, wms, in_one=True) as made:
+        if poison:
+            made.journal.append(ParametersSet(parameters={"poison": 1}))
+        made.journal.append(StatusChanged(status="Running", minor_status="first"))
+        assert made.finish()
+        assert made.tokens[-1:] == [f"token of {CLAIM}"]
+        assert made.delivery.standing.running == "accepted"
+        wms.claim = "another-execution"
+        made.new_deliverer()
+        made.journal.append(StatusChanged(minor_status="second"))
+        assert made.finish()
+        assert made.delivery.standing.fenced
+        assert wms.minors == ["first"]
+
+
+def test_a_moment_is_one_call(server: tuple[FaultyServer, str]) -> None:
+    """Statuses, parameters and heartbeat that wait go in one call, with the claim; the next one needs it no more."""
+    with job(server, OneJobWms(), in_one=True) as made:
+        made.journal.append(StatusChanged(status="Running"))
+        made.journal.append(ParametersSet(parameters={"a": 1}))
+        made.journal.append(HeartbeatMade(values={"CPUConsumed": 1.0}))
+        seen = len(server[0].seen)
+        assert made.push()
+        made.journal.append(StatusChanged(status="Done"))
+        assert made.push()
+        calls = server[0].seen[seen:]
+        assert [each.path for each in calls] == ["/api/jobspan/jobs/7/report"] * 2
+        assert [each.body.get("Claim") for each in calls] == [CLAIM, None]
+        assert (made.wms.status, made.wms.parameters, len(made.wms.heartbeats)) == ("Done", {"a": 1}, 1)
 
 
 def test_a_kill_in_the_journal_silences_the_next_deliverer(server: tuple[FaultyServer, str]) -> None:

@@ -23,6 +23,10 @@ class OneJobWms:
     rescheduled: int = 0
     most_reschedulings: int = 3
     fenced: bool = False
+    #: Whether it has the one call for all, which DiracX has not.
+    knows_reports: bool = True
+    #: The execution that reported Running first, where it named itself.
+    claim: str = ""
     #: A minor status that this WMS refuses for ever (422).
     poison: str = "poison"
     faults: list[Fault] = field(default_factory=list)
@@ -56,7 +60,37 @@ class OneJobWms:
                 return Reply(204)
             case "jobs/reschedule":
                 return self._reschedule()
+            case path:
+                return self._ours(path, seen)
+
+    def _ours(self, path: str, seen: Seen) -> Reply:
+        if path == "jobspan/jobs/7/token":
+            return self._fenced_by(seen.body["Claim"]) or Reply(200, _token(seen.body["Claim"]))
+        if path == "jobspan/jobs/7/report" and self.knows_reports:
+            return self._report(seen.body)
         return Reply(404, {"detail": "nothing here"})
+
+    def _report(self, said: dict[str, Any]) -> Reply:
+        """All or nothing."""
+        claim = said.get("Claim", "")
+        if refusal := self._fenced_by(claim):
+            return refusal
+        parts = [self._parameters(said["Parameters"])]
+        if said["Statuses"] and parts[0].status == 204:
+            parts.append(self._statuses(said["Statuses"]))
+        if parts[-1].status == 422:
+            return parts[-1]
+        if any(each.get("Status") == "Running" for each in said["Statuses"].values()):
+            self.claim = self.claim or claim
+        if "Heartbeat" in said:
+            self.heartbeats.append(said["Heartbeat"])
+        waits = self.status == "Killed" and 5 not in self.acknowledged
+        commands = [{"job_id": 7, "command": "Kill", "arguments": "", "command_id": 5}] if waits else []
+        kept = parts[1].body["success"]["7"] if len(parts) > 1 else None
+        return Reply(200, {"Kept": kept, "Commands": commands} | (_token(claim) if claim else {}))
+
+    def _fenced_by(self, claim: str) -> Reply | None:
+        return FENCED if claim and self.claim not in ("", claim) else None
 
     def _statuses(self, updates: dict[str, dict[str, str]]) -> Reply:
         if any(update.get("MinorStatus") == self.poison for update in updates.values()):
@@ -82,6 +116,10 @@ class OneJobWms:
         self.rescheduled += 1
         self.fenced = True
         return Reply(200, {"success": {"7": {"Status": "Received"}}, "failed": {}})
+
+
+def _token(claim: str) -> dict[str, str]:
+    return {"JobToken": f"token of {claim}", "JobTokenExpires": "2040-01-01T00:00:00Z"}
 
 
 _FAULTS: dict[str, Reply] = {

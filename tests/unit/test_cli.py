@@ -176,10 +176,18 @@ def test_doctor_tells_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     """`doctor` looks at measuring, folder, disk, tokens, WMS and collector; what is merely absent is a note."""
     code = cli.main(["doctor", "--json"])
     findings = json.loads(capsys.readouterr().out)
-    assert {"python", "measuring", "killing", "folder", "disk", "token", "WMS", "collector"} <= {
+    assert {"python", "measuring", "killing", "time left", "folder", "disk", "token", "WMS", "collector"} <= {
         each["what"] for each in findings
     }
     assert code == (1 if any(each["state"] == "bad" for each in findings) else 0)
+
+
+def test_doctor_tells_the_end_of_the_batch_job(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`doctor` says how long the batch system lets us live, who says so, and when jobs are ended for it."""
+    (tmp_path / "c.toml").write_text("[Site]\nCPUTimeLeft = 1000\n[JobWrapper]\nStopMargin = 77\n")
+    cli.main(["--config", str(tmp_path / "c.toml"), "doctor", "--json"])
+    (found,) = [each for each in json.loads(capsys.readouterr().out) if each["what"] == "time left"]
+    assert found["words"] == "1000 s (configured, CPUTimeLeft); jobs end 77 s before (StopMargin)"
 
 
 def test_doctor_finds_what_is_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,9 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ('[JobWrapper]\nCPUMethod = "guess"\n', r"CPUMethod must be one of auto, cgroup2, cgroup1, wait4, perf"),
         ('[JobWrapper]\nDiskSE = ["A"]\n', r"DiskSE needs several kinds of storage elements.*remove it"),
         ('[JobWrapper]\nTapeSE = ["A"]\n', r"TapeSE needs several kinds of storage elements.*remove it"),
+        ('[JobWrapper]\nCheckCPULimitFlag = "maybe"\n', r"CheckCPULimitFlag must be True, False, off, warn or kill"),
+        ('[JobWrapper]\nStopSigRegex = "("\n', r"StopSigRegex is no regular expression"),
+        ("[JobWrapper]\nStopSigNumber = 65\n", r"StopSigNumber must be from 1 to 64"),
         ("Site = 1\n", r"\[Site\] must be a table"),
         ("[Site\n", r"not TOML"),
     ],
@@ -79,6 +82,24 @@ def test_refusals_say_where_and_what(text: str, message: str, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=message) as error:
         read(text, tmp_path)
     assert str(tmp_path / "jobspan.toml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("true", "kill"), ("false", "off"), ("1", "kill"), ("0", "off"), ('"warn"', "warn"), ('"kill"', "kill")],
+)
+def test_checks_take_diracs_flags_and_a_word(tmp_path: Path, value: str, expected: str) -> None:
+    """True and False are kill and off, as in DIRAC; of the load average True only warns, as in DIRAC."""
+    config = read(f"[JobWrapper]\nCheckMemoryLimitFlag = {value}\nCheckLoadAvgFlag = {value}\n", tmp_path)
+    assert config.job_wrapper.check_memory_limit == expected
+    assert config.job_wrapper.check_load_average == ("warn" if value in ("true", "1") else expected)
+
+
+def test_diracs_variable_switches_the_ratio_off(tmp_path: Path) -> None:
+    """DISABLE_WATCHDOG_CPU_WALLCLOCK_CHECK, whatever its value, and whatever the file says."""
+    config = read("[JobWrapper]\nCheckCPUConsumedFlag = true\n", tmp_path, DISABLE_WATCHDOG_CPU_WALLCLOCK_CHECK="1")
+    assert config.job_wrapper.check_cpu_consumed == "off"
+    assert read("", tmp_path).job_wrapper.check_cpu_consumed == "kill"
 
 
 def test_a_missing_file_is_no_default(tmp_path: Path) -> None:

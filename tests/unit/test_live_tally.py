@@ -3,7 +3,7 @@
 import random
 
 from telemetry.clock import NANOSECONDS
-from telemetry.facts import AttemptEnded, KillRequested, StageFinished
+from telemetry.facts import AttemptEnded, KillFinished, KillRequested, LimitHit, SignalSent, StageFinished
 from telemetry.live.tally import AttemptFold, Tally, corrected
 from tests.support.attempts import Attempt, play, uid_of
 
@@ -109,3 +109,36 @@ def test_gauges_live_between_start_and_end() -> None:
     attempt.write(AttemptEnded(status="Done", minor_status="x"))
     assert fold(attempt).living() is None
     assert fold(attempt).tally().uid == uid_of()
+
+
+def test_a_kill_is_counted_by_origin_limit_and_signal() -> None:
+    """Who wanted it, for which limit, how many processes got which signal, how long it took, who survived."""
+
+    def kill(attempt: Attempt) -> None:
+        for action, limit in (("warn", "memory"), ("kill", "cpu")):
+            attempt.write(LimitHit(limit=limit, minor_status="m", measured=2, allowed=1, unit="s", action=action))  # type: ignore[arg-type]
+        attempt.write(KillRequested(origin="watchdog", reason="m"))
+        attempt.write(SignalSent(signal=15, pids=(1, 2), reason="m", processes=2000), "starter")
+        attempt.write(SignalSent(signal=9, pids=(1,), reason="m"), "starter")
+        attempt.write(KillFinished(duration_seconds=0.4, survivors=(7,)), "starter")
+
+    values = fold(play(during=kill)).tally().values
+    assert values["jobspan_limits_hit_total", ("memory", "warn")] == 1
+    assert values["jobspan_limits_hit_total", ("cpu", "kill")] == 1
+    assert values["jobspan_kills_total", ("watchdog", "cpu")] == 1
+    assert values["jobspan_signals_total", ("SIGTERM", "end")] == 2000
+    assert values["jobspan_signals_total", ("SIGKILL", "end")] == 1
+    assert values["jobspan_kill_survivors_total", ()] == 1
+    assert values["jobspan_kill_duration_seconds", ("1.0",)] == 1
+    assert values["jobspan_kill_duration_seconds", ("sum",)] == 0.4
+
+
+def test_only_the_watchdog_kills_for_a_limit() -> None:
+    """A user's kill of a job that was warned of a limit, or that hits one later, is the user's."""
+
+    def kill(attempt: Attempt) -> None:
+        attempt.write(KillRequested(origin="user", reason="m"))
+        attempt.write(LimitHit(limit="cpu", minor_status="m", measured=2, allowed=1, unit="s"))
+
+    values = fold(play(during=kill)).tally().values
+    assert values["jobspan_kills_total", ("user", "")] == 1

@@ -118,14 +118,14 @@ def test_bytes_and_peaks() -> None:
         ([look(11, ROOT, rss_bytes=60)], [ended(10, 0.0, max_rss_bytes=140, read_bytes=9, written_bytes=4)]),
     )
     assert (state.peak_rss_bytes, state.max_processes) == (150, 2)
-    assert (state.read_bytes, state.written_bytes) == (9, 4)
+    assert (state.totals.read_bytes, state.totals.written_bytes) == (9, 4)
     assert [each.identity.pid for each in state.present] == [11]
 
 
 def test_bytes_do_not_fall_when_a_process_is_lost() -> None:
     """An auto-reaped process takes its byte counts with it; the totals stay."""
     state = fold(([look(10, ROOT), look(11, 10, read_bytes=70)], []), ([look(10, ROOT)], []))
-    assert state.read_bytes == 70
+    assert state.totals.read_bytes == 70
 
 
 def test_uncertainty_of_ordinary_trees_is_a_tick() -> None:

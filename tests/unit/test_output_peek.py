@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.process.peek import PEEK_TEXT_BYTES, Peek
+from runner.process.peek import PEEK_TEXT_BYTES, Peek, Piece, shown
 
 
 def peek_of(*pieces: bytes, lines: int = 3, limit: int = 1024) -> Peek:
@@ -80,3 +80,38 @@ def test_text_is_bounded_and_cut_between_characters() -> None:
     text = peek_of("é".encode() * PEEK_TEXT_BYTES + b"x\n", limit=1 << 30).text()
     assert len(text.encode()) <= PEEK_TEXT_BYTES
     assert "\ufffd" not in text
+
+
+def piece(data: bytes, start: int = 0, *, is_clean: bool = True) -> Piece:
+    """A piece of a stream."""
+    return Piece(start, data, is_clean)
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "ended", "start", "data"),
+    [
+        (piece(b"a\nb\nrest"), 100, False, 0, b"a\nb\n"),
+        (piece(b"a\nb\nrest"), 100, True, 0, b"a\nb\nrest"),
+        (piece(b"rest"), 100, False, 0, b""),
+        (piece(b"cut off\nwhole\n", 50, is_clean=False), 100, False, 58, b"whole\n"),
+        (piece(b"cut off by space", 50, is_clean=False), 100, True, 54, b"off by space"),
+        (piece(b"cut", 50, is_clean=False), 100, True, 53, b""),
+        (piece(b"long line without"), 17, False, 0, b"long line "),
+        (piece(b"longlinewithoutany"), 18, False, 18, b""),
+        (piece(b"cut\nopen line", 10, is_clean=False), 13, False, 14, b""),
+        (piece(b""), 100, True, 0, b""),
+    ],
+)
+def test_only_whole_lines_are_shown(given: Piece, most: int, ended: bool, start: int, data: bytes) -> None:
+    """A piece is cut at the ends of lines, one endless line at white space; what cannot be cut is left out."""
+    found = shown(given, most, ended=ended)
+    assert (found.start, found.data) == (start, data)
+
+
+def test_a_piece_from_a_position_on() -> None:
+    """What lies before the position goes; whether a word is cut in two is known."""
+    whole = piece(b"one two\n", 10)
+    assert whole.after(5) is whole
+    assert whole.after(14) == Piece(14, b"two\n", True)
+    assert whole.after(15) == Piece(15, b"wo\n", False)
+    assert whole.after(99) == Piece(18, b"", True)

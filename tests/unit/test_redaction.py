@@ -17,6 +17,13 @@ def test_secrets_and_userinfo_are_masked() -> None:
     assert redact("x another-secret y") == "x *** y"
 
 
+def test_each_line_of_a_key_is_masked() -> None:
+    """Of a secret with several lines each is masked by itself: output is shown line by line."""
+    redact = Redactor(["-----BEGIN KEY-----\nMIIEvQIBADANBg\nend\n-----END KEY-----\n"])
+    assert redact("-----BEGIN KEY-----\nMIIEvQIBADANBg\nend\n-----END KEY-----") == "***"
+    assert redact("x MIIEvQIBADANBg y end") == "x *** y end"
+
+
 def test_all_that_the_configuration_knows_is_masked(tmp_path: Path) -> None:
     """Token files, values of environment names that say so, and collector headers."""
     (tmp_path / "tokens").mkdir()

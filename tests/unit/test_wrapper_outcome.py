@@ -21,6 +21,7 @@ from runner.wrapper.outcome import (
     OUTPUT_DATA_REFUSED,
     StageFailed,
     error_type_of,
+    has_stopped,
     outcome,
     payload_problem,
     problem_of,
@@ -203,6 +204,33 @@ def test_ends_of_the_payload(
     problem = payload_problem(exit_code=exit_code, signal_name=signal, killed=killed)
     end = outcome(problem)
     assert (end.status, end.minor_status, end.error_type, end.exit_code) == expected
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "signal", "expected"),
+    [
+        (0, None, True),
+        (1, None, True),
+        (130, None, True),
+        (None, 2, True),
+        (222, None, False),
+        (139, None, False),
+        (None, 11, False),
+        (None, 9, False),
+    ],
+)
+def test_who_answers_the_graceful_stop_has_finished(exit_code: int | None, signal: int | None, expected: bool) -> None:
+    """Any exit code and the signal itself are answers; a crash is none, and a reschedule is what it says."""
+    assert has_stopped(exit_code, signal, 2) == expected
+    assert not has_stopped(exit_code, signal, None)
+
+
+def test_a_graceful_stop_ends_as_done() -> None:
+    """A payload that answered is Done; one that was killed all the same failed for that cause."""
+    stopped = payload_problem(exit_code=130, signal_name="", killed=None, has_stopped=True)
+    assert outcome(stopped).status == "Done"
+    killed = payload_problem(exit_code=0, signal_name="", killed=cause("watchdog", CPU), has_stopped=True)
+    assert outcome(killed).minor_status == CPU
 
 
 def test_exit_code_0_is_no_problem() -> None:

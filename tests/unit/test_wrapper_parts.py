@@ -57,6 +57,24 @@ def test_a_job_may_ask_for_less_wall_clock() -> None:
         assert arguments.options(site).max_wall_clock_seconds == expected
 
 
+def test_a_job_has_a_graceful_stop_of_its_own() -> None:
+    """StopSig* of the job stands above the site's; what it does not name stays the site's."""
+    site = JobWrapperConfig(stop_signal_regex="site", stop_signal_number=15, stop_signal_finish_work=5.0)
+    arguments = WrapperArguments.from_mapping(changed("Job", StopSigRegex="mine", StopSigStartWork="7"))
+    options = arguments.options(site)
+    assert (options.stop_signal_regex, options.stop_signal_number) == ("mine", 15)
+    assert (options.stop_signal_start_work, options.stop_signal_finish_work) == (7.0, 5.0)
+    assert WrapperArguments.from_mapping(DOCUMENT).options(site) == site
+
+
+def test_the_time_left_is_work_by_the_power_of_the_node() -> None:
+    """CPUTimeLeft of the CE is DIRAC's: 1200 at power 12 are 100 s; without it nobody knows."""
+    assert WrapperArguments.from_mapping(DOCUMENT).watchdog_job(1).time_left_seconds is None
+    for work, seconds in ((1200, 100.0), (0, 0.0)):
+        job = WrapperArguments.from_mapping(changed("CE", CPUTimeLeft=work)).watchdog_job(1)
+        assert job.time_left_seconds == seconds
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -35,7 +35,7 @@ def submit(texts: list[str], caller: Caller, services: Served, traceparent: Anno
 @router.patch("/status")
 def set_status(updates: StatusUpdates, caller: Caller, services: Served, force: bool = False) -> Response:
     """Report statuses, by job and time."""
-    folded = {job_id: [_update(job_id, *each) for each in several.items()] for job_id, several in updates.items()}
+    folded = {job_id: [status_update(job_id, *each) for each in several.items()] for job_id, several in updates.items()}
     return JSONResponse(services.job_state_update.set_status(caller, folded, force=force))
 
 
@@ -87,7 +87,8 @@ def paged(page: Page, unit: str) -> Response:
     return JSONResponse(page.rows, 206, {"Content-Range": f"{unit} {page.first}-{last}/{page.total}"})
 
 
-def _update(job_id: int, moment: datetime, update: JobStatusUpdate) -> Update:
+def status_update(job_id: int, moment: datetime, update: JobStatusUpdate) -> Update:
+    """*update* of the moment *moment*, which must be in UTC."""
     if moment.tzinfo is None:
         raise InvalidRequestError(f"Timestamp {moment} is not timezone aware for job {job_id}")
     if moment.utcoffset() != UTC.utcoffset(None):

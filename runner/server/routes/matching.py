@@ -1,10 +1,13 @@
-"""Our own calls of agents and wrappers: match, commands, job tokens."""
+"""Our own calls of agents and wrappers: match, commands, job tokens, reports."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from runner.server.models import CommandIDs, CommandsParams, MatchParams, TokenRequest
+from runner.server.models import CommandIDs, CommandsParams, JobReportParams, MatchParams, TokenRequest
 from runner.server.routes.dependencies import Caller, JobPath, Served, poll
+from runner.server.routes.jobs import status_update
+from runner.server.services.job_state_update import Report
+from runner.server.services.job_tokens import with_claim
 
 router = APIRouter(prefix="/api/jobspan")
 
@@ -37,3 +40,14 @@ def renew_token(job_id: JobPath, caller: Caller, services: Served, wanted: Token
     """A fresh job token for the bearer of the present one."""
     claim = wanted.Claim if wanted else None
     return JSONResponse(services.job_tokens.renew(caller, job_id, claim))
+
+
+@router.post("/jobs/{job_id}/report")
+def report(job_id: JobPath, said: JobReportParams, caller: Caller, services: Served) -> Response:
+    """Statuses, parameters and heartbeat in one call; a claim that is new to the token gives one with it."""
+    updates = [status_update(job_id, *each) for each in said.Statuses.items()]
+    bearer = with_claim(caller, said.Claim)
+    answer = services.job_state_update.report(bearer, job_id, Report(updates, said.Parameters, said.Heartbeat))
+    if bearer != caller:
+        answer |= services.job_tokens.renew(bearer, job_id, None)
+    return JSONResponse(answer)

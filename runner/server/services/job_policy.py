@@ -25,6 +25,7 @@ class Right(StrEnum):
     FORCE_STATUS = "force status"
     HEARTBEAT = "heartbeat"
     SET_METADATA = "set metadata"
+    REPORT = "report"
     RESCHEDULE = "reschedule"
     UPLOAD_SANDBOX = "upload sandbox"
     DOWNLOAD_SANDBOX = "download sandbox"
@@ -65,6 +66,7 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.FORCE_STATUS: {_ADMIN: _ANY},
     Right.HEARTBEAT: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
     Right.SET_METADATA: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.REPORT: {_JOB: _OWN},
     Right.RESCHEDULE: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
     Right.UPLOAD_SANDBOX: {_USER: _GENERAL, _JOB: _GENERAL},
     Right.DOWNLOAD_SANDBOX: {_USER: _OWN, _ADMIN: _ANY, _JOB: _OWN},

@@ -1,7 +1,8 @@
 """JobStateUpdate: statuses, heartbeats with commands, parameters."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
@@ -25,6 +26,15 @@ MAX_PARAMETERS = 500
 #: Parameters that are numbers for every reader, whatever a client writes.
 NUMBERS = frozenset({"CPUNormalizationFactor", "NormCPUTime(s)", "TotalCPUTime(s)", "Memory(MB)", "PayloadPID"})
 PEEK = "StandardOutput"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a wrapper says at one moment: statuses, parameters, perhaps a heartbeat."""
+
+    updates: list[Update]
+    parameters: Mapping[str, Any]
+    heartbeat: HeartbeatData | None
 
 
 class JobStateUpdate:
@@ -75,15 +85,35 @@ class JobStateUpdate:
             for job_id, data in beats.items():
                 claim = identity.job.claim if identity.job else None
                 _take_heartbeat(transaction, rows[job_id], data, now_ns, claim)
-            return [
-                {
-                    "job_id": command["JobID"],
-                    "command": command["Command"],
-                    "arguments": "",
-                    "command_id": command["CommandID"],
-                }
-                for command in transaction.commands.pending(beats)
-            ]
+            return _commands(transaction, beats)
+
+    def report(self, identity: Identity, job_id: int, said: Report) -> dict[str, Any]:
+        """Take all that a wrapper says at one moment, as the three calls above in this order would, or nothing.
+
+        The answer: `Kept`, the status that the job has afterwards, and the `Commands` that wait for it.
+
+        Raises:
+            UnknownObjectError, InvalidRequestError, InvalidValueError: as the calls above.
+        """
+        parameters, attributes = _parameters(said.parameters)
+        claim = identity.job.claim if identity.job else None
+        with self._context.databases.write() as transaction:
+            now_ns = self._context.now_ns()
+            rows = authorize(transaction, identity, Right.REPORT, [job_id])
+            _all_known([job_id], rows)
+            kept, ordered = None, False
+            if said.updates:
+                rules = Rules(forced=False, by_wrapper=identity.job is not None)
+                kept, ordered = _Status(transaction, rows[job_id], now_ns, claim).take(said.updates, rules)
+            transaction.parameters.set_job_parameters(job_id, parameters, now_ns)
+            transaction.jobs.change(job_id, attributes)
+            if said.heartbeat is not None:
+                row = transaction.jobs.get_many([job_id])[job_id] if said.updates else rows[job_id]
+                _take_heartbeat(transaction, row, said.heartbeat, now_ns, claim)
+            commands = _commands(transaction, [job_id])
+        if ordered:
+            self._context.commands_wait.ring()
+        return {"Kept": kept, "Commands": commands}
 
     def set_metadata(self, identity: Identity, metadata: Mapping[int, Mapping[str, Any]]) -> None:
         """Set job parameters; of the attributes only Site may be set.
@@ -235,7 +265,20 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
     job_states.follow_attempt(transaction, row, running, minor, now_ns=now_ns, claim=claim)
 
 
-def _all_known(wanted: Mapping[int, Any], rows: Mapping[int, Row]) -> None:
+def _commands(transaction: Transaction, job_ids: Iterable[int]) -> list[dict[str, Any]]:
+    """What waits for these jobs, as the dialect has it."""
+    return [
+        {
+            "job_id": command["JobID"],
+            "command": command["Command"],
+            "arguments": "",
+            "command_id": command["CommandID"],
+        }
+        for command in transaction.commands.pending(job_ids)
+    ]
+
+
+def _all_known(wanted: Iterable[int], rows: Mapping[int, Row]) -> None:
     for job_id in wanted:
         if job_id not in rows:
             raise UnknownObjectError(f"Job {job_id} not found")

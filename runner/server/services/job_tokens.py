@@ -1,8 +1,10 @@
 """Job tokens: what an attempt shows in its owner's place."""
 
+from dataclasses import replace
 from typing import Any
 
 from runner.server.db.job_db import Row
+from runner.server.errors import FencedAttemptError
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize
 from runner.server.tokens import Identity, JobClaims
@@ -30,8 +32,21 @@ class JobTokens:
         Raises:
             ForbiddenError: not a token of that job. FencedAttemptError: the attempt is over.
         """
+        bearer = with_claim(identity, claim)
         with self._context.databases.read() as transaction:
-            row = authorize(transaction, identity, Right.RENEW_TOKEN, [job_id])[job_id]
-        assert identity.job is not None  # noqa: S101 - the policy gives this right to job tokens only
-        claims = identity.job
-        return self.issue(row, JobClaims(claims.job_id, claims.attempt, claim or claims.claim))
+            try:
+                row = authorize(transaction, bearer, Right.RENEW_TOKEN, [job_id])[job_id]
+            except FencedAttemptError:  # a second execution, with the token of the first: it is told when it reports
+                row = authorize(transaction, identity, Right.RENEW_TOKEN, [job_id])[job_id]
+        assert bearer.job is not None  # noqa: S101 - the policy gives this right to job tokens only
+        return self.issue(row, bearer.job)
+
+
+def with_claim(identity: Identity, claim: str | None) -> Identity:
+    """*identity* as the execution *claim* of its attempt, if it names one.
+
+    Nobody but that execution knows the claim, so whoever names it is the one that reported Running under it.
+    """
+    if identity.job is None or not claim:
+        return identity
+    return replace(identity, job=replace(identity.job, claim=claim))

@@ -1,0 +1,178 @@
+"""Output of a running job through its agent: who sees it, how soon, and how often."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from runner.server.tokens import Identity, Role, TokenMint, load_key
+from telemetry.clock import SystemClock
+from telemetry.facts import PayloadStarted
+from tests.support.site import Site, running_site
+from tests.support.waiting import eventually
+
+CANARY = "canary-77c0ffee99"
+#: Says "ready", then echoes every line that is written into its fifo.
+ECHO = (
+    'echo ready; echo oops >&2; mkfifo fifo; while read line <fifo; do echo "$line"; test "$line" = end && break; done'
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """WMS and agent; heartbeats so rare that nothing seen here comes from them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SITE_DB_PASSWORD", CANARY)
+        wrapper = {"CheckingTime": 3600.0, "MinCheckingTime": 3600.0}
+        with running_site(tmp_path_factory.mktemp("peek") / "site", JobWrapper=wrapper) as running:
+            yield running
+
+
+class Echo:
+    """A job that writes what it is told to write."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.job_id = site.submit(Executable=ECHO, Shell=True, CPUTime=600)
+        site.wait_fact(self.job_id, PayloadStarted)
+        self.work = site.wait_folder(self.job_id) / "work"
+        eventually(lambda: (self.work / "fifo").exists(), 10)
+
+    def write(self, text: str) -> None:
+        """Let it write the line *text*."""
+        fd = os.open(self.work / "fifo", os.O_WRONLY)
+        try:
+            os.write(fd, text.encode() + b"\n")
+        finally:
+            os.close(fd)
+
+    def end(self) -> None:
+        """Let it end."""
+        self.write("end")
+        self.site.wait(self.job_id, "Done")
+
+
+@pytest.fixture
+def job(site: Site) -> Iterator[Echo]:
+    """A job that runs."""
+    made = Echo(site)
+    yield made
+    if made.work.exists() and site.status(made.job_id)[0] == "Running":
+        made.end()
+
+
+def token(site: Site, name: str) -> str:
+    """The token that lies in the site's folder."""
+    return (site.config.tokens_folder / f"{name}.token").read_text().strip()
+
+
+def minted(site: Site, user: str, *roles: Role) -> str:
+    """A token for anybody of the site's VO."""
+    mint = TokenMint(
+        load_key(site.config.folder / "wms" / "signing.key"), str(site.client.info()["WMSID"]), SystemClock()
+    )
+    return mint.login(Identity(user, "local_user", "local", frozenset(roles)), 600)
+
+
+def get(site: Site, job_id: int, query: str = "", shown: str | None = None) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and JSON of one look."""
+    address = urlsplit((site.config.folder / "metrics.url").read_text().strip())
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=15)
+    headers = {} if shown == "" else {"Authorization": f"Bearer {shown or token(site, 'user')}"}
+    try:
+        connection.request("GET", f"/jobs/{job_id}/peek?{query}", headers=headers)
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def texts(stream: dict[str, Any]) -> list[str]:
+    """The lines of a stream of an answer."""
+    return [text for _, text in stream["lines"]]
+
+
+def test_the_owner_sees_each_stream(site: Site, job: Echo) -> None:
+    """Lines come by stream with exact totals; after the end, and the wrapper's, the last of them is still there."""
+    status, _, body = get(site, job.job_id)
+    assert (status, body["JobID"], body["Attempt"]) == (200, job.job_id, 1)
+    assert {name: texts(each) for name, each in body["Streams"].items()} == {"stdout": ["ready"], "stderr": ["oops"]}
+    assert body["Streams"]["stdout"]["total_bytes"] == 6
+    assert list(get(site, job.job_id, "stream=stderr")[2]["Streams"]) == ["stderr"]
+    job.end()
+    eventually(lambda: not (job.work.parent / "control" / "control.sock").exists())
+    out = get(site, job.job_id, "stream=stdout&after_stdout=6")[2]["Streams"]["stdout"]
+    assert (texts(out), out["ended"], out["next"]) == (["end"], True, 10)
+
+
+def test_who_may_look(site: Site, job: Echo) -> None:
+    """Without a token 401, with a forged one 401, another user and a pilot 403; an administrator may."""
+    forged = token(site, "user")[:-4] + "AAAA"
+    assert get(site, job.job_id, shown="")[0] == 401
+    assert get(site, job.job_id, shown=forged)[0] == 401
+    assert get(site, job.job_id, shown=minted(site, "mallory", Role.USER))[0] == 403
+    assert get(site, job.job_id, shown=token(site, "pilot"))[0] == 403
+    assert get(site, job.job_id, shown=token(site, "admin"))[0] == 200
+    assert get(site, 4711)[0] == 403
+
+
+@pytest.mark.parametrize("query", ["stream=all", "after_stdout=-1", "after_stdout=x", "wait=x", "wait=-1", "wait=nan"])
+def test_nonsense_is_refused(site: Site, job: Echo, query: str) -> None:
+    """A question that makes no sense is answered in words."""
+    status, _, body = get(site, job.job_id, query)
+    assert status == 400
+    assert "stream is stdout, stderr or both" in body["detail"]
+
+
+def test_too_many_looks(site: Site, job: Echo) -> None:
+    """Whoever asks too often is told when to come again; others are not held up by him."""
+    answers = [get(site, job.job_id) for _ in range(20)]
+    refused = [headers for status, headers, _ in answers if status == 429]
+    assert answers[0][0] == 200
+    assert refused
+    assert int(refused[0]["Retry-After"]) >= 1
+    assert get(site, job.job_id, shown=token(site, "admin"))[0] == 200
+
+
+def test_a_waiting_look_ends_with_the_line(site: Site, job: Echo) -> None:
+    """A call that waits comes back within a second of the line that it waits for, and with nothing before it."""
+    found: list[tuple[float, Any]] = []
+
+    def wait() -> None:
+        answer = get(site, job.job_id, "stream=stdout&after_stdout=6&wait=5")
+        found.append((time.monotonic(), answer[2]["Streams"]["stdout"]))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    job.write(f"secret {CANARY} here")
+    written = time.monotonic()
+    waiting.join(10)
+    ((moment, stream),) = found
+    assert texts(stream) == ["secret *** here"]
+    assert moment - written < 1.5
+
+
+def test_the_command_follows_one_stream(site: Site, job: Echo) -> None:
+    """`jobspan peek --stream stdout --follow` prints each line once, soon, up to the last, and no other stream's."""
+    command = [sys.executable, "-m", "runner.cli", "--folder", str(site.config.folder), "peek", str(job.job_id)]
+    shown = subprocess.run([*command, "--stream", "stderr"], capture_output=True, text=True, timeout=20)
+    assert (shown.returncode, shown.stdout) == (0, "oops\n"), shown
+    with subprocess.Popen([*command, "--stream", "stdout", "--follow"], stdout=subprocess.PIPE, text=True) as follow:
+        assert follow.stdout is not None
+        assert follow.stdout.readline() == "ready\n"
+        for number in range(3):
+            job.write(f"line {number}")
+            written = time.monotonic()
+            assert follow.stdout.readline() == f"line {number}\n"
+            assert time.monotonic() - written < 5
+        job.end()
+        assert follow.stdout.read() == "end\n"
+        assert follow.wait(20) == 0

@@ -1,0 +1,154 @@
+"""Kills with real processes: when each signal comes, who gets it, and that nothing of a payload is left."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from runner.errors import PayloadStartError, TransientJobError
+from runner.process import keeper, launch
+from runner.process.cancel import Cancel
+from telemetry.bus import Bus
+from telemetry.clock import NANOSECONDS, SystemClock
+from telemetry.facts import KillFinished, SignalSent
+from tests.support.journals import ListJournal
+from tests.support.processes import is_alive
+from tests.support.starting import METHODS, end, program, stage
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+GRACE_SECONDS = 0.3
+
+
+def kill_after_seconds(folder: Path, method: str) -> float:
+    """By the times of the facts: from the TERM to the KILL of a payload that ignores the first."""
+    folder.mkdir()
+    with stage(folder, method, grace_seconds=GRACE_SECONDS) as it:
+        it.starter.start(it.command(*program("stubborn")))
+        it.first_line()
+        it.starter.end_tree("the test")
+        term, kill = (each for each in it.events() if isinstance(each, SignalSent))
+    assert (term.signal, kill.signal) == (signal.SIGTERM, signal.SIGKILL)
+    assert term.names == kill.names == (Path(program("stubborn")[0]).name[:15],)
+    return (kill.at_boottime_ns - term.at_boottime_ns) / NANOSECONDS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_grace_is_honoured_to_a_tenth_of_a_second(tmp_path: Path, method: str) -> None:
+    """KILL never comes before the grace is over, and at best 0.1 s after it; a busy machine gets five tries."""
+    best = float("inf")
+    for number in range(5):
+        seconds = kill_after_seconds(tmp_path / str(number), method)
+        assert seconds >= GRACE_SECONDS - 0.005  # the first fact is made a moment after its signals were sent
+        best = min(best, seconds)
+        if best <= GRACE_SECONDS + 0.1:
+            break
+    assert best <= GRACE_SECONDS + 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fork_bomb_ends(tmp_path: Path, method: str) -> None:
+    """Hundreds of processes that replace each other as they die are gone after the kill, all of them."""
+    with stage(tmp_path, method, grace_seconds=0.1) as it:
+        it.starter.start(it.command(*program("bomb", 3, 5)))
+        eventually(lambda: (reading := it.starter.snapshot()) and reading.processes >= 300)
+        it.starter.end_tree("the test")
+        events = it.events()
+        reading = it.starter.snapshot()
+    assert reading is not None
+    assert reading.processes == 0
+    (finished,) = [each for each in events if isinstance(each, KillFinished)]
+    assert finished.survivors == ()
+    term = next(each for each in events if isinstance(each, SignalSent))
+    assert term.processes >= 300
+    assert len(term.names) == 32
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "argv", [program("headless"), (*program("spawner"), *program("stubborn"))], ids=["headless", "vfork"]
+)
+def test_shapes_that_hide_end(tmp_path: Path, method: str, argv: tuple[str, ...]) -> None:
+    """A process without its first thread, and one that was made by vfork and left behind, do not survive."""
+    with stage(tmp_path, method, grace_seconds=0.2) as it:
+        it.starter.start(it.command(*argv))
+        pid = int(it.first_line())
+        it.starter.end_tree("the test")
+        events = it.events()
+        assert not Path(f"/proc/{pid}").exists()
+    assert [each.survivors for each in events if isinstance(each, KillFinished)] == [()]
+
+
+def test_a_kill_has_one_cause_and_says_who(tmp_path: Path) -> None:
+    """What the user asked for stays the reason of every signal, whatever the watchdog finds afterwards."""
+    with stage(tmp_path, "wait4", grace_seconds=0.2) as it:
+        cancel = Cancel(Bus(ListJournal(SystemClock())).emit)
+        it.starter.start(it.command(*program("stubborn")))
+        it.first_line()
+        cancel.on_request(lambda cause: it.starter.end_tree(cause.reason))
+        assert cancel.request("user", "Received Kill signal")
+        assert not cancel.request("watchdog", "Job has exceeded maximum CPU time limit")
+        events = it.events()
+    assert {each.reason for each in events if isinstance(each, SignalSent)} == {"Received Kill signal"}
+
+
+def hold(gate: Path) -> None:
+    """Wait between fork and exec until somebody writes into *gate*."""
+    (gate.parent / "held").write_text(str(os.getpid()))
+    gate.read_text()
+
+
+@pytest.mark.parametrize("victim", ["starter", "wrapper"])
+def test_nobody_is_started_when_nobody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str) -> None:
+    """Starter or wrapper die between fork and exec of a payload: it is not executed."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    monkeypatch.setattr(launch, "_reset_signals", lambda: hold(gate))
+    with stage(tmp_path, "wait4", grace_seconds=0.2) as it:
+        it.starter.prepare()
+        it.starter._send("start", it.command("/bin/sh", "-c", "echo executed").to_json())
+        pid = int(eventually(lambda: (held := tmp_path / "held").exists() and held.read_text()))
+        if victim == "starter":
+            os.kill(it.starter.pid, signal.SIGKILL)
+            with pytest.raises(TransientJobError):
+                it.starter.poll(10)
+            eventually(lambda: not is_alive(it.starter.pid))  # a dying process lets its files go before its children
+            with gate.open("w"):
+                pass
+        else:
+            for line in (it.starter._commands, it.starter._queries):  # as the kernel does it for a dead wrapper
+                line.close()
+        eventually(lambda: not is_alive(pid))
+        eventually(lambda: not is_alive(it.starter.pid))
+    assert not (it.work / "std.out").exists() or it.output() == ""
+
+
+def test_no_process_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is full of processes refuses the start with the cause, and the starter lives on."""
+
+    def refuse(group: object) -> tuple[int, None]:
+        if not (tmp_path / "refused").exists():
+            (tmp_path / "refused").touch()
+            raise OSError(errno.EAGAIN, "no process")
+        return os.fork(), None
+
+    monkeypatch.setattr(keeper, "_fork", refuse)
+    with stage(tmp_path, "wait4") as it:
+        with pytest.raises(PayloadStartError, match="no process can be made") as caught:
+            it.starter.start(it.command("/bin/true"))
+        assert caught.value.errno == errno.EAGAIN
+        assert end(it.run("/bin/true")).exit_code == 0
+
+
+def test_a_program_that_is_being_written(tmp_path: Path) -> None:
+    """ETXTBSY is told in words."""
+    with stage(tmp_path, "wait4") as it:
+        program_file = it.work / "program"
+        program_file.write_bytes(Path("/bin/true").read_bytes())
+        program_file.chmod(0o755)
+        with program_file.open("ab"), pytest.raises(PayloadStartError, match="open for writing") as caught:
+            it.starter.start(it.command("./program"))
+    assert caught.value.errno == errno.ETXTBSY

@@ -1,0 +1,9 @@
+"""deaf: takes no notice of INT, prints its pid, stays until TERM."""
+
+import os
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+while True:
+    signal.pause()

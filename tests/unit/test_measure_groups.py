@@ -1,0 +1,189 @@
+"""Control groups as captured trees: plain files of a folder, for the controllers that a machine may not have."""
+
+from pathlib import Path
+
+import pytest
+
+from telemetry.measure.cgroup import ControlGroup
+from telemetry.measure.cgroup1 import ControllerGroups
+from telemetry.measure.files import KernelFiles, named_number
+from telemetry.measure.meter import GroupMeter
+from telemetry.measure.snapshot import Cpu, GroupAccount, Pressure
+from telemetry.measure.tree import TreeState, with_sums
+from telemetry.measure.walker import TreeWalker
+
+VERSION_2 = {
+    "cpu.stat": "usage_usec 3500000\nuser_usec 3000000\nsystem_usec 500000\nnice_usec 0\nnr_periods 0\n",
+    "memory.current": "90000000\n",
+    "memory.peak": "123456789\n",
+    "memory.stat": "anon 40960\nfile 1000000\nkernel 70000\nanon_thp 0\nfile_mapped 8192\npgfault 120\npgmajfault 20\n",
+    "memory.swap.current": "4096\n",
+    "pids.current": "7\n",
+    "pids.peak": "9\n",
+    "io.stat": "8:16 rbytes=1000 wbytes=200 rios=3 wios=4 dbytes=9 dios=1\n8:0 rbytes=24 wbytes=56 rios=1 wios=1\n",
+    "cgroup.procs": "999999901\n999999902\n999999903\n",
+    "cgroup.threads": "999999901\n999999902\n999999903\n999999904\n",
+    "cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0.00 total=10\n",
+    "memory.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 total=0\n",
+    "io.pressure": "some avg10=1.25 avg60=0.00 avg300=0.00 total=250000\nfull avg10=0.00 total=0\n",
+}
+WHOLE = GroupAccount(
+    cpu_seconds=3.5,
+    cpu_share=Cpu(3.0, 0.5),
+    rss_bytes=49152,
+    swap_bytes=4096,
+    peak_memory_bytes=123456789,
+    threads=7,
+    read_bytes=1024,
+    written_bytes=256,
+    minor_faults=100,
+    major_faults=20,
+)
+
+
+def captured(folder: Path, files: dict[str, str], *, without: tuple[str, ...] = ()) -> Path:
+    """*files* in *folder*, but for those whose names begin like one of *without*."""
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        if not name.startswith(without or ("\0",)):
+            (folder / name).write_text(content)
+    return folder
+
+
+def test_a_group_with_every_controller(tmp_path: Path) -> None:
+    """Each quantity is read from its own file of version 2."""
+    group = ControlGroup(captured(tmp_path, VERSION_2))
+    assert group.account() == WHOLE
+    assert group.pressure() == Pressure(cpu_seconds=1.5, memory_seconds=0.0, io_seconds=0.25)
+    assert (group.count(), group.pids()) == (3, [999999901, 999999902, 999999903])
+    (tmp_path / "pids.current").write_text("8\n")
+    assert group.account().threads == 8
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        (("memory",), {"rss_bytes", "swap_bytes", "peak_memory_bytes", "minor_faults", "major_faults"}),
+        (("memory.peak",), {"peak_memory_bytes"}),  # before Linux 5.19
+        (("memory.swap",), {"swap_bytes"}),
+        (("pids", "cgroup.threads"), {"threads"}),
+        (("io",), {"read_bytes", "written_bytes"}),
+    ],
+)
+def test_a_controller_that_is_not_there_is_not_told(
+    tmp_path: Path, without: tuple[str, ...], missing: set[str]
+) -> None:
+    """Each file is used only where it is; the others do not suffer."""
+    account = ControlGroup(captured(tmp_path, VERSION_2, without=without)).account()
+    assert account == WHOLE._replace(**dict.fromkeys(missing))
+
+
+def test_threads_without_the_pids_controller(tmp_path: Path) -> None:
+    """They are counted by their list."""
+    assert ControlGroup(captured(tmp_path, VERSION_2, without=("pids",))).account().threads == 4
+
+
+def test_pressure_that_is_not_kept_is_not_told(tmp_path: Path) -> None:
+    """A kernel without pressure stall information costs nothing but these figures."""
+    group = ControlGroup(captured(tmp_path, VERSION_2, without=("cpu.p", "memory.p", "io.p")))
+    assert group.pressure() == Pressure()
+
+
+def test_a_group_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    """CPU is never made up."""
+    with pytest.raises(OSError, match=r"does not tell its CPU"):
+        ControlGroup(tmp_path).account()
+
+
+def read(meter: GroupMeter) -> tuple[object, ...]:
+    """One lean sample: the methods and figures of memory, processes and I/O."""
+    sums = meter.sums(TreeWalker(1))
+    assert sums is not None
+    reading = meter.read(with_sums(TreeState(processors=2), sums, ()))
+    assert reading.cpu_uncertainty_seconds == 0.0
+    return (
+        (reading.cpu_method, reading.rss_method, reading.processes_method, reading.io_method, reading.memory_method),
+        (reading.rss_bytes, reading.processes, reading.threads, reading.read_bytes, reading.written_bytes),
+    )
+
+
+def test_methods_are_chosen_for_each_quantity(tmp_path: Path) -> None:
+    """What a controller tells has its name; what none tells is summed up over the members, and says so."""
+    whole = GroupMeter(ControlGroup(captured(tmp_path / "a", VERSION_2)), "cgroup2")
+    assert read(whole) == (("cgroup2",) * 5, (49152, 3, 7, 1024, 256))
+    bare = GroupMeter(ControlGroup(captured(tmp_path / "b", VERSION_2, without=("memory", "io"))), "cgroup2")
+    # (The listed processes are nobody's.)
+    assert read(bare) == (("cgroup2", "members", "cgroup2", "members", ""), (0, 0, 7, 0, 0))
+    half = GroupMeter(ControlGroup(captured(tmp_path / "c", VERSION_2, without=("io",))), "cgroup2")
+    assert read(half)[0] == ("cgroup2", "cgroup2", "cgroup2", "members", "cgroup2")
+
+
+def test_a_group_s_cpu_never_falls(tmp_path: Path) -> None:
+    """Whatever the kernel shows for a moment."""
+    meter = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2)), "cgroup2")
+    before = meter.read(TreeState(processors=2)).cpu
+    (tmp_path / "cpu.stat").write_text("usage_usec 5\nuser_usec 3\nsystem_usec 2\n")
+    assert meter.read(TreeState(processors=2)).cpu == before
+
+
+VERSION_1 = {
+    "cpuacct": {
+        "cpuacct.usage": "3500000000\n",
+        "cpuacct.stat": "user 290\nsystem 60\n",
+        "cgroup.procs": "999999901\n",
+    },
+    "memory": {
+        "memory.max_usage_in_bytes": "77777\n",
+        "memory.stat": "cache 5\nrss 1\ntotal_cache 5\ntotal_rss 4096\ntotal_mapped_file 8192\ntotal_swap 512\n"
+        "total_pgfault 30\ntotal_pgmajfault 10\n",
+        "cgroup.procs": "999999901\n",
+    },
+    "pids": {"pids.current": "4\n", "cgroup.procs": "999999901\n"},
+}
+
+
+def version_1(folder: Path, *controllers: str) -> ControllerGroups:
+    """Groups of these controllers as files."""
+    made = {name: ControlGroup(captured(folder / name, VERSION_1[name]), has_live_lists=False) for name in controllers}
+    return ControllerGroups(made["cpuacct"], made.get("memory"), made.get("pids"))
+
+
+def test_groups_of_version_1(tmp_path: Path) -> None:
+    """CPU by cpuacct, memory and swap by memory, threads by pids; what is written later no controller sees."""
+    groups = version_1(tmp_path, "cpuacct", "memory", "pids")
+    assert groups.account() == GroupAccount(
+        cpu_seconds=3.5,
+        cpu_share=Cpu(2.9, 0.6),
+        rss_bytes=12288,
+        swap_bytes=512,
+        peak_memory_bytes=77777,
+        threads=4,
+        minor_faults=20,
+        major_faults=10,
+    )
+    assert read(GroupMeter(groups, "cgroup1"))[0] == ("cgroup1", "cgroup1", "cgroup1", "members", "cgroup1")
+
+
+def test_cpuacct_alone(tmp_path: Path) -> None:
+    """The other controllers of version 1 may be missing."""
+    groups = version_1(tmp_path, "cpuacct")
+    assert groups.account() == GroupAccount(cpu_seconds=3.5, cpu_share=Cpu(2.9, 0.6))
+    assert not groups.can_kill
+
+
+def test_lists_longer_than_a_page_are_counted_in_whole(tmp_path: Path) -> None:
+    """The kernel gives a long list in parts."""
+    (tmp_path / "list").write_text("1234567\n" * 5000)
+    assert KernelFiles(tmp_path).lines("list") == 5000
+    assert KernelFiles(tmp_path).lines("none") is None
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    """ "max" is no number, nor is what is not there; a name is found at the beginning of a line only."""
+    (tmp_path / "limit").write_text("max\n")
+    files = KernelFiles(tmp_path)
+    assert (files.number("limit"), files.number("none")) == (None, None)
+    assert named_number(b"inactive_anon 5\nanon 6", b"anon") == 6
+    assert named_number(b"inactive_anon 5\n", b"anon") is None
+    files.close()
+    files.close()
