@@ -28,7 +28,7 @@ TRIALS = (
     Trial("wrapper", "full", (Strike("wrapper:StageStarted#4", "after", "SIGTERM"),)),
     Trial("wrapper", "limit", (Strike("wrapper:PayloadStarted#1", "after", "SIGINT"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/match", 1, "lost"),)),
-    Trial("network", "bare", (), (NetworkFault("PATCH /api/jobs/status", 1, "lost"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/jobs/{id}/report", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "html"),)),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
@@ -110,6 +110,6 @@ def test_every_campaign_has_trials() -> None:
         "wms-status.acks#1",
         "otlp-file.acks#1",
     ]
-    seen = Seen({"full": points, "bare": points}, {"full": ["PATCH /api/jobs/status#1"]})
+    seen = Seen({"full": points, "bare": points}, {"full": ["POST /api/jobspan/jobs/{id}/report#1"]})
     assert all(each.trials(seen) for each in CAMPAIGNS)
     assert len({each.name for each in CAMPAIGNS}) == len(CAMPAIGNS)
