@@ -14,7 +14,9 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -44,20 +46,21 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CAMPAIGN", help=", ".join(names))
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th trial of a campaign")
+    parser.add_argument("--sites", type=int, default=2, metavar="N", help="campaigns at the same time (default: 2)")
     parser.add_argument("--json", type=Path, help="write all verdicts to this file too")
     parser.add_argument("--folder", type=Path, help="empty folder to work in and to keep (default: a temporary one)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jobspan-faults-") as temporary:
         folder = options.folder or Path(temporary)
-        verdicts = run([each for each in CAMPAIGNS if each.name in options.only], folder, options.every)
+        verdicts = run([each for each in names if each in options.only], folder, options.every, options.sites)
     print(table(verdicts))
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in verdicts], indent=1) + "\n")
     return 1 if any(each.problems for each in verdicts) else 0
 
 
-def run(campaigns: Sequence[Campaign], folder: Path, every: int) -> list[Verdict]:
-    """All verdicts of *campaigns*, each on a site of its own below *folder*."""
+def run(names: Sequence[str], folder: Path, every: int, sites: int) -> list[Verdict]:
+    """All verdicts of the campaigns *names*, each on a site of its own below *folder*, so many at the same time."""
     start = time.monotonic()
     seen = look(folder / "undisturbed")
     verdicts: list[Verdict] = []
@@ -65,16 +68,31 @@ def run(campaigns: Sequence[Campaign], folder: Path, every: int) -> list[Verdict
         blank = Verdict("every fact is emitted by some shape", "undisturbed", 0)
         blank.problem(f"no shape emits {sorted(missing)}")
         verdicts.append(blank)
-    for campaign in campaigns:
-        if reason := campaign.needs():
-            print(f"          {campaign.name} is left out: {reason}", flush=True)
-            continue
-        trials = campaign.trials(seen)[::every]
-        found = fire(campaign, trials, folder / campaign.name)
-        verdicts += found
-        bad = sum(1 for each in found if each.problems)
-        print(f"{time.monotonic() - start:6.0f} s  {campaign.name}: {len(found)} trials, {bad} failed", flush=True)
-    return verdicts
+    with ProcessPoolExecutor(max_workers=sites) as pool:
+        running = {name: pool.submit(_campaign, name, seen, folder, every) for name in names}
+        found: dict[str, list[Verdict]] = {}
+        for future in as_completed(running.values()):
+            (name,) = (each for each, its in running.items() if its is future)
+            found[name] = future.result()
+            bad = sum(1 for each in found[name] if each.problems)
+            took = time.monotonic() - start
+            print(f"{took:6.0f} s  {name}: {len(found[name])} trials, {bad} failed", flush=True)
+    return verdicts + [verdict for name in names for verdict in found[name]]
+
+
+def _campaign(name: str, seen: Seen, folder: Path, every: int) -> list[Verdict]:
+    """In a process of its own: the verdicts of one campaign. One that breaks off has failed."""
+    (campaign,) = (each for each in CAMPAIGNS if each.name == name)
+    if reason := campaign.needs():
+        print(f"          {name} is left out: {reason}", flush=True)
+        return []
+    try:
+        return fire(campaign, campaign.trials(seen)[::every], folder / name)
+    except Exception:  # noqa: BLE001 - the other campaigns go on, and the table shows this one
+        broken = Verdict(f"{name} broke off", name, 0)
+        broken.problem(traceback.format_exc())
+        print(broken.problems[0], flush=True)
+        return [broken]
 
 
 def look(folder: Path) -> Seen:
