@@ -208,6 +208,11 @@ def _clock(_: Seen) -> list[Trial]:
     ]
 
 
+def _pause(_: Seen) -> list[Trial]:
+    points = (*BOUNDARIES, "agent:matched#1", "agent:JobAccepted#1", "agent:WrapperReaped#1")
+    return [Trial("stopped a while", "full", (Strike(point, "after", "pause:1.5"),)) for point in points]
+
+
 def _plain(group: str, shape: str, count: int) -> Callable[[Seen], list[Trial]]:
     return lambda _: [Trial(group, shape)] * count
 
@@ -241,6 +246,7 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("collector", "the collector does everything wrong", _plain("collector", "bare", 30), scene=BadCollector),
     Campaign("disk", "full and read-only file systems", _disk, slots=2, scene=SmallDisk, needs=_no_root),
     Campaign("corrupt", "journals and acknowledgements are damaged", _corrupt),
+    Campaign("pause", "wrapper or agent are stopped for a while and go on", _pause),
     Campaign("clock", "the clock of wrapper or agent steps by an hour", _clock, slots=2),
     Campaign(
         "twice", "a second agent, a second execution", _plain("two agents", "patient", 3), slots=1, scene=TwoAgents

@@ -156,10 +156,10 @@ class Field:
     def submit(self, trial: Trial) -> int:
         """Hand in the job of *trial*, its plan first."""
         job_id, self._next = self._next, self._next + 1
-        plan = Plan(trial.strikes)
+        shape = shapes.SHAPES[trial.shape]
+        plan = Plan(shape.strikes + trial.strikes)
         (self.folder / FOLDER / f"{job_id}.1.json").write_text(json.dumps(plan.to_json()))
         self.relay.plan(job_id, trial.network)
-        shape = shapes.SHAPES[trial.shape]
         description = from_mapping({**shape.description, "JobName": f"{trial.shape}"}, source="faults")
         (given,) = submit([JobFile(self.folder / "job.json", description, self.folder)], self.user)
         assert given == job_id

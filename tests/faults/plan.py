@@ -18,8 +18,8 @@ Target = Literal["self", "wrapper", "agent", "wms"]
 class Strike:
     """One fault: *what* happens to *targets* when a process passes *point*.
 
-    *what* is the name of a signal, `fill` (the disk, to the last byte), `readonly`, `garble:<file>`, or
-    `clock:<seconds>` (this process's wall clock steps).
+    *what* is the name of a signal, `fill` (the disk, to the last byte), `readonly:<folder>`, `garble:<file>`,
+    `clock:<seconds>` (this process's wall clock steps), or `pause:<seconds>` (it is stopped, and goes on).
     """
 
     point: str

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -119,6 +120,8 @@ class Striker:
             return f"{detail} is read-only" if _remount(self.site / detail) else ""
         if what == "garble":
             return garble(control / detail)
+        if what == "pause":
+            return pause(float(detail))
         if what == "clock":
             return step_clock(int(detail))
         self._signal(what, shot)
@@ -167,6 +170,20 @@ def garble(path: Path) -> str:
     finally:
         os.close(fd)
     return f"{len(data) - start} bytes damaged"
+
+
+def pause(seconds: float) -> str:
+    """Be stopped, by a child that lets us go on."""
+    ours = os.getpid()
+    child = os.fork()
+    if child == 0:
+        select.select([], [], [], seconds)
+        os.kill(ours, signal.SIGCONT)
+        os._exit(0)
+    start = time.monotonic()
+    os.kill(ours, signal.SIGSTOP)
+    os.waitpid(child, 0)
+    return f"stood still for {time.monotonic() - start:.1f} s"
 
 
 def step_clock(seconds: int) -> str:
@@ -252,8 +269,6 @@ def _await_end(pid: int) -> None:
     with contextlib.suppress(OSError):
         fd = os.pidfd_open(pid)
         try:
-            import select
-
             poll = select.poll()
             poll.register(fd, select.POLLIN)
             poll.poll(5000)

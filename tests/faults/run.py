@@ -67,6 +67,7 @@ def run(names: Sequence[str], folder: Path, every: int, sites: int) -> list[Verd
     if missing := missing_kinds(seen):
         blank = Verdict("every fact is emitted by some shape", "undisturbed", 0)
         blank.problem(f"no shape emits {sorted(missing)}")
+        print(f"          FAILED {blank.problems[0]}", flush=True)
         verdicts.append(blank)
     with ProcessPoolExecutor(max_workers=sites) as pool:
         running = {name: pool.submit(_campaign, name, seen, folder, every) for name in names}
@@ -150,7 +151,7 @@ def fire(campaign: Campaign, trials: Sequence[Trial], folder: Path) -> list[Verd
 
 def _was_missed(site: "object", job_id: int, trial: Trial) -> bool:
     done = len(site.shots(job_id)) + sum(each.job_id == job_id for each in site.relay.done)  # type: ignore[attr-defined]
-    return done < len(trial.strikes) + len(trial.network)
+    return done < len(shapes.SHAPES[trial.shape].strikes + trial.strikes) + len(trial.network)
 
 
 def _undisturbed(shape: str) -> Trial:

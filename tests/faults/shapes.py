@@ -13,6 +13,7 @@ from runner.data.transfers import adler32_of
 from runner.errors import JobspanError
 from runner.wms.answers import CatalogFile
 from runner.wms.client import WmsClient
+from tests.faults.plan import Strike
 
 PAYLOADS = Path(__file__).parents[1] / "support" / "payloads"
 LFN = "/local/faults/numbers.txt"
@@ -35,6 +36,8 @@ class Shape:
     provoke: Callable[[WmsClient, int], object] | None = None
     #: Whether it passes points that others do not.
     is_looked_at: bool = True
+    #: What makes it what it is, before anything else is done to it.
+    strikes: tuple[Strike, ...] = ()
 
 
 SHAPES: Mapping[str, Shape] = {
@@ -52,6 +55,13 @@ SHAPES: Mapping[str, Shape] = {
     "failing": Shape({"Executable": "/bin/sh", "Arguments": "-c 'echo no; exit 3'", "OutputSandbox": ["std.out"]}),
     "again": Shape({"Executable": "/bin/sh", "Arguments": "-c '[ $JOBSPAN_JOB_ATTEMPT = 2 ] || exit 222'"}),
     "limit": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 1}),
+    "disturbed": Shape(
+        {"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 3},
+        strikes=(
+            Strike("wrapper:PayloadStarted#1", "after", "clock:2"),
+            Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),
+        ),
+    ),
     "patient": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 8}, is_looked_at=False),
     "forger": Shape(
         {
