@@ -9,6 +9,7 @@
 * `outbox`     what the attempts of the node owe to their sinks, dead letters, and what was removed undelivered
 * `room`       whether there is room for another job, on the disk and in the outbox
 * `recovery`   the end of an attempt whose wrapper died without one
+* `last_word`  how the WMS keeps such an end, asked before it is written
 * `peek`       output of jobs over HTTP, for those who may see it
 * `signals`    handlers that only count
 * `ports`      what an agent needs from outside

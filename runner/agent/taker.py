@@ -33,7 +33,7 @@ class Taker:
         busy: Callable[[], bool] | None,
         clock: Clock,
     ) -> None:
-        """*busy* is given to drain: when it is false and no job comes, that was all."""
+        """*busy* is given to drain: false, and no job comes: it was all."""
         self._config = config
         self._parts = parts
         self._pilot = pilot
@@ -103,6 +103,8 @@ class Taker:
             "Tags": list(site.tags),
             "Processors": self._parts.computing_element.free_slots,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
+            "EarlierStamps": list(self._pilot.earlier_stamps),
+            "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._jobs.held],
         }
         # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
         wait = 0.0 if self._busy else config.job_agent.polling_time_seconds
