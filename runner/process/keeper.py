@@ -21,7 +21,7 @@ from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, launch
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
-from runner.process.wire import Line, pack, values_of
+from runner.process.wire import Line, pack_reading, values_of
 from telemetry.clock import Clock
 from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
 from telemetry.journal import Journal, JournalBusy, read_journal
@@ -147,10 +147,9 @@ class Keeper:
             question = self._queries.recv(QUESTION_BYTES)
             if question:
                 # "17", "17 deep" or "17 pss": the words say how deep the look is to go.
-                word = question.decode().partition(" ")[2]
-                reading = self._tree.reading(is_deep=bool(word), with_pss=word == "pss")
-                answer = pack(question.decode(), reading._asdict())
-                self._queries.send(answer, socket.MSG_DONTWAIT)
+                word = question.partition(b" ")[2]
+                reading = self._tree.reading(is_deep=bool(word), with_pss=word == b"pss")
+                self._queries.send(pack_reading(question, reading), socket.MSG_DONTWAIT)
         except OSError:  # nobody waits for the answer any more; the other line tells whether anybody is there
             return
 
