@@ -180,9 +180,9 @@ class Watchdog(threading.Thread):
         state = self._state
         payload = state.payload
         state.disk_bytes = self._disk_bytes()
-        # (That is a file of the kernel's to open and read: only for who wants it.)
-        load_average = procfs.load_average() if self._limits.load_average is not None else 0.0
-        reading = Reading(wall_seconds=self._wall_seconds(), disk_bytes=state.disk_bytes, load_average=load_average)
+        reading = Reading(
+            wall_seconds=self._wall_seconds(), disk_bytes=state.disk_bytes, load_average=procfs.load_average()
+        )
         if payload is None:
             return reading
         usage = payload.starter.snapshot(self._depth())
