@@ -7,7 +7,7 @@ behind the sink's acknowledgements. Each sink has a file of its own beside the j
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -42,8 +42,15 @@ class Acknowledgements:
         "dead" means that the sink will never take it; *detail* says why, and it does not block
         those behind it.
         """
+        self.advance_all([(entry, outcome, detail)])
+
+    def advance_all(self, answers: Iterable[tuple[Entry, Outcome, str]]) -> None:
+        """`advance` for each of *answers*, forced to the disk once."""
         self._append(
-            {"writer": entry.writer, "sequence": entry.sequence, "outcome": outcome, **_with("detail", detail)}
+            *(
+                {"writer": entry.writer, "sequence": entry.sequence, "outcome": outcome, **_with("detail", detail)}
+                for entry, outcome, detail in answers
+            )
         )
 
     def settle(self, item: str, outcome: Outcome, detail: str = "") -> None:
@@ -54,12 +61,16 @@ class Acknowledgements:
         """How `settle` ended for *item*; None while it is pending."""
         return self._outcomes.get(item)
 
-    def _append(self, line: dict[str, object]) -> None:
-        self._apply(line)
+    def _append(self, *lines: dict[str, object]) -> None:
+        if not lines:
+            return
+        for line in lines:
+            self._apply(line)
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, b"\n" * self._torn + json.dumps(line, separators=(",", ":")).encode() + b"\n")
-            self._torn = False
+            data = b"\n" * self._torn + text.encode()
+            self._torn = os.write(fd, data) < len(data)
             os.fdatasync(fd)
         finally:
             os.close(fd)

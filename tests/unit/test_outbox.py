@@ -56,3 +56,12 @@ def test_a_torn_line_means_delivered_again(tmp_path: Path) -> None:
     assert again.pending(entries(2)) == entries(2)[1:]
     again.advance(entries(2)[1], "accepted")
     assert Acknowledgements(tmp_path, "sink").pending(entries(3)) == entries(3)[2:]
+
+
+def test_several_answers_are_kept_together(tmp_path: Path) -> None:
+    """Answers that came in one call are all there for whoever opens the outbox next, each with its outcome."""
+    ours, others = entries(3), entries(2, "agent")
+    Acknowledgements(tmp_path, "sink").advance_all([(ours[2], "accepted", ""), (others[0], "refused", "no")])
+    assert Acknowledgements(tmp_path, "sink").pending(ours + others) == others[1:]
+    lines = next(tmp_path.glob("*.acks.jsonl")).read_text().splitlines()
+    assert ['"detail":"no"' in each for each in lines] == [False, True]
