@@ -70,7 +70,8 @@ def application(context: ServiceContext) -> FastAPI:
         file_catalog=FileCatalog(context),
         accounting=Accounting(context),
     )
-    for module in (about, jobs, sandboxes, pilots, matching, details, accounting, catalog):
+    # In the order in which the calls of a job come most: a request is held against one route after the other.
+    for module in (matching, accounting, jobs, sandboxes, about, pilots, details, catalog):
         app.include_router(module.router)
     failures.install(app)
     app.add_middleware(LastResort)
