@@ -40,6 +40,7 @@ POST  /api/jobspan/match                        - - - - + - -
 POST  /api/jobspan/commands                     - - - - + - -
 POST  /api/jobspan/commands/ack                 - - - - + + -
 POST  /api/jobspan/jobs/{job_id}/token          - - - - - + -
+POST  /api/jobspan/jobs/{job_id}/report         - - - - - + -
 GET   /api/jobspan/jobs/{job_id}/parameters     - + - + - + -
 GET   /api/jobspan/jobs/{job_id}/peek           - + - + - + -
 GET   /api/jobspan/jobs/{job_id}/description    - + - + - + -
@@ -111,6 +112,8 @@ def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
         "/api/jobspan/catalog/lookup": {"LFNs": []},
         "/api/jobspan/catalog/register": FILE,
     }
+    if path.endswith("/report"):
+        return {"Statuses": {T: {"MinorStatus": "m"}}}
     return PFN if path.endswith("/sandbox/output") else bodies.get(path.partition("?")[0])
 
 
