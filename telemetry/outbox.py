@@ -64,13 +64,10 @@ class Acknowledgements:
             if entry.sequence > self._positions.get(entry.writer, 0) or entry_name(entry) in self._reopened
         ]
 
-    def is_reopened(self, entry: Entry) -> bool:
-        """Whether *entry* was dead, and waits for an acknowledgement of its own."""
-        return entry_name(entry) in self._reopened
-
-    def is_unanswered(self, entry: Entry) -> bool:
-        """Whether a copy of *entry* was sent of which nothing was heard."""
-        return entry_name(entry) in self._unanswered
+    def is_of_its_own(self, entry: Entry) -> bool:
+        """Whether *entry* needs a line of its own: it was dead and is re-opened, or a copy of it was sent unheard."""
+        name = entry_name(entry)
+        return name in self._reopened or name in self._unanswered
 
     def advance(self, entry: Entry, outcome: Outcome, detail: str = "") -> None:
         """*entry*, and all before it by its writer, need not be delivered again; durable on return.
@@ -78,8 +75,15 @@ class Acknowledgements:
         "dead" means that the sink will never take it; *detail* says why, and it does not block
         those behind it. One before it that was re-opened stays so.
         """
+        self.advance_all([(entry, outcome, detail)])
+
+    def advance_all(self, answers: Iterable[tuple[Entry, Outcome, str]]) -> None:
+        """`advance` for each of *answers*, forced to the disk once."""
+        self._append(*(self._position(*answer) for answer in answers))
+
+    def _position(self, entry: Entry, outcome: Outcome, detail: str) -> dict[str, object]:
         line: dict[str, object] = {"writer": entry.writer, "sequence": entry.sequence, "outcome": outcome}
-        self._append({**line, **_with("detail", detail), **self._copies_of(entry_name(entry))})
+        return {**line, **_with("detail", detail), **self._copies_of(entry_name(entry))}
 
     def settle(self, item: str, outcome: Outcome, detail: str = "", *, copies: int = 0) -> None:
         """The document *item* (such as the record of an attempt, by UID and revision) is delivered or dead.
@@ -116,12 +120,16 @@ class Acknowledgements:
         copies = self._unanswered.pop(name, 0)
         return {"copies": copies} if copies else {}
 
-    def _append(self, line: dict[str, object]) -> None:
-        self._apply(line)
+    def _append(self, *lines: dict[str, object]) -> None:
+        if not lines:
+            return
+        for line in lines:
+            self._apply(line)
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, b"\n" * self._torn + json.dumps(line, separators=(",", ":")).encode() + b"\n")
-            self._torn = False
+            data = b"\n" * self._torn + text.encode()
+            self._torn = os.write(fd, data) < len(data)
             os.fdatasync(fd)
         finally:
             os.close(fd)

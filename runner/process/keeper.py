@@ -21,7 +21,7 @@ from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, launch
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
-from runner.process.wire import Line, pack, values_of
+from runner.process.wire import Line, pack_reading, values_of
 from telemetry.clock import Clock
 from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
 from telemetry.journal import Journal, JournalBusy, read_journal
@@ -67,6 +67,7 @@ class Keeper:
     def __init__(self, line: Line, queries: socket.socket, terms: Terms, clock: Clock, tree: ProcessTree) -> None:
         self._line = line
         self._queries = queries
+        self._query_only = [(queries.fileno(), select.POLLIN)]
         self._terms = terms
         self._clock = clock
         self._tree = tree
@@ -98,18 +99,18 @@ class Keeper:
 
     def _serve(self, wakeup_fd: int) -> None:
         """Wait for the next event, and deal with all that have come."""
-        handlers: dict[int, Callable[[], object]] = {wakeup_fd: lambda: os.read(wakeup_fd, 4096)}
-        if not self._is_alone:
-            handlers[self._line.fileno()] = self._on_command
-            handlers[self._queries.fileno()] = self._on_query
-        if self._payload and self._payload.error_fd >= 0:
-            handlers[self._payload.error_fd] = self._check_launch
+        handlers = self._handlers(wakeup_fd)
         poll = select.poll()
         for fd in handlers:
             poll.register(fd, select.POLLIN)
         if self._line.is_waiting and not self._is_alone:
             poll.modify(self._line.fileno(), select.POLLIN | select.POLLOUT)
-        for fd, events in poll.poll(self._patience_ms()):
+        ready = poll.poll(self._patience_ms())
+        while ready == self._query_only and self._patience_ms() is None:
+            # Most wake-ups, one a PollingTime, are for a reading, which changes nothing that is looked at below.
+            self._on_query()
+            ready = poll.poll()
+        for fd, events in ready:
             if events & ~select.POLLOUT:
                 handlers[fd]()
         self._line.flush()
@@ -118,6 +119,16 @@ class Keeper:
             self._ending.step()
         self._tree.look_if_due()
         self._settle()
+
+    def _handlers(self, wakeup_fd: int) -> dict[int, Callable[[], object]]:
+        """What to do with each descriptor that is waited on."""
+        handlers: dict[int, Callable[[], object]] = {wakeup_fd: lambda: os.read(wakeup_fd, 4096)}
+        if not self._is_alone:
+            handlers[self._line.fileno()] = self._on_command
+            handlers[self._queries.fileno()] = self._on_query
+        if self._payload and self._payload.error_fd >= 0:
+            handlers[self._payload.error_fd] = self._check_launch
+        return handlers
 
     def _patience_ms(self) -> int | None:
         moments = [self._tree.look_at]
@@ -147,10 +158,9 @@ class Keeper:
             question = self._queries.recv(QUESTION_BYTES)
             if question:
                 # "17", "17 deep" or "17 pss": the words say how deep the look is to go.
-                word = question.decode().partition(" ")[2]
-                reading = self._tree.reading(is_deep=bool(word), with_pss=word == "pss")
-                answer = pack(question.decode(), reading._asdict())
-                self._queries.send(answer, socket.MSG_DONTWAIT)
+                word = question.partition(b" ")[2]
+                reading = self._tree.reading(is_deep=bool(word), with_pss=word == b"pss")
+                self._queries.send(pack_reading(question, reading), socket.MSG_DONTWAIT)
         except OSError:  # nobody waits for the answer any more; the other line tells whether anybody is there
             return
 

@@ -21,6 +21,8 @@ from telemetry.facts import OutputSeen, Stream
 #: A drain of more than this shows a payload in a hurry, which is looked at more often than every PollingTime.
 _HURRY_BYTES = 32 << 20
 _SHORTEST_PAUSE_SECONDS = 0.02
+#: So much longer rests who follows a quiet file while somebody else asks for it.
+_SPARED = 4
 #: Of each stream, what can be looked at (`excerpt`), at most.
 EXCERPT_BYTES = 64 << 10
 _OPEN_LINE_BYTES = 1024
@@ -110,9 +112,10 @@ class Excerpt:
 class ExecutionThread(threading.Thread):
     """Reads along with the payload: exact totals of lines and bytes, and the last MaxJobPeekLines lines.
 
-    It wakes up every PollingTime, sooner while much is written; whoever asks (`seen`, `peek`, `excerpt`,
-    `finish`) makes it up to date at once. With OutputFileAction = truncate it keeps the files within
-    OutputFileLimit; beyond that they can grow by what is written between two looks.
+    It wakes up every PollingTime, sooner while much is written, more rarely while somebody else asks as often;
+    whoever asks (`seen`, `peek`, `excerpt`, `finish`) makes it up to date at once. With
+    OutputFileAction = truncate it keeps the files within OutputFileLimit; beyond that they can grow by
+    what is written between two looks.
     """
 
     def __init__(self, files: OutputFiles, *, config: JobWrapperConfig, punch: Punch = punch_hole) -> None:
@@ -126,15 +129,24 @@ class ExecutionThread(threading.Thread):
         self._tails = {stream: Followed(fd, limit, punch) for stream, fd in files.fds.items()}
         self._last: dict[Stream, Piece] = {}
         self._mutex = threading.Lock()
-        self._end = threading.Event()
+        self._wake_up = threading.Event()
+        self._is_over = False
+        self._was_asked = False
 
     def run(self) -> None:
         """Read along until `finish`."""
         pause_seconds = _SHORTEST_PAUSE_SECONDS
-        while not self._end.wait(min(pause_seconds, self._longest_pause_seconds)):
-            before = self._taken_bytes()
-            self.seen()
+        before = 0
+        while not self._is_over:
+            # The watchdog asks every PollingTime: what it has looked at need not be looked at again.
+            is_spared = self._was_asked and pause_seconds >= self._longest_pause_seconds
+            self._was_asked = False
+            self._wake_up.wait(min(pause_seconds, self._longest_pause_seconds) * (_SPARED if is_spared else 1))
+            self._wake_up.clear()
+            with self._mutex:
+                self._drain()
             haste = (self._taken_bytes() - before) / self._hurry_bytes
+            before = self._taken_bytes()
             pause_seconds = min(self._longest_pause_seconds, pause_seconds * (2.0 if haste < 1 else 1 / haste))
             pause_seconds = max(_SHORTEST_PAUSE_SECONDS, pause_seconds)
 
@@ -145,13 +157,13 @@ class ExecutionThread(threading.Thread):
     def seen(self) -> tuple[OutputSeen, ...]:
         """The totals of each stream, up to date. Both streams in one file are told as stdout."""
         with self._mutex:
-            self._drain()
+            self._look()
             return tuple(self._seen(stream) for stream in self._tails)
 
     def peek(self) -> str:
         """The last lines of the output, up to date, as text that any receiver can take."""
         with self._mutex:
-            self._drain()
+            self._look()
             return self._peek.text()
 
     def excerpt(self, stream: Stream, position: int = 0) -> Excerpt:
@@ -181,12 +193,14 @@ class ExecutionThread(threading.Thread):
     @property
     def held_bytes(self) -> int:
         """Bytes that the longer file has, without what was dropped: what OutputFileLimit is held against."""
-        self.seen()
-        return max(tail.held_bytes for tail in self._tails.values())
+        with self._mutex:
+            self._look()
+            return max(tail.held_bytes for tail in self._tails.values())
 
     def finish(self) -> tuple[OutputSeen, ...]:
         """The final totals, when nobody writes any more; ends the thread and closes the files. Idempotent."""
-        self._end.set()
+        self._is_over = True
+        self._wake_up.set()
         if self.ident is not None and self is not threading.current_thread():
             self.join()
         seen = self.seen()
@@ -209,6 +223,14 @@ class ExecutionThread(threading.Thread):
 
     def _taken_bytes(self) -> int:
         return sum(tail.taken_bytes for tail in self._tails.values())
+
+    def _look(self) -> None:
+        """Drain for somebody who asks. A payload in a hurry is the thread's business again."""
+        before = self._taken_bytes()
+        self._drain()
+        self._was_asked = True
+        if self._taken_bytes() - before >= self._hurry_bytes:
+            self._wake_up.set()
 
     def _drain(self) -> None:
         if not self._files.fds:

@@ -6,6 +6,7 @@ import os
 import pwd
 import select
 import socket
+import struct
 import threading
 import time
 import traceback
@@ -17,10 +18,10 @@ from runner.errors import ConfigError, PayloadStartError, TransientJobError
 from runner.process.command import PayloadCommand, PayloadUser
 from runner.process.keeper import Terms, keep
 from runner.process.start_failure import explain
-from runner.process.wire import Frames, pack
+from runner.process.wire import READING_BYTES, Frames, pack, unpack_reading
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import KINDS, Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
-from telemetry.measure.snapshot import Cpu, UsageReading
+from telemetry.measure.snapshot import UsageReading
 
 __all__ = ["PayloadCommand", "PayloadUser", "Prepared", "Starter", "StarterEvent", "TreeEnded", "payload_user"]
 
@@ -120,7 +121,9 @@ class Starter:
             _live(commands_of_keeper, queries_of_keeper, terms, clock)
         commands_of_keeper.close()
         queries_of_keeper.close()
-        queries.settimeout(_ANSWER_SECONDS)
+        # The kernel's own timeout: a socket with one of Python's is polled before each call.
+        for timeout in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            queries.setsockopt(socket.SOL_SOCKET, timeout, struct.pack("@ll", int(_ANSWER_SECONDS), 0))
         return cls(pid, commands, queries, terms)
 
     def prepare(self) -> Prepared:
@@ -191,18 +194,16 @@ class Starter:
         """
         with self._asking:
             self._questions += 1
-            question = f"{self._questions} {depth}".strip()
+            question = f"{self._questions} {depth}".strip().encode()
             try:
-                self._queries.send(question.encode())
-                while True:
-                    answers = Frames()
-                    if not answers.receive(self._queries):
-                        return None
-                    for kind, data in answers:
-                        if kind == question:
-                            return UsageReading(**{**data, "cpu": Cpu(*data["cpu"])})
+                self._queries.send(question)
+                while packet := self._queries.recv(READING_BYTES):
+                    answered, reading = unpack_reading(packet)
+                    if answered == question:  # else of a question that was given up
+                        return reading
             except OSError:
-                return None
+                pass
+            return None
 
     def cpu_seconds(self) -> float:
         """What the starter itself has used. (Its resource usage as a child would contain the payload's.)"""

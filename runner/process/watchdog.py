@@ -47,10 +47,11 @@ from telemetry.measure import procfs
 from telemetry.measure.snapshot import NOTHING_USED, UsageReading
 
 _MEGABYTE = 1 << 20
-#: Samples that nobody looks at would fill the journal: the longer a job runs, the rarer they get written,
-#: from one a poll to one in so many seconds. (Limits are looked at on every poll.)
+#: Samples that nobody looks at would fill the journal, and writing one costs as much as a look: the longer a job
+#: runs, the rarer they get written, from one a poll to one in so many seconds, and before that to one in this part of
+#: its wall clock. (Limits are looked at on every poll.)
 _LONGEST_SAMPLING_SECONDS = 15.0
-_SAMPLES_KEPT_DENSE = 300
+_SAMPLING_SHARE = 0.1
 #: The first heartbeat with a payload's figures comes so soon after its start.
 _FIRST_HEARTBEAT_SECONDS = 1.0
 #: Job parameter with everything that was warned of.
@@ -79,6 +80,8 @@ class _State:
     stage: StageName = "initialize"
     payload: _Payload | None = None
     usage: UsageReading = NOTHING_USED
+    #: Free for the job's files, by the last look.
+    disk_bytes: int = 0
     standard_output: str | None = None
     told: dict[Stream, OutputSeen] = field(default_factory=dict)
     #: What was warned of, by the limit's name.
@@ -176,8 +179,9 @@ class Watchdog(threading.Thread):
         """Measure the job as it is now."""
         state = self._state
         payload = state.payload
+        state.disk_bytes = self._disk_bytes()
         reading = Reading(
-            wall_seconds=self._wall_seconds(), disk_bytes=self._disk_bytes(), load_average=procfs.load_average()
+            wall_seconds=self._wall_seconds(), disk_bytes=state.disk_bytes, load_average=procfs.load_average()
         )
         if payload is None:
             return reading
@@ -242,7 +246,7 @@ class Watchdog(threading.Thread):
         state = self._state
         usage = state.usage
         wall_seconds = self._wall_seconds()
-        sparse = min(_LONGEST_SAMPLING_SECONDS, wall_seconds / _SAMPLES_KEPT_DENSE)
+        sparse = min(_LONGEST_SAMPLING_SECONDS, wall_seconds * _SAMPLING_SHARE)
         state.sample_at = time.monotonic() + max(self._config.polling_time_seconds / 2, sparse)
         self._tell(
             UsageSampled(
@@ -256,7 +260,7 @@ class Watchdog(threading.Thread):
                 threads=usage.threads if state.payload else 0,
                 read_bytes=usage.read_bytes,
                 written_bytes=usage.written_bytes,
-                available_disk_bytes=self._disk_bytes(),
+                available_disk_bytes=state.disk_bytes,
                 load_average=procfs.load_average(),
                 cpu_uncertainty_seconds=usage.cpu_uncertainty_seconds,
                 rss_method=usage.rss_method,
@@ -288,7 +292,7 @@ class Watchdog(threading.Thread):
             "MemoryUsed": usage.rss_bytes / _MEGABYTE if state.payload else 0.0,
             # DIRAC sends KB and calls them MB; here both memory figures are MB.
             "Vsize": usage.vsize_bytes / _MEGABYTE if state.payload else 0.0,
-            "AvailableDiskSpace": self._disk_bytes() / _MEGABYTE,
+            "AvailableDiskSpace": state.disk_bytes / _MEGABYTE,
             "CPUConsumed": usage.cpu.total_seconds,
             # On this wire, and nowhere else, wall clock means that of all processors together (DIRAC's Watchdog).
             "WallClockTime": self._wall_seconds() * self._job.processors,
@@ -304,13 +308,16 @@ class Watchdog(threading.Thread):
 
     def _disk_bytes(self) -> int:
         """Free for an ordinary user on the file system of the job's folder, or of where it will be made."""
-        for folder in (self._work, *self._work.parents):
+        folder = self._work
+        while True:
             try:
                 found = os.statvfs(folder)
             except FileNotFoundError:
-                continue
-            return found.f_bavail * found.f_frsize
-        return 0
+                if folder == folder.parent:
+                    return 0
+                folder = folder.parent
+            else:
+                return found.f_bavail * found.f_frsize
 
     def _tell(self, fact: Fact) -> None:
         # A full disk must not end the watch; the wrapper notices it when its own facts find no room.

@@ -1,20 +1,39 @@
-"""The line between a wrapper and its starter: frames of JSON over a socket pair."""
+"""The line between a wrapper and its starter: frames of JSON over a socket pair; readings have a pair of their own."""
 
 import json
+import marshal
 import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from telemetry.measure.snapshot import Cpu, UsageReading
+
 _LENGTH = struct.Struct("=I")
 _RECEIVE_BYTES = 1 << 16
+#: More than a reading in one packet.
+READING_BYTES = 4096
 
 
 def pack(kind: str, data: dict[str, Any]) -> bytes:
     """One frame. Strings may carry surrogates (undecodable bytes of the file system): JSON escapes them."""
     body = json.dumps([kind, data]).encode()
     return _LENGTH.pack(len(body)) + body
+
+
+def pack_reading(question: bytes, reading: UsageReading) -> bytes:
+    """The answer to *question*, one packet.
+
+    By marshal, in a tenth of JSON's time: both ends are forks of one interpreter, and nobody else has the line.
+    """
+    return marshal.dumps((question, tuple(reading.cpu), *reading[1:]))
+
+
+def unpack_reading(packet: bytes) -> tuple[bytes, UsageReading]:
+    """The question, and what `pack_reading` was given."""
+    question, cpu, *values = marshal.loads(packet)  # noqa: S302 - of our own starter
+    return question, UsageReading(Cpu(*cpu), *values)
 
 
 def values_of(value: Any) -> dict[str, Any]:

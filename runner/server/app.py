@@ -85,7 +85,8 @@ def application(context: ServiceContext) -> FastAPI:
         requests=RequestService(context),
         file_status=FileStatus(context),
     )
-    for module in (about, jobs, sandboxes, pilots, matching, details, accounting, catalog, requests):
+    # In the order in which the calls of a job come most: a request is held against one route after the other.
+    for module in (matching, accounting, jobs, sandboxes, about, pilots, details, catalog, requests):
         app.include_router(module.router)
     failures.install(app)
     app.add_middleware(LastResort)

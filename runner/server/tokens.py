@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from telemetry.clock import NANOSECONDS, Clock
 ALGORITHM = "HS256"
 KEY_BYTES = 32
 EXPIRED = "Invalid JWT: it has expired"
+#: Of those seen last, so many need not be verified again.
+VERIFIED_TOKENS = 1024
 
 
 class Role(StrEnum):
@@ -73,6 +76,8 @@ class TokenMint:
         self._addresses_key = hmac.digest(key, b"addresses", hashlib.sha256)
         self._wms_id = wms_id
         self._clock = clock
+        #: A wrapper shows the same token in every call. (What is refused is not kept, and expiry is judged anew.)
+        self._verified = lru_cache(VERIFIED_TOKENS)(self._verify)
 
     def login(self, identity: Identity, lifetime_seconds: float) -> str:
         """A token for a person or a pilot."""
@@ -169,11 +174,16 @@ class TokenMint:
     def _signed(self, token: str, key: bytes) -> dict[str, Any]:
         """What we have signed, whether its time is over or not."""
         try:
-            options: Any = {"verify_exp": False, "require": ["exp"]}  # expiry by our own clock
-            document: dict[str, Any] = jwt.decode(token, key, algorithms=[ALGORITHM], options=options)
+            document = dict(self._verified(token, key))
             int(document["exp"])
         except (jwt.InvalidTokenError, TypeError, ValueError) as error:
             raise UnauthenticatedError("Invalid JWT") from error
+        return document
+
+    def _verify(self, token: str, key: bytes) -> dict[str, Any]:
+        """What *token* says, which was signed with *key*, however long ago."""
+        options: Any = {"verify_exp": False, "require": ["exp"]}  # expiry by our own clock
+        document: dict[str, Any] = jwt.decode(token, key, algorithms=[ALGORITHM], options=options)
         return document
 
     def _job_claims(self, values: Any) -> JobClaims | None:

@@ -373,11 +373,12 @@ class Delivery:
     def _acknowledge(self, batch: list[Entry]) -> None:
         """Write the outcomes down: each that is not a plain success, and the last of each writer."""
         last = {entry.writer: entry for entry in batch}
-        for entry in batch:
-            outcome, detail = self._outcomes.pop(key(entry))
-            own = outcome != "accepted" or self._acks.is_reopened(entry) or self._acks.is_unanswered(entry)
-            if own or last[entry.writer] is entry:
-                self._acks.advance(entry, outcome, detail[:LONGEST_REASON])
+        answers = [(entry, *self._outcomes.pop(key(entry))) for entry in batch]
+        self._acks.advance_all(
+            (entry, outcome, detail[:LONGEST_REASON])
+            for entry, outcome, detail in answers
+            if outcome != "accepted" or last[entry.writer] is entry or self._acks.is_of_its_own(entry)
+        )
 
 
 def _token_refused(error: RefusedError) -> TokenRefusedError:

@@ -133,6 +133,8 @@ def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
         "/api/jobspan/requests/{request_id}/operations/{order}": {"Claim": "0" * 32, "Outcome": "Retry"},
         "/api/jobspan/file-status": {"JobID": int(job_id), "Attempt": 1, "Statuses": []},
     }
+    if path.endswith("/report"):
+        return {"Statuses": {T: {"MinorStatus": "m"}}}
     return PFN if path.endswith("/sandbox/output") else bodies.get(path.partition("?")[0])
 
 

@@ -138,3 +138,12 @@ def test_the_tally_keeps_what_was_removed(tmp_path: Path) -> None:
     shutil.rmtree(controls[1])
     tally.look()
     assert (tally.dead, tally.copies) == ({"sink": 0}, {"sink": 4})
+
+
+def test_several_answers_are_kept_together(tmp_path: Path) -> None:
+    """Answers that came in one call are all there for whoever opens the outbox next, each with its outcome."""
+    ours, others = entries(3), entries(2, "agent")
+    Acknowledgements(tmp_path, "sink").advance_all([(ours[2], "accepted", ""), (others[0], "refused", "no")])
+    assert Acknowledgements(tmp_path, "sink").pending(ours + others) == others[1:]
+    lines = next(tmp_path.glob("*.acks.jsonl")).read_text().splitlines()
+    assert ['"detail":"no"' in each for each in lines] == [False, True]

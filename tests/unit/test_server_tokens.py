@@ -40,14 +40,24 @@ def test_a_job_token_has_its_owners_name_and_none_of_its_rights() -> None:
 
 
 def test_tokens_expire_by_the_clock_that_was_given() -> None:
-    """A token is good until its time is over, and not a second longer."""
+    """A token is good until its time is over, and not a second longer, though it was seen before."""
     clock = JumpClock()
-    token = mint(clock).login(ALICE, 60)
+    wms = mint(clock)
+    token = wms.login(ALICE, 60)
     clock.advance(59)
-    assert mint(clock).identify(token) == ALICE
+    assert wms.identify(token) == ALICE
     clock.advance(1)
     with pytest.raises(UnauthenticatedError, match="expired"):
-        mint(clock).identify(token)
+        wms.identify(token)
+
+
+def test_a_token_that_was_seen_before_is_none_for_another_purpose() -> None:
+    """What was verified under one key says nothing under the other: a login is no permit, before and after."""
+    wms = mint()
+    token = wms.login(ALICE, 60)
+    assert wms.identify(token) == ALICE
+    with pytest.raises(UnauthenticatedError):
+        wms.read_presigned("sandbox", token)
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "\udcff", "x" * 100_000])
