@@ -1,13 +1,19 @@
 """Emit a fact: secrets masked, the journal first, then the listeners. A listener cannot hurt the job."""
 
 import threading
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, Protocol, TypeAlias
 
-from telemetry.facts import Entry, Fact, masked
+from telemetry.facts import Entry, Fact
 
 Emit: TypeAlias = Callable[[Fact], object]
 Listener: TypeAlias = Callable[[Entry], None]
+#: Fields whose text comes from outside: it may hold a secret, and is masked before it is kept.
+FREE_TEXT = frozenset(
+    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes"}
+    | {"names", "request"}
+)
 
 
 class FactWriter(Protocol):
@@ -56,3 +62,25 @@ class Bus:
         with self._mutex:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
             self.listeners_dropped += 1
+
+
+def masked(fact: Fact, mask: Callable[[str], str]) -> Fact:
+    """*fact* with *mask* applied to its free text; fields of a closed vocabulary stay as they are."""
+    changes = {}
+    for item in fields(fact):
+        value = getattr(fact, item.name)
+        if item.name in FREE_TEXT and value and (hidden := _masked(value, mask)) != value:
+            changes[item.name] = hidden
+    return replace(fact, **changes) if changes else fact
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, tuple):
+        return tuple(_masked(each, mask) for each in value)
+    if isinstance(value, Mapping):
+        return {name: _masked(each, mask) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, mask) for each in value]
+    return value

@@ -7,8 +7,8 @@ reader skips kinds and fields that it does not know (`FORMAT_VERSION` changes on
 is not enough).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
 FORMAT_VERSION = 1
@@ -444,34 +444,6 @@ class UnknownFact(Fact):
 
     kind: str
     data: Mapping[str, Any]
-
-
-#: Fields whose text comes from outside: it may hold a secret, and is masked before it is kept.
-FREE_TEXT = frozenset(
-    {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes"}
-) | {"names", "request"}
-
-
-def masked(fact: Fact, mask: Callable[[str], str]) -> Fact:
-    """*fact* with *mask* applied to its free text; fields of a closed vocabulary stay as they are."""
-    changes = {}
-    for item in fields(fact):
-        value = getattr(fact, item.name)
-        if item.name in FREE_TEXT and value and (hidden := _masked(value, mask)) != value:
-            changes[item.name] = hidden
-    return replace(fact, **changes) if changes else fact
-
-
-def _masked(value: Any, mask: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, tuple):
-        return tuple(_masked(each, mask) for each in value)
-    if isinstance(value, Mapping):
-        return {name: _masked(each, mask) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_masked(each, mask) for each in value]
-    return value
 
 
 KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasses__() if kind is not UnknownFact}
