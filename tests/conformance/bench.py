@@ -95,6 +95,11 @@ class Row:
             found.append(f"the reference lies outside of {low:.3f} to {high:.3f}")
         return found + (self._exact() if self.method in EXACT else self._bounded())
 
+    @property
+    def is_auto_reaped(self) -> bool:
+        """Whether nobody could wait for some of its processes."""
+        return self.shape.is_auto_reaped or (self.is_killed and self.shape.is_auto_reaped_when_killed)
+
     def _bounds(self) -> tuple[float, float]:
         slack = max(0.05, 0.01 * self.programmed)
         low = 0.0 if self.is_killed else self.programmed - slack
@@ -115,13 +120,13 @@ class Row:
         least = 0.0 if self.is_killed else self.programmed
         low = (least if self.reference is None else self.reference) - noise
         found = []
-        if self.reported > high + (0.0 if self.shape.is_auto_reaped else self.uncertainty):
+        if self.reported > high + (0.0 if self.is_auto_reaped else self.uncertainty):
             found.append("more than was used")
         if self.reported + self.uncertainty < low:
             found.append("less than was used, and not by the uncertainty")
         if self.method in CAPPED:
             cap = max(0.1, 0.02 * self.programmed)
-            if self.shape.is_auto_reaped:
+            if self.is_auto_reaped:
                 cap = self.wall * (os.cpu_count() or 1)
             found += [f"uncertainty above {cap:.3f}"] if self.uncertainty > cap else []
         return found

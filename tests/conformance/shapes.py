@@ -20,6 +20,8 @@ class Shape:
     forks: Callable[[float], int] = lambda _seconds: 0
     #: Whether processes of it are reaped by the kernel, so that nobody can wait for them.
     is_auto_reaped: bool = False
+    #: The same when it is killed: the kernel reaps what was in a process namespace itself when that one's init dies.
+    is_auto_reaped_when_killed: bool = False
     #: What the watchdog gives to those whom the top process leaves behind.
     orphan_grace_seconds: float = LONG_GRACE_SECONDS
     #: Whether the watchdog may look before the end.
@@ -68,7 +70,7 @@ SHAPES = (
     Shape(name="stopped", forks=_exactly(1), orphan_grace_seconds=0.3),
     Shape(name="zombie_kept", forks=_exactly(1)),
     Shape(name="subreaper_inside", forks=_exactly(5)),
-    Shape(name="pid_namespace", forks=_exactly(2)),
+    Shape(name="pid_namespace", forks=_exactly(2), is_auto_reaped_when_killed=True),
     # Copying the shell, and starting it.
     Shape(name="set_user_id", interpreters=2, forks=_exactly(1)),
 )
