@@ -10,13 +10,14 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
 DEMO_ARGS ?=
+FAULTS_ARGS ?=
 
 # Compiled modules make each of our many short processes start faster; foreign modules make them unpredictable.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check conformance bench mutants lock clean
+.PHONY: help demo test check conformance bench faults mutants lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -42,6 +43,9 @@ conformance: $(VENV)/.runner ## CPU of every process shape by every method, a ta
 
 bench: $(VENV)/.runner ## what supervision costs, beside the alternatives; BENCH_ARGS="--quick --only latency" shortens it
 	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
+
+faults: $(VENV)/.dev ## every fault that can be injected here, and what came of it; FAULTS_ARGS="--every 10" shortens it
+	@$(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
 
 lock: ## renew requirements.lock from what the package index offers now
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

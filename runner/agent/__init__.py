@@ -8,6 +8,7 @@
 * `aftercare`  the thread that sees ended attempts through: recovery, delivery, removal
 * `recovery`   the end of an attempt whose wrapper died without one
 * `peek`       output of jobs over HTTP, for those who may see it
+* `last_word`  how the WMS keeps such an end, asked before it is written
 * `signals`    handlers that only count
 * `ports`      what an agent needs from outside
 """

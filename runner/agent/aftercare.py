@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.agent.folders import JobFolder
+from runner.agent.last_word import last_word
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, recover, wrapper_lives
 from runner.backoff import Backoff
@@ -24,7 +25,7 @@ from runner.wms.delivery import Delivery
 from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
 from runner.wms.tokens import FileToken, JobTokenKeeper
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import JobMatched
+from telemetry.facts import AttemptEnded, JobMatched
 from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
 
@@ -35,6 +36,8 @@ FILES = "otlp-file"
 #: How often a wrapper that is not our child is looked at.
 LOOK_SECONDS = 0.25
 CLEANING_SECONDS = 600.0
+#: A WMS that has not answered is not asked for its word on an end for so long.
+SILENCE_SECONDS = 10.0
 log = logging.getLogger("jobspan.agent")
 
 
@@ -63,14 +66,20 @@ class Aftercare:
         self._condition = threading.Condition()
         self._ended = False
         self._clean_at = 0.0
+        self._ask_again_at = 0.0
         self._signal: signal.Signals | None = None
         self._thread = threading.Thread(target=self._run, name="aftercare", daemon=True)
 
     def start(self) -> None:
         """Begin, with what earlier agents have left."""
         for folder in JobFolder.all(self._jobs):
-            if not (folder.control / SETTLED).exists():
+            if (folder.control / SETTLED).exists():
+                continue
+            if folder.has_begun:
                 self.add(Case(folder))
+            else:  # its agent died before the first fact; the WMS gives the attempt again
+                log.warning("job %s: nothing has begun there: folder removed", folder.root.name)
+                folder.remove()
         self._thread.start()
 
     def add(self, case: Case) -> None:
@@ -190,10 +199,24 @@ class Aftercare:
     def _has_end(self, case: Case) -> bool:
         if has_ended(read_journal(case.folder.control)):
             return True
-        if not recover(case.folder.control, self._clock, case.trouble):
+        if not recover(case.folder.control, self._clock, case.trouble, lambda end: self._ask(case.folder, end)):
             return False
         log.warning("job %s: ended by the agent: %s", case.folder.root.name, case.trouble.message)
         return True
+
+    def _ask(self, folder: JobFolder, end: AttemptEnded) -> AttemptEnded:
+        """The end as the WMS keeps it. One that does not answer has no say, and is not waited for again and again."""
+        if time.monotonic() < self._ask_again_at:
+            return end
+        client = self._parts.job_client(FileToken(folder.control / TOKEN_FILE))
+        try:
+            return last_word(folder.control, client, folder.job_id, self._clock, end)
+        except JobspanError as error:
+            log.warning("job %s: ends by our word, the WMS has none: %s", folder.root.name, error)
+            self._ask_again_at = time.monotonic() + SILENCE_SECONDS
+            return end
+        finally:
+            client.close()
 
     def _deliver(self, case: Case) -> None:
         """Statuses under the job's own token; the record under the pilot's, which does not end with the job's.

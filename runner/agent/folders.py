@@ -1,7 +1,10 @@
 """What the agent writes for a job: its folders, the arguments of its wrapper, and the first facts."""
 
+import os
 import re
+import shutil
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +18,12 @@ from runner.wms.reporter import TOKEN_FILE
 from runner.wms.tokens import write_secret
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched, ParametersSet, StatusChanged
+from telemetry.journal import SUFFIX, read_journal
 
 AGENT = "JobAgent"
+#: Below the agent's folder: the stamps of its last pilots, a line each.
+STAMPS = "stamps"
+MOST_STAMPS = 20
 _NAME = re.compile(r"(\d+)\.(\d+)(?:-\d+)?")
 
 
@@ -28,12 +35,31 @@ class Pilot:
     reference: str
     #: When its batch job ends, by CLOCK_BOOTTIME; None: nobody knows.
     end_boottime_ns: int | None = None
+    #: Of the agents that worked on this folder before, as far as they may matter.
+    earlier_stamps: tuple[str, ...] = ()
 
     def seconds_left(self, clock: Clock) -> float | None:
         """Until the end of its batch job, never negative; None: nobody knows."""
         if self.end_boottime_ns is None:
             return None
         return max(0.0, (self.end_boottime_ns - clock.boottime_ns()) / NANOSECONDS)
+
+    @classmethod
+    def new(cls, agent: Path, end_boottime_ns: int | None = None) -> "Pilot":
+        """A pilot of its own for this process; *agent* is the folder where all agents of this place leave stamps."""
+        try:
+            earlier = tuple((agent / STAMPS).read_text().split())
+        except FileNotFoundError:
+            earlier = ()
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        return cls(uuid.uuid4().hex, name, end_boottime_ns, earlier[-MOST_STAMPS:])
+
+    def leave_stamp(self, agent: Path) -> None:
+        """For the agents after us: what was given to this one and never arrived, they ask for again."""
+        path = agent / STAMPS
+        temporary = path.with_suffix(".new")
+        temporary.write_text("\n".join((*self.earlier_stamps, self.stamp)) + "\n")
+        temporary.replace(path)
 
 
 @dataclass(frozen=True)
@@ -60,6 +86,9 @@ class JobFolder:
 
         A number is added when the name is taken: by another WMS's job on the same folder, or by
         an earlier claim of this very attempt.
+
+        Raises:
+            OSError: they cannot be made; nothing is left of them.
         """
         jobs.mkdir(parents=True, exist_ok=True)
         for root in _free_names(jobs / f"{matched.job_id}.{matched.attempt}"):
@@ -69,10 +98,29 @@ class JobFolder:
                 continue
             break
         folder = cls(root, matched.job_id, matched.attempt)
-        folder.control.mkdir(mode=0o700)
-        folder.work.mkdir(mode=0o755)
-        write_secret(folder.control / TOKEN_FILE, matched.job_token)
+        try:
+            folder.control.mkdir(mode=0o700)
+            folder.work.mkdir(mode=0o755)
+            write_secret(folder.control / TOKEN_FILE, matched.job_token)
+        except OSError:
+            folder.remove()
+            raise
         return folder
+
+    def remove(self) -> None:
+        """All of it, as far as that can be; of an attempt about which nothing was written down."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    @property
+    def uid(self) -> str:
+        """Of the attempt, once its first fact has been written; empty before."""
+        facts = (entry.fact for entry in read_journal(self.control))
+        return next((fact.uid for fact in facts if isinstance(fact, JobMatched)), "")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was ever written down about the attempt, readable or not."""
+        return any(b"\n" in path.read_bytes() for path in self.control.glob(f"*{SUFFIX}"))
 
     @classmethod
     def of(cls, jobs: Path, job_id: int) -> "list[JobFolder]":

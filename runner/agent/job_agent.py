@@ -1,11 +1,8 @@
 """JobAgent: the process that takes jobs for the slots of this machine and sees them to their end."""
 
 import logging
-import os
 import signal
-import socket
 import time
-import uuid
 from dataclasses import dataclass, field
 
 from runner.agent.aftercare import Aftercare
@@ -52,11 +49,12 @@ class JobAgent:
         self._signals = StopSignals()
         self._config = config
         self._parts = parts
-        self._pilot = Pilot(uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}", _end_boottime_ns(config, clock))
+        self._pilot = Pilot.new(config.folder / "agent", _end_boottime_ns(config, clock))
         self._aftercare = Aftercare(parts, clock, config.jobs_folder, config.job_agent.job_retention_seconds)
         self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
-        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=self._is_busy if drain else None, clock=clock)
+        busy = self._is_busy if drain else None
+        self._taker = Taker(config, parts, self._pilot, self._jobs, held=self._held, busy=busy, clock=clock)
         self._stop = _Stop()
         self._registered = False
 
@@ -76,6 +74,7 @@ class JobAgent:
             raise LockHeld(f"another agent works on {self._config.folder}; stop it, or use another folder") from error
         with lock:
             try:
+                self._pilot.leave_stamp(folder)
                 self._register()
                 self._start()
                 self._supervise()
@@ -164,6 +163,9 @@ class JobAgent:
 
     def _is_busy(self) -> bool:
         return bool(self._jobs.running or self._aftercare.open)
+
+    def _held(self) -> tuple[JobFolder, ...]:
+        return self._jobs.running + self._aftercare.open
 
     def _commanded(self) -> tuple[JobFolder, ...]:
         return self._jobs.running + self._aftercare.living

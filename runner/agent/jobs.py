@@ -19,12 +19,10 @@ from runner.agent.ports import AgentParts
 from runner.agent.recovery import NOT_SUBMITTED, PREEMPTED, WRAPPER_DIED, Trouble
 from runner.computing.inprocess import WrapperEnd
 from runner.config import Config
-from runner.errors import JobspanError
-from runner.job.status import JobStatus, MinorStatus
+from runner.errors import JobspanError, UnavailableError
 from runner.wms.answers import MatchedJob
-from runner.wms.tokens import FixedToken
-from telemetry.clock import Clock, utc_text
-from telemetry.facts import JobAccepted, WrapperReaped
+from telemetry.clock import Clock
+from telemetry.facts import JobAccepted, JobMatched, WrapperReaped
 from telemetry.journal import Journal
 
 WRITER = "agent"
@@ -59,19 +57,20 @@ class Jobs:
             return tuple(job.folder for job in self._running.values())
 
     def start(self, matched: MatchedJob) -> None:
-        """Give *matched* a wrapper; if that cannot be, it goes back to the WMS with its own record."""
-        try:
-            folder = JobFolder.make(self._config.jobs_folder, matched)
-        except OSError as error:
-            log.error("job %d: no folder can be made (%s); it goes back", matched.job_id, error.strerror)
-            self._hand_back(matched)
+        """Give *matched* a wrapper; if that cannot be, it goes back to the WMS with its own record.
+
+        The WMS says a match again that it thinks was lost: one that has arrived is left alone.
+
+        Raises:
+            UnavailableError: nothing can be written down about it here; when the WMS says it again it may be possible.
+        """
+        if self._has_arrived(matched):
             return
+        folder, journal = self._begin(matched)
         name = folder.root.name
         log.info("job %s: matched %s of %s", name, matched.job_name or "a job", matched.owner)
         trouble = PREEMPTED
-        journal = Journal(folder.control, WRITER, self._clock)
         try:
-            journal.append(job_matched(self._config, matched, self._pilot, self._parts.client.clock_offset_seconds))
             journal.append(received())
             self._parts.observer.on_attempt_started(folder.control)
             if not self.stopping:
@@ -110,6 +109,35 @@ class Jobs:
             with self._mutex:  # not before: in between an agent that drains would find nothing left to do
                 del self._running[end.task]
 
+    def _has_arrived(self, matched: MatchedJob) -> bool:
+        name = (matched.job_id, matched.attempt)
+        if not (self._config.jobs_folder / f"{matched.job_id}.{matched.attempt}").exists():
+            return False
+        folders = JobFolder.all(self._config.jobs_folder)
+        return any((each.job_id, each.attempt) == name and each.uid == matched.uid for each in folders)
+
+    def _begin(self, matched: MatchedJob) -> tuple[JobFolder, Journal]:
+        """Its folder, with the first fact on disk; all or nothing, for without that fact it could not be accounted."""
+        fact = job_matched(self._config, matched, self._pilot, self._parts.client.clock_offset_seconds)
+        try:
+            folder = JobFolder.make(self._config.jobs_folder, matched)
+            try:
+                return folder, self._begun_journal(folder, fact)
+            except OSError:
+                folder.remove()
+                raise
+        except OSError as error:
+            raise UnavailableError(f"job {matched.job_id} cannot be taken here: {error.strerror}") from error
+
+    def _begun_journal(self, folder: JobFolder, fact: JobMatched) -> Journal:
+        journal = Journal(folder.control, WRITER, self._clock)
+        try:
+            journal.append(fact)
+        except OSError:
+            journal.close()
+            raise
+        return journal
+
     def _submit(self, matched: MatchedJob, folder: JobFolder, journal: Journal) -> None:
         config, element = self._config, self._parts.computing_element
         left = self._pilot.seconds_left(self._clock)
@@ -125,20 +153,3 @@ class Jobs:
 
     def _trouble(self) -> Trouble:
         return PREEMPTED if self.stopping else WRAPPER_DIED
-
-    def _hand_back(self, matched: MatchedJob) -> None:
-        """Without a folder there can be no journal: say it directly, once."""
-        client = self._parts.job_client(FixedToken(matched.job_token))
-        moment = utc_text(self._clock.utc_ns() + round(client.clock_offset_seconds * 1e9))
-        update = {
-            "Status": str(JobStatus.RESCHEDULED),
-            "MinorStatus": str(MinorStatus.JOB_WRAPPER_INITIALIZATION),
-            "Source": "JobAgent",
-        }
-        try:
-            client.set_statuses(matched.job_id, {moment: update})
-            client.reschedule([matched.job_id])
-        except JobspanError as error:
-            log.error("job %d: cannot be handed back: %s", matched.job_id, error)
-        finally:
-            client.close()

@@ -1,8 +1,10 @@
 """The end of an attempt whose wrapper died without one: written by the agent, with what is known."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from runner.job.status import JobStatus, MinorStatus
 from runner.locks import FileLock, LockHeld
@@ -42,6 +44,10 @@ PREEMPTED = Trouble("preempted", "the agent was told to stop")
 NOT_SUBMITTED = Trouble("submission_failed", "the computing element did not take the wrapper")
 
 
+#: How the WMS keeps an end that is about to be written.
+Ask: TypeAlias = Callable[[AttemptEnded], AttemptEnded]
+
+
 def has_ended(entries: list[Entry]) -> bool:
     """Whether the attempt has its end."""
     return any(isinstance(entry.fact, AttemptEnded) for entry in entries)
@@ -55,10 +61,11 @@ def wrapper_lives(control: Path) -> bool:
     return any(_is_our_child(fact.starter_pid) for fact in planned)
 
 
-def recover(control: Path, clock: Clock, trouble: Trouble) -> bool:
+def recover(control: Path, clock: Clock, trouble: Trouble, ask: Ask = lambda end: end) -> bool:
     """Write the end of the attempt in *control*, unless it has one; False when a wrapper lives after all.
 
-    What the payload left behind is killed first: nothing is reported as ended and then goes on.
+    What the payload left behind is killed first: nothing is reported as ended and then goes on. *ask* is
+    given the end before it is written: the WMS may know of another one, as a user may have killed the job.
     The wrapper's lock is held meanwhile, so that one that is still starting finds the end or us.
     """
     try:
@@ -71,7 +78,7 @@ def recover(control: Path, clock: Clock, trouble: Trouble) -> bool:
             return True
         _end_payload([entry.fact for entry in entries if entry.boot_id == clock.boot_id])
         with Journal(control, WRITER, clock) as journal:
-            _close(journal, entries, clock, trouble)
+            journal.append(ask(_close(journal, entries, clock, trouble)))
     return True
 
 
@@ -83,7 +90,8 @@ def _end_payload(facts: list[Fact]) -> None:
             end_remnants(fact.cgroup_paths, fact.environment_mark, sessions[-1] if sessions else None)
 
 
-def _close(journal: Journal, entries: list[Entry], clock: Clock, trouble: Trouble) -> None:
+def _close(journal: Journal, entries: list[Entry], clock: Clock, trouble: Trouble) -> AttemptEnded:
+    """Close what is open, say how it ends, unless that was said; the end."""
     stage = _open_stage(entries)
     if stage is not None:
         journal.append(
@@ -96,9 +104,25 @@ def _close(journal: Journal, entries: list[Entry], clock: Clock, trouble: Troubl
             )
         )
     ended = _ending(entries, trouble)
-    if ended.status != JobStatus.KILLED and ended.error_type != FENCED:
+    if ended.status != JobStatus.KILLED and ended.error_type != FENCED and not _is_said(entries, ended):
         journal.append(StatusChanged(status=ended.status, minor_status=ended.minor_status, source=SOURCE))
-    journal.append(ended)
+    return ended
+
+
+def _is_said(entries: list[Entry], ended: AttemptEnded) -> bool:
+    """Whether an earlier recovery has come as far as this status."""
+    ours = [entry.fact for entry in entries if entry.writer == WRITER and isinstance(entry.fact, StatusChanged)]
+    return any((fact.status, fact.minor_status) == (ended.status, ended.minor_status) for fact in ours)
+
+
+def killed() -> AttemptEnded:
+    """The end of a job that its user has killed."""
+    return _ended(JobStatus.KILLED, MinorStatus.RECEIVED_KILL_SIGNAL, "killed")
+
+
+def fenced() -> AttemptEnded:
+    """The end of an attempt without which the WMS has gone on; as the wrapper itself says it."""
+    return _ended(JobStatus.RESCHEDULED, MinorStatus.JOB_RESCHEDULED, FENCED)
 
 
 def _ending(entries: list[Entry], trouble: Trouble) -> AttemptEnded:
@@ -107,9 +131,9 @@ def _ending(entries: list[Entry], trouble: Trouble) -> AttemptEnded:
     facts = [entry.fact for entry in entries]
     cause = next((fact for fact in facts if isinstance(fact, KillRequested)), None)
     if cause is not None and cause.origin == "user":
-        return _ended(JobStatus.KILLED, MinorStatus.RECEIVED_KILL_SIGNAL, "killed")
+        return killed()
     if any(isinstance(fact, Fenced) for fact in facts):
-        return _ended(JobStatus.FAILED, MinorStatus.JOB_WRAPPER_EXECUTION, FENCED)
+        return fenced()
     statuses = [fact for fact in facts if isinstance(fact, StatusChanged) and fact.status]
     last = statuses[-1].status if statuses else JobStatus.MATCHED
     if last in (JobStatus.DONE, JobStatus.FAILED, JobStatus.RESCHEDULED):

@@ -3,9 +3,9 @@
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from runner.agent.folders import Pilot
+from runner.agent.folders import JobFolder, Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
 from runner.backoff import Backoff
@@ -31,14 +31,16 @@ class Taker:
         pilot: Pilot,
         jobs: Jobs,
         *,
+        held: Callable[[], Sequence[JobFolder]],
         busy: Callable[[], bool] | None,
         clock: Clock,
     ) -> None:
-        """*busy* is given to drain: when it is false and no job comes, that was all."""
+        """*held* are the attempts that have arrived; *busy* is given to drain: false, and no job comes: it was all."""
         self._config = config
         self._parts = parts
         self._pilot = pilot
         self._jobs = jobs
+        self._held = held
         self._busy = busy
         self._clock = clock
         self._backoff = Backoff(first_seconds=0.5)
@@ -105,6 +107,8 @@ class Taker:
             "Tags": list(site.tags),
             "Processors": self._parts.computing_element.free_slots,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
+            "EarlierStamps": list(self._pilot.earlier_stamps),
+            "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._held()],
         }
         # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
         wait = 0.0 if self._busy else config.job_agent.polling_time_seconds
@@ -144,7 +148,8 @@ class Taker:
         return True
 
     def _disk_is_low(self) -> bool:
-        free = shutil.disk_usage(self._config.folder).free
+        jobs = self._config.jobs_folder  # which may be a file system of its own
+        free = shutil.disk_usage(jobs if jobs.exists() else self._config.folder).free
         low = free < self._config.job_agent.minimum_disk_bytes
         if low and not self._low_disk:
             log.warning("%d bytes of disk are free, too few: no new job is taken", free)

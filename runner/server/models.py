@@ -134,8 +134,20 @@ class PilotMetadata(Body):
 Wait: TypeAlias = Annotated[FiniteFloat, Field(ge=0)]
 
 
+class AttemptName(Body):
+    """One attempt of one job."""
+
+    JobID: JobID
+    Attempt: Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
 class MatchParams(Body):
-    """A free slot, and how long to wait for a job for it."""
+    """A free slot, and how long to wait for a job for it.
+
+    *EarlierStamps* are those of agents that worked in the same place before, *Holding* what has arrived there: an
+    attempt that was given to one of them and is not held was lost on its way, and is given again. (Without Holding
+    nothing is said about that.)
+    """
 
     PilotStamp: Stamp
     Site: Annotated[str, Field(max_length=100)] = ""
@@ -146,13 +158,8 @@ class MatchParams(Body):
     Processors: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     CPUNormalizationFactor: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     WaitSeconds: Wait = 0.0
-
-
-class AttemptName(Body):
-    """One attempt of one job."""
-
-    JobID: JobID
-    Attempt: Annotated[int, Field(ge=1, lt=1 << 31)]
+    EarlierStamps: Annotated[list[Stamp], Field(max_length=100)] = []
+    Holding: Annotated[list[AttemptName], Field(max_length=100_000)] | None = None
 
 
 class CommandsParams(Body):

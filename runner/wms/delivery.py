@@ -81,6 +81,11 @@ class Delivery:
         return not self._queue and self._heartbeat.entry is None and not unconfirmed
 
     @property
+    def is_reported(self) -> bool:
+        """Whether no status or parameter waits; a heartbeat may."""
+        return not self._queue
+
+    @property
     def owes_reschedule(self) -> bool:
         """Whether the attempt has ended as Rescheduled and nobody has asked for the next one."""
         open_ = self._ending.wants_next and self._acks.outcome(RESCHEDULE_ITEM) is None

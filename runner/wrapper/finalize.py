@@ -4,7 +4,7 @@ import resource
 from dataclasses import replace
 
 from runner.errors import FencedError
-from runner.job.status import FINAL_STATUSES, JobStatus
+from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
 from runner.wrapper import workspace
 from runner.wrapper.attempt import Attempt
 from runner.wrapper.outcome import ExitCode, Outcome, outcome
@@ -33,6 +33,7 @@ def finalize(attempt: Attempt) -> None:
         end = _close(attempt, end)
     except Exception as error:  # noqa: BLE001 - an attempt ends, always; raised again when it has
         failures.append(error)
+        end = _unanswered(attempt, end)
     attempt.end = end
     parts.emit(AttemptEnded(status=end.status, minor_status=end.minor_status, error_type=end.error_type))
     try:
@@ -87,6 +88,15 @@ def _close(attempt: Attempt, end: Outcome) -> Outcome:
     except FencedError:
         return outcome(attempt.problem, fenced=True)
     return _as_kept(attempt, end, *kept)
+
+
+def _unanswered(attempt: Attempt, end: Outcome) -> Outcome:
+    """The outcome by our own word. From Completing the WMS lets no job become Rescheduled but by the reschedule call,
+    for which it has words of its own: that call will come, and so will they."""
+    late = attempt.problem is not None and attempt.problem.stage == "process_job_outputs"
+    if end.status == JobStatus.RESCHEDULED and late and not end.decided:
+        return replace(end, minor_status=MinorStatus.JOB_RESCHEDULED)
+    return end
 
 
 def _ask(attempt: Attempt, end: Outcome) -> tuple[str, str]:

@@ -89,7 +89,7 @@ def test_the_policy(
 
 @pytest.mark.parametrize(
     ("fact", "status"),
-    [(KillRequested(origin="user", reason="Received Kill signal"), "Killed"), (Fenced(reason="x"), "Failed")],
+    [(KillRequested(origin="user", reason="Received Kill signal"), "Killed"), (Fenced(reason="x"), "Rescheduled")],
 )
 def test_no_status_for_a_killed_or_fenced_attempt(tmp_path: Path, fact: Fact, status: str) -> None:
     """The WMS has spoken already: the record is made, and no status is sent."""

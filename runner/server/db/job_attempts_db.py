@@ -1,7 +1,7 @@
 """Attempts of jobs: who runs each, and what this WMS itself saw of it, by its own clock."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, bindparam, insert, select, update
@@ -47,6 +47,16 @@ class JobAttemptsDB:
     def by_uid(self, uid: str) -> Row | None:
         """The attempt with the id *uid*."""
         return self._connection.execute(select(ATTEMPTS).where(ATTEMPTS.c["UID"] == uid)).mappings().first()
+
+    def given_to(self, stamps: Collection[str], status: str, minor_status: str) -> list[tuple[int, int]]:
+        """The attempts (job, attempt) that went to pilots with *stamps* and have come no further than that."""
+        query = (
+            select(ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt)
+            .where(ATTEMPTS.c.PilotStamp.in_(list(stamps)))
+            .where(ATTEMPTS.c.Status == status, ATTEMPTS.c.MinorStatus == minor_status)
+            .order_by(ATTEMPTS.c.JobID)
+        )
+        return [(row.JobID, row.Attempt) for row in self._connection.execute(query)]
 
     def change(self, job_id: int, attempt: int, changes: Mapping[str, Any]) -> None:
         """Set columns of one attempt."""

@@ -61,6 +61,11 @@ class PilotAgentsDB:
         values = {"JobID": job_id, "Attempt": attempt, "PilotStamp": stamp, "StartTime": now_ns}
         self._connection.execute(insert(JOB_TO_PILOT), values)
 
+    def move_job(self, job_id: int, attempt: int, stamp: str) -> None:
+        """This attempt runs in that pilot after all."""
+        row = (JOB_TO_PILOT.c.JobID == job_id, JOB_TO_PILOT.c.Attempt == attempt)
+        self._connection.execute(update(JOB_TO_PILOT).where(*row), {"PilotStamp": stamp})
+
     def stamps_of(self, job_ids: Iterable[int]) -> dict[int, str]:
         """The pilot of the newest attempt of each of *job_ids*."""
         query = select(JOB_TO_PILOT).where(JOB_TO_PILOT.c.JobID.in_(list(job_ids))).order_by(JOB_TO_PILOT.c.Attempt)

@@ -49,6 +49,8 @@ class Matcher:
             tags=frozenset(slot.Tags),
             processors=slot.Processors,
         )
+        if lost := self._lost(slot, offer, start_ns):
+            return lost
         after: tuple[int, int] | None = None
         while page := self._waiting(after):
             for _, job_id in page:
@@ -65,6 +67,25 @@ class Matcher:
         with self._context.databases.read() as transaction:
             return from_mapping(transaction.jobs.description(job_id))
 
+    def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
+        """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
+        if slot.Holding is None:
+            return None
+        held = {(each.JobID, each.Attempt) for each in slot.Holding}
+        stamps = {slot.PilotStamp, *slot.EarlierStamps}
+        with self._context.databases.read() as transaction:
+            given = transaction.attempts.given_to(stamps, JobStatus.MATCHED, ASSIGNED)
+        for job_id, attempt in given:
+            if (job_id, attempt) not in held and not unmet(self._described(job_id), offer):
+                with self._context.databases.write() as transaction:
+                    row, known = transaction.jobs.get(job_id), transaction.attempts.get(job_id, attempt)
+                    if row is not None and known is not None and _is_assigned(row, known):
+                        transaction.attempts.change(job_id, attempt, {"PilotStamp": slot.PilotStamp})
+                        transaction.pilots.move_job(job_id, attempt, slot.PilotStamp)
+                        claims = JobClaims(job_id, attempt, known["Claim"])
+                        return self._answer(transaction, row, claims, start_ns)
+        return None
+
     def _take(self, job_id: int, slot: MatchParams, start_ns: int) -> dict[str, Any] | None:
         """Give the job away, unless somebody else was first: it is looked at again where only one can write."""
         with self._context.databases.write() as transaction:
@@ -77,14 +98,13 @@ class Matcher:
         now_ns = self._context.now_ns()
         job_id, attempt = int(row["JobID"]), job_states.current_attempt(row)
         claims = JobClaims(job_id, attempt, secrets.token_hex(16))
-        uid = attempt_uid(self._context.wms_id, job_id, attempt)
         changes = {"Site": slot.Site} if slot.Site else {}
         job_states.move(transaction, row, Move(JobStatus.MATCHED, ASSIGNED, SOURCE, now_ns), changes)
         transaction.attempts.add(
             {
                 "JobID": job_id,
                 "Attempt": attempt,
-                "UID": uid,
+                "UID": attempt_uid(self._context.wms_id, job_id, attempt),
                 "Claim": claims.claim,
                 "PilotStamp": slot.PilotStamp,
                 "Status": JobStatus.MATCHED,
@@ -93,12 +113,16 @@ class Matcher:
             }
         )
         transaction.pilots.assign_job(job_id, attempt, slot.PilotStamp, now_ns)
+        return self._answer(transaction, row, claims, start_ns)
+
+    def _answer(self, transaction: Transaction, row: Row, claims: JobClaims, start_ns: int) -> dict[str, Any]:
+        job_id, attempt = claims.job_id, claims.attempt
         names = ("Owner", "OwnerGroup", "VO", "JobName", "JobGroup", "JobType", "SubmitTraceparent")
         return {
             "WMSID": self._context.wms_id,
             "JobID": job_id,
             "Attempt": attempt,
-            "UID": uid,
+            "UID": attempt_uid(self._context.wms_id, job_id, attempt),
             "Claim": claims.claim,
             "Description": transaction.jobs.description(job_id),
             **{name: row[name] for name in names},
@@ -117,3 +141,9 @@ class Matcher:
             "MatchEnd": max(self._context.now_ns(), start_ns, waiting_ns),
         }
         return {name: utc_text(moment) for name, moment in moments.items()}
+
+
+def _is_assigned(row: Row, attempt: Row) -> bool:
+    """Whether the attempt is the job's present one, and nobody has reported about it since its match."""
+    present = row["Status"] == JobStatus.MATCHED and job_states.current_attempt(row) == attempt["Attempt"]
+    return present and (attempt["Status"], attempt["MinorStatus"]) == (JobStatus.MATCHED, ASSIGNED)

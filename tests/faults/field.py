@@ -1,0 +1,296 @@
+"""A site under fire: real WMS, agent and wrappers, all with their points armed; whoever dies is started again."""
+
+import contextlib
+import json
+import os
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runner.agent.aftercare import SETTLED
+from runner.agent.folders import JobFolder
+from runner.commands.packing import JobFile, submit
+from runner.compose.clients import open_client
+from runner.config import Config, load
+from runner.errors import JobspanError
+from runner.job.description import from_mapping
+from runner.job.status import FINAL_STATUSES
+from runner.wms.client import WmsClient
+from telemetry.facts import JobMatched, PayloadStarted
+from telemetry.journal import read_journal
+from telemetry.outbox import Acknowledgements
+from tests.faults import shapes
+from tests.faults.plan import Plan, Shot, Strike, Trial, shot_of
+from tests.faults.points import FOLDER
+from tests.faults.relay import Relay
+from tests.support.processes import marked_by
+from tests.support.waiting import eventually
+
+#: Fast, so that many faults fit into minutes; nothing here makes anything safer.
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    "JobAgent": {"PollingTime": 1.0, "MinDiskSpace": 0},
+    "JobWrapper": {
+        "PollingTime": 0.1, "CheckingTime": 0.3, "MinCheckingTime": 0.1, "KillGracePeriod": 0.3,
+        "OrphanGracePeriod": 0.3, "MinDiskSpace": 0.0,
+    },
+    "WMS": {"Timeout": 3.0, "MaxRescheduling": 20},
+    "Telemetry": {"OTLPTimeout": 1.0},
+}  # fmt: skip
+START_SECONDS = 30.0
+
+
+class Service:
+    """`wms` or `agent`, armed, as a child; killed with us."""
+
+    def __init__(self, config: Config, arguments: Sequence[str], mark: str, prefix: Sequence[str] = ()) -> None:
+        self.name = arguments[0]
+        self._log = config.folder / "logs" / f"{self.name}.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        command = [*prefix, sys.executable, "-m", "tests.faults.armed", "--folder", str(config.folder), *arguments]
+        environment = {**config.environment, "FAULTS_MARK": mark}
+        with self._log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [*command, "--end-with", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                process_group=0,
+            )
+
+    def await_ready(self) -> bool:
+        """Whether it says in time that it is ready; False when it dies before."""
+        output = self.process.stdout
+        assert output is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(output, selectors.EVENT_READ)
+            return bool(selector.select(START_SECONDS) and output.readline())
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, and wait."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        code = self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+        return code
+
+    @property
+    def log(self) -> str:
+        """What it said."""
+        return self._log.read_text(errors="replace")
+
+
+class Field:
+    """The site. Jobs are submitted one by one, so that their numbers are known before."""
+
+    def __init__(
+        self,
+        folder: Path,
+        slots: int,
+        tables: Mapping[str, Mapping[str, Any]],
+        port: int,
+        prefix: Mapping[str, Sequence[str]],
+    ) -> None:
+        self.folder = folder
+        self.mark = secrets.token_hex(8)
+        #: How wms and agent have ended: (name, exit code) -> how often.
+        self.deaths: Counter[tuple[str, int]] = Counter()
+        self._prefix = prefix
+        self.port = port
+        self.relay = Relay(port)
+        self.relay.end_wms = self._end_wms
+        self.relay.last_fact = self.last_fact
+        (folder / FOLDER).mkdir(parents=True)
+        tables = {**tables, "WMS": {"URL": f"http://127.0.0.1:{self.relay.port}", **tables.get("WMS", {})}}
+        merged = {name: {**TABLES.get(name, {}), **tables.get(name, {})} for name in {*TABLES, *tables}}
+        lines = []
+        for table, options in merged.items():
+            lines += [f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
+        (folder / "jobspan.toml").write_text("\n".join(lines) + "\n")
+        self.config = load(folder=folder)
+        self._slots = slots
+        self._provoked: set[int] = set()
+        self._next = 1
+        self.wms = self.start("wms")
+        self.client: WmsClient = open_client(self.direct, "admin")
+        self.user: WmsClient = open_client(self.direct, "user")
+        shapes.prepare(self.user, folder)
+        self.agent: Service | None = None
+
+    @property
+    def direct(self) -> Config:
+        """The configuration of those who do not go through the relay: ourselves."""
+        url = f"http://127.0.0.1:{self.port}"
+        return load(folder=self.folder, overrides={"WMS": {"URL": url}})
+
+    def start(self, name: str) -> Service:
+        """Start `wms` or `agent`; one that dies while it starts is started again."""
+        arguments = ["agent", "--slots", str(self._slots)] if name == "agent" else ["wms"]
+        for _ in range(20):
+            config = self.config if name == "agent" else self.direct
+            service = Service(config, arguments, self.mark, self._prefix.get(name, ()))
+            if service.await_ready():
+                return service
+            self.deaths[name, service.stop()] += 1
+        raise AssertionError(f"{name} does not start: {service.log[-2000:]}")
+
+    def submit(self, trial: Trial) -> int:
+        """Hand in the job of *trial*, its plan first."""
+        job_id, self._next = self._next, self._next + 1
+        plan = Plan(trial.strikes)
+        (self.folder / FOLDER / f"{job_id}.1.json").write_text(json.dumps(plan.to_json()))
+        self.relay.plan(job_id, trial.network)
+        shape = shapes.SHAPES[trial.shape]
+        description = from_mapping({**shape.description, "JobName": f"{trial.shape}"}, source="faults")
+        (given,) = submit([JobFile(self.folder / "job.json", description, self.folder)], self.user)
+        assert given == job_id
+        return job_id
+
+    def run(
+        self, jobs: Mapping[int, Trial], patience_seconds: float = 40.0, tick: Callable[[], object] = lambda: None
+    ) -> list[int]:
+        """Let the agent work until all *jobs* are settled; those that are not when nothing happens for too long.
+
+        Whoever has died is started again; *tick* is called at every look.
+        """
+        if self.agent is None:
+            self.agent = self.start("agent")
+        open_ = dict(jobs)
+        news = [time.monotonic(), 0]
+
+        def look() -> bool:
+            self._revive()
+            tick()
+            for job_id in list(open_):
+                self._provoke(job_id, open_[job_id])
+            with contextlib.suppress(JobspanError):
+                for job_id in self._final(open_):
+                    if self._is_settled(job_id):
+                        del open_[job_id]
+            events = sum(self.deaths.values()) + len(self.relay.done) - len(open_)
+            if events != news[1]:
+                news[:] = [time.monotonic(), events]
+            return not open_ or time.monotonic() > news[0] + patience_seconds
+
+        eventually(look, 3600.0)
+        return list(open_)
+
+    def shots(self, job_id: int) -> list[Shot]:
+        """What was carried out on the job."""
+        files = sorted((self.folder / FOLDER).glob(f"{job_id}.*.shot"))
+        return [shot_of(json.loads(text)) for each in files if (text := each.read_text())]
+
+    def effect(self, job_id: int, strike: Strike) -> str:
+        """What the process that was struck saw of it at once."""
+        for path in sorted((self.folder / FOLDER).glob(f"{job_id}.*.effect")):
+            if shot_of(json.loads(path.with_suffix(".shot").read_text())).strike == strike:
+                return path.read_text()
+        return ""
+
+    def points(self, attempt: str) -> list[str]:
+        """The points that the processes have passed for *attempt*."""
+        path = self.folder / FOLDER / f"{attempt}.points"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def folders(self, job_id: int) -> list[JobFolder]:
+        """The attempts of the job on this node."""
+        return [each for each in JobFolder.all(self.config.jobs_folder) if each.job_id == job_id]
+
+    def survivors(self) -> list[str]:
+        """Processes of the site that live; its services apart, there must be none."""
+        ours = {each.process.pid for each in (self.wms, self.agent) if each and each.process.poll() is None}
+        found = marked_by(self.mark.encode(), self.folder)
+        return [f"{each.pid} {each.command[:80]}" for each in found if each.pid not in ours]
+
+    def stop_agent(self) -> int | None:
+        """End the agent in order; its exit code."""
+        agent, self.agent = self.agent, None
+        return agent.stop() if agent else None
+
+    def close(self) -> None:
+        """End everything."""
+        self.relay.down.clear()
+        self.stop_agent()
+        self.client.close()
+        self.user.close()
+        self.wms.stop()
+        self.relay.close()
+
+    def _end_wms(self, number: str) -> None:
+        """Called by the relay: the main thread starts it again."""
+        process = self.wms.process
+        process.send_signal(signal.Signals[number])
+        process.wait(20)
+
+    def last_fact(self, job_id: int) -> str:
+        """The last fact that stands in the journal of the job's first attempt."""
+        entries = [each for folder in self.folders(job_id)[:1] for each in read_journal(folder.control)]
+        return f"{entries[-1].writer}:{type(entries[-1].fact).__name__}" if entries else "no fact"
+
+    def _revive(self) -> None:
+        if self.wms.process.poll() is not None:
+            self.deaths["wms", self.wms.stop()] += 1
+            self.wms = self.start("wms")
+        if self.agent and self.agent.process.poll() is not None:
+            self.deaths["agent", self.agent.stop()] += 1
+            self.agent = self.start("agent")
+
+    def _provoke(self, job_id: int, trial: Trial) -> None:
+        provoke = shapes.SHAPES[trial.shape].provoke
+        if provoke is None or job_id in self._provoked:
+            return
+        entries = [each for folder in self.folders(job_id)[:1] for each in read_journal(folder.control)]
+        if any(isinstance(each.fact, PayloadStarted) for each in entries):
+            with contextlib.suppress(JobspanError):
+                provoke(self.user, job_id)
+                self._provoked.add(job_id)
+
+    def _final(self, jobs: Mapping[int, Trial]) -> list[int]:
+        rows = self.client.search(
+            ["JobID", "Status"], [{"parameter": "JobID", "operator": "in", "values": list(jobs)}], per_page=1000
+        )
+        return [int(str(row["JobID"])) for row in rows if row["Status"] in FINAL_STATUSES]
+
+    def _is_settled(self, job_id: int) -> bool:
+        return all(_is_settled(folder.control) for folder in self.folders(job_id))
+
+
+def _is_settled(control: Path) -> bool:
+    if not (control / SETTLED).exists():
+        return False
+    uids = [entry.fact.uid for entry in read_journal(control) if isinstance(entry.fact, JobMatched)]
+    shipped = Acknowledgements(control, "otlp-file")
+    return all(shipped.outcome(uid) for uid in uids)
+
+
+@contextmanager
+def field(
+    folder: Path,
+    slots: int = 1,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
+    prefix: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Field]:
+    """A site for the length of a campaign."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    given = dict(tables or {})
+    given["WMS"] = {"Port": port, **given.get("WMS", {})}
+    running = Field(folder, slots, given, port, prefix or {})
+    try:
+        yield running
+    finally:
+        running.close()

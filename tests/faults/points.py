@@ -1,0 +1,261 @@
+"""Inside the processes under test: where they can be struck, and the strikes themselves.
+
+`arm` hooks what every fact and every acknowledgement goes through, so that each of them is a point. The product knows
+nothing of it: the fault suite starts `wms` and `agent` through `tests.faults.armed`, and the wrapper's script, which a
+test may write as it likes, calls `arm` before anything else.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runner.locks import lock_holder
+from telemetry.clock import NANOSECONDS, SystemClock
+from telemetry.journal import Journal, read_journal
+from telemetry.outbox import Acknowledgements
+from tests.faults.plan import Moment, Plan, Shot, Strike
+from tests.support.processes import look
+
+#: Below the folder of the site.
+FOLDER = "faults"
+FILLER = "filler"
+
+
+class Striker:
+    """Knows the plans of a site, and carries them out in this process."""
+
+    def __init__(self, site: Path) -> None:
+        self.site = site
+        self._folder = site / FOLDER
+        self._plans: dict[str, Plan | None] = {}
+        self._passed: Counter[tuple[str, str]] = Counter()
+        self._mutex = threading.Lock()
+
+    def number(self, attempt: str, point: str) -> str:
+        """*point* with the number of its passing in this process, which is also written down."""
+        plan = self._plan(attempt)
+        if plan is None:
+            return ""
+        with self._mutex:
+            self._passed[attempt, point] += 1
+            named = f"{point}#{self._passed[attempt, point]}"
+        if plan.record:
+            with (self._folder / f"{attempt}.points").open("a") as file:
+                file.write(named + "\n")
+        return named
+
+    def due(self, attempt: str, point: str, moment: Moment) -> list[tuple[Strike, Path]]:
+        """The strikes planned for here and now. Each is given once, whatever dies afterwards."""
+        plan = self._plan(attempt)
+        found = []
+        for number, strike in enumerate(plan.strikes if plan else ()):
+            if (strike.point, strike.moment) == (point, moment):
+                done = self._folder / f"{attempt}.{number}.shot"
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(done, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                    found.append((strike, done))
+        return found
+
+    def strike(self, attempt: str, strikes: list[tuple[Strike, Path]]) -> None:
+        """Carry out *strikes*, in order, each written down first."""
+        for strike, done in strikes:
+            control = self.site / "jobs" / attempt / "control"
+            entries = read_journal(control) if control.is_dir() else []
+            last = entries[-1] if entries else None
+            name = f"{last.writer}:{type(last.fact).__name__}" if last else "no fact"
+            pids = {target: self._pid(target, control) for target in strike.targets}
+            looks = {target: seen for target, pid in pids.items() if pid and (seen := look(pid))}
+            shot = Shot(
+                strike,
+                name,
+                {target: seen.pid for target, seen in looks.items()},
+                {target: seen.start_ticks for target, seen in looks.items()},
+            )
+            temporary = done.with_suffix(".new")
+            temporary.write_text(json.dumps(asdict(shot)))
+            temporary.replace(done)
+            if effect := self._carry_out(strike, shot, control):
+                done.with_suffix(".effect").write_text(effect)
+
+    def pass_by(self, attempt: str, point: str, moment: Moment) -> None:
+        """The process is at *point* now."""
+        if point and (strikes := self.due(attempt, point, moment)):
+            self.strike(attempt, strikes)
+
+    def _plan(self, attempt: str) -> Plan | None:
+        if attempt not in self._plans:
+            try:
+                self._plans[attempt] = Plan.from_json(json.loads((self._folder / f"{attempt}.json").read_text()))
+            except FileNotFoundError:
+                self._plans[attempt] = None
+        return self._plans[attempt]
+
+    def _pid(self, target: str, control: Path) -> int:
+        lock = {
+            "wrapper": control / "wrapper.lock",
+            "agent": self.site / "agent" / "agent.lock",
+            "wms": self.site / "wms.lock",
+        }.get(target)
+        return (lock_holder(lock) or 0) if lock else os.getpid()
+
+    def _carry_out(self, strike: Strike, shot: Shot, control: Path) -> str:
+        """What was seen of it at once; for signals that is told by those who look from outside."""
+        what, _, detail = strike.what.partition(":")
+        jobs = self.site / "jobs"
+        if what == "fill":
+            fill(jobs / FILLER)
+            return f"{os.statvfs(jobs).f_bavail} blocks free"
+        if what == "readonly":
+            return f"{detail} is read-only" if _remount(self.site / detail) else ""
+        if what == "garble":
+            return garble(control / detail)
+        if what == "clock":
+            return step_clock(int(detail))
+        self._signal(what, shot)
+        return ""
+
+    def _signal(self, what: str, shot: Shot) -> None:
+        for target, pid in sorted(shot.pids.items(), key=lambda each: each[0] == "self"):  # ourselves last
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.Signals[what])
+                if what == "SIGKILL" and target != "self":
+                    _await_end(pid)
+
+
+def _remount(path: Path) -> bool:
+    """Make the file system at *path* read-only, as soon as nobody has a file open there for writing."""
+    pause, deadline = threading.Event(), time.monotonic() + 3.0
+    while time.monotonic() < deadline:
+        if subprocess.run(["mount", "-o", "remount,ro", path], check=False, capture_output=True).returncode == 0:
+            return True
+        pause.wait(0.02)
+    return False
+
+
+def fill(path: Path) -> None:
+    """Take the last byte of the file system on which *path* is."""
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(b"\0" * size):
+                    pass
+
+
+def garble(path: Path) -> str:
+    """Damage the last lines of *path* as a broken disk would, and leave half a line of rubbish behind them."""
+    try:
+        data = bytearray(path.read_bytes())
+    except FileNotFoundError:
+        return ""
+    start = max(0, len(data) - 200)
+    for position in range(start, len(data), 7):
+        if data[position] != 0x0A:
+            data[position] ^= 0x5A
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.pwrite(fd, bytes(data) + b'{"v":1,"writer":"\xff\xfe\x00', 0)
+    finally:
+        os.close(fd)
+    return f"{len(data) - start} bytes damaged"
+
+
+def step_clock(seconds: int) -> str:
+    """From now on the wall clock of this process is *seconds* off; the machine's is never touched."""
+    true = SystemClock.utc_ns
+    SystemClock.utc_ns = lambda self: true(self) + seconds * NANOSECONDS  # type: ignore[method-assign]
+    return f"this process lives {seconds} s off"
+
+
+def arm(site: Path) -> Striker:
+    """Make every fact and every acknowledgement that this process (or a fork of it) writes a point."""
+    striker = Striker(site)
+    _arm_journal(striker)
+    _arm_acknowledgements(striker)
+    return striker
+
+
+def _arm_journal(striker: Striker) -> None:
+    write, append = Journal._write, Journal.append
+    names = threading.local()
+
+    def writing(self: Journal, line: bytes) -> None:
+        attempt = self._path.parent.parent.name
+        names.point = point = striker.number(attempt, f"{self._writer}:{json.loads(line)['fact']}")
+        striker.pass_by(attempt, point, "before")
+        if point and (strikes := striker.due(attempt, point, "torn")):
+            os.write(self._fd, b"\n" * self._torn + line[: len(line) // 2])
+            self._torn = True
+            striker.strike(attempt, strikes)
+        write(self, line)
+
+    @functools.wraps(append)
+    def appending(self: Journal, fact: Any) -> Any:
+        entry = append(self, fact)
+        striker.pass_by(self._path.parent.parent.name, names.point, "after")
+        return entry
+
+    Journal._write = writing  # type: ignore[method-assign]
+    Journal.append = appending  # type: ignore[method-assign]
+
+
+def _arm_acknowledgements(striker: Striker) -> None:
+    append = Acknowledgements._append
+
+    def acknowledging(self: Acknowledgements, line: dict[str, object]) -> None:
+        attempt = self._path.parent.parent.name
+        point = striker.number(attempt, self._path.name.removesuffix(".jsonl"))
+        striker.pass_by(attempt, point, "before")
+        if point and (strikes := striker.due(attempt, point, "torn")):
+            with self._path.open("ab") as file:
+                file.write(b"\n" * self._torn + json.dumps(line).encode()[:20])
+            self._torn = True
+            striker.strike(attempt, strikes)
+        append(self, line)
+        striker.pass_by(attempt, point, "after")
+
+    Acknowledgements._append = acknowledging  # type: ignore[method-assign]
+
+
+def around(
+    owner: Any, name: str, striker: Striker, point: str, attempt_of: Callable[[tuple[Any, ...], Any], str | None]
+) -> None:
+    """Make the call of `owner.name` a point; *attempt_of* (arguments, result or None) says for which attempt."""
+    inner = getattr(owner, name)
+
+    @functools.wraps(inner)
+    def outer(*args: Any, **options: Any) -> Any:
+        attempt = attempt_of(args, None)
+        named = striker.number(attempt, point) if attempt else ""
+        if attempt:
+            striker.pass_by(attempt, named, "before")
+        result = inner(*args, **options)
+        if attempt is None and (attempt := attempt_of(args, result)):
+            named = striker.number(attempt, point)
+        if attempt:
+            striker.pass_by(attempt, named, "after")
+        return result
+
+    setattr(owner, name, outer)
+
+
+def _await_end(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.pidfd_open(pid)
+        try:
+            import select
+
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(5000)
+        finally:
+            os.close(fd)

@@ -1,0 +1,216 @@
+"""What surrounds the jobs of a campaign: a small disk, a WMS that comes and goes, a second agent, a bad collector."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from telemetry.facts import Fenced, PayloadStarted
+from telemetry.journal import read_journal
+from telemetry.outbox import Acknowledgements
+from tests.faults.collectors import FAULTS, Collector
+from tests.faults.field import Field
+from tests.faults.plan import Trial, Verdict
+from tests.faults.points import FILLER
+from tests.support.waiting import eventually
+
+_HOLD_SECONDS = 0.6
+
+
+class Scene:
+    """Nothing special; the base of those that are."""
+
+    #: Options of the site, known before it starts.
+    tables: Mapping[str, Mapping[str, Any]] = {}
+    prefix: Mapping[str, list[str]] = {}
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, site: Field) -> None:
+        """The WMS runs, the agent does not yet."""
+
+    def tick(self, site: Field, jobs: Mapping[int, Trial]) -> None:
+        """Called again and again while jobs run."""
+
+    def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
+        """All jobs are settled, the agent still runs: what was done beside the trials' own strikes."""
+        return []
+
+    def close(self) -> None:
+        """Undo."""
+
+
+class SmallDisk(Scene):
+    """Jobs and telemetry each on a file system of their own, of a few megabytes; what was filled is emptied again."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._mounted: list[Path] = []
+        self._since: dict[Path, float] = {}
+
+    def begin(self, site: Field) -> None:
+        """Mount."""
+        for name in ("jobs", "telemetry"):
+            path = site.folder / name
+            path.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", path], check=True)
+            self._mounted.append(path)
+
+    def tick(self, site: Field, jobs: Mapping[int, Trial]) -> None:
+        """Make room, or writable, what has been full or read-only for long enough."""
+        for path in self._mounted:
+            if self._is_over(path, bool(os.statvfs(path).f_flag & os.ST_RDONLY)):
+                subprocess.run(["mount", "-o", "remount,rw", path], check=True)
+        filler = site.folder / "jobs" / FILLER
+        if self._is_over(filler, filler.exists()):
+            with contextlib.suppress(OSError):  # read-only now; the next time, then
+                filler.unlink()
+
+    def close(self) -> None:
+        """Unmount."""
+        for path in self._mounted:
+            subprocess.run(["umount", "-l", path], check=True)
+
+    def _is_over(self, path: Path, is_so: bool) -> bool:
+        if not is_so:
+            self._since.pop(path, None)
+            return False
+        return time.monotonic() - self._since.setdefault(path, time.monotonic()) > _HOLD_SECONDS
+
+
+class Flapping(Scene):
+    """The WMS is there and away, there and away."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._switch_at = 0.0
+        self._verdict = Verdict("the WMS comes and goes", "WMS flapping", 0)
+
+    def tick(self, site: Field, jobs: Mapping[int, Trial]) -> None:
+        """Switch."""
+        if time.monotonic() < self._switch_at:
+            return
+        self._switch_at = time.monotonic() + _HOLD_SECONDS
+        if site.relay.down.is_set():
+            site.relay.down.clear()
+            effect = f"{site.relay.refused} calls refused"
+            last = next((site.last_fact(job_id) for job_id in jobs if site.folders(job_id)), "no fact")
+            if site.relay.refused:
+                self._verdict.faults.append({"fault": "WMS away", "last_fact": last, "effect": effect})
+            site.relay.refused = 0
+        else:
+            site.relay.down.set()
+
+    def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
+        """It stays."""
+        site.relay.down.clear()
+        return [self._verdict]
+
+
+class TwoAgents(Scene):
+    """Others want the folder, and an attempt is executed twice."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._verdicts: list[Verdict] = []
+        self._seen: set[int] = set()
+
+    def tick(self, site: Field, jobs: Mapping[int, Trial]) -> None:
+        """For each job once, when its payload runs."""
+        for job_id in jobs:
+            for folder in site.folders(job_id)[:1] if job_id not in self._seen else []:
+                entries = read_journal(folder.control)
+                if any(isinstance(each.fact, PayloadStarted) for each in entries):
+                    self._seen.add(job_id)
+                    last = site.last_fact(job_id)
+                    self._second_execution(folder.control, job_id, last)
+                    self._second_agent(site, last)
+
+    def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
+        """What was refused."""
+        return self._verdicts
+
+    def _second_agent(self, site: Field, last: str) -> None:
+        command = [sys.executable, "-m", "runner.cli", "--folder", str(site.folder), "agent", "--drain"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self._note("a second agent", "two agents", last, done.stderr.strip() if "another agent" in done.stderr else "")
+
+    def _second_execution(self, control: Path, job_id: int, last: str) -> None:
+        copy = self.folder / "copies" / f"{job_id}.1" / "control"
+        shutil.copytree(control, copy, ignore=shutil.ignore_patterns("wrapper.*", "starter.*", "*.sock", "*.lock"))
+        (copy.parent / "work").mkdir()
+        subprocess.run([copy / f"Wrapper_{job_id}"], capture_output=True, timeout=60, check=False)
+        facts = [each.fact for each in read_journal(copy)]
+        fenced = any(isinstance(fact, Fenced) for fact in facts)
+        ran = any(isinstance(fact, PayloadStarted) for fact in facts)
+        self._note("an attempt is executed twice", "duplicate match", last, "fenced off" if fenced and not ran else "")
+
+    def _note(self, fault: str, group: str, last: str, effect: str) -> None:
+        verdict = Verdict(fault, group, 0, [{"fault": fault, "last_fact": last, "effect": effect}])
+        if not effect:
+            verdict.problem(f"without effect: {fault}")
+        self._verdicts.append(verdict)
+
+
+class BadCollector(Scene):
+    """A collector that does everything wrong once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._collector = Collector(folder / "collector")
+        endpoint = f"https://127.0.0.1:{self._collector.port}"
+        certificate = str(self._collector.certificate)
+        self.tables = {"Telemetry": {"OTLPEndpoint": endpoint, "OTLPCertificate": certificate, "OTLPTimeout": 1.0}}
+
+    def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
+        """When all has been done, every record must have arrived; copies are folded by their UID."""
+        controls = [folder.control for job_id in jobs for folder in site.folders(job_id)]
+        uids = [folder.uid for job_id in jobs for folder in site.folders(job_id)]
+
+        def arrived() -> bool:
+            return all(
+                Acknowledgements(control, "otlp-http").outcome(uid) for control, uid in zip(controls, uids, strict=True)
+            )
+
+        verdict = Verdict("the collector does everything wrong", "collector", 0)
+        try:
+            eventually(arrived, 120.0)
+        except AssertionError:
+            verdict.problem("not all attempts are settled with the collector")
+        for fault, effect in self._collector.done:
+            verdict.faults.append(
+                {"fault": f"collector: {fault}", "last_fact": "agent:WrapperReaped", "effect": effect}
+            )
+            if not effect:
+                verdict.problem(f"without effect: {fault}")
+        if left := set(FAULTS) - {fault for fault, _ in self._collector.done}:
+            verdict.problem(f"never reached: {sorted(left)}")
+        copies = Counter(self._collector.uids)
+        if missing := [uid for uid in uids if not copies[uid]]:
+            verdict.problem(f"{len(missing)} records have not arrived")
+        verdict.duplicates = sum(count - 1 for count in copies.values())
+        return [verdict]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._collector.close()
+
+
+class FakeTime(Scene):
+    """WMS and agent (and so the wrappers) live an hour off, as libfaketime shows it to them; the machine does not."""
+
+    def __init__(self, folder: Path, library: str, wms: str = "", agent: str = "") -> None:
+        super().__init__(folder)
+        offsets = {"wms": wms, "agent": agent}
+        self.prefix = {
+            name: ["env", f"LD_PRELOAD={library}", f"FAKETIME={offset}", "DONT_FAKE_MONOTONIC=1", "FAKETIME_NO_CACHE=1"]
+            for name, offset in offsets.items()
+            if offset
+        }

@@ -1,0 +1,87 @@
+"""The jobs that are struck: each shape makes the wrapper write facts that the others do not."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.commands.jobs import find
+from runner.commands.killing import kill
+from runner.data.storage import FolderStorageElement
+from runner.data.transfers import adler32_of
+from runner.errors import JobspanError
+from runner.wms.answers import CatalogFile
+from runner.wms.client import WmsClient
+
+LFN = "/local/faults/numbers.txt"
+#: Works long enough for samples and heartbeats, with a child of its own, and writes a line now and then.
+SCRIPT = """#!/bin/sh
+cat numbers.txt
+dd if=/dev/zero of=big bs=1k count=64 2>/dev/null
+i=0
+while [ $i -lt 3 ]; do echo "line $i"; head -c 3000000 /dev/zero | cksum; i=$((i+1)); done
+echo data > out.txt
+"""
+BURN = "-c 'import os; os.fork()\nwhile True: sum(range(1000))'"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A job by DIRAC's keys; *provoke* is called once, when its payload runs."""
+
+    description: Mapping[str, Any]
+    provoke: Callable[[WmsClient, int], object] | None = None
+    #: Whether it passes points that others do not.
+    is_looked_at: bool = True
+
+
+SHAPES: Mapping[str, Shape] = {
+    "full": Shape(
+        {
+            "Executable": "work.sh",
+            "InputSandbox": ["work.sh"],
+            "InputData": [f"LFN:{LFN}"],
+            "OutputSandbox": ["std.out", "std.err"],
+            "OutputData": ["out.txt"],
+        }
+    ),
+    "bare": Shape({"Executable": "/bin/true"}),
+    "refused": Shape({"Executable": "no-such-program-anywhere", "OutputSandbox": ["std.out"]}),
+    "failing": Shape({"Executable": "/bin/sh", "Arguments": "-c 'echo no; exit 3'", "OutputSandbox": ["std.out"]}),
+    "again": Shape({"Executable": "/bin/sh", "Arguments": "-c '[ $JOBSPAN_JOB_ATTEMPT = 2 ] || exit 222'"}),
+    "limit": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 1}),
+    "patient": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 8}, is_looked_at=False),
+    "killed": Shape(
+        {"Executable": "/usr/bin/python3", "Arguments": BURN, "OutputSandbox": ["std.out"], "MaxWallClockTime": 20},
+        lambda client, job_id: kill(client, find(client, [job_id])[0]),
+    ),
+    "fenced": Shape(
+        {
+            "Executable": "/bin/sh",
+            "Arguments": "-c '[ $JOBSPAN_JOB_ATTEMPT = 2 ] && exit 0; while :; do :; done'",
+            "MaxWallClockTime": 20,
+        },
+        lambda client, job_id: client.reschedule([job_id]),
+    ),
+    "stubborn": Shape(
+        {
+            "Executable": "/bin/sh",
+            "Arguments": "-c 'trap \"\" TERM; while :; do head -c 1000000 /dev/zero | cksum; done'",
+            "MaxWallClockTime": 1,
+            "OutputSandbox": ["std.out"],
+        }
+    ),
+}
+
+
+def prepare(client: WmsClient, folder: Path) -> None:
+    """What the shapes need: the script beside them, and the file behind the LFN."""
+    (folder / "work.sh").write_text(SCRIPT)
+    source = folder / "numbers.txt"
+    source.write_text("1 2 3\n")
+    pfn = FolderStorageElement("SE-USER", folder / "storage" / "SE-USER").put(source, LFN)
+    file = CatalogFile(size_bytes=source.stat().st_size, adler32=adler32_of(source), replicas={"SE-USER": pfn})
+    try:
+        client.catalog_register("FileCatalog", LFN, file)
+    except JobspanError as error:
+        raise RuntimeError(f"the shapes' input file cannot be registered: {error}") from error

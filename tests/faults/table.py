@@ -1,0 +1,36 @@
+"""The table at the end: zeros where zeros belong."""
+
+from collections.abc import Sequence
+
+from tests.faults.plan import Verdict
+
+COLUMNS = ("what", "jobs", "faults", "attempts", "ends", "records", "events", "copies", "survivors", "failed")
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """*verdicts* by group, with a line for all of them.
+
+    *copies* are duplicates on the wire: folded by every reader, and harmless. ends, records and events must be as many
+    as attempts; survivors and failed must be zero.
+    """
+    groups = list(dict.fromkeys(each.group for each in verdicts))
+    rows = [(name, [each for each in verdicts if each.group == name]) for name in groups]
+    lines = [COLUMNS, *(_row(name, found) for name, found in rows), _row("all", list(verdicts))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    shown = [
+        "  ".join(cell.ljust(width) if not number else cell.rjust(width) for number, (cell, width) in enumerate(cells))
+        for cells in (zip(line, widths, strict=True) for line in lines)
+    ]
+    return "\n".join(["", *shown])
+
+
+def _row(name: str, verdicts: list[Verdict]) -> tuple[str, ...]:
+    figures = (
+        sum(1 for each in verdicts if each.job_id),
+        sum(len(each.faults) for each in verdicts),
+        *(sum(getattr(each, what) for each in verdicts) for what in ("attempts", "ends", "records", "events")),
+        sum(each.duplicates for each in verdicts),
+        sum(each.survivors for each in verdicts),
+        sum(1 for each in verdicts if each.problems),
+    )
+    return (name, *map(str, figures))

@@ -1,0 +1,105 @@
+"""The fault suite, in its short form: some of each campaign, and what the suite itself must notice."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen
+from tests.faults.field import field
+from tests.faults.plan import Plan, Strike, Trial
+from tests.faults.relay import NetworkFault
+from tests.faults.run import fire
+from tests.faults.scenes import BadCollector
+from tests.faults.table import table
+from tests.faults.verdict import judge
+
+KILL = "SIGKILL"
+#: One of each kind of fault; `make faults` has them all.
+TRIALS = (
+    Trial("wrapper", "full", (Strike("wrapper:WrapperStarted#1", "before", KILL),)),
+    Trial("wrapper", "full", (Strike("wrapper:StageFinished#2", "torn", KILL),)),
+    Trial("wrapper", "full", (Strike("wrapper:PayloadPlanned#1", "after", KILL),)),
+    Trial("wrapper", "stubborn", (Strike("wrapper:SignalSent#1", "after", KILL),)),
+    Trial("wrapper", "killed", (Strike("wrapper:KillRequested#1", "before", KILL),)),
+    Trial("wrapper", "fenced", (Strike("wrapper:KillRequested#1", "before", KILL),)),
+    Trial("wrapper", "bare", (Strike("wrapper:AttemptEnded#1", "torn", KILL),)),
+    Trial("wrapper", "bare", (Strike("wms-accounting.acks#1", "before", KILL),)),
+    Trial("wrapper", "full", (Strike("wrapper:StageStarted#4", "after", "SIGTERM"),)),
+    Trial("wrapper", "limit", (Strike("wrapper:PayloadStarted#1", "after", "SIGINT"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/match", 1, "lost"),)),
+    Trial("network", "bare", (), (NetworkFault("PATCH /api/jobs/status", 1, "lost"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "lost"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "html"),)),
+    Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
+    Trial(
+        "corrupt",
+        "full",
+        (
+            Strike("wrapper:PayloadStarted#1", "after", "garble:wrapper.journal.jsonl"),
+            Strike("wrapper:PayloadStarted#1", "after", KILL),
+        ),
+    ),
+)
+#: Those after which an agent or a WMS has to be started again.
+RESTARTS = (
+    Trial("agent", "bare", (Strike("agent:matched#1", "after", KILL),)),
+    Trial("agent", "bare", (Strike("agent:JobMatched#1", "torn", KILL),)),
+    Trial("agent", "bare", (Strike("agent:forked#1", "after", KILL),)),
+    Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "agent")),)),
+    Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGKILL after"),)),
+)
+
+
+def _problems(folder: Path, trials: tuple[Trial, ...], slots: int) -> tuple[list[str], str]:
+    verdicts = fire(Campaign("short", "", lambda _: [], slots=slots), trials, folder / "site")
+    return [f"{each.trial}: {problem}" for each in verdicts for problem in each.problems], table(verdicts)
+
+
+@pytest.mark.parametrize(("trials", "slots"), [(TRIALS, 4), (RESTARTS, 1)], ids=["jobs", "restarts"])
+def test_every_fault_leaves_one_end_and_one_record(
+    tmp_path: Path, trials: tuple[Trial, ...], slots: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is struck: one end, one record at each sink, no process, no status reversed, and a clean reconciliation
+    (promises 1, 5, 6, 7, 8 and 9)."""
+    problems, shown = _problems(tmp_path, trials, slots)
+    with capsys.disabled():
+        print(shown)
+    assert problems == []
+
+
+def test_a_collector_that_does_everything_wrong_loses_no_record(tmp_path: Path) -> None:
+    """Down, silent, slow, redirecting, lying, with a wrong certificate: each record arrives in the end, once by UID."""
+    trials = tuple(Trial("collector", "bare") for _ in range(24))
+    verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadCollector), trials, tmp_path / "site")
+    assert [problem for each in verdicts for problem in each.problems] == []
+
+
+def test_a_fault_that_is_never_reached_counts_as_failed(tmp_path: Path) -> None:
+    """The suite believes in no fault that it has not seen."""
+    with field(tmp_path / "site") as site:
+        trial = Trial("none", "bare", (Strike("wrapper:NoSuchFact#1", "after", KILL),))
+        job_id = site.submit(trial)
+        assert site.run({job_id: trial}) == []
+        site.stop_agent()
+        (verdict,) = judge(site, {job_id: trial}, [])
+    assert verdict.problems == [f"never reached: {trial.strikes[0]}"]
+
+
+def test_plans_survive_their_way_as_json() -> None:
+    """What a process reads is what was planned."""
+    plan = Plan((Strike("wrapper:StageStarted#1", "torn", KILL, ("self", "wms")),), record=False)
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_every_campaign_has_trials() -> None:
+    """No campaign is empty, and names are told apart."""
+    points = [
+        "agent:JobMatched#1",
+        "agent:matched#1",
+        "wrapper:StageStarted#1",
+        "wms-status.acks#1",
+        "otlp-file.acks#1",
+    ]
+    seen = Seen({"full": points, "bare": points}, {"full": ["PATCH /api/jobs/status#1"]})
+    assert all(each.trials(seen) for each in CAMPAIGNS)
+    assert len({each.name for each in CAMPAIGNS}) == len(CAMPAIGNS)
