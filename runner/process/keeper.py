@@ -4,6 +4,7 @@ One thread, one loop, woken by descriptors only: the line to the wrapper, the en
 pipe that tells whether the exec succeeded. Everything that it needs is imported before it is forked.
 """
 
+import contextlib
 import os
 import secrets
 import select
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.locks import FileLock, LockHeld
 from runner.process import linux
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
@@ -30,6 +32,10 @@ from telemetry.measure.meter import Group, Wait4Meter, choose
 
 WRITER = "starter"
 MARK_VARIABLE = "JOBSPAN_PAYLOAD_MARK"
+#: A lock in the control folder that the starter holds for its life: while it is held, whoever recovers waits.
+LIFE_LOCK = "payload.lock"
+#: Grace of a payload whose wrapper has died, at most: an attempt is to be closed within 5 s then.
+_GRACE_ALONE_SECONDS = 2.0
 #: Longest request for a reading; its content is only sent back.
 QUESTION_BYTES = 64
 #: So much rather than us does the kernel kill the payload when memory runs out (of 1000).
@@ -140,7 +146,7 @@ class Keeper:
                 del self._facts[: data["facts"]]
         if not is_there:
             self._is_alone = True
-            self._end("wrapper died", self._terms.kill_grace_seconds)
+            self._end("wrapper died", min(self._terms.kill_grace_seconds, _GRACE_ALONE_SECONDS))
 
     def _on_query(self) -> None:
         try:
@@ -301,6 +307,9 @@ class Keeper:
 def keep(commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
     """The life of the starter's process, from its fork to its end."""
     _leave_the_wrapper(commands, queries)
+    # A disk without room for an empty file: recovery takes us for dead then, and ends the payload itself.
+    with contextlib.suppress(OSError, LockHeld):
+        FileLock.take(terms.control / LIFE_LOCK)
     meter, refusal = choose(terms.method, f"{terms.label}-{secrets.token_hex(4)}")
     try:
         Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter)).run(refusal)
