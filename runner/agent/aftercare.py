@@ -11,22 +11,29 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from runner.agent.folders import JobFolder
 from runner.agent.last_word import last_word
+from runner.agent.outputs import AT_ONCE_SECONDS, LATER_SECONDS, Outputs
 from runner.agent.ports import AgentParts
-from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, recover, wrapper_lives
+from runner.agent.recovery import WRAPPER_DIED, Hooks, Trouble, has_ended, recover, wrapper_lives
+from runner.agent.recovery import WRITER as RECOVERY
 from runner.backoff import Backoff
+from runner.config import Config
 from runner.errors import FencedError, JobspanError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
 from runner.wms.delivery import Delivery
 from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
 from runner.wms.tokens import FileToken, JobTokenKeeper
+from runner.wrapper import workspace
+from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import AttemptEnded, JobMatched
-from telemetry.journal import read_journal
+from telemetry.facts import AttemptEnded, Entry, JobMatched
+from telemetry.journal import Journal, read_journal
 from telemetry.outbox import Acknowledgements
 
 #: Written last: nothing is left to do for this attempt. Its age decides when the folder is removed.
@@ -57,11 +64,13 @@ class Case:
 class Aftercare:
     """A thread that sees attempts through, one step at a time, so that none waits for another."""
 
-    def __init__(self, parts: AgentParts, clock: Clock, jobs: Path, retention_seconds: float) -> None:
+    def __init__(self, config: Config, parts: AgentParts, clock: Clock) -> None:
         self._parts = parts
         self._clock = clock
-        self._jobs = jobs
-        self._retention_seconds = retention_seconds
+        self._jobs = config.jobs_folder
+        self._retention_seconds = config.job_agent.job_retention_seconds
+        self._options = config.job_wrapper
+        self._outputs = Outputs(config.job_wrapper, parts.job_client, clock)
         self._cases: list[Case] = []
         self._condition = threading.Condition()
         self._ended = False
@@ -178,6 +187,8 @@ class Aftercare:
         except LockHeld:
             case.due = time.monotonic() + LOOK_SECONDS
             return False
+        if self._options.clean_up:
+            workspace.remove(case.folder.work)
         (control / SETTLED).touch()
         log.info("job %s: all delivered", case.folder.root.name)
         return True
@@ -199,10 +210,25 @@ class Aftercare:
     def _has_end(self, case: Case) -> bool:
         if has_ended(read_journal(case.folder.control)):
             return True
-        if not recover(case.folder.control, self._clock, case.trouble, lambda end: self._ask(case.folder, end)):
+        hooks = Hooks(partial(self._save, case.folder), partial(self._ask, case.folder))
+        if not recover(case.folder.control, self._clock, case.trouble, hooks):
             return False
         log.warning("job %s: ended by the agent: %s", case.folder.root.name, case.trouble.message)
         return True
+
+    def _save(self, folder: JobFolder, entries: Sequence[Entry], emit: Emit) -> None:
+        """Upload outputs before the end, if that is quick. A WMS that is silent is not waited for twice."""
+        within_seconds = 0.0 if time.monotonic() < self._ask_again_at else AT_ONCE_SECONDS
+        if not self._outputs.save(folder, entries, emit, within_seconds):
+            self._ask_again_at = time.monotonic() + SILENCE_SECONDS
+
+    def _saved_late(self, folder: JobFolder) -> bool:
+        """Whether nothing is owed of the outputs, if need be after one more try."""
+        entries = read_journal(folder.control)
+        if not self._outputs.is_owed(entries):
+            return True
+        with Journal(folder.control, RECOVERY, self._clock) as journal:
+            return self._outputs.save(folder, entries, journal.append, LATER_SECONDS)
 
     def _ask(self, folder: JobFolder, end: AttemptEnded) -> AttemptEnded:
         """The end as the WMS keeps it. One that does not answer has no say, and is not waited for again and again."""
@@ -225,6 +251,7 @@ class Aftercare:
             UnavailableError: something is left.
         """
         control, job_id = case.folder.control, case.folder.job_id
+        saved = self._saved_late(case.folder)
         record_sent = self._parts.records.deliver(control, self._parts.client)
         client = self._parts.job_client(FileToken(control / TOKEN_FILE))
         try:
@@ -237,6 +264,8 @@ class Aftercare:
             client.close()
         if not record_sent:
             raise UnavailableError("the accounting record is not delivered")
+        if not saved:
+            raise UnavailableError("the output sandbox is not uploaded")
 
     def _remove_old(self) -> None:
         """Folders of attempts that have been settled for longer than they are kept."""

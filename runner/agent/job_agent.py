@@ -50,7 +50,7 @@ class JobAgent:
         self._config = config
         self._parts = parts
         self._pilot = Pilot.new(config.folder / "agent", _end_boottime_ns(config, clock))
-        self._aftercare = Aftercare(parts, clock, config.jobs_folder, config.job_agent.job_retention_seconds)
+        self._aftercare = Aftercare(config, parts, clock)
         self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
         busy = self._is_busy if drain else None

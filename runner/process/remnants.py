@@ -17,7 +17,8 @@ from runner.process.tree import send
 from telemetry.clock import NANOSECONDS
 from telemetry.measure import procfs
 from telemetry.measure.cgroup import PREFIX, ControlGroup
-from telemetry.measure.left_behind import oom_kills, reopen
+from telemetry.measure.left_behind import reopen
+from telemetry.measure.oom import oom_kills
 from telemetry.measure.snapshot import GroupAccount, ProcessLook
 
 #: A process that survives KILL for so long waits for a disk, or is another user's.
@@ -82,7 +83,7 @@ def end_remnants(
         duration_seconds=time.monotonic() - begun,
         account=account,
         method=reopened[1] if reopened else "",
-        oom_kills=oom_kills(paths),
+        oom_kills=oom_kills(paths) or 0,
         paths=paths,
     )
 

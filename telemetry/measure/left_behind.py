@@ -5,11 +5,7 @@ from pathlib import Path
 
 from telemetry.measure.cgroup import PREFIX, ControlGroup
 from telemetry.measure.cgroup1 import ControllerGroups
-from telemetry.measure.files import named_number
 from telemetry.measure.meter import Group
-
-#: Where each version counts the processes that the kernel has killed for want of memory.
-_OOM_FILES = ("memory.events", "memory.oom_control")
 
 
 def reopen(paths: Iterable[Path]) -> tuple[Group, str] | None:
@@ -30,17 +26,3 @@ def reopen(paths: Iterable[Path]) -> tuple[Group, str] | None:
         if (path / file).exists()
     }
     return (ControllerGroups(**found), "cgroup1") if "cpuacct" in found else None
-
-
-def oom_kills(paths: Iterable[Path]) -> int:
-    """How many processes of the groups at *paths* the kernel has killed because memory ran out, as far as it tells."""
-    return max((_oom_kills(path) or 0 for path in paths), default=0)
-
-
-def _oom_kills(path: Path) -> int | None:
-    for name in _OOM_FILES:
-        try:
-            return named_number((path / name).read_bytes(), b"oom_kill")
-        except OSError:
-            continue
-    return None
