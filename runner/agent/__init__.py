@@ -7,11 +7,11 @@
 * `commands`   the thread that fetches commands for all jobs and passes them to the wrappers
 * `aftercare`  the thread that sees ended attempts through: recovery, delivery, removal
 * `recovery`   the end of an attempt whose wrapper died without one
-* `peek`       output of jobs over HTTP, for those who may see it
 * `death`      why that wrapper died, as far as anybody has seen it (pure)
 * `remainders` what its payload still does, and what it has used
 * `outputs`    what outputs it has left: uploaded in its place
 * `last_word`  how the WMS keeps such an end, asked before it is written
+* `peek`       output of jobs over HTTP, for those who may see it
 * `signals`    handlers that only count
 * `ports`      what an agent needs from outside
 """

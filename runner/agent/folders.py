@@ -38,12 +38,6 @@ class Pilot:
     #: Of the agents that worked on this folder before, as far as they may matter.
     earlier_stamps: tuple[str, ...] = ()
 
-    def seconds_left(self, clock: Clock) -> float | None:
-        """Until the end of its batch job, never negative; None: nobody knows."""
-        if self.end_boottime_ns is None:
-            return None
-        return max(0.0, (self.end_boottime_ns - clock.boottime_ns()) / NANOSECONDS)
-
     @classmethod
     def new(cls, agent: Path, end_boottime_ns: int | None = None) -> "Pilot":
         """A pilot of its own for this process; *agent* is the folder where all agents of this place leave stamps."""
@@ -51,8 +45,8 @@ class Pilot:
             earlier = tuple((agent / STAMPS).read_text().split())
         except FileNotFoundError:
             earlier = ()
-        name = f"{socket.gethostname()}:{os.getpid()}"
-        return cls(uuid.uuid4().hex, name, end_boottime_ns, earlier[-MOST_STAMPS:])
+        reference = f"{socket.gethostname()}:{os.getpid()}"
+        return cls(uuid.uuid4().hex, reference, end_boottime_ns, earlier[-MOST_STAMPS:])
 
     def leave_stamp(self, agent: Path) -> None:
         """For the agents after us: what was given to this one and never arrived, they ask for again."""
@@ -60,6 +54,12 @@ class Pilot:
         temporary = path.with_suffix(".new")
         temporary.write_text("\n".join((*self.earlier_stamps, self.stamp)) + "\n")
         temporary.replace(path)
+
+    def seconds_left(self, clock: Clock) -> float | None:
+        """Until the end of its batch job, never negative; None: nobody knows."""
+        if self.end_boottime_ns is None:
+            return None
+        return max(0.0, (self.end_boottime_ns - clock.boottime_ns()) / NANOSECONDS)
 
 
 @dataclass(frozen=True)

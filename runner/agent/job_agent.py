@@ -54,7 +54,7 @@ class JobAgent:
         self._jobs = Jobs(config, parts, clock, self._pilot, self._aftercare)
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
         busy = self._is_busy if drain else None
-        self._taker = Taker(config, parts, self._pilot, self._jobs, held=self._held, busy=busy, clock=clock)
+        self._taker = Taker(config, parts, self._pilot, self._jobs, busy=busy, clock=clock)
         self._stop = _Stop()
         self._registered = False
 
@@ -163,9 +163,6 @@ class JobAgent:
 
     def _is_busy(self) -> bool:
         return bool(self._jobs.running or self._aftercare.open)
-
-    def _held(self) -> tuple[JobFolder, ...]:
-        return self._jobs.running + self._aftercare.open
 
     def _commanded(self) -> tuple[JobFolder, ...]:
         return self._jobs.running + self._aftercare.living

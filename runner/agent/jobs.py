@@ -60,6 +60,11 @@ class Jobs:
         with self._mutex:
             return tuple(job.folder for job in self._running.values())
 
+    @property
+    def held(self) -> tuple[JobFolder, ...]:
+        """All that have arrived here and are not settled."""
+        return self.running + self._aftercare.open
+
     def start(self, matched: MatchedJob) -> None:
         """Give *matched* a wrapper; if that cannot be, it goes back to the WMS with its own record.
 

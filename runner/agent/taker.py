@@ -3,9 +3,9 @@
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from runner.agent.folders import JobFolder, Pilot
+from runner.agent.folders import Pilot
 from runner.agent.jobs import Jobs
 from runner.agent.ports import AgentParts
 from runner.backoff import Backoff
@@ -31,16 +31,14 @@ class Taker:
         pilot: Pilot,
         jobs: Jobs,
         *,
-        held: Callable[[], Sequence[JobFolder]],
         busy: Callable[[], bool] | None,
         clock: Clock,
     ) -> None:
-        """*held* are the attempts that have arrived; *busy* is given to drain: false, and no job comes: it was all."""
+        """*busy* is given to drain: false, and no job comes: it was all."""
         self._config = config
         self._parts = parts
         self._pilot = pilot
         self._jobs = jobs
-        self._held = held
         self._busy = busy
         self._clock = clock
         self._backoff = Backoff(first_seconds=0.5)
@@ -108,7 +106,7 @@ class Taker:
             "Processors": self._parts.computing_element.free_slots,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
             "EarlierStamps": list(self._pilot.earlier_stamps),
-            "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._held()],
+            "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._jobs.held],
         }
         # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
         wait = 0.0 if self._busy else config.job_agent.polling_time_seconds

@@ -9,7 +9,8 @@ from typing import Any
 from telemetry.facts import KINDS
 from tests.faults.plan import Moment, Strike, Target, Trial
 from tests.faults.relay import WHATS, NetworkFault
-from tests.faults.scenes import BadCollector, FakeTime, Flapping, Scene, SmallDisk, TwoAgents
+from tests.faults.scenes import BadCollector, FakeTime, Flapping, Hostile, Scene, SmallDisk, TwoAgents
+from tests.support.components import faketime
 
 #: Facts that are the agent's.
 OF_THE_AGENT = frozenset({"JobMatched", "JobAccepted", "WrapperReaped"})
@@ -212,12 +213,7 @@ def _plain(group: str, shape: str, count: int) -> Callable[[Seen], list[Trial]]:
 
 
 def _no_root() -> str:
-    return "" if os.geteuid() == 0 else "mounting needs root"
-
-
-def faketime() -> str:
-    """The library of the package faketime; empty when it is not installed."""
-    return next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
+    return "" if os.geteuid() == 0 else "needs root"
 
 
 def _no_faketime() -> str:
@@ -248,6 +244,13 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("clock", "the clock of wrapper or agent steps by an hour", _clock, slots=2),
     Campaign(
         "twice", "a second agent, a second execution", _plain("two agents", "patient", 3), slots=1, scene=TwoAgents
+    ),
+    Campaign(
+        "hostile",
+        "payloads that forge, delete and fill",
+        _plain("hostile payload", "forger", 3),
+        scene=Hostile,
+        needs=_no_root,
     ),
     Campaign("wms-ahead", "the WMS's clock is an hour ahead", _off, scene=_fake("+3600s", ""), needs=_no_faketime),
     Campaign("node-ahead", "the node's clock is an hour ahead", _off, scene=_fake("", "+3600s"), needs=_no_faketime),

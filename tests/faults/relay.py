@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -71,6 +71,10 @@ class Relay:
         self.down = threading.Event()
         #: Calls that came while it was down.
         self.refused = 0
+        #: While somebody holds the matches, agents are told that there is no job.
+        self._held = False
+        self._matching = 0
+        self._idle = threading.Condition()
         self._plans: dict[int, list[NetworkFault]] = {}
         self._counts: Counter[tuple[int, int, str]] = Counter()
         self._mutex = threading.Lock()
@@ -86,6 +90,36 @@ class Relay:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    @contextlib.contextmanager
+    def matches_held(self) -> Iterator[None]:
+        """No job is given away until the block ends; those that were asked for before have been."""
+        with self._idle:
+            self._held = True
+            self._idle.wait_for(lambda: not self._matching, 10.0)
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._held = False
+                self._idle.notify_all()
+
+    @contextlib.contextmanager
+    def a_match(self) -> Iterator[bool]:
+        """A match call goes on; False when matches are held."""
+        with self._idle:
+            if self._held:
+                self._idle.wait_for(lambda: not self._held, 0.5)
+            if self._held:
+                yield False
+                return
+            self._matching += 1
+        try:
+            yield True
+        finally:
+            with self._idle:
+                self._matching -= 1
+                self._idle.notify_all()
 
     def plan(self, job_id: int, faults: tuple[NetworkFault, ...]) -> None:
         """What is to happen to the calls of *job_id* in its first attempt."""
@@ -131,6 +165,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.relay.refused += 1
             return self._reset()
         call = f"{self.command} {re.sub(r'/[0-9]+(?=/|$)', '/{id}', self.path.partition('?')[0])}"
+        if not call.endswith("/match"):
+            return self._one(call, body)
+        with self.relay.a_match() as is_open:
+            if not is_open:
+                return self._answer(200, {"Content-Type": "application/json"}, b'{"Job": null}')
+            return self._one(call, body)
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve
+
+    def _one(self, call: str, body: bytes) -> None:
         owner = _owner(self.headers.get("Authorization", ""), body)
         due = self.relay.due(owner, call, anybody=owner == (0, 0))
         if due is None:
@@ -140,8 +184,6 @@ class _Handler(BaseHTTPRequestHandler):
         effect = self._misbehave(fault.what, body)
         self.relay.note(job_id, fault, effect, last)
         return None
-
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve
 
     def _misbehave(self, what: str, body: bytes) -> str:
         if what == "reset":

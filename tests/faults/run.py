@@ -83,7 +83,7 @@ def look(folder: Path) -> Seen:
     calls: dict[str, list[str]] = {}
     names = [name for name, shape in shapes.SHAPES.items() if shape.is_looked_at]
     with field(folder, 4) as site:
-        jobs = {site.submit(trial): trial for _ in range(2) for trial in map(_undisturbed, names)}
+        jobs = site.submit_all([_undisturbed(name) for _ in range(2) for name in names])
         if left := site.run(jobs):
             raise SystemExit(f"undisturbed jobs do not end: {left}; {site.agent and site.agent.log[-3000:]}")
         for job_id, trial in jobs.items():
@@ -103,7 +103,7 @@ def fire(campaign: Campaign, trials: Sequence[Trial], folder: Path) -> list[Verd
             jobs: dict[int, Trial] = {}
             open_: list[int] = []
             for start in range(0, len(trials), BATCH):
-                batch = {site.submit(trial): trial for trial in trials[start : start + BATCH]}
+                batch = site.submit_all(trials[start : start + BATCH])
                 open_ += site.run(batch, tick=partial(scene.tick, site, batch))
                 jobs |= batch
                 print(f"          {campaign.name}: {len(jobs)} of {len(trials)}", flush=True)
@@ -112,7 +112,7 @@ def fire(campaign: Campaign, trials: Sequence[Trial], folder: Path) -> list[Verd
             for _ in range(TRIES):
                 late = {job_id: trial for job_id, trial in again.items() if _was_missed(site, job_id, trial)}
                 missed |= late.keys()
-                again = {site.submit(trial): trial for trial in late.values()}
+                again = site.submit_all(late.values())
                 open_ += site.run(again, tick=partial(scene.tick, site, again)) if again else []
                 jobs |= again
             beside = scene.finish(site, jobs)

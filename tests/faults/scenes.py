@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from telemetry.facts import Fenced, PayloadStarted
+from telemetry.clock import NANOSECONDS
+from telemetry.facts import Fenced, JobMatched, PayloadStarted
 from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
 from tests.faults.collectors import FAULTS, Collector
@@ -203,6 +204,32 @@ class BadCollector(Scene):
         self._collector.close()
 
 
+class Hostile(Scene):
+    """Payloads run under an account of their own, and attack what surrounds them."""
+
+    tables = {"JobWrapper": {"PayloadUser": "nobody", "CleanUpFlag": False}}
+    #: What a payload may do to itself; all else must be denied.
+    ALLOWED = frozenset({"leave_its_session_and_stay", "fill_the_folder", "put_links_for_its_outputs"})
+
+    def begin(self, site: Field) -> None:
+        """The other account must be able to get there."""
+        for path in (site.folder, *site.folder.parents):
+            if path.stat().st_uid == os.geteuid() and len(path.parts) > 2:
+                path.chmod(path.stat().st_mode | 0o711)
+
+    def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
+        """What the payloads say they could do, and could not."""
+        verdict = Verdict("a payload attacks what it can reach", "hostile payload", 0)
+        for job_id in jobs:
+            for folder in site.folders(job_id):
+                for line in (folder.work / "report.txt").read_text().splitlines():
+                    attack, effect = line.split("\t")
+                    verdict.faults.append({"fault": attack, "last_fact": "wrapper:PayloadStarted", "effect": effect})
+                    if effect == "done" and attack not in self.ALLOWED:
+                        verdict.problem(f"job {job_id}: not denied: {attack}")
+        return [verdict]
+
+
 class FakeTime(Scene):
     """WMS and agent (and so the wrappers) live an hour off, as libfaketime shows it to them; the machine does not."""
 
@@ -214,3 +241,17 @@ class FakeTime(Scene):
             for name, offset in offsets.items()
             if offset
         }
+
+    def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
+        """How far the two clocks were apart, as the agent saw it with the match."""
+        verdict = Verdict("a clock is an hour off", "clock an hour off", 0)
+        for job_id in jobs:
+            for folder in site.folders(job_id):
+                for entry in read_journal(folder.control):
+                    if isinstance(entry.fact, JobMatched):
+                        apart = (entry.fact.match_end_utc_ns - entry.utc_ns) / NANOSECONDS
+                        effect = f"WMS minus node {apart:.0f} s" if 3500 < abs(apart) < 3700 else ""
+                        verdict.faults.append({"fault": "clock off", "last_fact": "no fact", "effect": effect})
+                        if not effect:
+                            verdict.problem(f"without effect: the clocks are {apart:.0f} s apart")
+        return [verdict]

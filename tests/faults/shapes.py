@@ -1,5 +1,6 @@
 """The jobs that are struck: each shape makes the wrapper write facts that the others do not."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from runner.errors import JobspanError
 from runner.wms.answers import CatalogFile
 from runner.wms.client import WmsClient
 
+PAYLOADS = Path(__file__).parents[1] / "support" / "payloads"
 LFN = "/local/faults/numbers.txt"
 #: Works long enough for samples and heartbeats, with a child of its own, and writes a line now and then.
 SCRIPT = """#!/bin/sh
@@ -51,6 +53,15 @@ SHAPES: Mapping[str, Shape] = {
     "again": Shape({"Executable": "/bin/sh", "Arguments": "-c '[ $JOBSPAN_JOB_ATTEMPT = 2 ] || exit 222'"}),
     "limit": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 1}),
     "patient": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 8}, is_looked_at=False),
+    "forger": Shape(
+        {
+            "Executable": "/usr/bin/python3",
+            "Arguments": "forger.py",
+            "InputSandbox": ["forger.py"],
+            "OutputSandbox": ["std.out", "std.err"],
+        },
+        is_looked_at=False,
+    ),
     "killed": Shape(
         {"Executable": "/usr/bin/python3", "Arguments": BURN, "OutputSandbox": ["std.out"], "MaxWallClockTime": 20},
         lambda client, job_id: kill(client, find(client, [job_id])[0]),
@@ -77,6 +88,7 @@ SHAPES: Mapping[str, Shape] = {
 def prepare(client: WmsClient, folder: Path) -> None:
     """What the shapes need: the script beside them, and the file behind the LFN."""
     (folder / "work.sh").write_text(SCRIPT)
+    shutil.copy(PAYLOADS / "forger.py", folder)
     source = folder / "numbers.txt"
     source.write_text("1 2 3\n")
     pfn = FolderStorageElement("SE-USER", folder / "storage" / "SE-USER").put(source, LFN)

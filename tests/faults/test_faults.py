@@ -12,6 +12,7 @@ from tests.faults.run import fire
 from tests.faults.scenes import BadCollector
 from tests.faults.table import table
 from tests.faults.verdict import judge
+from tests.support.components import require
 
 KILL = "SIGKILL"
 #: One of each kind of fault; `make faults` has them all.
@@ -72,6 +73,15 @@ def test_a_collector_that_does_everything_wrong_loses_no_record(tmp_path: Path) 
     trials = tuple(Trial("collector", "bare") for _ in range(24))
     verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadCollector), trials, tmp_path / "site")
     assert [problem for each in verdicts for problem in each.problems] == []
+
+
+def test_a_wms_whose_clock_is_an_hour_off_changes_nothing(tmp_path: Path) -> None:
+    """Times of two clocks are told apart: the job ends once, and both accountings agree."""
+    require("faketime")
+    (campaign,) = (each for each in CAMPAIGNS if each.name == "wms-behind")
+    verdicts = fire(campaign, [Trial("clock an hour off", "bare")], tmp_path / "site")
+    assert [problem for each in verdicts for problem in each.problems] == []
+    assert verdicts[-1].faults
 
 
 def test_a_fault_that_is_never_reached_counts_as_failed(tmp_path: Path) -> None:

@@ -248,6 +248,15 @@ def test_wms_does_not_answer_at_the_start(tmp_path: Path) -> None:
     }
 
 
+def test_wms_does_not_answer_when_outputs_go_back(tmp_path: Path) -> None:
+    """From Completing only the reschedule call leads back, and the WMS has words of its own for it: so have we."""
+    bench = Bench(tmp_path, OUTPUTS)
+    bench.payload.act, bench.store.error = write("result.txt"), UnavailableError("503")
+    bench.wms.close_error = UnavailableError("no answer")
+    bench.run()
+    assert (bench.end.status, bench.end.minor_status) == ("Rescheduled", "Job Rescheduled")
+
+
 def test_wms_does_not_answer_at_the_end(tmp_path: Path) -> None:
     """Our word stands in the journal, the stage says why, and the record is tried all the same."""
     bench = Bench(tmp_path, OUTPUTS)

@@ -58,6 +58,15 @@ def _perf() -> str:
     return ""
 
 
+def faketime() -> str:
+    """The library that shows a process another time; empty when the package is not installed."""
+    return next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
+
+
+def _faketime() -> str:
+    return "" if faketime() else "the package faketime is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "needs root"
 
@@ -72,6 +81,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "cgroup1": _cgroup1,
     "perf": _perf,
     "root": _root,
+    "faketime": _faketime,
     "promtool": _program("promtool"),
     "prometheus": _program("prometheus"),
 }
