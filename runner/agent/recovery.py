@@ -78,6 +78,8 @@ def recover(control: Path, clock: Clock, trouble: Trouble, hooks: Hooks = _NO_HO
     except LockHeld:
         return False
     with guard:
+        if lock_holder(control / LIFE_LOCK) is not None:  # its starter ends the payload, and knows best what it used
+            return False
         if has_ended(read_journal(control)):
             return True
         try:
