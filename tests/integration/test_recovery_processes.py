@@ -95,6 +95,8 @@ class Node:
             os.kill(pid, signal.SIGKILL)
         self.wrapper.kill()
         self.wrapper.wait(10)
+        for pid in pids:
+            eventually(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
 
 
 @contextmanager
