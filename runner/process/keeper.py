@@ -20,7 +20,7 @@ from runner.locks import FileLock, LockHeld
 from runner.process import linux
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
-from runner.process.launch import ALL_SIGNALS, launch
+from runner.process.launch import ALL_SIGNALS, launch, make_killable
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
 from runner.process.wire import Line, pack, values_of
@@ -38,8 +38,6 @@ LIFE_LOCK = "payload.lock"
 _GRACE_ALONE_SECONDS = 2.0
 #: Longest request for a reading; its content is only sent back.
 QUESTION_BYTES = 64
-#: So much rather than us does the kernel kill the payload when memory runs out (of 1000).
-_OOM_SCORE_MORE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +199,9 @@ class Keeper:
             self._forget(payload)
             self._line.send("Refused", {"step": step or "ended", "errno": int(number or 0)})
         else:
-            _make_killable(payload.pid)
-            self._tree.look()
+            make_killable(payload.pid)
+            for each in self._tree.look():  # those that it has forked before
+                make_killable(each.identity.pid)
             self._tell(
                 PayloadStarted(
                     pid=payload.pid,
@@ -356,15 +355,6 @@ def _fork(group: Group | None) -> tuple[int, Group | None]:
         return os.fork(), group
     finally:
         os.close(group_fd)
-
-
-def _make_killable(pid: int) -> None:
-    """Raise the payload's score: when memory runs out, it dies rather than those who report it."""
-    try:
-        own = int(Path("/proc/self/oom_score_adj").read_text())
-        Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(1000, own + _OOM_SCORE_MORE)))
-    except OSError:  # it has ended already
-        return
 
 
 def _as_fact(top: Reaped) -> PayloadEnded:

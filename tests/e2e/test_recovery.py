@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from runner.compose.peeks import peek_at
 from runner.compose.site import LocalSite, Service
 from runner.wms.stores import WmsSandboxStore
 from telemetry.clock import NANOSECONDS, SystemClock
@@ -179,7 +180,8 @@ def test_outputs_wait_for_a_wms_that_is_away(tmp_path: Path) -> None:
 
 
 def test_a_wrapper_outlives_its_agent_and_is_found_again(tmp_path: Path) -> None:
-    """A wrapper whose agent was killed goes on; the next agent passes a Kill to it, and it ends as its own."""
+    """A wrapper whose agent was killed goes on; the next agent shows its output and passes a Kill to it, and it ends
+    by its own word."""
     with LocalSite(site_config(tmp_path / "site")) as local:
         site = Site(local.config, local.client, local.agent, local.wms)
         job_id = submit(site)
@@ -189,6 +191,8 @@ def test_a_wrapper_outlives_its_agent_and_is_found_again(tmp_path: Path) -> None
         assert is_alive(wrapper.pid)
         with next_agent(site, "next"):
             assert is_alive(payload.pid)
+            look = eventually(lambda: peek_at(site.config, job_id, "stdout"), 20, "a peek")
+            assert look.streams["stdout"].lines == ("to stdout",)
             site.kill(job_id)
             ended = site.wait_fact(job_id, AttemptEnded)
             record = site.wait_record(job_id)
