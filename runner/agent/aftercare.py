@@ -69,7 +69,6 @@ class Aftercare:
         self._clock = clock
         self._jobs = config.jobs_folder
         self._retention_seconds = config.job_agent.job_retention_seconds
-        self._options = config.job_wrapper
         self._outputs = Outputs(config.job_wrapper, parts.job_client, clock)
         self._cases: list[Case] = []
         self._condition = threading.Condition()
@@ -187,7 +186,7 @@ class Aftercare:
         except LockHeld:
             case.due = time.monotonic() + LOOK_SECONDS
             return False
-        if self._options.clean_up:
+        if self._outputs.options.clean_up:
             workspace.remove(case.folder.work)
         (control / SETTLED).touch()
         log.info("job %s: all delivered", case.folder.root.name)

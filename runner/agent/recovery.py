@@ -80,8 +80,6 @@ def recover(control: Path, clock: Clock, trouble: Trouble, hooks: Hooks = _NO_HO
     with guard:
         if lock_holder(control / LIFE_LOCK) is not None:  # its starter ends the payload, and knows best what it used
             return False
-        if has_ended(read_journal(control)):
-            return True
         try:
             # The lock of this journal keeps two recoverers apart. That of the wrapper would not be enough: it is
             # dropped when anybody in this process asks whether the wrapper lives.
@@ -89,15 +87,15 @@ def recover(control: Path, clock: Clock, trouble: Trouble, hooks: Hooks = _NO_HO
         except JournalBusy:
             return False
         with journal:
-            if not has_ended(read_journal(control)):
-                _end(control, journal, clock, trouble, hooks)
+            entries = read_journal(control)
+            if has_ended(entries):
+                return True
+            _end(control, journal, clock, diagnosed(trouble, entries, clock.boot_id), hooks)
     return True
 
 
 def _end(control: Path, journal: Journal, clock: Clock, trouble: Trouble, hooks: Hooks) -> None:
-    entries = read_journal(control)
-    trouble = diagnosed(trouble, entries, clock.boot_id)
-    oom_kills = end_payload(entries, clock, journal.append)
+    oom_kills = end_payload(read_journal(control), clock, journal.append)
     if oom_kills:
         trouble = replace(trouble, message=f"{trouble.message}; {oom_kills} of its payload killed for want of memory")
     entries = read_journal(control)
