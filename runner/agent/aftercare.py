@@ -32,7 +32,7 @@ from runner.wms.tokens import FileToken, JobTokenKeeper
 from runner.wrapper import workspace
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import AttemptEnded, Entry, JobMatched
+from telemetry.facts import AttemptEnded, Entry, Fact, JobMatched
 from telemetry.journal import Journal, read_journal
 from telemetry.outbox import Acknowledgements
 
@@ -226,8 +226,13 @@ class Aftercare:
         entries = read_journal(folder.control)
         if not self._outputs.is_owed(entries):
             return True
+        told: list[Fact] = []  # tries in vain are not kept: an outage may be long
+        if not self._outputs.save(folder, entries, told.append, LATER_SECONDS):
+            return False
         with Journal(folder.control, RECOVERY, self._clock) as journal:
-            return self._outputs.save(folder, entries, journal.append, LATER_SECONDS)
+            for fact in told:
+                journal.append(fact)
+        return True
 
     def _ask(self, folder: JobFolder, end: AttemptEnded) -> AttemptEnded:
         """The end as the WMS keeps it. One that does not answer has no say, and is not waited for again and again."""
