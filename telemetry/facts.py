@@ -103,7 +103,11 @@ class JobAccepted(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class WrapperReaped(Fact):
-    """The wrapper process has ended, as its parent's wait4 saw it."""
+    """The wrapper process has ended, as its parent's wait4 saw it.
+
+    `oom_kills` is how many processes of the control group of agent and wrappers the kernel has killed during the
+    wrapper's life because memory ran out; None: it does not tell.
+    """
 
     pid: int
     exit_code: int | None
@@ -111,6 +115,7 @@ class WrapperReaped(Fact):
     end_boottime_ns: int
     user_cpu_seconds: float
     system_cpu_seconds: float
+    oom_kills: int | None = None
 
 
 # --- the wrapper's ------------------------------------------------------------------------------

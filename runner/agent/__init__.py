@@ -9,6 +9,9 @@
 * `outbox`     what the attempts of the node owe to their sinks, dead letters, and what was removed undelivered
 * `room`       whether there is room for another job, on the disk and in the outbox
 * `recovery`   the end of an attempt whose wrapper died without one
+* `death`      why that wrapper died, as far as anybody has seen it (pure)
+* `remainders` what its payload still does, and what it has used
+* `outputs`    what outputs it has left: uploaded in its place
 * `last_word`  how the WMS keeps such an end, asked before it is written
 * `peek`       output of jobs over HTTP, for those who may see it
 * `signals`    handlers that only count

@@ -11,15 +11,18 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from runner.agent.folders import JobFolder
 from runner.agent.last_word import last_word
 from runner.agent.outbox import AGENT_FOLDER, FILES, SETTLED, note_expired, outbox_of, reopened, taken_up
+from runner.agent.outputs import AT_ONCE_SECONDS, LATER_SECONDS, Outputs
 from runner.agent.ports import AgentParts
-from runner.agent.recovery import WRAPPER_DIED, Trouble, has_ended, keep_words_of_wms, recover, wrapper_lives
+from runner.agent.recovery import WRAPPER_DIED, Hooks, Trouble, has_ended, keep_words_of_wms, recover, wrapper_lives
+from runner.agent.recovery import WRITER as RECOVERY
 from runner.backoff import Backoff
 from runner.config import Config
 from runner.errors import FencedError, JobspanError, RefusedError, TokenRefusedError, UnavailableError
@@ -30,9 +33,11 @@ from runner.wms.delivery import Delivery
 from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
 from runner.wms.request_delivery import deliver_requests, pending_requests
 from runner.wms.tokens import FileToken, JobTokenKeeper
+from runner.wrapper import workspace
+from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import AttemptEnded, JobMatched
-from telemetry.journal import read_journal
+from telemetry.facts import AttemptEnded, Entry, Fact, JobMatched
+from telemetry.journal import Journal, read_journal
 from telemetry.outbox import WMS_DELIVERER, Acknowledgements, note_try
 
 #: How often a wrapper that is not our child is looked at.
@@ -65,6 +70,7 @@ class Aftercare:
         self._parts = parts
         self._clock = clock
         self._jobs = config.jobs_folder
+        self._outputs = Outputs(config.job_wrapper, parts.job_client, clock)
         self._cases: list[Case] = []
         self._condition = threading.Condition()
         self._ended = False
@@ -212,6 +218,8 @@ class Aftercare:
         except LockHeld:
             case.due = time.monotonic() + LOOK_SECONDS
             return False
+        if self._outputs.options.clean_up:
+            workspace.remove(case.folder.work)
         (control / SETTLED).touch()
         log.info("job %s: all delivered", case.folder.root.name)
         return True
@@ -233,9 +241,29 @@ class Aftercare:
     def _has_end(self, case: Case) -> bool:
         if has_ended(read_journal(case.folder.control)):
             return True
-        if not recover(case.folder.control, self._clock, case.trouble, lambda end: self._ask(case.folder, end)):
+        hooks = Hooks(partial(self._save, case.folder), partial(self._ask, case.folder))
+        if not recover(case.folder.control, self._clock, case.trouble, hooks):
             return False
         log.warning("job %s: ended by the agent: %s", case.folder.root.name, case.trouble.message)
+        return True
+
+    def _save(self, folder: JobFolder, entries: Sequence[Entry], emit: Emit) -> None:
+        """Upload outputs before the end, if that is quick. A WMS that is silent is not waited for twice."""
+        within_seconds = 0.0 if time.monotonic() < self._ask_again_at else AT_ONCE_SECONDS
+        if not self._outputs.save(folder, entries, emit, within_seconds):
+            self._ask_again_at = time.monotonic() + SILENCE_SECONDS
+
+    def _saved_late(self, folder: JobFolder) -> bool:
+        """Whether nothing is owed of the outputs, if need be after one more try."""
+        entries = read_journal(folder.control)
+        if not self._outputs.is_owed(entries):
+            return True
+        told: list[Fact] = []  # tries in vain are not kept: an outage may be long
+        if not self._outputs.save(folder, entries, told.append, LATER_SECONDS):
+            return False
+        with Journal(folder.control, RECOVERY, self._clock) as journal:
+            for fact in told:
+                journal.append(fact)
         return True
 
     def _ask(self, folder: JobFolder, end: AttemptEnded) -> AttemptEnded:
@@ -261,6 +289,7 @@ class Aftercare:
             UnavailableError: something is left.
         """
         control = case.folder.control
+        saved = self._saved_late(case.folder)
         try:
             self._deliver_reports(case)
         finally:
@@ -268,6 +297,8 @@ class Aftercare:
         if not record_sent:
             asked = self._parts.records.retry_after_seconds
             raise UnavailableError("the accounting record is not delivered", retry_after_seconds=asked)
+        if not saved:
+            raise UnavailableError("the output sandbox is not uploaded")
 
     def _deliver_reports(self, case: Case) -> None:
         control, job_id = case.folder.control, case.folder.job_id

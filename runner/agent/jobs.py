@@ -25,6 +25,7 @@ from runner.wms.answers import MatchedJob
 from telemetry.clock import Clock
 from telemetry.facts import JobAccepted, JobMatched, WrapperReaped
 from telemetry.journal import Journal
+from telemetry.measure.oom import oom_kills, own_groups
 
 WRITER = "agent"
 WRAPPER_LOG = "wrapper.log"
@@ -35,6 +36,8 @@ log = logging.getLogger("jobspan.agent")
 class _Job:
     folder: JobFolder
     journal: Journal
+    #: Of our control group, when the wrapper began.
+    oom_kills: int | None
 
 
 class Jobs:
@@ -48,6 +51,7 @@ class Jobs:
         self._aftercare = aftercare
         #: Whether another one may be taken.
         self.room = Room(config, lambda: aftercare.waiting, parts.observer.on_room)
+        self._groups = own_groups()
         self._mutex = threading.Lock()
         self._running: dict[str, _Job] = {}
         #: Set when the agent is told to stop: what dies from now on, dies by our hand.
@@ -107,6 +111,7 @@ class Jobs:
                     end_boottime_ns=end.end_boottime_ns,
                     user_cpu_seconds=end.user_cpu_seconds,
                     system_cpu_seconds=end.system_cpu_seconds,
+                    oom_kills=self._oom_kills(job.oom_kills),
                 )
             )
         except OSError as error:
@@ -152,12 +157,18 @@ class Jobs:
         arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url, left)
         script = self._parts.write_wrapper(folder.control, matched.job_id, arguments)
         journal.append(submitting())
+        killed_before = self._oom_kills(0)
         with self._mutex:  # an early end has to wait until the acceptance is noted
             submission = element.submit_job(script, folder.control / WRAPPER_LOG, processors_of(matched.description))
-            self._running[submission.task] = _Job(folder, journal)
+            self._running[submission.task] = _Job(folder, journal, killed_before)
             journal.append(JobAccepted(task=submission.task, computing_element=config.site.computing_element))
             journal.append(where_it_runs(config, self._pilot))
         log.info("job %s: submitted as %s", folder.root.name, submission.task)
+
+    def _oom_kills(self, before: int | None) -> int | None:
+        """How many of our control group the kernel has killed for want of memory since there were *before*."""
+        now = oom_kills(self._groups)
+        return None if now is None or before is None else now - before
 
     def _trouble(self) -> Trouble:
         return PREEMPTED if self.stopping else WRAPPER_DIED

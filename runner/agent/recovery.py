@@ -1,17 +1,19 @@
 """The end of an attempt whose wrapper died without one: written by the agent, with what is known."""
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from runner.agent.death import NOT_SUBMITTED, PREEMPTED, WRAPPER_DIED, Trouble, diagnosed
+from runner.agent.remainders import end_payload
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
-from runner.locks import FileLock, LockHeld
-from runner.process.remnants import end_remnants
+from runner.locks import FileLock, LockHeld, lock_holder
+from runner.process.keeper import LIFE_LOCK
 from runner.wms.answers import Refusal
 from runner.wms.delivery import GONE
 from runner.wms.standing import KILLED, Standing
+from telemetry.bus import Emit
 from telemetry.clock import Clock
 from telemetry.facts import (
     AttemptEnded,
@@ -19,16 +21,22 @@ from telemetry.facts import (
     Entry,
     Fact,
     Fenced,
+    KillFinished,
     KillRequested,
+    PayloadEnded,
     PayloadPlanned,
-    PayloadStarted,
     StageFinished,
     StageName,
     StageStarted,
     StatusChanged,
     WrapperReaped,
 )
-from telemetry.journal import Journal, inherit_reserve, is_written, read_journal
+from telemetry.journal import Journal, JournalBusy, is_written, read_journal
+
+__all__ = [
+    "NOT_SUBMITTED", "PREEMPTED", "WRAPPER_DIED", "WRITER", "Hooks", "Trouble", "fenced", "has_ended", "keep_words_of_wms",
+    "killed", "recover", "wrapper_lives",
+]  # fmt: skip
 
 WRITER = "recovery"
 SOURCE = "JobAgent"
@@ -38,21 +46,21 @@ _REPLACED = (str(JobStatus.RESCHEDULED), str(MinorStatus.JOB_RESCHEDULED))
 _NO_MORE = (str(JobStatus.FAILED), str(MinorStatus.MAXIMUM_OF_RESCHEDULINGS))
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """Why there is no wrapper that could end the attempt."""
-
-    error_type: str
-    message: str
-
-
-WRAPPER_DIED = Trouble("wrapper_died", "the wrapper process died")
-PREEMPTED = Trouble("preempted", "the agent was told to stop")
-NOT_SUBMITTED = Trouble("submission_failed", "the computing element did not take the wrapper")
-
-
 #: How the WMS keeps an end that is about to be written.
 Ask: TypeAlias = Callable[[AttemptEnded], AttemptEnded]
+#: Saves what outputs there are, before the end is written.
+Save: TypeAlias = Callable[[Sequence[Entry], Emit], None]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a recovery does outside of the journal, in this order."""
+
+    save: Save = lambda _entries, _emit: None
+    ask: Ask = lambda end: end
+
+
+_NO_HOOKS = Hooks()
 
 
 def has_ended(entries: list[Entry]) -> bool:
@@ -61,32 +69,35 @@ def has_ended(entries: list[Entry]) -> bool:
 
 
 def wrapper_lives(control: Path) -> bool:
-    """Whether a wrapper (or its starter, which still ends the payload) writes this journal."""
-    if is_written(control, "wrapper") or is_written(control, "starter"):
-        return True
-    planned = [entry.fact for entry in read_journal(control) if isinstance(entry.fact, PayloadPlanned)]
-    return any(_is_our_child(fact.starter_pid) for fact in planned)
+    """Whether a wrapper (or its starter, which still ends the payload) lives, whoever started it."""
+    return is_written(control, "wrapper") or lock_holder(control / LIFE_LOCK) is not None
 
 
-def recover(control: Path, clock: Clock, trouble: Trouble, ask: Ask = lambda end: end) -> bool:
-    """Write the end of the attempt in *control*, unless it has one; False when a wrapper lives after all.
+def recover(control: Path, clock: Clock, trouble: Trouble, hooks: Hooks = _NO_HOOKS) -> bool:
+    """Write the end of the attempt in *control*, unless it has one; False when a wrapper or another recovery lives.
 
-    What the payload left behind is killed first: nothing is reported as ended and then goes on. *ask* is
-    given the end before it is written: the WMS may know of another one, as a user may have killed the job.
-    The wrapper's lock is held meanwhile, so that one that is still starting finds the end or us.
+    What the payload left behind is killed first: nothing is reported as ended and then goes on. Of the *hooks* one
+    saves outputs; the other is given the end before it is written: the WMS may know of another one, as a user may
+    have killed the job. The wrapper's lock is held meanwhile, so that one that is still starting finds the end or us.
     """
     try:
         guard = FileLock.take(control / "wrapper.lock")
     except LockHeld:
         return False
     with guard:
-        entries = read_journal(control)
-        if has_ended(entries):
-            return True
-        _end_payload([entry.fact for entry in entries if entry.boot_id == clock.boot_id])
-        inherit_reserve(control, "wrapper", WRITER)  # it was made for this
-        with Journal(control, WRITER, clock) as journal:
-            journal.append(ask(_close(journal, entries, clock, trouble)))
+        if lock_holder(control / LIFE_LOCK) is not None:  # its starter ends the payload, and knows best what it used
+            return False
+        try:
+            # The lock of this journal keeps two recoverers apart. That of the wrapper would not be enough: it is
+            # dropped when anybody in this process asks whether the wrapper lives.
+            journal = Journal(control, WRITER, clock)
+        except JournalBusy:
+            return False
+        with journal:
+            entries = read_journal(control)
+            if has_ended(entries):
+                return True
+            _end(control, journal, clock, diagnosed(trouble, entries, clock.boot_id), hooks)
     return True
 
 
@@ -128,12 +139,14 @@ def _kept(ended: AttemptEnded, standing: Standing, refusal: Refusal | None) -> t
     return _REPLACED if ended.status == JobStatus.RESCHEDULED else None
 
 
-def _end_payload(facts: list[Fact]) -> None:
-    """Kill what is left of the payload that was started in this boot; another boot has ended it."""
-    sessions = [fact.pid for fact in facts if isinstance(fact, PayloadStarted)]
-    for fact in facts:
-        if isinstance(fact, PayloadPlanned):
-            end_remnants(fact.cgroup_paths, fact.environment_mark, sessions[-1] if sessions else None)
+def _end(control: Path, journal: Journal, clock: Clock, trouble: Trouble, hooks: Hooks) -> None:
+    oom_kills = end_payload(read_journal(control), clock, journal.append)
+    if oom_kills:
+        trouble = replace(trouble, message=f"{trouble.message}; {oom_kills} of its payload killed for want of memory")
+    entries = read_journal(control)
+    ended = _close(journal, entries, clock, trouble)
+    hooks.save(entries, journal.append)
+    journal.append(hooks.ask(ended))
 
 
 def _close(journal: Journal, entries: list[Entry], clock: Clock, trouble: Trouble) -> AttemptEnded:
@@ -187,7 +200,7 @@ def _ending(entries: list[Entry], trouble: Trouble) -> AttemptEnded:
     if cause is not None and cause.origin == "watchdog":
         return _ended(JobStatus.FAILED, cause.reason, trouble.error_type)
     planned = any(isinstance(fact, PayloadPlanned) for fact in facts)
-    preempted = trouble is PREEMPTED or (cause is not None and cause.origin == "signal")
+    preempted = trouble.error_type == PREEMPTED.error_type or (cause is not None and cause.origin == "signal")
     if last in (JobStatus.MATCHED, JobStatus.RUNNING) and (preempted or not planned):
         minor = MinorStatus.JOB_WRAPPER_EXECUTION if planned else MinorStatus.JOB_WRAPPER_INITIALIZATION
         return _ended(JobStatus.RESCHEDULED, minor, PREEMPTED.error_type if preempted else trouble.error_type)
@@ -219,19 +232,19 @@ def _open_stage(entries: list[Entry]) -> StageName | None:
 
 
 def _end_ns(entries: list[Entry], clock: Clock) -> int:
-    """When the wrapper ended, if it was our child in this boot; else the last sign of life of this boot, else now."""
+    """When the last of wrapper and payload ended, as far as that was seen in this boot; else now. Of another boot: its
+    last sign of life."""
     here = [entry for entry in entries if entry.boot_id == clock.boot_id]
-    reaped = [entry.fact.end_boottime_ns for entry in here if isinstance(entry.fact, WrapperReaped)]
+    ends = [at_ns for entry in here for at_ns in _ends_ns(entry)]
     started = [entry for entry in entries if isinstance(entry.fact, StageStarted)]
     if started and started[-1].boot_id != clock.boot_id:  # another boot's clock: the last sign of life there
         return max(entry.boottime_ns for entry in entries if entry.boot_id == started[-1].boot_id)
-    return reaped[-1] if reaped else clock.boottime_ns()
+    return max(ends, default=clock.boottime_ns())
 
 
-def _is_our_child(pid: int) -> bool:
-    """Whether *pid* still runs and came to us when its wrapper died."""
-    try:
-        rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return int(rest[1]) == os.getpid() and rest[0] not in (b"Z", b"X")
+def _ends_ns(entry: Entry) -> Iterator[int]:
+    """When wrapper or payload ended, as *entry* tells."""
+    if isinstance(entry.fact, WrapperReaped | PayloadEnded):
+        yield entry.fact.end_boottime_ns
+    elif isinstance(entry.fact, KillFinished):
+        yield entry.boottime_ns

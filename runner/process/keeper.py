@@ -4,6 +4,7 @@ One thread, one loop, woken by descriptors only: the line to the wrapper, the en
 pipe that tells whether the exec succeeded. Everything that it needs is imported before it is forked.
 """
 
+import contextlib
 import os
 import secrets
 import select
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.locks import FileLock, LockHeld
 from runner.process import linux
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
-from runner.process.launch import ALL_SIGNALS, launch
+from runner.process.launch import ALL_SIGNALS, launch, make_killable
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
 from runner.process.wire import Line, pack_reading, values_of
@@ -30,10 +32,12 @@ from telemetry.measure.meter import Group, Wait4Meter, choose
 
 WRITER = "starter"
 MARK_VARIABLE = "JOBSPAN_PAYLOAD_MARK"
+#: A lock in the control folder that the starter holds for its life: while it is held, whoever recovers waits.
+LIFE_LOCK = "payload.lock"
+#: Grace of a payload whose wrapper has died, at most: an attempt is to be closed within 5 s then.
+_GRACE_ALONE_SECONDS = 2.0
 #: Longest request for a reading; its content is only sent back.
 QUESTION_BYTES = 64
-#: So much rather than us does the kernel kill the payload when memory runs out (of 1000).
-_OOM_SCORE_MORE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ class Keeper:
                 del self._facts[: data["facts"]]
         if not is_there:
             self._is_alone = True
-            self._end("wrapper died", self._terms.kill_grace_seconds)
+            self._end("wrapper died", min(self._terms.kill_grace_seconds, _GRACE_ALONE_SECONDS))
 
     def _on_query(self) -> None:
         try:
@@ -205,8 +209,9 @@ class Keeper:
             self._forget(payload)
             self._line.send("Refused", {"step": step or "ended", "errno": int(number or 0)})
         else:
-            _make_killable(payload.pid)
-            self._tree.look()
+            make_killable(payload.pid)
+            for each in self._tree.look():  # those that it has forked before
+                make_killable(each.identity.pid)
             self._tell(
                 PayloadStarted(
                     pid=payload.pid,
@@ -311,6 +316,9 @@ class Keeper:
 def keep(commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
     """The life of the starter's process, from its fork to its end."""
     _leave_the_wrapper(commands, queries)
+    # A disk without room for an empty file: recovery takes us for dead then, and ends the payload itself.
+    with contextlib.suppress(OSError, LockHeld):
+        FileLock.take(terms.control / LIFE_LOCK)
     meter, refusal = choose(terms.method, f"{terms.label}-{secrets.token_hex(4)}")
     try:
         Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter)).run(refusal)
@@ -357,15 +365,6 @@ def _fork(group: Group | None) -> tuple[int, Group | None]:
         return os.fork(), group
     finally:
         os.close(group_fd)
-
-
-def _make_killable(pid: int) -> None:
-    """Raise the payload's score: when memory runs out, it dies rather than those who report it."""
-    try:
-        own = int(Path("/proc/self/oom_score_adj").read_text())
-        Path(f"/proc/{pid}/oom_score_adj").write_text(str(min(1000, own + _OOM_SCORE_MORE)))
-    except OSError:  # it has ended already
-        return
 
 
 def _as_fact(top: Reaped) -> PayloadEnded:

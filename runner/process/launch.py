@@ -5,10 +5,12 @@ no signal disposition, no mask, and no descriptor (the starter has closed what i
 what it opens is closed by the exec). Whatever fails is told through a pipe that a successful exec closes.
 """
 
+import contextlib
 import errno
 import os
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, NoReturn
 
 from runner.process.command import PayloadCommand, PayloadUser
@@ -18,6 +20,8 @@ from telemetry.measure.meter import Group
 Step = Literal["session", "group", "output", "user", "folder", "exec"]
 #: Beyond any descriptor; the kernel closes a range at once.
 _LAST_FD = (1 << 31) - 1
+#: So much rather than us does the kernel kill the payload when memory runs out (of 1000).
+_OOM_SCORE_MORE = 500
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 ALL_SIGNALS = signal.valid_signals()
 _RESETTABLE = tuple(number for number in ALL_SIGNALS if number not in (signal.SIGKILL, signal.SIGSTOP))
@@ -30,6 +34,7 @@ def launch(
     step: Step = "session"
     try:
         _let_go(error_fd)
+        make_killable("self")
         os.setsid()
         _reset_signals()
         os.umask(command.umask)
@@ -55,6 +60,17 @@ def launch(
         os.write(error_fd, f"{step}:{errno.EINVAL}".encode())
     finally:
         os._exit(127)
+
+
+def make_killable(process: int | Literal["self"]) -> None:
+    """Raise the score of *process*: when memory runs out, the kernel ends it rather than those who report it.
+
+    A child that is not root may not do that to itself, as it still has the starter's secrets; the starter does it
+    for such a child after its exec, a moment later.
+    """
+    with contextlib.suppress(OSError):  # see above; or it has ended already
+        own = int(Path(f"/proc/{os.getppid() if process == 'self' else 'self'}/oom_score_adj").read_text())
+        Path(f"/proc/{process}/oom_score_adj").write_text(str(min(1000, own + _OOM_SCORE_MORE)))
 
 
 def _let_go(error_fd: int) -> None:

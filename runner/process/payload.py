@@ -118,7 +118,7 @@ def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool) -> Non
     if not is_starter_dead:
         starter.end_tree("the wrapper gives up")
     starter.close()
-    end_remnants(prepared.cgroup_paths, prepared.environment_mark)
+    end_remnants(prepared.cgroup_paths, prepared.environment_mark).remove()
 
 
 def _is_stop(event: StarterEvent) -> TypeGuard[SignalSent]:

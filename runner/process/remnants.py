@@ -9,44 +9,116 @@ import os
 import select
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from runner.process.signals import Sent, names_of
 from runner.process.tree import send
+from telemetry.clock import NANOSECONDS
 from telemetry.measure import procfs
 from telemetry.measure.cgroup import PREFIX, ControlGroup
-from telemetry.measure.snapshot import ProcessLook
+from telemetry.measure.left_behind import reopen
+from telemetry.measure.oom import oom_kills
+from telemetry.measure.snapshot import GroupAccount, ProcessLook
 
+#: A process that survives KILL for so long waits for a disk, or is another user's.
 _PATIENCE_SECONDS = 5.0
+#: Between the moment that the starter notes and the start time that the kernel gives the fork, at most.
+_FORK_SECONDS = 0.5
 _KILL = 9
 
 
-def end_remnants(cgroup_paths: Iterable[str], environment_mark: str, session: int | None = None) -> tuple[int, ...]:
-    """KILL what is left of a payload, and remove its control groups; the pids that survive it.
+@dataclass(frozen=True)
+class Remnants:
+    """What was left of a payload, and what its control group tells, which stays until `remove`."""
 
-    Arguments are those of the facts PayloadPlanned (and, as *session*, the pid of PayloadStarted) of this
-    very boot. A session is believed only where a process in it carries the mark or sits in the group.
+    killed: Sent
+    survivors: tuple[int, ...]
+    duration_seconds: float
+    #: The last account of its control group, with its method; None: it had none, or that is gone.
+    account: GroupAccount | None
+    method: str
+    #: Processes that the kernel killed because memory ran out, as far as a group tells.
+    oom_kills: int
+    paths: tuple[Path, ...]
+
+    def remove(self) -> None:
+        """Remove the control groups; what they told is lost then."""
+        for path in self.paths:
+            ControlGroup(path).remove()
+
+
+def end_remnants(
+    cgroup_paths: Iterable[str],
+    environment_mark: str,
+    session: int | None = None,
+    session_start_boottime_ns: int | None = None,
+) -> Remnants:
+    """KILL what is left of a payload; what that was, and what it has used.
+
+    Arguments are those of the facts PayloadPlanned (and, of the session, those of PayloadStarted) of this very
+    boot. A session is believed only where a process in it carries the mark or sits in the group, or where its
+    leader started when the payload did: a pid alone may be somebody else's by now.
     """
-    groups = [ControlGroup(Path(path)) for path in cgroup_paths if Path(path).name.startswith(PREFIX)]
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while (left := _find(groups, environment_mark.encode(), session)) and time.monotonic() < deadline:
-        for group in groups:
+    paths = tuple(Path(path) for path in cgroup_paths if Path(path).name.startswith(PREFIX))
+    reopened = reopen(paths)
+    groups = [ControlGroup(path, has_live_lists=False) for path in paths]
+    begun, killed = time.monotonic(), Sent(_KILL)
+    search = _Search(groups, environment_mark.encode(), session, session_start_boottime_ns)
+    while (left := search.find()) and time.monotonic() < begun + _PATIENCE_SECONDS:
+        names = names_of(left)
+        if reopened is not None:
             with contextlib.suppress(OSError):
-                group.kill()
-        _kill(left, deadline)
-    for group in groups:
-        group.remove()
-    return tuple(each.identity.pid for each in left)
+                reopened[0].kill()
+        _kill(left, begun + _PATIENCE_SECONDS)
+        news = tuple(each.identity.pid for each in left if each.identity.pid not in killed.pids)
+        killed = killed.plus(Sent(_KILL, news, tuple(names[pid] for pid in news if pid in names)))
+    account: GroupAccount | None = None
+    if reopened is not None:
+        with contextlib.suppress(OSError):
+            account = reopened[0].account()
+    return Remnants(
+        killed=killed,
+        survivors=tuple(each.identity.pid for each in left),
+        duration_seconds=time.monotonic() - begun,
+        account=account,
+        method=reopened[1] if reopened else "",
+        oom_kills=oom_kills(paths) or 0,
+        paths=paths,
+    )
 
 
-def _find(groups: list[ControlGroup], mark: bytes, session: int | None) -> list[ProcessLook]:
-    pids = {pid for group in groups for pid in group.pids()}
-    everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    if mark:
-        pids.update(pid for pid in everybody if procfs.environment_has(pid, mark))
-    if session is not None and any(procfs.session(pid) == session for pid in pids):
-        pids.update(pid for pid in everybody if procfs.session(pid) == session)
-    looks = (procfs.look(pid, with_bytes=False) for pid in pids - {os.getpid()})
-    return [each for each in looks if each is not None and each.is_alive]
+@dataclass(frozen=True)
+class _Search:
+    """By what the processes of a payload are known."""
+
+    groups: list[ControlGroup]
+    mark: bytes
+    session: int | None
+    start_boottime_ns: int | None
+
+    def find(self) -> list[ProcessLook]:
+        """Those that live now."""
+        pids = {pid for group in self.groups for pid in group.pids()}
+        everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        if self.mark:
+            pids.update(pid for pid in everybody if procfs.environment_has(pid, self.mark))
+        if self.session is not None:
+            members = [pid for pid in everybody if procfs.session(pid) == self.session]
+            if self._is_leader() or not pids.isdisjoint(members):
+                pids.update(members)
+        looks = (procfs.look(pid, with_bytes=False) for pid in pids - {os.getpid()})
+        return [each for each in looks if each is not None and each.is_alive]
+
+    def _is_leader(self) -> bool:
+        """Whether the process with the session's number is the one that was started then."""
+        if self.session is None or self.start_boottime_ns is None:
+            return False
+        ticks = procfs.start_ticks(self.session)
+        if ticks is None:
+            return False
+        late_seconds = ticks / procfs.TICKS_PER_SECOND - self.start_boottime_ns / NANOSECONDS
+        return -2 / procfs.TICKS_PER_SECOND <= late_seconds <= _FORK_SECONDS
 
 
 def _kill(targets: list[ProcessLook], deadline: float) -> None:

@@ -55,7 +55,8 @@ def upload_output_sandbox(attempt: Attempt, patient: Patient) -> None:
         with attempt.operations("pack") as attributes:
             selection = collect(work, attempt.parts.arguments.description.output_sandbox, attempt.payload_uid)
             cuts = Cuts(work, control, attempt.payload_uid, patient.check)
-            selection, size = _packed(selection, archive, cuts, attempt)
+            limit = attempt.options.output_sandbox_limit_bytes
+            selection, size = pack_within(selection, archive, cuts, limit, attempt.std_names)
             attributes.update({MOVED_FILES: len(selection.items), MOVED_BYTES: size})
         if selection.missing and attempt.payload_started:
             attempt.report.set_job_parameter("OutputSandboxMissingFiles", ", ".join(selection.missing))
@@ -88,24 +89,25 @@ def collect(work: Path, patterns: Sequence[str], owner: int | None) -> Selection
     return Selection(tuple(items.values()), tuple(dict.fromkeys(missing)))
 
 
-def _packed(selection: Selection, archive: Path, cuts: "Cuts", attempt: Attempt) -> tuple[Selection, int]:
-    """The archive of all, or of what fits."""
-    limit = attempt.options.output_sandbox_limit_bytes
+def pack_within(
+    selection: Selection, archive: Path, cuts: "Cuts", limit_bytes: int, streams: Sequence[str]
+) -> tuple[Selection, int]:
+    """Write the *archive* of all, or of what fits into *limit_bytes*; what is in it, and its bytes."""
 
     def check() -> None:
         cuts.check()
-        if archive.stat().st_size > limit:
+        if archive.stat().st_size > limit_bytes:
             raise _TooLarge
 
     fitting, is_cut = selection, False
     while fitting.items:
         try:
-            if (size := pack(fitting.items, archive, check)) <= limit:
+            if (size := pack(fitting.items, archive, check)) <= limit_bytes:
                 return fitting, size
             archive.unlink()
         except _TooLarge:
             pass
-        fitting, is_cut = _without_last(fitting) if is_cut else fit(selection, limit, attempt.std_names, cuts), True
+        fitting, is_cut = _without_last(fitting) if is_cut else fit(selection, limit_bytes, streams, cuts), True
     return fitting, 0
 
 

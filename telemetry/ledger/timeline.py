@@ -11,6 +11,7 @@ from telemetry.facts import (
     ACCOUNTED_STAGES,
     STAGES,
     Entry,
+    KillFinished,
     PayloadEnded,
     PayloadStarted,
     StageFinished,
@@ -76,7 +77,12 @@ def timeline(attempt: Attempt, last_look_ns: int | None) -> Timeline:
 
 
 def _signs_of_life(attempt: Attempt) -> list[int]:
-    signs = [entry.boottime_ns for entry in attempt.on_node if entry.writer not in OUTSIDE_WRITERS]
+    signs = [
+        entry.boottime_ns
+        for entry in attempt.on_node
+        # What recovery has killed had lived until then.
+        if entry.writer not in OUTSIDE_WRITERS or isinstance(entry.fact, KillFinished)
+    ]
     facts = (entry.fact for entry in attempt.on_node)
     return signs + [fact.end_boottime_ns for fact in facts if isinstance(fact, PayloadEnded | WrapperReaped)]
 

@@ -7,7 +7,7 @@ CLOCK_BOOTTIME: differences are true durations, and a step in the middle changes
 
 from collections.abc import Iterator, Sequence
 
-from telemetry.facts import Entry, PayloadEnded, WrapperReaped, WrapperStarted
+from telemetry.facts import Entry, KillFinished, PayloadEnded, WrapperReaped, WrapperStarted
 
 #: Writers that outlive the wrapper: what they write is no sign that it lived.
 OUTSIDE_WRITERS = frozenset({"agent", "recovery"})
@@ -48,7 +48,8 @@ class Timeline:
 
 def signs_of_life(entry: Entry) -> Iterator[int]:
     """Boottimes at which wrapper or payload were still there, as *entry* shows."""
-    if entry.writer not in OUTSIDE_WRITERS:
+    # What recovery has killed had lived until then.
+    if entry.writer not in OUTSIDE_WRITERS or isinstance(entry.fact, KillFinished):
         yield entry.boottime_ns
     if isinstance(entry.fact, PayloadEnded | WrapperReaped):
         yield entry.fact.end_boottime_ns

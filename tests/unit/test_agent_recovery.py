@@ -119,8 +119,39 @@ def test_the_open_stage_ends_with_the_wrapper(tmp_path: Path) -> None:
         at_boottime_ns=77,
         result="error",
         error_type="wrapper_died",
-        message="the wrapper process died",
+        message="the wrapper ended with exit code 1 before its time",
     )
+
+
+@pytest.mark.parametrize(
+    ("how", "error_type", "message"),
+    [
+        ({"signal": 9}, "wrapper_died", "the wrapper was killed by SIGKILL, perhaps because memory ran out"),
+        ({"signal": 9, "oom_kills": 0}, "wrapper_died", "the wrapper was killed by SIGKILL"),
+        (
+            {"signal": 9, "oom_kills": 2},
+            "out_of_memory",
+            "the wrapper was killed by the kernel (2 killed): no memory left",
+        ),
+        ({"signal": 11, "oom_kills": 2}, "wrapper_died", "the wrapper was killed by SIGSEGV"),
+        ({"signal": 40}, "wrapper_died", "the wrapper was killed by signal 40"),
+        ({"exit_code": 3}, "wrapper_died", "the wrapper ended with exit code 3 before its time"),
+        (None, "wrapper_died", "the wrapper process died; nobody saw how"),
+    ],
+)
+def test_the_true_cause(tmp_path: Path, how: dict[str, int] | None, error_type: str, message: str) -> None:
+    """Stage and end say how the wrapper died, as far as wait4 and the kernel's count of kills for memory tell."""
+    clock = JumpClock()
+    if how is not None:
+        values = {"exit_code": None, "signal": None, **how}
+        with Journal(tmp_path, "agent", clock) as journal:
+            journal.append(
+                WrapperReaped(pid=1, end_boottime_ns=77, user_cpu_seconds=0.0, system_cpu_seconds=0.0, **values)  # type: ignore[arg-type]
+            )
+    recovered(tmp_path, WRAPPER_DIED, StageStarted(stage="execute", at_boottime_ns=5), clock=clock)
+    entries = read_journal(tmp_path)
+    (stage,), (end,) = facts_of(entries, StageFinished), facts_of(entries, AttemptEnded)
+    assert (stage.error_type, end.error_type, stage.message) == (error_type, error_type, message)
 
 
 def test_another_boot_has_another_clock(tmp_path: Path) -> None:
@@ -133,8 +164,10 @@ def test_another_boot_has_another_clock(tmp_path: Path) -> None:
     last = clock.boottime_ns()
     clock.reboot()
     assert recover(tmp_path, clock, WRAPPER_DIED)
-    (stage,) = facts_of(read_journal(tmp_path), StageFinished)
+    (stage,), (end,) = facts_of(read_journal(tmp_path), StageFinished), facts_of(read_journal(tmp_path), AttemptEnded)
     assert stage.at_boottime_ns == last
+    assert stage.message == "the machine was restarted while the job ran"
+    assert (stage.error_type, end.error_type) == ("reboot", "reboot")
 
 
 def test_an_end_is_written_once(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""Control groups that a dead starter has left behind: found again by their paths, and their last account."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from telemetry.measure.cgroup import PREFIX, ControlGroup
+from telemetry.measure.cgroup1 import ControllerGroups
+from telemetry.measure.meter import Group
+
+
+def reopen(paths: Iterable[Path]) -> tuple[Group, str] | None:
+    """The groups at *paths* that are still there and ours by their names, with the method that reads them."""
+    there = [path for path in paths if path.name.startswith(PREFIX) and path.is_dir()]
+    for path in there:
+        if (path / "cgroup.controllers").exists():
+            return ControlGroup(path), "cgroup2"
+    found = {
+        name: ControlGroup(path, has_live_lists=False)
+        for name, file in (
+            ("cpuacct", "cpuacct.usage"),
+            ("memory", "memory.max_usage_in_bytes"),
+            ("tasks", "pids.current"),
+            ("freezer", "freezer.state"),
+        )
+        for path in there
+        if (path / file).exists()
+    }
+    return (ControllerGroups(**found), "cgroup1") if "cpuacct" in found else None
