@@ -34,8 +34,8 @@ from telemetry.facts import (
 from telemetry.journal import Journal, JournalBusy, is_written, read_journal
 
 __all__ = [
-    "NOT_SUBMITTED", "PREEMPTED", "WRAPPER_DIED", "WRITER", "Hooks", "Trouble", "fenced", "has_ended", "keep_words_of_wms",
-    "killed", "recover", "wrapper_lives",
+    "NOT_SUBMITTED", "PREEMPTED", "WRAPPER_DIED", "WRITER", "Hooks", "Trouble", "fenced", "has_ended",
+    "keep_words_of_wms", "killed", "recover", "wrapper_lives",
 ]  # fmt: skip
 
 WRITER = "recovery"
