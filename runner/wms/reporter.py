@@ -73,6 +73,7 @@ class Reporter:
             LockHeld: another process is.
         """
         if claim:
+            self._keeper.will_claim(claim)
             self._delivery.report_in_one(Naming(claim, self._keeper.adopt))
         self._lock = FileLock.take(self._control / DELIVER_LOCK)
         self._thread.start()

@@ -10,6 +10,8 @@ from typing import Protocol
 from runner.errors import ConfigError, FencedError, RefusedError
 from telemetry.clock import NANOSECONDS, Clock
 
+#: Beside the token: the name under which an execution reports, from before it does until it has a token of that name.
+CLAIM_FILE = "job.claim"
 #: Taken for the life of a token that does not tell its end.
 UNKNOWN_LIFE_SECONDS = 1200
 
@@ -76,8 +78,8 @@ class FixedToken:
 class RenewsJobTokens(Protocol):
     """The one call of the WMS client that the keeper needs."""
 
-    def renew_job_token(self, job_id: int) -> tuple[str, int]:
-        """A new token for *job_id* and its end, UTC nanoseconds."""
+    def renew_job_token(self, job_id: int, claim: str = "") -> tuple[str, int]:
+        """A new token for *job_id* and its end, UTC nanoseconds; with *claim*, one of that execution."""
         ...
 
 
@@ -90,13 +92,24 @@ class JobTokenKeeper:
         self._job_id = job_id
         self._clock = clock
         self._renew_at_boottime_ns: int | None = None
+        self._claim_path = path.with_name(CLAIM_FILE)
+        self._is_naming = False
+
+    def will_claim(self, claim: str) -> None:
+        """This process is about to report under *claim*. Should it die before it has `adopt`ed the token of that, whoever
+        speaks for the attempt next must know it: the WMS may have bound the attempt to it."""
+        self._is_naming = True
+        if not self._claim_path.exists():  # one that has died here before us had perhaps reported under its own
+            write_secret(self._claim_path, claim, durable=True)
 
     def keep(self) -> None:
-        """Renew the token if it is time.
+        """Renew the token if it is time, or if it is not the one of the execution that reported.
 
         Raises:
             UnavailableError: not now; FencedError: the attempt is over.
         """
+        if not self._is_naming and self._claim_path.exists():
+            self._take_up_claim()
         if self._renew_at_boottime_ns is None:
             self._renew_at_boottime_ns = self._due(self._path.read_text().strip())
         if self._clock.boottime_ns() < self._renew_at_boottime_ns:
@@ -113,11 +126,23 @@ class JobTokenKeeper:
     def adopt(self, token: str) -> None:
         """Show *token* from now on."""
         write_secret(self._path, token)
+        self._claim_path.unlink(missing_ok=True)
         self._renew_at_boottime_ns = self._due(token)
 
     def distrust(self) -> None:
         """The WMS has refused the token, whatever our clock says about its life: renew it next time."""
         self._renew_at_boottime_ns = self._clock.boottime_ns()
+
+    def _take_up_claim(self) -> None:
+        try:
+            token, _ = self._client.renew_job_token(self._job_id, self._claim_path.read_text().strip())
+        except FencedError:
+            raise
+        except RefusedError as error:
+            if error.status_code == 404:  # a WMS that knows no claims
+                self._claim_path.unlink(missing_ok=True)
+        else:
+            self.adopt(token)
 
     def _due(self, token: str) -> int:
         end_ns = _expiry_ns(token)
@@ -127,13 +152,18 @@ class JobTokenKeeper:
         return self._clock.boottime_ns() + max(left_ns // 2, NANOSECONDS)
 
 
-def write_secret(path: Path, content: str) -> None:
-    """Replace *path* by *content*, mode 0600, in one step: a reader sees the old or the new one."""
+def write_secret(path: Path, content: str, *, durable: bool = False) -> None:
+    """Replace *path* by *content*, mode 0600, in one step: a reader sees the old or the new one.
+
+    *durable*: forced to the disk on return.
+    """
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(fd, content.encode() + b"\n")
+        if durable:
+            os.fdatasync(fd)
     finally:
         os.close(fd)
     temporary.rename(path)

@@ -103,11 +103,13 @@ class Renewing:
 
     def __init__(self, clock: JumpClock) -> None:
         self.calls = 0
+        self.claims: list[str] = []
         self.error: Exception | None = None
         self._clock = clock
 
-    def renew_job_token(self, job_id: int) -> tuple[str, int]:
+    def renew_job_token(self, job_id: int, claim: str = "") -> tuple[str, int]:
         self.calls += 1
+        self.claims.append(claim)
         if self.error:
             raise self.error
         return jwt(self._clock.utc_ns() / NANOSECONDS + 3600 + self.calls), 0
@@ -171,6 +173,26 @@ def test_a_token_that_was_refused_is_renewed_whatever_the_clock_says(tmp_path: P
     keeper.keep()
     keeper.keep()
     assert wms.calls == 1
+
+
+def test_the_name_of_a_dead_execution_is_taken_up(tmp_path: Path) -> None:
+    """A wrapper may die between the report that binds the attempt to its claim and the token of that claim: whoever
+    speaks for the attempt next does so under the same claim, once; the wrapper itself needs no call for it."""
+    clock, path = JumpClock(), tmp_path / "job.token"
+    write_secret(path, jwt(clock.utc_ns() / NANOSECONDS + 3600))
+    wms = Renewing(clock)
+    of_wrapper = JobTokenKeeper(wms, path, 7, clock)
+    of_wrapper.will_claim("c1")
+    of_wrapper.keep()
+    assert wms.claims == []
+    of_agent = JobTokenKeeper(wms, path, 7, clock)
+    of_agent.keep()
+    of_agent.keep()
+    assert wms.claims == ["c1"]
+    of_wrapper.will_claim("c2")
+    of_wrapper.adopt(path.read_text().strip())
+    JobTokenKeeper(wms, path, 7, clock).keep()
+    assert wms.claims == ["c1"]
 
 
 def test_a_date_header_that_is_renewed_once_a_second_gives_no_offset() -> None:
