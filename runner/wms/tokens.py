@@ -96,8 +96,8 @@ class JobTokenKeeper:
         self._is_naming = False
 
     def will_claim(self, claim: str) -> None:
-        """This process is about to report under *claim*. Should it die before it has `adopt`ed the token of that, whoever
-        speaks for the attempt next must know it: the WMS may have bound the attempt to it."""
+        """This process is about to report under *claim*. Should it die before it has `adopt`ed the token of that,
+        whoever speaks for the attempt next must know it: the WMS may have bound the attempt to it."""
         self._is_naming = True
         if not self._claim_path.exists():  # one that has died here before us had perhaps reported under its own
             write_secret(self._claim_path, claim, durable=True)

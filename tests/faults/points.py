@@ -228,16 +228,16 @@ def _arm_journal(striker: Striker) -> None:
 def _arm_acknowledgements(striker: Striker) -> None:
     append = Acknowledgements._append
 
-    def acknowledging(self: Acknowledgements, line: dict[str, object]) -> None:
+    def acknowledging(self: Acknowledgements, *lines: dict[str, object]) -> None:
         attempt = self._path.parent.parent.name
         point = striker.number(attempt, self._path.name.removesuffix(".jsonl"))
         striker.pass_by(attempt, point, "before")
         if point and (strikes := striker.due(attempt, point, "torn")):
             with self._path.open("ab") as file:
-                file.write(b"\n" * self._torn + json.dumps(line).encode()[:20])
+                file.write(b"\n" * self._torn + json.dumps(lines[0]).encode()[:20])
             self._torn = True
             striker.strike(attempt, strikes)
-        append(self, line)
+        append(self, *lines)
         striker.pass_by(attempt, point, "after")
 
     Acknowledgements._append = acknowledging  # type: ignore[method-assign]
