@@ -22,7 +22,8 @@ from tests.support.waiting import eventually
 CANARY = "canary-77c0ffee99"
 #: Says "ready", then echoes every line that is written into its fifo.
 ECHO = (
-    'echo ready; echo oops >&2; mkfifo fifo; while read line <fifo; do echo "$line"; test "$line" = end && break; done'
+    "echo ready; echo oops >&2; mkfifo fifo; exec 3<>fifo; "
+    'while read line <&3; do echo "$line"; test "$line" = end && break; done'
 )
 
 

@@ -279,7 +279,7 @@ def _is_settled(control: Path) -> bool:
         return False
     uids = [entry.fact.uid for entry in read_journal(control) if isinstance(entry.fact, JobMatched)]
     shipped = Acknowledgements(control, "otlp-file")
-    return all(shipped.outcome(uid) for uid in uids)
+    return all(any(item.startswith(uid) for item in shipped.settled) for uid in uids)
 
 
 @contextmanager
