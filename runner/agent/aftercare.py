@@ -309,10 +309,12 @@ class Aftercare:
             keeper = JobTokenKeeper(client, control / TOKEN_FILE, job_id, self._clock)
             if case.token_refused:
                 keeper.distrust()
+            went_on = delivery.has_next_attempt
             _deliver_requests(control, client, keeper)
             refusal = _deliver_statuses(delivery, keeper)
             case.token_refused = False
-            if keep_words_of_wms(control, self._clock, delivery.standing, refusal):
+            fenced_by_ours = went_on and bool(delivery.standing.fenced)
+            if not fenced_by_ours and keep_words_of_wms(control, self._clock, delivery.standing, refusal):
                 self._parts.observer.on_attempt_ended(control)  # a truer record: it is shipped again
         except TokenRefusedError:
             case.token_refused = True

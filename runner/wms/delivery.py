@@ -93,6 +93,11 @@ class Delivery:
         open_ = self._ending.wants_next and self._acks.outcome(RESCHEDULE_ITEM) is None
         return open_ and not self.standing.fenced and not self.standing.killed
 
+    @property
+    def has_next_attempt(self) -> bool:
+        """Whether the next attempt was asked for from here, and granted: then it is no stranger that fences us off."""
+        return self._acks.outcome(RESCHEDULE_ITEM) == "accepted"
+
     def collect(self) -> None:
         """Read what is new in the journal."""
         for entry in self._tail.poll():
