@@ -51,6 +51,10 @@ class Campaign:
     needs: Callable[[], str] = lambda: ""
 
 
+#: Written by whoever speaks for a dead wrapper: a wrapper has no such fact.
+OF_RECOVERY = frozenset({"EndKept"})
+
+
 def kind_of(point: str) -> str:
     """`StageStarted` of `wrapper:StageStarted#3`."""
     return point.rpartition(":")[2].partition("#")[0]
@@ -59,7 +63,7 @@ def kind_of(point: str) -> str:
 def missing_kinds(seen: Seen) -> set[str]:
     """Facts that a wrapper can emit, and that no shape made it emit: then not every fact is struck."""
     found = {kind_of(point) for points in seen.points.values() for point in points}
-    return {name for name in KINDS if name not in found}
+    return {name for name in KINDS if name not in found and name not in OF_RECOVERY}
 
 
 def _wrapper_points(seen: Seen, shape: str) -> list[str]:

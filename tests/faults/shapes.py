@@ -1,5 +1,6 @@
 """The jobs that are struck: each shape makes the wrapper write facts that the others do not."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ i=0
 while [ $i -lt 3 ]; do echo "line $i"; head -c 3000000 /dev/zero | cksum; i=$((i+1)); done
 echo data > out.txt
 """
+#: What a payload wants done when its job has ended.
+REQUEST = {
+    "JobID": 1,
+    "RequestName": "files",
+    "Operations": [{"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": LFN, "Status": "Processed"}]}}],
+}
 BURN = "-c 'import os; os.fork()\nwhile True: sum(range(1000))'"
 
 
@@ -50,6 +57,7 @@ SHAPES: Mapping[str, Shape] = {
             "OutputData": ["out.txt"],
         }
     ),
+    "pending": Shape({"Executable": "/bin/true", "InputSandbox": ["file_request.json"]}),
     "bare": Shape({"Executable": "/bin/true"}),
     "refused": Shape({"Executable": "no-such-program-anywhere", "OutputSandbox": ["std.out"]}),
     "failing": Shape({"Executable": "/bin/sh", "Arguments": "-c 'echo no; exit 3'", "OutputSandbox": ["std.out"]}),
@@ -98,6 +106,7 @@ SHAPES: Mapping[str, Shape] = {
 def prepare(client: WmsClient, folder: Path) -> None:
     """What the shapes need: the script beside them, and the file behind the LFN."""
     (folder / "work.sh").write_text(SCRIPT)
+    (folder / "file_request.json").write_text(json.dumps(REQUEST))
     shutil.copy(PAYLOADS / "forger.py", folder)
     source = folder / "numbers.txt"
     source.write_text("1 2 3\n")
