@@ -31,7 +31,7 @@ from telemetry.facts import (
     StatusChanged,
     WrapperReaped,
 )
-from telemetry.journal import Journal, JournalBusy, is_written, read_journal
+from telemetry.journal import Journal, JournalBusy, inherit_reserve, is_written, read_journal
 
 __all__ = [
     "NOT_SUBMITTED", "PREEMPTED", "WRAPPER_DIED", "WRITER", "Hooks", "Trouble", "fenced", "has_ended",
@@ -97,6 +97,7 @@ def recover(control: Path, clock: Clock, trouble: Trouble, hooks: Hooks = _NO_HO
             entries = read_journal(control)
             if has_ended(entries):
                 return True
+            inherit_reserve(control, "wrapper", WRITER)  # it was made for this
             _end(control, journal, clock, diagnosed(trouble, entries, clock.boot_id), hooks)
     return True
 

@@ -113,7 +113,8 @@ def reconciled(site: Site) -> None:
 def test_a_node_that_comes_back_tells_the_end_in_the_words_of_the_wms(tmp_path: Path) -> None:
     """Agent and wrapper are killed; when the job has failed as stalled, the next agent brings the true record.
 
-    It counts with a second revision that has the WMS's final status; the estimate stays in the history.
+    The agent asks the WMS before it writes the end, so that its record has the final status of the WMS; the estimate stays
+    in the history.
     """
     options = {"StalledTime": STALLED, "FailedTime": FAILED}
     with running_site(tmp_path / "site", WMS=options) as site:
@@ -135,7 +136,7 @@ def test_a_node_that_comes_back_tells_the_end_in_the_words_of_the_wms(tmp_path: 
             agent.stop()
         assert not is_alive(payload.pid)
         record = site.wait_record(job_id)
-        assert (record["RecordedBy"], record["Revision"], record["ErrorType"]) == ("agent", 2, "wrapper_died")
+        assert (record["RecordedBy"], record["Revision"], record["ErrorType"]) == ("agent", 1, "wrapper_died")
         assert (record["FinalMajorStatus"], record["FinalMinorStatus"]) == ("Failed", NOT_RUNNING)
         assert site.status(job_id) == ("Failed", NOT_RUNNING)
         assert len(site.facts(job_id, AttemptEnded)) == 1

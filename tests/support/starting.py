@@ -32,7 +32,10 @@ def program(name: str, *arguments: object) -> tuple[str, ...]:
 
 def fork_starter(control: Path, *, method: str, orphan_grace_seconds: float, kill_grace_seconds: float) -> Starter:
     """A starter of this very process, once the threads of tests before this one have ended: it is a fork."""
-    eventually(lambda: threading.active_count() == 1, DEADLINE_SECONDS, "the end of other tests' threads")
+    try:
+        eventually(lambda: threading.active_count() == 1, DEADLINE_SECONDS, "the end of other tests' threads")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; there are {[each.name for each in threading.enumerate()]}") from error
     return Starter.fork(
         control,
         method=method,
