@@ -113,8 +113,8 @@ def reconciled(site: Site) -> None:
 def test_a_node_that_comes_back_tells_the_end_in_the_words_of_the_wms(tmp_path: Path) -> None:
     """Agent and wrapper are killed; when the job has failed as stalled, the next agent brings the true record.
 
-    The agent asks the WMS before it writes the end, so that its record has the final status of the WMS; the estimate stays
-    in the history.
+    The agent asks the WMS before it writes the end, so that the record has the final status of the WMS; the estimate
+    stays in the history.
     """
     options = {"StalledTime": STALLED, "FailedTime": FAILED}
     with running_site(tmp_path / "site", WMS=options) as site:

@@ -103,8 +103,31 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests look at `seen` instead."""
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    """One that hangs up when it is closed: a kept-alive connection would hold its thread for as long as the client does."""
+
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: set[Any] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own."""
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """The connection is over."""
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Free the port, and hang up."""
+        super().server_close()
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no news here."""
@@ -114,7 +137,7 @@ class _Server(ThreadingHTTPServer):
 def faulty_server(handler: Callable[[Seen], Reply] | None = None) -> Iterator[tuple[FaultyServer, str]]:
     """The server and its address, until the block ends."""
     faulty = FaultyServer(handler)
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"faulty": faulty}))
+    server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"faulty": faulty}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="faulty")
     thread.start()
     try:
