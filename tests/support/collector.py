@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.support.http_faults import Server
+
 
 @dataclass
 class Reply:

@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """One that hangs up when it is closed: a kept-alive connection would hold its thread for as long as the client does."""
+    """Hangs up when it is closed: a kept-alive connection would hold its thread for as long as the client lives."""
 
     daemon_threads = True
 
