@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from runner.agent.recovery import fenced, killed
+from runner.agent.recovery import fenced, killed, words_of_wms
 from runner.errors import FencedError
 from runner.job.status import JobStatus, MinorStatus
 from runner.locks import FileLock
@@ -41,7 +41,10 @@ def _kept(delivery: Delivery, token: JobTokenKeeper, end: AttemptEnded) -> Attem
         return end if goes_back and said_before else fenced()
     if delivery.standing.killed:
         return killed()
-    return _next_attempt(delivery, end) if goes_back else end
+    if goes_back:
+        return _next_attempt(delivery, end)
+    status, minor_status = words_of_wms(end, delivery.standing, None) or (end.status, end.minor_status)
+    return replace(end, status=status, minor_status=minor_status)
 
 
 def _next_attempt(delivery: Delivery, end: AttemptEnded) -> AttemptEnded:

@@ -35,7 +35,7 @@ from telemetry.journal import Journal, JournalBusy, inherit_reserve, is_written,
 
 __all__ = [
     "NOT_SUBMITTED", "PREEMPTED", "WRAPPER_DIED", "WRITER", "Hooks", "Trouble", "fenced", "has_ended",
-    "keep_words_of_wms", "killed", "recover", "wrapper_lives",
+    "keep_words_of_wms", "killed", "recover", "words_of_wms", "wrapper_lives",
 ]  # fmt: skip
 
 WRITER = "recovery"
@@ -113,7 +113,7 @@ def keep_words_of_wms(control: Path, clock: Clock, standing: Standing, refusal: 
     noted = [(fact.status, fact.minor_status) for fact in facts if isinstance(fact, EndKept)]
     if not ends or ends[-1].error_type == FENCED:
         return False
-    kept = _kept(ends[-1], standing, refusal)
+    kept = words_of_wms(ends[-1], standing, refusal)
     if kept is None or kept == (noted or [(ends[-1].status, ends[-1].minor_status)])[-1]:
         return False
     status, minor_status = kept
@@ -123,7 +123,7 @@ def keep_words_of_wms(control: Path, clock: Clock, standing: Standing, refusal: 
     return True
 
 
-def _kept(ended: AttemptEnded, standing: Standing, refusal: Refusal | None) -> tuple[str, str] | None:
+def words_of_wms(ended: AttemptEnded, standing: Standing, refusal: Refusal | None) -> tuple[str, str] | None:
     """The end in the WMS's words; None when it has not said one."""
     if standing.fenced:
         return _REPLACED
