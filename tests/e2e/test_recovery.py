@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from runner.compose.peeks import peek_at
+from runner.compose.peeks import JobPeek, peek_at
 from runner.compose.site import LocalSite, Service
+from runner.errors import UnavailableError
 from runner.wms.stores import WmsSandboxStore
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import (
@@ -179,6 +180,14 @@ def test_outputs_wait_for_a_wms_that_is_away(tmp_path: Path) -> None:
             wms.stop()
 
 
+def peeked(site: Site, job_id: int) -> JobPeek | None:
+    """The job's output by the agent; None as long as that one does not answer."""
+    try:
+        return peek_at(site.config, job_id, "stdout")
+    except UnavailableError:
+        return None
+
+
 def test_a_wrapper_outlives_its_agent_and_is_found_again(tmp_path: Path) -> None:
     """A wrapper whose agent was killed goes on; the next agent shows its output and passes a Kill to it, and it ends
     by its own word."""
@@ -191,7 +200,7 @@ def test_a_wrapper_outlives_its_agent_and_is_found_again(tmp_path: Path) -> None
         assert is_alive(wrapper.pid)
         with next_agent(site, "next"):
             assert is_alive(payload.pid)
-            look = eventually(lambda: peek_at(site.config, job_id, "stdout"), 20, "a peek")
+            look = eventually(lambda: peeked(site, job_id), 20, "a peek")
             assert look.streams["stdout"].lines == ("to stdout",)
             site.kill(job_id)
             ended = site.wait_fact(job_id, AttemptEnded)
