@@ -126,7 +126,7 @@ def test_a_fork_bomb_does_not_outrun_the_freezer() -> None:
                 os._exit(1)
         eventually(lambda: group.count() > 20)
         group.kill()
-        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+        os.waitpid(process, 0)  # it may have ended by itself, having forked the next
         eventually(lambda: not group.pids(), 5)
     finally:
         eventually(group.remove)
