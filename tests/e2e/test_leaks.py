@@ -8,6 +8,8 @@ from tests.support.waiting import eventually
 
 WARM_UP = 20
 JOBS = 40
+#: What calls that are under way at the moment of a look hold; 40 jobs that each left one descriptor would show.
+UNDER_WAY = 3
 
 
 def test_jobs_leave_nothing_in_the_agent() -> None:
@@ -19,7 +21,8 @@ def test_jobs_leave_nothing_in_the_agent() -> None:
 
         def same() -> bool:
             after = belongings(agent.pid)
-            return (after.descriptors, after.threads) == (before.descriptors, before.threads)
+            more = (after.descriptors - before.descriptors, after.threads - before.threads)
+            return max(more) <= UNDER_WAY
 
         eventually(same, 10, "as many descriptors and threads as before")
         assert belongings(agent.pid).rss_bytes <= 1.05 * before.rss_bytes
