@@ -124,7 +124,7 @@ def test_a_kill_reaches_the_wrapper(wms: RunningWms) -> None:
         reaches(wms, job_id, "Running")
         kill(wms, job_id)
         eventually(lambda: wms.status(job_id) == ("Killed", "Received Kill signal"), 2.5)
-        eventually(lambda: records(wms, job_id) == [("Killed", "Received Kill signal", "wrapper")])
+        assert eventually(lambda: records(wms, job_id)) == [("Killed", "Received Kill signal", "wrapper")]
 
 
 def test_a_wrapper_that_dies_is_recovered(wms: RunningWms) -> None:

@@ -103,6 +103,7 @@ def test_no_room_to_keep_it(tmp_path: Path, door: OutputDoor, thread: ExecutionT
     (tmp_path / KEPT).mkdir()
     thread.finish()
     door.keep()
+    assert list((tmp_path / KEPT).iterdir()) == []
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {"stdout": -1}, {"stdout": "5"}, {"stdout": True}, {"other": 1}])

@@ -1,6 +1,5 @@
 """Combined requests: names, digests, and what is no request."""
 
-import contextlib
 import json
 from typing import Any
 
@@ -118,6 +117,9 @@ DOCUMENTS = st.recursive(
 
 @given(DOCUMENTS)
 def test_any_document(document: Any) -> None:
-    """Anything is either a request or an error of ours."""
-    with contextlib.suppress(PermanentJobError):
-        read_request(json.loads(json.dumps(document)))
+    """Anything is either a request, which then reads the same again, or an error of ours."""
+    try:
+        request = read_request(json.loads(json.dumps(document)))
+    except PermanentJobError:
+        return
+    assert read_request(request.to_mapping()) == request
