@@ -400,6 +400,9 @@ def test_version_1_stands_in_for_version_2(tmp_path: Path, monkeypatch: pytest.M
         assert settled.memory_method == "cgroup1"
         assert settled.peak_cgroup_memory_bytes
         assert 60 << 20 < settled.peak_cgroup_memory_bytes < 120 << 20
+        assert (settled.peak_memory_swap_bytes or 1 << 30) >= settled.peak_cgroup_memory_bytes
+    assert settled.peak_threads
+    assert settled.threads_method in ("cgroup1", "sampled")
 
 
 def test_without_any_group_wait4_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
