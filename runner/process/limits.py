@@ -133,7 +133,8 @@ def _checks(config: JobWrapperConfig, job: WatchdogJob) -> dict[str, Check]:
         "cpu": config.check_cpu_limit,
         "memory": config.check_memory_limit,
         "processes": config.check_process_count,
-        "output_size": config.check_output_size,
+        # A file that is kept within its limit is beyond it only where the file system has no holes.
+        "output_size": Check.KILL if config.output_file_action == "truncate" else Check(config.output_file_action),
         "stall": Check.OFF if idles else config.check_cpu_consumed,
         "stalled_output": config.check_stalled_output,
     }

@@ -159,7 +159,7 @@ class Wait4Meter(_Foldless):
 
     method: str = "wait4"
 
-    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:
+    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:  # noqa: ARG002 - no peaks
         """The fold as it is. What the ticks hide of the living is uncertain only as long as they live."""
         return _read_fold(state, state.cpu, self.method, state.uncertainty_seconds + state.rounding_seconds)
 
@@ -258,7 +258,7 @@ class PerfMeter(_Foldless):
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _is_partial: bool = field(default=False, init=False)
 
-    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:
+    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:  # noqa: ARG002 - no peaks
         """CPU by the clock, split as the fold has it, the rest by the fold."""
         counted = self.clock.seconds()
         self._cpu = self._cpu.grown_to(max(counted, state.cpu.total_seconds), state.cpu)
