@@ -32,7 +32,7 @@ class Questions:
         # The kernel's own timeout: a socket with one of Python's is polled before each call.
         for timeout in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             line.setsockopt(socket.SOL_SOCKET, timeout, struct.pack("@ll", int(_ANSWER_SECONDS), 0))
-        self._line = line
+        self.line = line
         self._mutex = threading.Lock()
         self.asked = 0
         self._clock: tuple[KernelFiles, str] | None = None
@@ -60,7 +60,7 @@ class Questions:
     def close(self) -> None:
         """Let go of the line. Idempotent."""
         with self._mutex:
-            self._line.close()
+            self.line.close()
             if self._clock:
                 self._clock[0].close()
             self._clock = self._last = None
@@ -69,8 +69,8 @@ class Questions:
         self.asked += 1
         question = f"{self.asked} {depth}".strip().encode()
         try:
-            self._line.send(question)
-            while packet := self._line.recv(READING_BYTES):
+            self.line.send(question)
+            while packet := self.line.recv(READING_BYTES):
                 answered, reading = unpack_reading(packet)
                 if answered == question:  # else of a question that was given up
                     return reading

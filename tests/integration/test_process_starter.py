@@ -585,7 +585,7 @@ def test_what_the_wrapper_wrote_is_not_written_again(tmp_path: Path) -> None:
         journal.append(it.starter.start(it.command("/bin/sh", "-c", "exit 4")))
         (ended,) = [each for each in it.events() if isinstance(each, PayloadEnded)]
         journal.append(ended)
-        for line in (it.starter._commands, it.starter._queries):  # as the kernel does it for a dead wrapper
+        for line in (it.starter._commands, it.starter._questions.line):  # as the kernel does it for a dead wrapper
             line.close()
         eventually(lambda: (it.control / "starter.journal.jsonl").exists())
         eventually(lambda: not is_written(it.control, "starter"))
