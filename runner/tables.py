@@ -164,11 +164,11 @@ class JobWrapperConfig:
         "InputDataPolicy", "copy", "how input files reach the job", choices=("copy", "link")
     )
     output_file_limit_bytes: int = option(
-        "OutputFileLimit", 2 << 30, "largest stdout or stderr on disk, bytes; OutputFileAction keeps it", minimum=1024
+        "OutputFileLimit", 2 << 30, "largest stdout or stderr on disk, bytes; see OutputFileAction", minimum=1024
     )
     output_file_action: str = option(
-        "OutputFileAction", "truncate", "beyond OutputFileLimit: truncate drops the middle of the file, kill the job",
-        choices=("truncate", "kill"),
+        "OutputFileAction", "truncate", "beyond OutputFileLimit: truncate (drop the file's middle), kill, warn or off",
+        choices=("truncate", "kill", "warn", "off"),
     )  # fmt: skip
     polling_time_seconds: float = option(
         "PollingTime", 1.0, "watchdog: time between looks at the limits, seconds (DIRAC: 10)", minimum=0.01
@@ -217,7 +217,6 @@ class JobWrapperConfig:
     )
     check_stalled_output: Check = check("CheckStalledOutputFlag", Check.OFF, "off, warn or kill: StalledOutputTime")
     check_process_count: Check = check("CheckProcessCountFlag", Check.KILL, "off, warn or kill: MaxProcesses")
-    check_output_size: Check = check("CheckOutputSizeFlag", Check.KILL, "off, warn or kill: OutputFileLimit")
     job_peek: bool = option("JobPeekFlag", True, "show the last lines of output in heartbeats")
     stop_signal_regex: str = option(
         "StopSigRegex", "", "processes whose command line or name has this are told to stop before the time is up"

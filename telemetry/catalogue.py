@@ -135,6 +135,11 @@ PAYLOAD_PEAK_RSS = "jobspan.payload.memory.peak_rss"
 PAYLOAD_CPU_UNCERTAINTY = "jobspan.payload.cpu.uncertainty"
 PAYLOAD_ORPHAN_CPU = "jobspan.payload.cpu.orphans"
 PAYLOAD_MEMORY_METHOD = "jobspan.payload.memory.method"
+PAYLOAD_PEAK_SWAP = "jobspan.payload.swap.peak"
+PAYLOAD_SWAP_METHOD = "jobspan.payload.swap.method"
+PAYLOAD_PEAK_MEMORY_SWAP = "jobspan.payload.memory_swap.peak"
+PAYLOAD_PEAK_THREADS = "jobspan.payload.threads.peak"
+PAYLOAD_THREADS_METHOD = "jobspan.payload.threads.method"
 PAYLOAD_READ = "jobspan.payload.io.read"
 PAYLOAD_WRITTEN = "jobspan.payload.io.written"
 PAYLOAD_IO_METHOD = "jobspan.payload.io.method"
@@ -216,6 +221,11 @@ ATTRIBUTES: Mapping[str, str] = {
     PAYLOAD_CPU_UNCERTAINTY: "CPU that may be missing from user and system CPU, which are a lower bound then, seconds",
     PAYLOAD_ORPHAN_CPU: "part of it used by processes that outlived the payload's top process, seconds",
     PAYLOAD_MEMORY_METHOD: "how the peak of memory was measured",
+    PAYLOAD_PEAK_SWAP: "largest use of swap by the payload's tree, bytes",
+    PAYLOAD_SWAP_METHOD: "how that was measured; sampled: a lower bound",
+    PAYLOAD_PEAK_MEMORY_SWAP: "the kernel's own peak of memory and swap together, bytes (cgroup1)",
+    PAYLOAD_PEAK_THREADS: "most threads of the payload at one time",
+    PAYLOAD_THREADS_METHOD: "how that was measured; sampled: a lower bound",
     PAYLOAD_READ: "read from storage by the payload and all its descendants, bytes",
     PAYLOAD_WRITTEN: "written to storage by the payload and all its descendants, bytes",
     PAYLOAD_IO_METHOD: "how these bytes were measured",
@@ -268,10 +278,21 @@ RECORD_FIELDS: tuple[str, ...] = (
     *("CPUUserTime", "CPUSystemTime", "CPUMethod", "CPUUncertainty", "OrphanCPUTime", "WrapperCPUTime"),
     *("Processors", "ProcessorsRequested", "CPUNormalizationFactor"),
     *("BenchmarkName", "BenchmarkValue", "BenchmarkSource"),
-    *("PeakRSS", "PeakPSS", "PeakCgroupMemory", "MemoryMethod", "MaxProcesses", "ReadBytes", "WrittenBytes"),
+    *("PeakRSS", "PeakPSS", "PeakCgroupMemory", "MemoryMethod"),
+    *("PeakSwap", "SwapMethod", "PeakMemorySwap", "PeakThreads", "ThreadsMethod"),
+    *("MaxProcesses", "ReadBytes", "WrittenBytes"),
     *("IOMethod", "MinorFaults", "MajorFaults", "VoluntarySwitches", "InvoluntarySwitches"),
     *("CPUPressure", "MemoryPressure", "IOPressure"),
-    *("OutputLines", "OutputBytes", "PeekLinesDropped", "ExitCode", "Signal", "ErrorType", "PayloadStarted"),
+    *(
+        "OutputLines",
+        "OutputBytes",
+        "PeekLinesDropped",
+        "OutputBytesDropped",
+        "ExitCode",
+        "Signal",
+        "ErrorType",
+        "PayloadStarted",
+    ),
     *("RecordedBy", "RecordTime"),
 )
 

@@ -288,7 +288,12 @@ class ClockStepped(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class UsageSettled(Fact):
-    """Final use of resources of the payload and all its descendants, with method and uncertainty."""
+    """Final use of resources of the payload and all its descendants, with method and uncertainty.
+
+    `memory_method` is that of the group's peak where there is one, else that of the peak of RSS. Peaks of swap and
+    threads are the kernel's own by the control group that their methods name, or else the most that any look has seen
+    ("sampled"); None: nobody has seen any.
+    """
 
     DURABLE: ClassVar[bool] = True
     cpu_user_seconds: float
@@ -311,6 +316,12 @@ class UsageSettled(Fact):
     cpu_pressure_seconds: float | None = None
     memory_pressure_seconds: float | None = None
     io_pressure_seconds: float | None = None
+    peak_swap_bytes: int | None = None
+    swap_method: str = ""
+    #: Of memory and swap together, which only control groups of version 1 keep.
+    peak_memory_swap_bytes: int | None = None
+    peak_threads: int | None = None
+    threads_method: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

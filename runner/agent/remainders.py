@@ -16,6 +16,7 @@ from telemetry.facts import (
     UsageSampled,
     UsageSettled,
 )
+from telemetry.measure.peaks import SAMPLED, with_peaks
 from telemetry.measure.snapshot import GroupAccount
 
 F = TypeVar("F", bound=Fact)
@@ -59,7 +60,13 @@ def _settled(facts: Sequence[Fact], remnants: Remnants) -> UsageSettled | None:
     sampled = max((each.cpu_user_seconds + each.cpu_system_seconds for each in samples), default=0.0)
     if account.cpu_seconds < sampled - _ROUNDING_SECONDS:
         return None
-    return _usage(account, remnants.method, samples, _last(facts, PayloadEnded))
+    return with_peaks(
+        _usage(account, remnants.method, samples, _last(facts, PayloadEnded)),
+        remnants.peaks,
+        remnants.method,
+        seen_swap_bytes=max((each.swap_bytes for each in samples), default=0),
+        seen_threads=max((each.threads for each in samples), default=0),
+    )
 
 
 def _usage(
@@ -80,8 +87,7 @@ def _usage(
         cpu_uncertainty_seconds=0.0,
         orphan_cpu_seconds=0.0,
         peak_rss_bytes=max(rss),
-        peak_cgroup_memory_bytes=account.peak_memory_bytes,
-        memory_method="sampled" if account.peak_memory_bytes is None else method,
+        memory_method=SAMPLED,
         max_processes=max((each.processes for each in samples), default=1),
         read_bytes=account.read_bytes or (last.read_bytes if last else 0),
         written_bytes=account.written_bytes or (last.written_bytes if last else 0),

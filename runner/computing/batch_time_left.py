@@ -2,15 +2,19 @@
 
 Slurm says when a job ends. HTCondor leaves the job's and the machine's ClassAd on the node; Torque names the
 wall clock that was asked for, LSF keeps the job's script, and sites with Machine/Job Features (HSF-TN-2016-02)
-have a folder of values. Where only a duration is known it counts from our own start, which is later than the
-job's: StopMargin has to cover the difference. SGE tells nothing without its commands.
+have a folder of values. Where only a duration is known it counts from the start of the batch job: where nobody dates
+that, from the start of the oldest process above us that has the batch job's own variable. SGE tells nothing
+without its commands.
 """
 
+import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from runner.config import Config
+from telemetry.measure import procfs
 
 #: The text of a file; raises OSError.
 Read = Callable[[str], str]
@@ -26,6 +30,8 @@ _AD_DURATIONS = {
     "BatchRuntime": 1,
     "maxWallTime": 60,
 }
+#: What a batch system gives to the processes of a job of its own, and to no other.
+_MARKS = ("PBS_JOBID", "LSB_JOBID", "_CONDOR_JOB_AD", "JOBFEATURES")
 _AD_STARTS = ("JobCurrentStartDate", "JobCurrentStartExecutingDate")
 
 
@@ -39,7 +45,8 @@ class BatchEnd:
 
 
 def batch_end(environment: Mapping[str, str], read: Read, started_utc_seconds: float) -> BatchEnd | None:
-    """The earliest end that anybody names; None where nobody does. *started_utc_seconds* is our own start."""
+    """The earliest end that anybody names; None where nobody does. *started_utc_seconds* is the batch job's start, as
+    far as it is known."""
     found = [
         *_slurm(environment),
         *_htcondor(environment, read, started_utc_seconds),
@@ -50,13 +57,33 @@ def batch_end(environment: Mapping[str, str], read: Read, started_utc_seconds: f
     return min(found, key=lambda each: each.end_utc_seconds, default=None)
 
 
-def time_left(config: Config, read: Read, started_utc_seconds: float) -> BatchEnd | None:
-    """The same, unless the configuration says how much work is left (CPUTimeLeft)."""
+def time_left(config: Config, read: Read, now_utc_seconds: float) -> BatchEnd | None:
+    """The same, unless the configuration says how much work is left now (CPUTimeLeft)."""
     site = config.site
     if not site.cpu_time_left:
-        return batch_end(config.environment, read, started_utc_seconds)
+        age = batch_job_age_seconds(config.environment)
+        return batch_end(config.environment, read, now_utc_seconds - age)
     seconds = site.cpu_time_left / site.cpu_normalization_factor
-    return BatchEnd(system="configured", source="CPUTimeLeft", end_utc_seconds=started_utc_seconds + seconds)
+    return BatchEnd(system="configured", source="CPUTimeLeft", end_utc_seconds=now_utc_seconds + seconds)
+
+
+def batch_job_age_seconds(environment: Mapping[str, str]) -> float:
+    """For how long the batch job has been running, by the oldest of its processes above us; 0 outside of any.
+
+    Its processes are those above us, without a gap, that were started with the same mark in their environment.
+    """
+    marks = [f"{name}={environment[name]}".encode() for name in _MARKS if environment.get(name)]
+    pid, begun = os.getpid(), None
+    while (seen := procfs.look(pid, with_bytes=False)) is not None:
+        is_ours = any(procfs.environment_has(pid, mark) for mark in marks)
+        if not is_ours and pid != os.getpid():  # (we may have been given ours by a file)
+            break
+        if is_ours or marks:
+            begun = seen.identity.start_ticks
+        pid = seen.parent_pid
+    if begun is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK"))
 
 
 def read_file(path: str) -> str:

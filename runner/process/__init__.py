@@ -11,6 +11,7 @@
 * `graceful`       the graceful stop: a signal for those processes that can end well (StopSig*)
 * `remnants`       what is left of a payload whose starter has died
 * `output`, `peek`, `followed` ExecutionThread: exact totals of the output, its last lines, its files within bounds
+* `questions`      what the watchdog asks about the payload's use, and when it need not ask
 * `limits`         what a job may use, and whether a reading is beyond it (pure)
 * `watchdog`       measures, decides by `limits`, asks for the end through `cancel`; heartbeats
 * `punctuality`    whether samples come when they should, and the wall clock goes on evenly (pure)

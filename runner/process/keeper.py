@@ -29,6 +29,7 @@ from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
 from telemetry.journal import Journal, JournalBusy, read_journal
 from telemetry.measure import procfs
 from telemetry.measure.meter import Group, Wait4Meter, choose
+from telemetry.measure.peaks import with_peaks
 
 WRITER = "starter"
 MARK_VARIABLE = "JOBSPAN_PAYLOAD_MARK"
@@ -269,31 +270,30 @@ class Keeper:
             return
         payload.is_settled = True
         reading = self._tree.reading(is_deep=True)
-        self._tell(
-            UsageSettled(
-                cpu_user_seconds=reading.cpu.user_seconds,
-                cpu_system_seconds=reading.cpu.system_seconds,
-                cpu_method=reading.cpu_method,
-                cpu_uncertainty_seconds=reading.cpu_uncertainty_seconds,
-                orphan_cpu_seconds=min(payload.orphan_cpu_seconds, reading.cpu.total_seconds),
-                # A payload that is over before the first look has only wait4's figure.
-                peak_rss_bytes=reading.peak_rss_bytes or (payload.ended.max_rss_bytes if payload.ended else 0),
-                peak_cgroup_memory_bytes=reading.peak_cgroup_memory_bytes,
-                memory_method=reading.memory_method or ("sampled" if reading.peak_rss_bytes else "wait4"),
-                max_processes=max(1, reading.max_processes),
-                read_bytes=reading.read_bytes,
-                written_bytes=reading.written_bytes,
-                peak_pss_bytes=reading.peak_pss_bytes,
-                io_method=reading.io_method,
-                minor_faults=reading.minor_faults,
-                major_faults=reading.major_faults,
-                voluntary_switches=reading.voluntary_switches,
-                involuntary_switches=reading.involuntary_switches,
-                cpu_pressure_seconds=reading.cpu_pressure_seconds,
-                memory_pressure_seconds=reading.memory_pressure_seconds,
-                io_pressure_seconds=reading.io_pressure_seconds,
-            )
+        settled = UsageSettled(
+            cpu_user_seconds=reading.cpu.user_seconds,
+            cpu_system_seconds=reading.cpu.system_seconds,
+            cpu_method=reading.cpu_method,
+            cpu_uncertainty_seconds=reading.cpu_uncertainty_seconds,
+            orphan_cpu_seconds=min(payload.orphan_cpu_seconds, reading.cpu.total_seconds),
+            # A payload that is over before the first look has only wait4's figure.
+            peak_rss_bytes=reading.peak_rss_bytes or (payload.ended.max_rss_bytes if payload.ended else 0),
+            memory_method="sampled" if reading.peak_rss_bytes else "wait4",
+            max_processes=max(1, reading.max_processes),
+            read_bytes=reading.read_bytes,
+            written_bytes=reading.written_bytes,
+            peak_pss_bytes=reading.peak_pss_bytes,
+            io_method=reading.io_method,
+            minor_faults=reading.minor_faults,
+            major_faults=reading.major_faults,
+            voluntary_switches=reading.voluntary_switches,
+            involuntary_switches=reading.involuntary_switches,
+            cpu_pressure_seconds=reading.cpu_pressure_seconds,
+            memory_pressure_seconds=reading.memory_pressure_seconds,
+            io_pressure_seconds=reading.io_pressure_seconds,
         )
+        seen = {"seen_swap_bytes": reading.peak_swap_bytes, "seen_threads": reading.peak_threads}
+        self._tell(with_peaks(settled, reading.peaks, reading.peaks_method, **seen))
 
     def _tell(self, fact: Fact) -> None:
         self._facts.append(fact)

@@ -9,7 +9,7 @@ CPUTime / CPUNormalizationFactor x Processors x (1 + JobCPULimitMargin). What ha
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from runner.config import JobWrapperConfig
 from runner.job.status import MinorStatus
@@ -133,7 +133,8 @@ def _checks(config: JobWrapperConfig, job: WatchdogJob) -> dict[str, Check]:
         "cpu": config.check_cpu_limit,
         "memory": config.check_memory_limit,
         "processes": config.check_process_count,
-        "output_size": config.check_output_size,
+        # A file that is kept within its limit is beyond it only where the file system has no holes.
+        "output_size": Check.KILL if config.output_file_action == "truncate" else Check(config.output_file_action),
         "stall": Check.OFF if idles else config.check_cpu_consumed,
         "stalled_output": config.check_stalled_output,
     }
@@ -152,8 +153,7 @@ def _stop_signal(config: JobWrapperConfig, job: WatchdogJob) -> StopSignal | Non
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PayloadReading:
+class PayloadReading(NamedTuple):
     """A payload at one moment. *awake_seconds* is CLOCK_MONOTONIC, which does not count a suspended machine."""
 
     awake_seconds: float
@@ -164,8 +164,7 @@ class PayloadReading:
     processes: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """A job at one moment; without a payload only clocks, disk and node can be judged."""
 
     wall_seconds: float
@@ -231,8 +230,7 @@ class Stillness:
         return now - self._since
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trends:
+class Trends(NamedTuple):
     """What only several readings together can say; None: nothing yet."""
 
     ratio_percent: float | None = None
@@ -276,36 +274,43 @@ def hits(limits: Limits, reading: Reading, trends: Trends = NO_TRENDS) -> Iterat
     *trends* are what `RatioWindow` and `Stillness` say. Broken means beyond: what is exactly at a limit goes on.
     """
     for name, measured, allowed in _above(limits, reading, trends):
-        if measured is not None and allowed is not None and measured > allowed:
+        if allowed is not None and measured is not None and measured > allowed:
             yield _hit(limits, name, measured, allowed)
     for name, measured, allowed in _below(limits, reading, trends):
-        if measured is not None and allowed is not None and measured < allowed:
+        if allowed is not None and measured is not None and measured < allowed:
             yield _hit(limits, name, measured, allowed)
 
 
 _Row = tuple[str, float | None, float | None]
 
 
-def _above(limits: Limits, reading: Reading, trends: Trends) -> Iterator[_Row]:
-    """What must not be more than it is allowed to be."""
-    yield "wall_clock", reading.wall_seconds, limits.wall_seconds
-    yield "load_average", reading.load_average, limits.load_average
+def _above(limits: Limits, reading: Reading, trends: Trends) -> tuple[_Row, ...]:
+    """What must not be more than it is allowed to be. (Tuples: they are looked at on every poll of every job.)"""
+    job: tuple[_Row, ...] = (
+        ("wall_clock", reading.wall_seconds, limits.wall_seconds),
+        ("load_average", reading.load_average, limits.load_average),
+    )
     payload = reading.payload
-    if payload is not None:
-        yield "cpu", payload.cpu_seconds, limits.cpu_seconds
-        yield "memory", payload.rss_bytes, limits.rss_bytes
-        yield "processes", payload.processes, limits.processes
-        yield "output_size", payload.output_bytes, limits.output_bytes
-        yield "stalled_output", trends.still_seconds, limits.still_seconds
+    if payload is None:
+        return job
+    return (
+        *job,
+        ("cpu", payload.cpu_seconds, limits.cpu_seconds),
+        ("memory", payload.rss_bytes, limits.rss_bytes),
+        ("processes", payload.processes, limits.processes),
+        ("output_size", payload.output_bytes, limits.output_bytes),
+        ("stalled_output", trends.still_seconds, limits.still_seconds),
+    )
 
 
-def _below(limits: Limits, reading: Reading, trends: Trends) -> Iterator[_Row]:
+def _below(limits: Limits, reading: Reading, trends: Trends) -> tuple[_Row, ...]:
     """What must not be less."""
-    if limits.time_left_seconds is not None:
-        yield "time_left", limits.time_left_seconds - reading.wall_seconds, limits.margin_seconds
-    yield "disk_space", reading.disk_bytes, limits.disk_bytes
-    if reading.payload is not None:
-        yield "stall", trends.ratio_percent, limits.ratio_percent
+    end = limits.time_left_seconds
+    return (
+        ("time_left", None if end is None else end - reading.wall_seconds, limits.margin_seconds),
+        ("disk_space", reading.disk_bytes, limits.disk_bytes),
+        ("stall", None if reading.payload is None else trends.ratio_percent, limits.ratio_percent),
+    )
 
 
 #: Minor status and unit of each limit.

@@ -22,7 +22,7 @@ from telemetry.facts import OutputSeen, Stream
 _HURRY_BYTES = 32 << 20
 _SHORTEST_PAUSE_SECONDS = 0.02
 #: So much longer rests who follows a quiet file while somebody else asks for it.
-_SPARED = 4
+_SPARED = 10
 #: Of each stream, what can be looked at (`excerpt`), at most.
 EXCERPT_BYTES = 64 << 10
 _OPEN_LINE_BYTES = 1024

@@ -19,7 +19,7 @@ from telemetry.measure import procfs
 from telemetry.measure.cgroup import PREFIX, ControlGroup
 from telemetry.measure.left_behind import reopen
 from telemetry.measure.oom import oom_kills
-from telemetry.measure.snapshot import GroupAccount, ProcessLook
+from telemetry.measure.snapshot import NO_PEAKS, GroupAccount, Peaks, ProcessLook
 
 #: A process that survives KILL for so long waits for a disk, or is another user's.
 _PATIENCE_SECONDS = 5.0
@@ -37,6 +37,7 @@ class Remnants:
     duration_seconds: float
     #: The last account of its control group, with its method; None: it had none, or that is gone.
     account: GroupAccount | None
+    peaks: Peaks
     method: str
     #: Processes that the kernel killed because memory ran out, as far as a group tells.
     oom_kills: int
@@ -74,14 +75,16 @@ def end_remnants(
         news = tuple(each.identity.pid for each in left if each.identity.pid not in killed.pids)
         killed = killed.plus(Sent(_KILL, news, tuple(names[pid] for pid in news if pid in names)))
     account: GroupAccount | None = None
+    peaks = NO_PEAKS
     if reopened is not None:
         with contextlib.suppress(OSError):
-            account = reopened[0].account()
+            account, peaks = reopened[0].account(), reopened[0].peaks()
     return Remnants(
         killed=killed,
         survivors=tuple(each.identity.pid for each in left),
         duration_seconds=time.monotonic() - begun,
         account=account,
+        peaks=peaks,
         method=reopened[1] if reopened else "",
         oom_kills=oom_kills(paths) or 0,
         paths=paths,

@@ -6,7 +6,6 @@ import os
 import pwd
 import select
 import socket
-import struct
 import threading
 import time
 import traceback
@@ -17,16 +16,15 @@ from typing import Any, Literal, TypeAlias
 from runner.errors import ConfigError, PayloadStartError, TransientJobError
 from runner.process.command import PayloadCommand, PayloadUser
 from runner.process.keeper import Terms, keep
+from runner.process.questions import Questions
 from runner.process.start_failure import explain
-from runner.process.wire import READING_BYTES, Frames, pack, unpack_reading
+from runner.process.wire import Frames, pack
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import KINDS, Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
 from telemetry.measure.snapshot import UsageReading
 
 __all__ = ["PayloadCommand", "PayloadUser", "Prepared", "Starter", "StarterEvent", "TreeEnded", "payload_user"]
 
-#: Longest wait for an answer that costs the starter some milliseconds.
-_ANSWER_SECONDS = 10.0
 #: What the end of the starter may take beyond the grace.
 _CLOSING_SECONDS = 10.0
 
@@ -78,12 +76,10 @@ class Starter:
         """Use `fork`."""
         self.pid = pid
         self._commands = commands
-        self._queries = queries
+        self._questions = Questions(queries)
         self._terms = terms
         self._frames = Frames()
         self._sending = threading.Lock()
-        self._asking = threading.Lock()
-        self._questions = 0
         self._prepared: Prepared | None = None
         self._facts_had = 0
         self._cpu_seconds = 0.0
@@ -121,9 +117,6 @@ class Starter:
             _live(commands_of_keeper, queries_of_keeper, terms, clock)
         commands_of_keeper.close()
         queries_of_keeper.close()
-        # The kernel's own timeout: a socket with one of Python's is polled before each call.
-        for timeout in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            queries.setsockopt(socket.SOL_SOCKET, timeout, struct.pack("@ll", int(_ANSWER_SECONDS), 0))
         return cls(pid, commands, queries, terms)
 
     def prepare(self) -> Prepared:
@@ -140,6 +133,7 @@ class Starter:
                     f"CPUMethod {self._terms.method} is not granted here ({refusal}); use auto", error_type="cpu_method"
                 )
             self._prepared = Prepared(**{**data, "cgroup_paths": tuple(data["cgroup_paths"])})
+            self._questions.know_groups(self._prepared.cpu_method, self._prepared.cgroup_paths)
         return self._prepared
 
     def start(self, command: PayloadCommand) -> PayloadStarted:
@@ -190,20 +184,10 @@ class Starter:
     def snapshot(self, depth: Literal["", "deep", "pss"] = "") -> UsageReading | None:
         """What the payload's processes have used so far; None when the starter does not answer.
 
+        A payload that has not run since the last answer is not looked at again.
         "deep" looks at swap, context switches and pressure too, "pss" also at proportional memory, which is dear.
         """
-        with self._asking:
-            self._questions += 1
-            question = f"{self._questions} {depth}".strip().encode()
-            try:
-                self._queries.send(question)
-                while packet := self._queries.recv(READING_BYTES):
-                    answered, reading = unpack_reading(packet)
-                    if answered == question:  # else of a question that was given up
-                        return reading
-            except OSError:
-                pass
-            return None
+        return self._questions.ask(depth)
 
     def cpu_seconds(self) -> float:
         """What the starter itself has used. (Its resource usage as a child would contain the payload's.)"""
@@ -220,8 +204,7 @@ class Starter:
         self.cpu_seconds()
         self._send("close", {"facts": self._facts_had})
         self._commands.close()
-        with self._asking:
-            self._queries.close()
+        self._questions.close()
 
     def close(self) -> None:
         """Let the starter go, and wait for its end. Idempotent."""

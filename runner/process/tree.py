@@ -58,6 +58,8 @@ class _Deep:
     look: DeepLook = field(default_factory=DeepLook)
     pressure: Pressure = NO_PRESSURE
     peak_pss_bytes: int | None = None
+    peak_swap_bytes: int = 0
+    peak_threads: int = 0
     voluntary_switches: int = 0
     involuntary_switches: int = 0
 
@@ -74,8 +76,13 @@ class _Deep:
 
     def added_to(self, reading: UsageReading) -> UsageReading:
         """*reading* with all of it."""
+        swap_bytes = reading.swap_bytes or self.look.swap_bytes
+        self.peak_swap_bytes = max(self.peak_swap_bytes, swap_bytes)
+        self.peak_threads = max(self.peak_threads, reading.threads)
         return reading._replace(
-            swap_bytes=reading.swap_bytes or self.look.swap_bytes,
+            swap_bytes=swap_bytes,
+            peak_swap_bytes=self.peak_swap_bytes,
+            peak_threads=self.peak_threads,
             pss_bytes=self.look.pss_bytes,
             peak_pss_bytes=self.peak_pss_bytes,
             voluntary_switches=max(self.voluntary_switches, reading.voluntary_switches),
@@ -180,7 +187,7 @@ class ProcessTree:
         else:
             self._state = with_sums(self._state, sums, self._ended)
             self._ended.clear()
-        return self._deep.added_to(self.meter.read(self._state))
+        return self._deep.added_to(self.meter.read(self._state, is_lean=not is_deep))
 
     def reap(self) -> list[Reaped]:
         """Wait for every child that has ended; returns at once."""

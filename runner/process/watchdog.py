@@ -82,6 +82,8 @@ class _State:
     usage: UsageReading = NOTHING_USED
     #: Free for the job's files, by the last look.
     disk_bytes: int = 0
+    #: Of the node, by the last look.
+    load_average: float = 0.0
     standard_output: str | None = None
     told: dict[Stream, OutputSeen] = field(default_factory=dict)
     #: What was warned of, by the limit's name.
@@ -180,14 +182,13 @@ class Watchdog(threading.Thread):
         state = self._state
         payload = state.payload
         state.disk_bytes = self._disk_bytes()
-        reading = Reading(
-            wall_seconds=self._wall_seconds(), disk_bytes=state.disk_bytes, load_average=procfs.load_average()
-        )
+        state.load_average = procfs.load_average()
+        wall_seconds = self._wall_seconds()
         if payload is None:
-            return reading
+            return Reading(wall_seconds, state.disk_bytes, state.load_average)
         usage = payload.starter.snapshot(self._depth())
         if usage is None:  # the starter is gone; whoever runs the payload notices it and ends the job
-            return reading
+            return Reading(wall_seconds, state.disk_bytes, state.load_average)
         state.usage = usage
         measured = PayloadReading(
             awake_seconds=time.monotonic(),
@@ -196,7 +197,7 @@ class Watchdog(threading.Thread):
             output_bytes=payload.output.held_bytes,
             processes=usage.processes,
         )
-        return replace(reading, payload=measured)
+        return Reading(wall_seconds, state.disk_bytes, state.load_average, measured)
 
     def _depth(self) -> Literal["", "deep", "pss"]:
         """How deep the next look goes: what is dear is looked at for a heartbeat, or when PSSTime has passed."""
@@ -261,7 +262,7 @@ class Watchdog(threading.Thread):
                 read_bytes=usage.read_bytes,
                 written_bytes=usage.written_bytes,
                 available_disk_bytes=state.disk_bytes,
-                load_average=procfs.load_average(),
+                load_average=state.load_average,
                 cpu_uncertainty_seconds=usage.cpu_uncertainty_seconds,
                 rss_method=usage.rss_method,
                 processes_method=usage.processes_method,
@@ -288,7 +289,7 @@ class Watchdog(threading.Thread):
         usage = state.usage
         state.heartbeat_at = time.monotonic() + self._checking_seconds
         values: dict[str, Scalar] = {
-            "LoadAverage": procfs.load_average(),
+            "LoadAverage": state.load_average,
             "MemoryUsed": usage.rss_bytes / _MEGABYTE if state.payload else 0.0,
             # DIRAC sends KB and calls them MB; here both memory figures are MB.
             "Vsize": usage.vsize_bytes / _MEGABYTE if state.payload else 0.0,

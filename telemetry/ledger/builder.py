@@ -171,6 +171,11 @@ def _use(attempt: Attempt) -> dict[str, Value]:
         "PeakPSS": used.peak_pss_bytes,
         "PeakCgroupMemory": used.peak_cgroup_bytes,
         "MemoryMethod": used.method,
+        "PeakSwap": used.peak_swap_bytes,
+        "SwapMethod": used.swap_method,
+        "PeakMemorySwap": used.peak_memory_swap_bytes,
+        "PeakThreads": used.peak_threads,
+        "ThreadsMethod": used.threads_method,
         "MaxProcesses": used.max_processes,
         "ReadBytes": used.read_bytes,
         "WrittenBytes": used.written_bytes,
@@ -185,6 +190,7 @@ def _use(attempt: Attempt) -> dict[str, Value]:
         "OutputLines": written.lines,
         "OutputBytes": written.bytes,
         "PeekLinesDropped": written.peek_lines_dropped,
+        "OutputBytesDropped": written.bytes_dropped,
     }
 
 

@@ -35,6 +35,11 @@ class Memory:
     max_processes: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
+    peak_swap_bytes: int | None = None
+    swap_method: str | None = None
+    peak_memory_swap_bytes: int | None = None
+    peak_threads: int | None = None
+    threads_method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Output:
     lines: int
     bytes: int
     peek_lines_dropped: int
+    #: Cut out of the files by OutputFileLimit; None: nothing was.
+    bytes_dropped: int | None
 
 
 def last_look_ns(attempt: Attempt) -> int | None:
@@ -110,6 +117,11 @@ def memory(attempt: Attempt) -> Memory:
             settled.max_processes,
             settled.read_bytes,
             settled.written_bytes,
+            settled.peak_swap_bytes,
+            settled.swap_method or None,
+            settled.peak_memory_swap_bytes,
+            settled.peak_threads,
+            settled.threads_method or None,
         )
     return Memory(
         peak_rss_bytes=_most(rss),
@@ -139,14 +151,16 @@ def waits(attempt: Attempt) -> Waits:
 
 def output(attempt: Attempt) -> Output:
     """Lines and bytes of the payload: the highest totals of each stream, added up."""
-    lines: dict[str, int] = {}
-    size: dict[str, int] = {}
-    dropped: dict[str, int] = {}
+    seen: dict[str, list[OutputSeen]] = {}
     for each in attempt.facts(OutputSeen):
-        lines[each.stream] = max(each.lines, lines.get(each.stream, 0))
-        size[each.stream] = max(each.bytes, size.get(each.stream, 0))
-        dropped[each.stream] = max(each.peek_lines_dropped, dropped.get(each.stream, 0))
-    return Output(sum(lines.values()), sum(size.values()), sum(dropped.values()))
+        seen.setdefault(each.stream, []).append(each)
+    streams = seen.values()
+    return Output(
+        sum(_most(each.lines for each in stream) for stream in streams),
+        sum(_most(each.bytes for each in stream) for stream in streams),
+        sum(_most(each.peek_lines_dropped for each in stream) for stream in streams),
+        sum(_most(each.dropped_bytes for each in stream) for stream in streams) or None,
+    )
 
 
 def _samples(attempt: Attempt) -> list[UsageSampled]:

@@ -268,7 +268,19 @@ def _usage(settled: UsageSettled | None) -> dict[str, Value]:
         names.PAYLOAD_SWITCHES: settled.voluntary_switches,
         names.PAYLOAD_PREEMPTIONS: settled.involuntary_switches,
         **known({names.PAYLOAD_MEMORY_METHOD: settled.memory_method, names.PAYLOAD_IO_METHOD: settled.io_method}),
+        **_peaks(settled),
     }
+
+
+def _peaks(settled: UsageSettled) -> dict[str, Value]:
+    """Those that somebody has told, each with its method."""
+    peaks = {
+        names.PAYLOAD_PEAK_SWAP: settled.peak_swap_bytes,
+        names.PAYLOAD_PEAK_MEMORY_SWAP: settled.peak_memory_swap_bytes,
+        names.PAYLOAD_PEAK_THREADS: settled.peak_threads,
+    }
+    methods = {names.PAYLOAD_SWAP_METHOD: settled.swap_method, names.PAYLOAD_THREADS_METHOD: settled.threads_method}
+    return {**{name: value for name, value in peaks.items() if value is not None}, **known({**methods})}
 
 
 def _stage_usage(usage: StageUsage | None) -> dict[str, Value]:

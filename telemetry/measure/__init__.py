@@ -6,6 +6,7 @@
 * `perf`               I/O: the kernel's task clock of a tree
 * `snapshot`           the frozen values: one process, one tree at one moment, one reading
 * `tree`               the pure fold of snapshots into totals that never fall
+* `peaks`              whose peaks are settled: the kernel's, or the most that was seen (pure)
 * `oom`                I/O: kills for want of memory, as a control group counts them
 * `left_behind`        I/O: control groups of a dead starter, found again
 * `meter`              methods of measuring (cgroup2, cgroup1, perf, wait4, sampled), and which the machine grants

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from telemetry.measure.files import LIST_BYTES, KernelFiles, named_number
-from telemetry.measure.snapshot import Cpu, GroupAccount, Pressure
+from telemetry.measure.snapshot import Cpu, GroupAccount, Peaks, Pressure
 
 _MICROSECONDS = 1_000_000
 _READ = re.compile(rb"\brbytes=(\d+)")
@@ -94,12 +94,19 @@ class ControlGroup:
             Cpu(int(user) / _MICROSECONDS, int(system) / _MICROSECONDS),
             _resident(memory) if memory else None,
             self.files.number("memory.swap.current") if memory else None,
-            self.files.number("memory.peak") if memory else None,
             self._threads(),
             read_bytes,
             written_bytes,
             _minor_faults(memory) if memory else None,
             named_number(memory, b"pgmajfault") if memory else None,
+        )
+
+    def peaks(self) -> Peaks:
+        """The kernel's own: `memory.peak` and `pids.peak` since Linux 5.19 and 6.1, `memory.swap.peak` since 6.5."""
+        return Peaks(
+            memory_bytes=self.files.number("memory.peak"),
+            swap_bytes=self.files.number("memory.swap.peak"),
+            threads=self.files.number("pids.peak"),
         )
 
     def cpu(self) -> Cpu:

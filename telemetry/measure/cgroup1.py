@@ -1,7 +1,8 @@
 """Control groups, version 1: one group for each controller, with the same processes in all of them.
 
-CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, `pids` the
-threads (its peak counts threads too, and we state processes), and `freezer` holds a fork bomb still while it is
+CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, and their peaks
+(of swap only together with memory, and only where it is accounted: the files with `memsw`), `pids` the
+threads, and `freezer` holds a fork bomb still while it is
 killed. Not used is `blkio`: it does not see what is written back later, which is most of what is written.
 
 A process can only be moved into these groups. The first move in a while waits for the kernel's other
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from telemetry.measure.cgroup import ControlGroup, NoControlGroup, unescaped
 from telemetry.measure.files import named_number
-from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Pressure
+from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Peaks, Pressure
 
 _NANOSECONDS = 1_000_000_000
 
@@ -94,10 +95,18 @@ class ControllerGroups:
             cpu_share=share,
             rss_bytes=None if resident is None else resident + (mapped or 0),
             swap_bytes=named_number(stat, b"total_swap"),
-            peak_memory_bytes=files.number("memory.max_usage_in_bytes") if files else None,
             threads=self.tasks.files.number("pids.current") if self.tasks else None,
             minor_faults=None if faults is None else faults - (major or 0),
             major_faults=major,
+        )
+
+    def peaks(self) -> Peaks:
+        """The kernel's own; that of threads is kept since Linux 6.1."""
+        memory = self.memory.files if self.memory else None
+        return Peaks(
+            memory_bytes=memory.number("memory.max_usage_in_bytes") if memory else None,
+            memory_swap_bytes=memory.number("memory.memsw.max_usage_in_bytes") if memory else None,
+            threads=self.tasks.files.number("pids.peak") if self.tasks else None,
         )
 
     def pressure(self) -> Pressure:

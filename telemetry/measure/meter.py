@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Protocol
 
 from telemetry.measure import cgroup, cgroup1, perf
-from telemetry.measure.snapshot import NO_CPU, Cpu, GroupAccount, MemberSums, Pressure, UsageReading
+from telemetry.measure.snapshot import (
+    NO_CPU,
+    NO_PEAKS,
+    Cpu,
+    GroupAccount,
+    MemberSums,
+    Peaks,
+    Pressure,
+    UsageReading,
+)
 from telemetry.measure.tree import TICK_SECONDS, TreeState
 from telemetry.measure.walker import TreeWalker
 
@@ -39,6 +48,10 @@ class Group(Protocol):
 
     def account(self) -> GroupAccount:
         """What the kernel tells of it as a whole."""
+        ...
+
+    def peaks(self) -> Peaks:
+        """The kernel's own peaks of it."""
         ...
 
     def pressure(self) -> Pressure:
@@ -92,8 +105,11 @@ class Meter(Protocol):
         """The living in sum, without a look at each as a process; None: only a walk can tell."""
         ...
 
-    def read(self, state: TreeState) -> UsageReading:
-        """What the tree has used so far. Totals never fall from one call to the next."""
+    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:
+        """What the tree has used so far. Totals never fall from one call to the next.
+
+        A lean look leaves out what only the last one must tell: the kernel's peaks.
+        """
         ...
 
     def close(self) -> None:
@@ -143,7 +159,7 @@ class Wait4Meter(_Foldless):
 
     method: str = "wait4"
 
-    def read(self, state: TreeState) -> UsageReading:
+    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:  # noqa: ARG002 - no peaks
         """The fold as it is. What the ticks hide of the living is uncertain only as long as they live."""
         return _read_fold(state, state.cpu, self.method, state.uncertainty_seconds + state.rounding_seconds)
 
@@ -175,6 +191,7 @@ class GroupMeter:
     looks_only = False
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _account: GroupAccount | None = field(default=None, init=False)
+    _peaks: Peaks = field(default=NO_PEAKS, init=False)
 
     def sums(self, walker: TreeWalker, /) -> MemberSums | None:
         """By the controllers, and by the members for what no controller tells."""
@@ -194,10 +211,12 @@ class GroupMeter:
             written_bytes=0,
         )
 
-    def read(self, state: TreeState) -> UsageReading:
+    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:
         """CPU by the group, the rest by whoever knows it best."""
         account, self._account = self._account or self.group.account(), None
         self._cpu = self._cpu.grown_to(account.cpu_seconds, account.cpu_share)
+        if not is_lean:
+            self._peaks = self.group.peaks()
         totals, method = state.totals, self.method
         tells_rss = account.rss_bytes is not None
         tells_io = account.read_bytes is not None and account.written_bytes is not None
@@ -213,8 +232,8 @@ class GroupMeter:
             vsize_bytes=state.vsize_bytes,
             processes=state.processes,
             threads=state.threads,
-            peak_cgroup_memory_bytes=account.peak_memory_bytes,
-            memory_method="" if account.peak_memory_bytes is None else method,
+            peaks=self._peaks,
+            peaks_method=method,
             rss_method=method if tells_rss else MEMBERS,
             processes_method=method,
             io_method=method if tells_io else MEMBERS,
@@ -239,7 +258,7 @@ class PerfMeter(_Foldless):
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _is_partial: bool = field(default=False, init=False)
 
-    def read(self, state: TreeState) -> UsageReading:
+    def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:  # noqa: ARG002 - no peaks
         """CPU by the clock, split as the fold has it, the rest by the fold."""
         counted = self.clock.seconds()
         self._cpu = self._cpu.grown_to(max(counted, state.cpu.total_seconds), state.cpu)
@@ -318,11 +337,14 @@ def _probe(method: str) -> Granted:
 def _praise(meter: Meter) -> str:
     """What is good about a method that is granted, and what is not."""
     if isinstance(meter, GroupMeter):
-        account = meter.group.account()
+        account, peaks = meter.group.account(), meter.group.peaks()
         told = {
             "memory": account.rss_bytes,
-            "the peak of memory": account.peak_memory_bytes,
+            "the peak of memory": peaks.memory_bytes,
+            "the peak of swap": peaks.swap_bytes,
+            "the peak of memory and swap": peaks.memory_swap_bytes,
             "threads": account.threads,
+            "the peak of threads": peaks.threads,
             "I/O": account.read_bytes,
         }
         more = " and ".join(("CPU", *(name for name, value in told.items() if value is not None)))

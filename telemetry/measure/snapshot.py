@@ -162,18 +162,33 @@ class Pressure:
 NO_PRESSURE = Pressure()
 
 
+class Peaks(NamedTuple):
+    """The kernel's own peaks of a control group; None: no controller tells it. They are settled by one look at the end.
+
+    Memory contains the page cache. `memory_swap_bytes` is of memory and swap together, which is what version 1 keeps;
+    threads are what the pids controller counts.
+    """
+
+    memory_bytes: int | None = None
+    swap_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    threads: int | None = None
+
+
+NO_PEAKS = Peaks()
+
+
 class GroupAccount(NamedTuple):
     """The kernel's own account of a control group, totals of all that was ever in it. None: no controller tells it.
 
     `cpu_share` says how the exact `cpu_seconds` divide into user and system. `rss_bytes` is what is mapped: anonymous
-    memory and mapped files, each page once; the peak is of all memory, page cache included.
+    memory and mapped files, each page once.
     """
 
     cpu_seconds: float
     cpu_share: Cpu
     rss_bytes: int | None = None
     swap_bytes: int | None = None
-    peak_memory_bytes: int | None = None
     threads: int | None = None
     read_bytes: int | None = None
     written_bytes: int | None = None
@@ -200,13 +215,13 @@ class UsageReading(NamedTuple):
     vsize_bytes: int = 0
     processes: int = 0
     threads: int = 0
-    #: Of the control group, where it has a memory controller; `memory_method` says which one told it.
-    peak_cgroup_memory_bytes: int | None = None
-    memory_method: str = ""
     rss_method: str = ""
     processes_method: str = ""
     io_method: str = ""
     swap_bytes: int = 0
+    #: The most that any look has seen.
+    peak_swap_bytes: int = 0
+    peak_threads: int = 0
     pss_bytes: int | None = None
     peak_pss_bytes: int | None = None
     minor_faults: int = 0
@@ -216,6 +231,9 @@ class UsageReading(NamedTuple):
     cpu_pressure_seconds: float | None = None
     memory_pressure_seconds: float | None = None
     io_pressure_seconds: float | None = None
+    #: Of the control group, as of the last look at its peaks; `peaks_method` says which one told them.
+    peaks_method: str = ""
+    peaks: Peaks = NO_PEAKS
 
 
 NOTHING_USED = UsageReading(cpu=NO_CPU, cpu_method="", cpu_uncertainty_seconds=0.0)

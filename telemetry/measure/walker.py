@@ -24,6 +24,7 @@ _BYTES_LOOKS = 4
 #: A walk that finds new processes is repeated; a fork bomb must not hold it for ever.
 _WALKS = 10
 _STAT_BYTES = 1024
+_STATM_BYTES = 256
 _CHILDREN_BYTES = 1 << 16
 
 
@@ -75,7 +76,7 @@ class _Kept:
         try:
             if self.statm_fd < 0:
                 self.statm_fd = _open(f"/proc/{self.pid}/statm")
-            statm = os.pread(self.statm_fd, _STAT_BYTES, 0)
+            statm = os.pread(self.statm_fd, _STATM_BYTES, 0)
         except (FileNotFoundError, ProcessLookupError):
             return False
         if statm != self.statm:
@@ -150,37 +151,43 @@ class TreeWalker:
         Bytes read and written are looked at in turn, of some processes at each call: those of a large tree lag by some
         calls. (What they have in all is told when they end.)
         """
-        known = self._kept
-        rss = vsize = read = written = found = 0
-        first, last = self._turn, self._turn + _BYTES_LOOKS
-        for position, pid in enumerate(pids):
+        wants_memory = rss_bytes is None
+        held = self._held(pids, wants_memory)
+        for kept in held[self._turn : self._turn + _BYTES_LOOKS]:
+            kept.moved()
+        self._turn = self._turn + _BYTES_LOOKS if self._turn + _BYTES_LOOKS < len(pids) else 0
+        if len(self._kept) != len(held):  # some are gone, or there are more than can be kept
+            self._forget_all_but(pids)
+        return MemberSums(
+            rss_bytes=sum([kept.rss_pages for kept in held]) * procfs.PAGE_BYTES if rss_bytes is None else rss_bytes,
+            vsize_bytes=sum([kept.vsize_pages for kept in held]) * procfs.PAGE_BYTES if wants_memory else None,
+            processes=len(held),
+            threads=threads,
+            read_bytes=sum([kept.bytes_moved[0] for kept in held]),
+            written_bytes=sum([kept.bytes_moved[1] for kept in held]),
+        )
+
+    def _held(self, pids: Sequence[int], wants_memory: bool) -> list[_Kept]:
+        """The processes *pids* as far as they are there, with what memory they hold now if that is wanted."""
+        known, pread = self._kept, os.pread
+        held = []
+        for pid in pids:
             kept = known.get(pid) or self._of(pid)
-            if rss_bytes is None:
-                if not kept.measure():
+            if wants_memory:
+                # Written out for a process that has not changed: nearly all of a large tree.
+                try:
+                    is_same = pread(kept.statm_fd, _STATM_BYTES, 0) == kept.statm
+                except OSError:  # not open yet, or the process is gone
+                    is_same = False
+                if not is_same and not kept.measure():
                     kept.close()
                     known.pop(pid, None)
                     continue
-                rss += kept.rss_pages
-                vsize += kept.vsize_pages
-            found += 1
-            if first <= position < last or pid not in known:
-                kept.moved()
-            moved = kept.bytes_moved
-            read += moved[0]
-            written += moved[1]
             if pid not in known:
+                kept.moved()
                 kept.close()
-        self._turn = last if last < len(pids) else 0
-        if len(known) != found:  # some are gone, or there are more than can be kept
-            self._forget_all_but(pids)
-        return MemberSums(
-            rss_bytes=rss * procfs.PAGE_BYTES if rss_bytes is None else rss_bytes,
-            vsize_bytes=vsize * procfs.PAGE_BYTES if rss_bytes is None else None,
-            processes=found,
-            threads=threads,
-            read_bytes=read,
-            written_bytes=written,
-        )
+            held.append(kept)
+        return held
 
     def close(self) -> None:
         """Close every file. The next walk opens them again."""

@@ -5,9 +5,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from telemetry.clock import NANOSECONDS
@@ -16,6 +17,7 @@ from tests.bench.place import CONFIGURATION, TRUE, Place, a_place
 from tests.bench.table import Row
 from tests.support.waiting import eventually
 
+#: The kills come within the window, evenly; what is counted is the cost of those that go on, scaled to all.
 #: Heartbeats are counted apart: there is none in the window.
 WATCHING = f"{CONFIGURATION}\n[JobWrapper]\nPollingTime = 1.0\nCheckingTime = 3600\n"
 SLEEP = {"Executable": "/bin/sleep", "Arguments": "3600", "CPUTime": 600}
@@ -57,12 +59,14 @@ def _at_once(count: int, window_seconds: float) -> Iterator[Row]:
         jobs = place.submit(SLEEP, count)
         with place.process("agent", "--drain", "--slots", str(count)) as agent:
             eventually(lambda: all(place.entry(job, PayloadStarted) for job in jobs), 120, "all payloads")
-            ours = _percent(_watching(place, jobs), window_seconds)
             with _bare(count) as pids:
-                bare = _percent(pids, window_seconds)
+                bare = _percent(pids, window_seconds, ())
             killed = jobs[:: max(1, count // KILLS)][:KILLS]
-            kills = [_kill(place, job) for job in killed]
-            _kill_all(place, [job for job in jobs if job not in killed])
+            others = [job for job in jobs if job not in killed]
+            kills: list[float] = []
+            orders = [partial(_kill, place, job, kills) for job in killed]
+            ours = _percent(_watching(place, others), window_seconds, orders) * count / len(others)
+            _kill_all(place, others)
             agent.wait(120)
     yield Row(
         what=f"{count} jobs at once, sampled every second: CPU of all their wrappers and starters",
@@ -131,20 +135,25 @@ def _watching(place: Place, jobs: Sequence[int]) -> list[int]:
     return pids
 
 
-def _percent(pids: Sequence[int], window_seconds: float) -> float:
-    """CPU of *pids* in a window, percent of one core."""
+def _percent(pids: Sequence[int], window_seconds: float, orders: Sequence[Callable[[], object]]) -> float:
+    """CPU of *pids* in a window, percent of one core; *orders* are given evenly within it."""
     start, before = time.monotonic(), _cpu_seconds(pids)
-    eventually(lambda: time.monotonic() - start >= window_seconds, window_seconds + 10, "the end of the window")
+    moments = [start + window_seconds * (each + 0.5) / len(orders) for each in range(len(orders))]
+    for moment, order in zip(moments, orders, strict=True):
+        _until(moment)
+        order()
+    _until(start + window_seconds)
     used, passed = _cpu_seconds(pids) - before, time.monotonic() - start
     return 100 * used / passed
 
 
+def _until(moment: float) -> None:
+    eventually(lambda: time.monotonic() >= moment, 60, "a moment of the window")
+
+
 def _cpu_seconds(pids: Iterable[int]) -> float:
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """To the nanosecond, by the CPU clock of each process: `/proc` tells ticks, of which most use none in a window."""
+    return sum(time.clock_gettime_ns(~pid << 3 | 2) for pid in pids) / NANOSECONDS
 
 
 @contextmanager
@@ -160,14 +169,14 @@ def _bare(count: int) -> Iterator[list[int]]:
         process.wait()
 
 
-def _kill(place: Place, job: int) -> float:
-    """Seconds from the user's order to the end of the payload."""
+def _kill(place: Place, job: int, found: list[float]) -> None:
+    """Order it, and append the seconds from the user's order to the end of the payload."""
     client = place.client()
     ordered_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
     client.kill(job, ordered_ns)
     client.close()
     ended = eventually(lambda: place.entry(job, PayloadEnded), 30, "the payload's end")
-    return (ended.utc_ns - ordered_ns) / NANOSECONDS
+    found.append((ended.utc_ns - ordered_ns) / NANOSECONDS)
 
 
 def _kill_all(place: Place, jobs: Sequence[int]) -> None:

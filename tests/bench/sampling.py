@@ -3,8 +3,9 @@
 For trees of 10 and 100 processes and 200 to 4,000 sleeping processes on the node. Ours is what the starter does for
 each question of the watchdog, and what the watchdog adds; psutil is `Process(root).children(recursive=True)` with
 `cpu_times()` of each, which gives CPU only. Both are measured in one process, in turns, by the CPU that they use: on a
-busy machine that says more than the time that passes. Methods: each that the machine
-grants; a group with all controllers of version 2 where there is none, as files of a folder.
+busy machine that says more than the time that passes. Where no controller tells memory it must be read of each
+process: what that costs alone (`statm` of each, open) is the floor, and stands beside such a sample. Methods: each
+that the machine grants; a group with all controllers of version 2 where there is none, as files of a folder.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -80,6 +81,8 @@ class Figures:
 
     ours: list[float]
     theirs: list[float]
+    #: Reading the memory of each process, and nothing else.
+    floor: float
 
 
 def _milliseconds(act: Callable[[], object], times: int) -> float:
@@ -107,7 +110,16 @@ def _measure(tree: ProcessTree, folder: str, rounds: int) -> Figures:
     for _ in range(rounds):
         ours.append(_milliseconds(sample, 100))
         theirs.append(_milliseconds(lambda: _psutil(root), 1))
-    return Figures(ours=ours, theirs=theirs)
+    return Figures(ours=ours, theirs=theirs, floor=_floor([each.pid for each in root.children(recursive=True)]))
+
+
+def _floor(pids: list[int]) -> float:
+    files = [os.open(f"/proc/{pid}/statm", os.O_RDONLY) for pid in pids]
+    try:
+        return _milliseconds(lambda: [os.pread(file, 256, 0) for file in files], 100)
+    finally:
+        for file in files:
+            os.close(file)
 
 
 @contextmanager
@@ -146,7 +158,7 @@ def _serve(method: str, size: int, rounds: int) -> None:
             tree.is_empty = False
             for _ in sys.stdin:
                 figures = _measure(tree, folder, rounds)
-                print(json.dumps([figures.ours, figures.theirs]), flush=True)
+                print(json.dumps(asdict(figures)), flush=True)
 
 
 @contextmanager
@@ -170,7 +182,7 @@ def _starter(method: str, size: int, rounds: int) -> Iterator[Callable[[], Figur
         except BrokenPipeError:
             return None
         line = stdout.readline()
-        return Figures(ours=json.loads(line)[0], theirs=json.loads(line)[1]) if line else None
+        return Figures(**json.loads(line)) if line else None
 
     try:
         yield ask
@@ -207,9 +219,10 @@ def _rows_of(method: str, size: int, found: dict[int, Figures]) -> Iterator[Row]
     figures = found[node]
     times = [theirs / ours for ours, theirs in zip(figures.ours, figures.theirs, strict=True)]
     aim_ms, aim_times = AIMS_MS[kind, size], AIMS_TIMES[kind, size]
+    floor = f"; floor {figures.floor * 1000:.0f} us: memory of each" if method == "cgroup2" else ""
     yield Row(
         what=f"one sample, {name}, tree of {size}, {node} processes on the node",
-        ours=f"{spread([each * 1000 for each in figures.ours])} us",
+        ours=f"{spread([each * 1000 for each in figures.ours])} us{floor}",
         against=f"psutil {statistics.median(figures.theirs):.1f} ms",
         ratio=f"{spread(times)} times cheaper",
         aim=f"{aim_ms * 1000:.0f} us, {aim_times} times cheaper",

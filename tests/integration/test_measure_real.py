@@ -145,9 +145,13 @@ def test_groups_of_version_1_count(version_1: GroupMeter) -> None:
     assert end.cpu.user_seconds == pytest.approx(usage.ru_utime, abs=0.1)
     assert (end.cpu_method, end.cpu_uncertainty_seconds) == ("cgroup1", 0.0)
     if version_1.group.memory:
-        assert end.memory_method == "cgroup1"
-        assert end.peak_cgroup_memory_bytes
-        assert 50 << 20 < end.peak_cgroup_memory_bytes < 100 << 20
+        assert end.peaks_method == "cgroup1"
+        assert end.peaks.memory_bytes
+        assert 50 << 20 < end.peaks.memory_bytes < 100 << 20
+        # Where swap is accounted, memory and swap together are never less than memory.
+        assert end.peaks.memory_swap_bytes is None or end.peaks.memory_swap_bytes >= end.peaks.memory_bytes
+    if version_1.group.tasks and (version_1.group.tasks.path / "pids.peak").exists():
+        assert end.peaks.threads == 1
 
 
 @pytest.mark.perf

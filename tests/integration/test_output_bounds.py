@@ -122,9 +122,10 @@ def test_a_file_system_without_holes(payload: Make, caplog: pytest.LogCaptureFix
     assert caplog.text.count("cannot be truncated on this file system") == 1
 
 
-def test_kill_instead_of_truncation(payload: Make) -> None:
-    """With OutputFileAction = kill nothing is dropped: the limit of the watchdog sees the whole file."""
-    job = payload({"output_file_action": "kill"})
+@pytest.mark.parametrize("action", ["kill", "warn", "off"])
+def test_only_truncation_truncates(payload: Make, action: str) -> None:
+    """With any other OutputFileAction nothing is dropped: the watchdog sees the whole file."""
+    job = payload({"output_file_action": action})
     seen = job.run(*python(NUMBERS.format(blocks=30)))[0]
     assert (seen.dropped_bytes, job.thread.held_bytes) == (0, seen.bytes)
 

@@ -119,7 +119,7 @@ def test_nobody_is_started_when_nobody_watches(tmp_path: Path, monkeypatch: pyte
             with gate.open("w"):
                 pass
         else:
-            for line in (it.starter._commands, it.starter._queries):  # as the kernel does it for a dead wrapper
+            for line in (it.starter._commands, it.starter._questions.line):  # as the kernel does it for a dead wrapper
                 line.close()
         eventually(lambda: not is_alive(pid))
         eventually(lambda: not is_alive(it.starter.pid))

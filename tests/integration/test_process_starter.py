@@ -400,6 +400,9 @@ def test_version_1_stands_in_for_version_2(tmp_path: Path, monkeypatch: pytest.M
         assert settled.memory_method == "cgroup1"
         assert settled.peak_cgroup_memory_bytes
         assert 60 << 20 < settled.peak_cgroup_memory_bytes < 120 << 20
+        assert (settled.peak_memory_swap_bytes or 1 << 30) >= settled.peak_cgroup_memory_bytes
+    assert settled.peak_threads
+    assert settled.threads_method in ("cgroup1", "sampled")
 
 
 def test_without_any_group_wait4_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -582,7 +585,7 @@ def test_what_the_wrapper_wrote_is_not_written_again(tmp_path: Path) -> None:
         journal.append(it.starter.start(it.command("/bin/sh", "-c", "exit 4")))
         (ended,) = [each for each in it.events() if isinstance(each, PayloadEnded)]
         journal.append(ended)
-        for line in (it.starter._commands, it.starter._queries):  # as the kernel does it for a dead wrapper
+        for line in (it.starter._commands, it.starter._questions.line):  # as the kernel does it for a dead wrapper
             line.close()
         eventually(lambda: (it.control / "starter.journal.jsonl").exists())
         eventually(lambda: not is_written(it.control, "starter"))

@@ -170,6 +170,10 @@ class Attempt:
                 cpu_uncertainty_seconds=0.01,
                 orphan_cpu_seconds=0.0,
                 peak_rss_bytes=1 << 20,
+                peak_swap_bytes=0,
+                swap_method="cgroup2",
+                peak_threads=5,
+                threads_method="sampled",
             )
         )
 

@@ -1,11 +1,16 @@
 """The end of a batch job, as variables and files tell it."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from runner.computing.batch_time_left import BatchEnd, batch_end, read_file, time_left
 from runner.config import load
+from tests.support.waiting import eventually
 
 NOW = 1_700_000_000.0
 JOB_AD = """
@@ -95,6 +100,50 @@ def test_the_configured_work_wins(tmp_path: Path) -> None:
     end = time_left(load(folder=tmp_path, environment=environment, overrides={"Site": site}), read_file, NOW)
     assert end is not None
     assert end.end_utc_seconds == NOW + 100
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from runner.computing.batch_time_left import time_left
+from runner.config import load
+import os
+print("up", flush=True)
+sys.stdin.readline()
+end = time_left(load(folder=Path(sys.argv[1]), environment=dict(os.environ)), lambda path: "", 1_700_000_000.0)
+print(end.end_utc_seconds - 1_700_000_000.0, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("mark", "is_older"), [("12.server", True), ("13.server", False)])
+def test_a_duration_counts_from_the_batch_job_s_first_process(tmp_path: Path, mark: str, is_older: bool) -> None:
+    """Not from ours: the oldest process above with our job's variable dates it, and none of another batch job."""
+    environment = {**os.environ, "PBS_JOBID": "12.server", "PBS_WALLTIME": "3600", "PYTHONPATH": os.getcwd()}
+    script = f'read go; PBS_JOBID=12.server "{sys.executable}" -c "$0" "$1"'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, CHILD, str(tmp_path)],
+        env={**environment, "PBS_JOBID": mark},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdin
+        assert first.stdout
+        born = time.monotonic()
+        eventually(lambda: time.monotonic() - born > 0.2, 10, "a first process that is older than the next")
+        between = time.monotonic()
+        first.stdin.write("go\n")
+        first.stdin.flush()
+        assert first.stdout.readline() == "up\n"
+        up = time.monotonic()
+        first.stdin.write("now\n")
+        first.stdin.flush()
+        age = 3600 - float(first.stdout.readline())
+    ticks = 0.03
+    if is_older:
+        assert age >= up - born - ticks
+    else:
+        assert age <= time.monotonic() - between + ticks
 
 
 def test_only_the_beginning_of_a_file_is_read(tmp_path: Path) -> None:

@@ -263,6 +263,39 @@ def test_the_words_of_the_wms_make_a_further_revision_and_change_nothing_else(by
     assert second["FinalMinorStatus"] == "Job stalled: pilot not running"
 
 
+def test_bytes_cut_out_of_the_output_are_in_the_record() -> None:
+    """The last count of each stream, added up; where nothing was cut out the field is absent."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.emit(OutputSeen(stream="stdout", lines=3, bytes=5000, dropped_bytes=700))
+    life.emit(OutputSeen(stream="stdout", lines=6, bytes=9000, dropped_bytes=4000))
+    life.emit(OutputSeen(stream="stderr", lines=1, bytes=2000, dropped_bytes=34))
+    life.recover()
+    record = life.record()
+    assert (record["OutputBytes"], record["OutputBytesDropped"]) == (11000, 4034)
+    assert whole_life().record()["OutputBytesDropped"] is None
+
+
+def test_peaks_are_recorded_with_their_methods() -> None:
+    """Of swap, of memory and swap together, and of threads: as settled, and absent where nobody has told them."""
+    life = whole_life()
+    fields = ("PeakSwap", "SwapMethod", "PeakMemorySwap", "PeakThreads", "ThreadsMethod")
+    assert [life.record()[name] for name in fields] == [None] * 5
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.emit(
+        UsageSettled(
+            cpu_user_seconds=1.0, cpu_system_seconds=1.0, cpu_method="cgroup1", cpu_uncertainty_seconds=0.0,
+            orphan_cpu_seconds=0.0, peak_rss_bytes=1, peak_swap_bytes=4096, swap_method="sampled",
+            peak_memory_swap_bytes=8192, peak_threads=7, threads_method="cgroup1",
+        )
+    )  # fmt: skip
+    life.recover()
+    assert [life.record()[name] for name in fields] == [4096, "sampled", 8192, 7, "cgroup1"]
+
+
 def test_a_second_end_by_the_same_witness_is_a_further_revision() -> None:
     """Recovery that learns more closes again: revision 2, with all facts until then."""
     life = Life()

@@ -126,6 +126,14 @@ def test_payload_follows_the_cli_convention() -> None:
     assert payload.status.status_code == StatusCode.UNSET
 
 
+def test_payload_tells_its_peaks() -> None:
+    """A peak that somebody has told stands there with its method, also when it is 0; others do not."""
+    attributes = dict(named(render(play().entries), "simulate").attributes or {})
+    assert (attributes["jobspan.payload.swap.peak"], attributes["jobspan.payload.swap.method"]) == (0, "cgroup2")
+    assert (attributes["jobspan.payload.threads.peak"], attributes["jobspan.payload.threads.method"]) == (5, "sampled")
+    assert "jobspan.payload.memory_swap.peak" not in attributes
+
+
 @pytest.mark.parametrize(
     ("exit_code", "signal", "code", "error_type"),
     [(3, None, 3, "3"), (None, 9, 137, "SIGKILL"), (None, 40, 168, "SIG40")],

@@ -1,14 +1,18 @@
 """Control groups as captured trees: plain files of a folder, for the controllers that a machine may not have."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from telemetry.facts import UsageSettled
 from telemetry.measure.cgroup import ControlGroup
 from telemetry.measure.cgroup1 import ControllerGroups
 from telemetry.measure.files import KernelFiles, named_number
 from telemetry.measure.meter import GroupMeter
-from telemetry.measure.snapshot import Cpu, GroupAccount, Pressure
+from telemetry.measure.peaks import with_peaks
+from telemetry.measure.snapshot import Cpu, GroupAccount, Peaks, Pressure
 from telemetry.measure.tree import TreeState, with_sums
 from telemetry.measure.walker import TreeWalker
 
@@ -18,6 +22,7 @@ VERSION_2 = {
     "memory.peak": "123456789\n",
     "memory.stat": "anon 40960\nfile 1000000\nkernel 70000\nanon_thp 0\nfile_mapped 8192\npgfault 120\npgmajfault 20\n",
     "memory.swap.current": "4096\n",
+    "memory.swap.peak": "8192\n",
     "pids.current": "7\n",
     "pids.peak": "9\n",
     "io.stat": "8:16 rbytes=1000 wbytes=200 rios=3 wios=4 dbytes=9 dios=1\n8:0 rbytes=24 wbytes=56 rios=1 wios=1\n",
@@ -32,13 +37,13 @@ WHOLE = GroupAccount(
     cpu_share=Cpu(3.0, 0.5),
     rss_bytes=49152,
     swap_bytes=4096,
-    peak_memory_bytes=123456789,
     threads=7,
     read_bytes=1024,
     written_bytes=256,
     minor_faults=100,
     major_faults=20,
 )
+PEAKS = Peaks(memory_bytes=123456789, swap_bytes=8192, threads=9)
 
 
 def captured(folder: Path, files: dict[str, str], *, without: tuple[str, ...] = ()) -> Path:
@@ -63,8 +68,7 @@ def test_a_group_with_every_controller(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("without", "missing"),
     [
-        (("memory",), {"rss_bytes", "swap_bytes", "peak_memory_bytes", "minor_faults", "major_faults"}),
-        (("memory.peak",), {"peak_memory_bytes"}),  # before Linux 5.19
+        (("memory",), {"rss_bytes", "swap_bytes", "minor_faults", "major_faults"}),
         (("memory.swap",), {"swap_bytes"}),
         (("pids", "cgroup.threads"), {"threads"}),
         (("io",), {"read_bytes", "written_bytes"}),
@@ -76,6 +80,64 @@ def test_a_controller_that_is_not_there_is_not_told(
     """Each file is used only where it is; the others do not suffer."""
     account = ControlGroup(captured(tmp_path, VERSION_2, without=without)).account()
     assert account == WHOLE._replace(**dict.fromkeys(missing))
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        ((), set()),
+        (("memory",), {"memory_bytes", "swap_bytes"}),
+        (("memory.peak",), {"memory_bytes"}),  # before Linux 5.19
+        (("memory.swap.peak",), {"swap_bytes"}),  # before Linux 6.5
+        (("pids.peak",), {"threads"}),  # before Linux 6.1
+    ],
+)
+def test_each_peak_has_a_file_of_its_own(tmp_path: Path, without: tuple[str, ...], missing: set[str]) -> None:
+    """The kernel's peaks are told where their files are, and only those."""
+    peaks = ControlGroup(captured(tmp_path, VERSION_2, without=without)).peaks()
+    assert peaks == PEAKS._replace(**dict.fromkeys(missing))
+
+
+def test_peaks_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    """A lean sample spares them: it has those of the last look that was not, whatever the files say by now."""
+    meter = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2)), "cgroup2")
+    state = TreeState(processors=2)
+    assert meter.read(state, is_lean=True).peaks == Peaks()
+    assert (meter.read(state).peaks, meter.read(state).peaks_method) == (PEAKS, "cgroup2")
+    (tmp_path / "memory.swap.peak").write_text("9000\n")
+    assert meter.read(state, is_lean=True).peaks == PEAKS
+    assert meter.read(state).peaks.swap_bytes == 9000
+
+
+def settled(**known: Any) -> UsageSettled:
+    """An account without peaks."""
+    return UsageSettled(
+        cpu_user_seconds=1.0,
+        cpu_system_seconds=0.0,
+        cpu_method="cgroup2",
+        cpu_uncertainty_seconds=0.0,
+        orphan_cpu_seconds=0.0,
+        peak_rss_bytes=5,
+        memory_method="sampled",
+        **known,
+    )
+
+
+@pytest.mark.parametrize(
+    ("peaks", "seen", "expected"),
+    [
+        (PEAKS, (1, 1), {"peak_cgroup_memory_bytes": 123456789, "memory_method": "cgroup2", "peak_swap_bytes": 8192,
+                         "swap_method": "cgroup2", "peak_threads": 9, "threads_method": "cgroup2"}),
+        (Peaks(memory_swap_bytes=7), (4, 3), {"peak_memory_swap_bytes": 7, "peak_swap_bytes": 4, "peak_threads": 3,
+                                              "swap_method": "sampled", "threads_method": "sampled"}),
+        (Peaks(swap_bytes=0), (0, 0), {"peak_swap_bytes": 0, "swap_method": "cgroup2"}),
+        (Peaks(), (0, 0), {}),
+    ],
+)  # fmt: skip
+def test_a_peak_names_who_has_told_it(peaks: Peaks, seen: tuple[int, int], expected: dict[str, Any]) -> None:
+    """The kernel's peak is exact, the most that was seen is a lower bound, and what nobody saw is not told."""
+    found = with_peaks(settled(), peaks, "cgroup2", seen_swap_bytes=seen[0], seen_threads=seen[1])
+    assert found == replace(settled(), **expected)
 
 
 def test_threads_without_the_pids_controller(tmp_path: Path) -> None:
@@ -102,7 +164,7 @@ def read(meter: GroupMeter) -> tuple[object, ...]:
     reading = meter.read(with_sums(TreeState(processors=2), sums, ()))
     assert reading.cpu_uncertainty_seconds == 0.0
     return (
-        (reading.cpu_method, reading.rss_method, reading.processes_method, reading.io_method, reading.memory_method),
+        (reading.cpu_method, reading.rss_method, reading.processes_method, reading.io_method),
         (reading.rss_bytes, reading.processes, reading.threads, reading.read_bytes, reading.written_bytes),
     )
 
@@ -110,12 +172,12 @@ def read(meter: GroupMeter) -> tuple[object, ...]:
 def test_methods_are_chosen_for_each_quantity(tmp_path: Path) -> None:
     """What a controller tells has its name; what none tells is summed up over the members, and says so."""
     whole = GroupMeter(ControlGroup(captured(tmp_path / "a", VERSION_2)), "cgroup2")
-    assert read(whole) == (("cgroup2",) * 5, (49152, 3, 7, 1024, 256))
+    assert read(whole) == (("cgroup2",) * 4, (49152, 3, 7, 1024, 256))
     bare = GroupMeter(ControlGroup(captured(tmp_path / "b", VERSION_2, without=("memory", "io"))), "cgroup2")
     # (The listed processes are nobody's.)
-    assert read(bare) == (("cgroup2", "members", "cgroup2", "members", ""), (0, 0, 7, 0, 0))
+    assert read(bare) == (("cgroup2", "members", "cgroup2", "members"), (0, 0, 7, 0, 0))
     half = GroupMeter(ControlGroup(captured(tmp_path / "c", VERSION_2, without=("io",))), "cgroup2")
-    assert read(half)[0] == ("cgroup2", "cgroup2", "cgroup2", "members", "cgroup2")
+    assert read(half)[0] == ("cgroup2", "cgroup2", "cgroup2", "members")
 
 
 def test_a_group_s_cpu_never_falls(tmp_path: Path) -> None:
@@ -134,11 +196,12 @@ VERSION_1 = {
     },
     "memory": {
         "memory.max_usage_in_bytes": "77777\n",
+        "memory.memsw.max_usage_in_bytes": "88888\n",
         "memory.stat": "cache 5\nrss 1\ntotal_cache 5\ntotal_rss 4096\ntotal_mapped_file 8192\ntotal_swap 512\n"
         "total_pgfault 30\ntotal_pgmajfault 10\n",
         "cgroup.procs": "999999901\n",
     },
-    "pids": {"pids.current": "4\n", "cgroup.procs": "999999901\n"},
+    "pids": {"pids.current": "4\n", "pids.peak": "6\n", "cgroup.procs": "999999901\n"},
 }
 
 
@@ -156,18 +219,19 @@ def test_groups_of_version_1(tmp_path: Path) -> None:
         cpu_share=Cpu(2.9, 0.6),
         rss_bytes=12288,
         swap_bytes=512,
-        peak_memory_bytes=77777,
         threads=4,
         minor_faults=20,
         major_faults=10,
     )
-    assert read(GroupMeter(groups, "cgroup1"))[0] == ("cgroup1", "cgroup1", "cgroup1", "members", "cgroup1")
+    assert read(GroupMeter(groups, "cgroup1"))[0] == ("cgroup1", "cgroup1", "cgroup1", "members")
+    assert groups.peaks() == Peaks(memory_bytes=77777, memory_swap_bytes=88888, threads=6)
 
 
 def test_cpuacct_alone(tmp_path: Path) -> None:
     """The other controllers of version 1 may be missing."""
     groups = version_1(tmp_path, "cpuacct")
     assert groups.account() == GroupAccount(cpu_seconds=3.5, cpu_share=Cpu(2.9, 0.6))
+    assert groups.peaks() == Peaks()
     assert not groups.can_kill
 
 

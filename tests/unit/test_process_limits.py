@@ -167,7 +167,7 @@ CHECKS = {
     "check_cpu_limit": reading(cpu_seconds=1e9),
     "check_memory_limit": reading(rss_bytes=1 << 40),
     "check_process_count": reading(processes=5000),
-    "check_output_size": reading(output_bytes=1 << 40),
+    "output_file_action": reading(output_bytes=1 << 40),
     "check_time_left": reading(wall=900.0),
     "check_cpu_consumed": reading(),
     "check_stalled_output": reading(),
@@ -184,6 +184,14 @@ def test_each_check_can_be_off_warn_or_kill(check: str, action: Check) -> None:
     found = list(hits(its, CHECKS[check], trends))
     assert [each.action for each in found] == ([] if action == Check.OFF else [str(action)])
     assert (decide(its, CHECKS[check], trends) is None) == (action != Check.KILL)
+
+
+def test_truncation_that_cannot_be_kills() -> None:
+    """A file that is beyond OutputFileLimit all the same lies on a file system without holes."""
+    hit = decide(limits(), CHECKS["output_file_action"])
+    assert hit is not None
+    assert (hit.limit, limits().output_bytes) == ("output_size", 2 << 30)
+    assert decide(limits(JobWrapperConfig(output_file_action="off")), CHECKS["output_file_action"]) is None
 
 
 def test_the_batch_job_ends_no_job() -> None:
