@@ -2,7 +2,7 @@
 
 * `wms`      the embedded WMS's process
 * `agent`    the agent's process: its spawner, telemetry and metrics
-* `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls
+* `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls; `ahead`: what it does before its job comes
 * `requests` the executor of combined requests
 * `clients`  a client of the WMS for a role; the token file of each
 * `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runner.compose import ahead
 from runner.compose.clients import client_with
 from runner.compose.logs import log_to_stderr
 from runner.compose.records import Records
@@ -17,8 +18,9 @@ from runner.data.storage import open_elements, open_failover_folder
 from runner.errors import JobspanError, TransientJobError
 from runner.locks import FileLock, LockHeld
 from runner.process.cancel import Cancel
+from runner.process.keeper import Terms
 from runner.process.linux import harden
-from runner.process.starter import Starter
+from runner.process.starter import Starter, WaitingStarter
 from runner.process.watchdog import Watchdog
 from runner.redaction import Redactor
 from runner.wms.client import WmsClient
@@ -100,14 +102,15 @@ def wrapper_main(arguments_path: Path) -> int:
 def _run(given: _Given, process: _Process) -> int:
     arguments, config, folders, bus, cancel = given.arguments, given.config, given.folders, process.bus, process.cancel
     options = arguments.options(config.job_wrapper)
-    starter = Starter.fork(  # before any thread: it is a fork
-        folders.control,
+    terms = Terms(
+        control=folders.control,
         method=options.cpu_method,
-        uid_label=arguments.uid,
+        label=arguments.uid,
         orphan_grace_seconds=options.orphan_grace_seconds,
         kill_grace_seconds=options.kill_grace_seconds,
-        clock=process.clock,
     )
+    # Before any thread: it is a fork, unless that was done when we were a spare.
+    starter = (ahead.waiting_starter() or WaitingStarter.fork(process.clock)).employ(terms)
     progress = Progress()
     client = client_with(config, process.token, given.wms_url, observe=_observer(bus.emit, progress, given.wms_url))
     reporter = Reporter(

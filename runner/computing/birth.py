@@ -1,6 +1,9 @@
-"""When this process was born: the wall clock of a job runs from the start of its wrapper process."""
+"""When this process was born, and what it did before its job came: the wall clock of a job runs from the start of its
+wrapper process, which for one that was forked ahead is the moment at which it was given its job.
+"""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,13 +19,39 @@ class Birth:
     started_by: Literal["zygote", "interpreter"]
 
 
+@dataclass(frozen=True)
+class Readiness:
+    """What a process can do that waits for its job, and what it does when there will be none."""
+
+    prepare: Callable[[], None]
+    leave: Callable[[], None]
+
+
 _recorded: Birth | None = None
+_readiness: list[Readiness] = []
 
 
 def record(start_boottime_ns: int) -> None:
     """Called once in a process that the zygote has forked: the fork began at *start_boottime_ns*."""
     global _recorded
     _recorded = Birth(start_boottime_ns, "zygote")
+
+
+def ready_by(readiness: Readiness) -> None:
+    """Called by a module that the zygote preloads."""
+    _readiness.append(readiness)
+
+
+def prepare() -> None:
+    """Called once in a process that the zygote has forked ahead of its job."""
+    for each in _readiness:
+        each.prepare()
+
+
+def leave() -> None:
+    """Called in such a process when no job will come."""
+    for each in _readiness:
+        each.leave()
 
 
 def current() -> Birth:

@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.computing.spare import LARGEST_MESSAGE_BYTES
 from runner.computing.spawners import InterpreterSpawner
+from runner.process.linux import become_subreaper
 
 READY_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
@@ -34,6 +35,7 @@ class ZygoteSpawner:
 
     def __init__(self, preload: Sequence[str]) -> None:
         """Start the process; it loads the modules *preload* while we go on."""
+        become_subreaper()  # before the first fork in it: what is orphaned earlier becomes somebody else's child
         self._preload = tuple(preload)
         self._fallback = InterpreterSpawner()
         self._mutex = threading.Lock()

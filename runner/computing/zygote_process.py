@@ -164,9 +164,11 @@ def _be_spare(line: socket.socket) -> NoReturn:
     assignment = None
     try:
         _leave("jobspan-spare", line.fileno())
+        birth.prepare()
         assignment = wait_for_job(line)
     finally:
         if assignment is None:
+            birth.leave()
             os._exit(0)
     _work(assignment)
 

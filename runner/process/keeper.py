@@ -23,7 +23,7 @@ from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, launch, make_killable
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
-from runner.process.wire import Line, pack_reading, values_of
+from runner.process.wire import Line, pack_reading, unpack, values_of
 from telemetry.clock import Clock
 from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
 from telemetry.journal import Journal, JournalBusy, read_journal
@@ -39,6 +39,8 @@ LIFE_LOCK = "payload.lock"
 _GRACE_ALONE_SECONDS = 2.0
 #: Longest request for a reading; its content is only sent back.
 QUESTION_BYTES = 64
+#: More than the terms of a job take.
+TERMS_BYTES = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,9 +315,12 @@ class Keeper:
             return
 
 
-def keep(commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
+def keep(commands: socket.socket, queries: socket.socket, clock: Clock) -> None:
     """The life of the starter's process, from its fork to its end."""
     _leave_the_wrapper(commands, queries)
+    terms = _await_terms(commands)
+    if terms is None:
+        return
     # A disk without room for an empty file: recovery takes us for dead then, and ends the payload itself.
     with contextlib.suppress(OSError, LockHeld):
         FileLock.take(terms.control / LIFE_LOCK)
@@ -324,6 +329,21 @@ def keep(commands: socket.socket, queries: socket.socket, terms: Terms, clock: C
         Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter)).run(refusal)
     finally:
         meter.close()
+
+
+def _await_terms(commands: socket.socket) -> Terms | None:
+    """Wait for the job that this starter is for, and speak into the log of that; None: there will be none."""
+    data = b""
+    while not (frame := unpack(data)):
+        part, streams, _, _ = socket.recv_fds(commands, TERMS_BYTES, 1)
+        if not part:
+            return None
+        for each in streams:
+            os.dup2(each, 2)
+            os.close(each)
+        data += part
+    _, values = frame
+    return Terms(**{**values, "control": Path(values["control"])})
 
 
 def _leave_the_wrapper(commands: socket.socket, queries: socket.socket) -> None:

@@ -18,7 +18,7 @@ from runner.process.command import PayloadCommand, PayloadUser
 from runner.process.keeper import Terms, keep
 from runner.process.questions import Questions
 from runner.process.start_failure import explain
-from runner.process.wire import Frames, pack
+from runner.process.wire import Frames, pack, values_of
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import KINDS, Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
 from telemetry.measure.snapshot import UsageReading
@@ -66,6 +66,42 @@ def payload_user(name: str) -> PayloadUser:
     return PayloadUser(uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, name=name)
 
 
+class WaitingStarter:
+    """A starter that was forked before anybody knew for which job."""
+
+    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket) -> None:
+        """Use `fork`."""
+        self.pid = pid
+        self._commands = commands
+        self._queries = queries
+
+    @classmethod
+    def fork(cls, clock: Clock) -> "WaitingStarter":
+        """Make one; to be called before this process has a second thread."""
+        if threading.active_count() > 1:
+            raise RuntimeError("the starter must be forked before any thread exists")
+        commands, commands_of_keeper = socket.socketpair()
+        queries, queries_of_keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            _live(commands_of_keeper, queries_of_keeper, clock)
+        commands_of_keeper.close()
+        queries_of_keeper.close()
+        return cls(pid, commands, queries)
+
+    def employ(self, terms: Terms) -> "Starter":
+        """Give it its job, and our stderr for what it has to complain of. If it has died, `prepare` tells."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._commands, [pack("terms", {**values_of(terms), "control": str(terms.control)})], [2])
+        return Starter(self.pid, self._commands, self._queries, terms)
+
+    def dismiss(self) -> None:
+        """There will be no job: let it go, and wait for its end."""
+        self._commands.close()
+        self._queries.close()
+        _wait_for(self.pid, _CLOSING_SECONDS)
+
+
 class Starter:
     """Starts one payload and tells what becomes of it.
 
@@ -101,23 +137,16 @@ class Starter:
         *control* is where the starter writes what it saw should this process die; *method* is that
         of CPUMethod; *uid_label* names the control groups.
         """
-        if threading.active_count() > 1:
-            raise RuntimeError("the starter must be forked before any thread exists")
-        terms = Terms(
-            control=control,
-            method=method,
-            label=uid_label,
-            orphan_grace_seconds=orphan_grace_seconds,
-            kill_grace_seconds=kill_grace_seconds,
+        waiting = WaitingStarter.fork(clock)
+        return waiting.employ(
+            Terms(
+                control=control,
+                method=method,
+                label=uid_label,
+                orphan_grace_seconds=orphan_grace_seconds,
+                kill_grace_seconds=kill_grace_seconds,
+            )
         )
-        commands, commands_of_keeper = socket.socketpair()
-        queries, queries_of_keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
-        if pid == 0:
-            _live(commands_of_keeper, queries_of_keeper, terms, clock)
-        commands_of_keeper.close()
-        queries_of_keeper.close()
-        return cls(pid, commands, queries, terms)
 
     def prepare(self) -> Prepared:
         """What the starter has made ready.
@@ -238,12 +267,12 @@ def _event(kind: str, data: dict[str, Any]) -> StarterEvent:
     raise RuntimeError(f"the starter tells of {kind} at the wrong moment")
 
 
-def _live(commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
+def _live(commands: socket.socket, queries: socket.socket, clock: Clock) -> None:
     """All of the forked process: whatever happens in it, it never returns into the wrapper's code."""
     status = 70
     gc.freeze()  # what we inherit is never collected here: that would only copy its pages
     try:
-        keep(commands, queries, terms, clock)
+        keep(commands, queries, clock)
         status = 0
     except BaseException:  # noqa: BLE001 - the end of a process: its wrapper sees the line close
         traceback.print_exc()

@@ -22,6 +22,14 @@ def pack(kind: str, data: dict[str, Any]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def unpack(data: bytes) -> tuple[str, dict[str, Any]] | None:
+    """The frame that *data* is; None as long as it is not complete."""
+    if len(data) < _LENGTH.size or len(data) < _LENGTH.size + _LENGTH.unpack_from(data)[0]:
+        return None
+    kind, values = json.loads(data[_LENGTH.size :])
+    return kind, values
+
+
 def pack_reading(question: bytes, reading: UsageReading) -> bytes:
     """The answer to *question*, one packet.
 

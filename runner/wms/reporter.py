@@ -31,8 +31,9 @@ TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
 #: start of a job, so the pauses double as long as nothing is found, to the longest.
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
-#: How long a report waits for others to go along, unless somebody waits for it.
-GATHERING_SECONDS = 0.02
+#: How long a report waits for others to go along, unless somebody waits for it: that the payload of a short job has
+#: begun is told with its end, and a call costs both sides some milliseconds.
+GATHERING_SECONDS = 0.1
 log = logging.getLogger("jobspan.reporter")
 
 

@@ -55,6 +55,11 @@ def write(folder: Path, text: str, name: str = "Wrapper_1") -> Path:
     return path
 
 
+def children_of(pid: int) -> list[int]:
+    """Pids of the children of a process of one thread."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def serving(element: Element) -> tuple[int, int]:
     """The zygote and its spare, once there is one."""
 
@@ -145,6 +150,34 @@ def test_a_spare_becomes_the_next_wrapper(warm: Element, tmp_path: Path) -> None
         seen = json.loads((tmp_path / "Wrapper_1.json").read_text())
         assert (seen["pid"], end["pid"], end["exit_code"]) == (spare, spare, 3)
         assert seen["born"] >= before
+
+
+def test_a_spare_that_is_there_before_the_agent_is_ready_is_its_child(tmp_path: Path) -> None:
+    """An agent with many old jobs takes longer to begin than its zygote; the wrapper's end is told all the same."""
+    with element("early zygote") as made:
+        end = made.run(write(tmp_path, REPORT), tmp_path / "log")
+        seen = json.loads((tmp_path / "Wrapper_1.json").read_text())
+        assert (end["exit_code"], seen["ppid"]) == (3, made.process.pid)
+
+
+def test_a_spare_has_forked_its_starter(tmp_path: Path) -> None:
+    """A start waits for no fork of the starter either; a spare that gets no job takes it along."""
+    with element("zygote", "runner.compose.wrapper") as made:
+        _, spare = serving(made)
+        (starter,) = eventually(lambda: children_of(spare))
+        eventually(lambda: Path(f"/proc/{starter}/comm").read_text() == "jobspan-starter\n")
+        assert made.ask("strays") == 0
+    assert not is_alive(spare)
+    assert not is_alive(starter)
+
+
+def test_a_starter_ends_with_a_spare_that_is_killed(tmp_path: Path) -> None:
+    """Nothing is left of it, and the agent has no zombie."""
+    with element("zygote", "runner.compose.wrapper") as made:
+        _, spare = serving(made)
+        (starter,) = eventually(lambda: children_of(spare))
+        os.kill(spare, signal.SIGKILL)
+        eventually(lambda: made.ask("strays") == 0 and look(starter) is None)
 
 
 def test_a_spare_that_dies_costs_nothing(warm: Element, tmp_path: Path) -> None:

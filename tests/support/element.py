@@ -38,7 +38,10 @@ class Element:
 
 @contextmanager
 def element(spawner: str, *preload: str, slots: int = 2) -> Iterator[Element]:
-    """A computing element with the "zygote" (which loads *preload*) or "interpreter" spawner."""
+    """A computing element with the "zygote" (which loads *preload*) or "interpreter" spawner.
+
+    An "early zygote" has its spare before the element is made.
+    """
     command = [sys.executable, "-m", "tests.support.element", spawner, str(slots), *preload]
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
@@ -59,13 +62,11 @@ def element(spawner: str, *preload: str, slots: int = 2) -> Iterator[Element]:
 def main() -> None:
     """The driver."""
     from runner.computing.inprocess import InProcessComputingElement
-    from runner.computing.spawners import InterpreterSpawner, Spawner
-    from runner.computing.zygote import ZygoteSpawner
 
     # As the agent does: what a shell in the background had ignored is caught, and so is default after an exec.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     kind, slots, *preload = sys.argv[1:]
-    spawner: Spawner = ZygoteSpawner(preload) if kind == "zygote" else InterpreterSpawner()
+    spawner = _spawner(kind, preload)
     there = InProcessComputingElement(spawner, slots=int(slots))
     for line in sys.stdin:
         match json.loads(line):
@@ -85,6 +86,19 @@ def main() -> None:
                 raise ValueError(unknown)
         print(json.dumps(answer), flush=True)
     there.close()
+
+
+def _spawner(kind: str, preload: list[str]) -> Any:
+    from runner.computing.spawners import InterpreterSpawner
+    from runner.computing.zygote import ZygoteSpawner
+    from tests.support.waiting import eventually
+
+    if kind == "interpreter":
+        return InterpreterSpawner()
+    spawner = ZygoteSpawner(preload)
+    if kind == "early zygote":
+        eventually(lambda: len(spawner.pids()) == 2, DEADLINE_SECONDS, "a spare")
+    return spawner
 
 
 def _wait(there: Any, seconds: float) -> list[dict[str, Any]]:

@@ -51,5 +51,5 @@ def report(job_id: JobPath, said: JobReportParams, caller: Caller, services: Ser
     bearer = with_claim(caller, said.Claim)
     answer = services.job_state_update.report(bearer, job_id, Report(updates, said.Parameters, said.Heartbeat))
     if bearer != caller:
-        answer |= services.job_tokens.renew(bearer, job_id, None)
+        answer |= services.job_tokens.name(bearer)
     return JSONResponse(answer)

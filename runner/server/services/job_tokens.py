@@ -19,7 +19,17 @@ class JobTokens:
 
     def issue(self, row: Row, claims: JobClaims) -> dict[str, Any]:
         """A token for one attempt, with subject and group of the job's owner."""
-        owner = Identity(row["Owner"], row["OwnerGroup"], row["VO"], frozenset())
+        return self._issue(Identity(row["Owner"], row["OwnerGroup"], row["VO"], frozenset()), claims)
+
+    def name(self, execution: Identity) -> dict[str, Any]:
+        """A token with the claim under which *execution* has just been heard, by a call that the fence let through.
+
+        It need not be looked up again: a job token is its owner's, and the fence judges it at each call.
+        """
+        assert execution.job is not None  # noqa: S101 - only job tokens have a claim
+        return self._issue(execution, execution.job)
+
+    def _issue(self, owner: Identity, claims: JobClaims) -> dict[str, Any]:
         token, expires_ns = self._context.mint.job(owner, claims, self._context.settings.job_token_seconds)
         return {"JobToken": token, "JobTokenExpires": utc_text(expires_ns)}
 
