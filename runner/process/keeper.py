@@ -31,6 +31,7 @@ from telemetry.measure import procfs
 from telemetry.measure.meter import Group, Wait4Meter, choose
 
 WRITER = "starter"
+STARTER_NAME = "jobspan-starter"
 MARK_VARIABLE = "JOBSPAN_PAYLOAD_MARK"
 #: A lock in the control folder that the starter holds for its life: while it is held, whoever recovers waits.
 LIFE_LOCK = "payload.lock"
@@ -340,7 +341,7 @@ def _leave_the_wrapper(commands: socket.socket, queries: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    linux.set_name("jobspan-starter")
+    linux.set_name(STARTER_NAME)
     linux.harden()
     linux.become_subreaper()
 

@@ -1,5 +1,6 @@
 """A payload's run: planned, started, watched, ended; each step a fact."""
 
+import os
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -11,6 +12,7 @@ from runner.process.remnants import end_remnants
 from runner.process.starter import Prepared, Starter, StarterEvent, TreeEnded
 from runner.process.watchdog import Watchdog
 from telemetry.bus import Emit
+from telemetry.clock import SystemClock
 from telemetry.facts import (
     KillFinished,
     KillRequested,
@@ -22,6 +24,7 @@ from telemetry.facts import (
     SignalSent,
     UsageSettled,
 )
+from telemetry.measure import procfs
 
 #: The starter tells of every event by itself; this only bounds a wait that nothing ends.
 _PATIENCE_SECONDS = 3600.0
@@ -73,6 +76,7 @@ def run(
             user=user,
         )
     )
+    planned_ns = SystemClock().boottime_ns()
     try:
         started = _start(command, starter, emit)
         output.start()
@@ -82,7 +86,7 @@ def run(
     except PayloadStartError:
         raise
     except BaseException as error:
-        _give_up(starter, prepared, isinstance(error, TransientJobError))
+        _give_up(starter, prepared, isinstance(error, TransientJobError), planned_ns)
         raise
     finally:
         watchdog.detach()
@@ -114,11 +118,18 @@ def _pump(starter: Starter, emit: Emit) -> list[StarterEvent]:
             emit(event)
 
 
-def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool) -> None:
+def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool, planned_ns: int) -> None:
     if not is_starter_dead:
         starter.end_tree("the wrapper gives up")
     starter.close()
-    end_remnants(prepared.cgroup_paths, prepared.environment_mark).remove()
+    # What a dead starter leaves comes to us, who must be a subreaper for that: without a group there is no other trace
+    # of a process that has left its session and its environment.
+    end_remnants(
+        prepared.cgroup_paths,
+        prepared.environment_mark,
+        orphans=lambda: procfs.children(os.getpid()),
+        since_boottime_ns=planned_ns,
+    ).remove()
 
 
 def _is_stop(event: StarterEvent) -> TypeGuard[SignalSent]:

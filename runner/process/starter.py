@@ -5,6 +5,7 @@ import gc
 import os
 import pwd
 import select
+import signal
 import socket
 import struct
 import threading
@@ -16,17 +17,21 @@ from typing import Any, Literal, TypeAlias
 
 from runner.errors import ConfigError, PayloadStartError, TransientJobError
 from runner.process.command import PayloadCommand, PayloadUser
-from runner.process.keeper import Terms, keep
+from runner.process.keeper import STARTER_NAME, Terms, keep
 from runner.process.start_failure import explain
 from runner.process.wire import READING_BYTES, Frames, pack, unpack_reading
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import KINDS, Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
+from telemetry.measure import procfs
 from telemetry.measure.snapshot import UsageReading
 
 __all__ = ["PayloadCommand", "PayloadUser", "Prepared", "Starter", "StarterEvent", "TreeEnded", "payload_user"]
 
-#: Longest wait for an answer that costs the starter some milliseconds.
-_ANSWER_SECONDS = 10.0
+#: Longest wait for an answer that costs the starter some milliseconds; then it is looked at.
+_ANSWER_SECONDS = 2.0
+#: A starter that is found stopped so often, though it was told to go on, or gives so many readings no answer, hangs.
+#: (Looks are counted, not seconds: a batch system that stops all of us for an hour does no harm.)
+_MOST_LOOKS = 15
 #: What the end of the starter may take beyond the grace.
 _CLOSING_SECONDS = 10.0
 
@@ -74,8 +79,9 @@ class Starter:
     `poll` belongs to one thread; `end_tree` and `snapshot` may be called by any.
     """
 
-    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket, terms: Terms) -> None:
+    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
         """Use `fork`."""
+        self._clock = clock
         self.pid = pid
         self._commands = commands
         self._queries = queries
@@ -84,6 +90,9 @@ class Starter:
         self._sending = threading.Lock()
         self._asking = threading.Lock()
         self._questions = 0
+        self._unanswered = 0
+        #: What was done to the starter, and not told yet.
+        self._untold: list[SignalSent] = []
         self._prepared: Prepared | None = None
         self._facts_had = 0
         self._cpu_seconds = 0.0
@@ -124,7 +133,7 @@ class Starter:
         # The kernel's own timeout: a socket with one of Python's is polled before each call.
         for timeout in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             queries.setsockopt(socket.SOL_SOCKET, timeout, struct.pack("@ll", int(_ANSWER_SECONDS), 0))
-        return cls(pid, commands, queries, terms)
+        return cls(pid, commands, queries, terms, clock)
 
     def prepare(self) -> Prepared:
         """What the starter has made ready.
@@ -180,12 +189,13 @@ class Starter:
         Raises:
             TransientJobError: the starter has died, and with it all that is known of the payload.
         """
+        untold, self._untold = self._untold, []
         events = [_event(kind, data) for kind, data in self._frames]
-        if not events and select.select([self._commands], [], [], timeout_seconds)[0]:
+        if not untold and not events and select.select([self._commands], [], [], timeout_seconds)[0]:
             self._receive()
             events = [_event(kind, data) for kind, data in self._frames]
         self._facts_had += len(events)
-        return events
+        return [*untold, *events]
 
     def snapshot(self, depth: Literal["", "deep", "pss"] = "") -> UsageReading | None:
         """What the payload's processes have used so far; None when the starter does not answer.
@@ -200,10 +210,26 @@ class Starter:
                 while packet := self._queries.recv(READING_BYTES):
                     answered, reading = unpack_reading(packet)
                     if answered == question:  # else of a question that was given up
+                        self._unanswered = 0
                         return reading
             except OSError:
-                pass
+                self._unanswered += 1
             return None
+
+    def stir(self) -> SignalSent | None:
+        """After an answer that did not come: have a starter that was stopped go on, and kill one that hangs.
+
+        What was done. Its death is told by `poll`; what it leaves of the payload is then ended by whoever polls.
+        """
+        with self._asking:
+            if self._life != "serving":
+                return None
+            seen = procfs.look(self.pid, with_bytes=False)
+            if seen is None or not seen.is_alive:
+                return None
+            if self._unanswered >= _MOST_LOOKS:
+                return self._signal(signal.SIGKILL, "the payload's starter does not answer")
+            return self._signal(signal.SIGCONT, "the payload's starter was stopped") if seen.is_stopped else None
 
     def cpu_seconds(self) -> float:
         """What the starter itself has used. (Its resource usage as a child would contain the payload's.)"""
@@ -227,7 +253,9 @@ class Starter:
         """Let the starter go, and wait for its end. Idempotent."""
         self.dismiss()
         if self._life == "dismissed":
-            self._life = "reaped"
+            with self._asking:
+                self._signal(signal.SIGCONT, "")
+                self._life = "reaped"
             _wait_for(self.pid, self._terms.kill_grace_seconds + _CLOSING_SECONDS)
 
     def _send(self, kind: str, data: dict[str, Any]) -> None:
@@ -238,7 +266,25 @@ class Starter:
         while True:
             for frame in self._frames:
                 return frame
+            self._await_answer()
             self._receive()
+
+    def _await_answer(self) -> None:
+        """Wait for as long as the starter works: the exec of a payload may take long where a file system hangs."""
+        looks = 0
+        while not select.select([self._commands], [], [], _ANSWER_SECONDS)[0]:
+            self._unanswered = looks
+            if (done := self.stir()) is not None:
+                self._untold.append(done)
+                looks += 1
+
+    def _signal(self, number: signal.Signals, reason: str) -> SignalSent:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)  # our child, which we have not reaped
+        return SignalSent(
+            signal=int(number), pids=(self.pid,), reason=reason, purpose="wake", names=(STARTER_NAME,), processes=1,
+            at_boottime_ns=self._clock.boottime_ns(),
+        )  # fmt: skip
 
     def _receive(self) -> None:
         if not self._frames.receive(self._commands):
@@ -269,11 +315,13 @@ def _live(commands: socket.socket, queries: socket.socket, terms: Terms, clock: 
 
 
 def _wait_for(pid: int, timeout_seconds: float) -> None:
-    """Reap the starter. One that hangs is left to whoever reaps us."""
+    """Reap the starter; one that hangs is killed."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         handle = os.pidfd_open(pid)
         try:
-            if select.select([handle], [], [], timeout_seconds)[0]:
+            if not select.select([handle], [], [], timeout_seconds)[0]:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            if select.select([handle], [], [], _ANSWER_SECONDS)[0]:
                 os.waitpid(pid, 0)
         finally:
             os.close(handle)

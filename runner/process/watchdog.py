@@ -186,7 +186,9 @@ class Watchdog(threading.Thread):
         if payload is None:
             return reading
         usage = payload.starter.snapshot(self._depth())
-        if usage is None:  # the starter is gone; whoever runs the payload notices it and ends the job
+        if usage is None:  # the starter is stopped, or gone: then whoever runs the payload ends the job
+            if (done := payload.starter.stir()) is not None:
+                self._tell(done)
             return reading
         state.usage = usage
         measured = PayloadReading(
