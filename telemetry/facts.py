@@ -311,6 +311,8 @@ class UsageSettled(Fact):
     cpu_pressure_seconds: float | None = None
     memory_pressure_seconds: float | None = None
     io_pressure_seconds: float | None = None
+    #: Processes that the kernel has killed because memory ran out, as the control group tells; None: nobody tells.
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

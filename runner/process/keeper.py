@@ -29,6 +29,7 @@ from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
 from telemetry.journal import Journal, JournalBusy, read_journal
 from telemetry.measure import procfs
 from telemetry.measure.meter import Group, Wait4Meter, choose
+from telemetry.measure.oom import oom_kills
 
 WRITER = "starter"
 STARTER_NAME = "jobspan-starter"
@@ -293,6 +294,7 @@ class Keeper:
                 cpu_pressure_seconds=reading.cpu_pressure_seconds,
                 memory_pressure_seconds=reading.memory_pressure_seconds,
                 io_pressure_seconds=reading.io_pressure_seconds,
+                oom_kills=oom_kills(group.paths) if (group := self._tree.meter.group) else None,
             )
         )
 

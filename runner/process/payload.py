@@ -1,7 +1,7 @@
 """A payload's run: planned, started, watched, ended; each step a fact."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from runner.errors import PayloadStartError, TransientJobError
@@ -25,6 +25,7 @@ from telemetry.facts import (
     UsageSettled,
 )
 from telemetry.measure import procfs
+from telemetry.measure.oom import oom_kills, own_groups
 
 #: The starter tells of every event by itself; this only bounds a wait that nothing ends.
 _PATIENCE_SECONDS = 3600.0
@@ -44,6 +45,8 @@ class PayloadResult:
     survivors: tuple[int, ...] = ()
     #: The signal by which processes of the payload were told that the time is nearly up; None: none was.
     stop_signal: int | None = None
+    #: Processes that the kernel has killed because memory ran out, as far as a control group tells.
+    oom_kills: int = 0
 
 
 def run(
@@ -76,7 +79,8 @@ def run(
             user=user,
         )
     )
-    planned_ns = SystemClock().boottime_ns()
+    planned_ns, groups = SystemClock().boottime_ns(), own_groups()
+    killed_before = oom_kills(groups) or 0
     try:
         started = _start(command, starter, emit)
         output.start()
@@ -93,7 +97,10 @@ def run(
         seen = output.finish()
     for each in seen:
         emit(each)
-    return _result(started, events, seen, cancel)
+    result = _result(started, events, seen, cancel)
+    # Its own group counts, if it has one; else that which we share with it, as a batch system gives it.
+    killed = (oom_kills(groups) or 0) - killed_before
+    return replace(result, oom_kills=max(result.usage.oom_kills or 0, killed))
 
 
 def _start(command: PayloadCommand, starter: Starter, emit: Emit) -> PayloadStarted:
