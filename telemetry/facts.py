@@ -322,6 +322,8 @@ class UsageSettled(Fact):
     peak_memory_swap_bytes: int | None = None
     peak_threads: int | None = None
     threads_method: str = ""
+    #: Processes that the kernel has killed because memory ran out, as the control group tells; None: nobody tells.
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,13 +380,14 @@ class KillRequested(Fact):
 class SignalSent(Fact):
     """A signal was sent to these processes of the payload: to "end" them, or as the graceful "stop" of the job.
 
+    With "wake" it was its starter that was stopped and told to go on, or that did not answer and was killed.
     Of many processes the first are named; `processes` is their number (0 in journals that had none).
     """
 
     signal: int
     pids: tuple[int, ...]
     reason: str
-    purpose: Literal["end", "stop"] = "end"
+    purpose: Literal["end", "stop", "wake"] = "end"
     names: tuple[str, ...] = ()
     processes: int = 0
     at_boottime_ns: int = 0

@@ -23,10 +23,12 @@ from runner.agent.outputs import AT_ONCE_SECONDS, LATER_SECONDS, Outputs
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import WRAPPER_DIED, Hooks, Trouble, has_ended, keep_words_of_wms, recover, wrapper_lives
 from runner.agent.recovery import WRITER as RECOVERY
+from runner.agent.starters import hurry
 from runner.backoff import Backoff
 from runner.config import Config
 from runner.errors import FencedError, JobspanError, RefusedError, TokenRefusedError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
+from runner.process.keeper import LIFE_LOCK
 from runner.wms.answers import Refusal
 from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery
@@ -37,7 +39,7 @@ from runner.wrapper import workspace
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import AttemptEnded, Entry, Fact, JobMatched
-from telemetry.journal import Journal, read_journal
+from telemetry.journal import Journal, is_written, read_journal
 from telemetry.outbox import WMS_DELIVERER, Acknowledgements, note_try
 
 #: How often a wrapper that is not our child is looked at.
@@ -58,6 +60,8 @@ class Case:
     lives: bool = False
     signalled: signal.Signals | None = None
     token_refused: bool = False
+    #: Since when its wrapper is dead and its starter is not, by the monotonic clock.
+    alone_since: float | None = None
     due: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(first_seconds=0.5))
 
@@ -204,6 +208,7 @@ class Aftercare:
         case.lives = wrapper_lives(control)
         if case.lives:
             self._pass_signal_on(case)
+            self._hurry_starter(case)
             case.due = time.monotonic() + LOOK_SECONDS
             return False
         if not case.announced:
@@ -238,14 +243,28 @@ class Aftercare:
             finally:
                 os.close(process)
 
+    def _hurry_starter(self, case: Case) -> None:
+        control = case.folder.control
+        if is_written(control, "wrapper"):
+            case.alone_since = None
+            return
+        case.alone_since = case.alone_since or time.monotonic()
+        hurry(control, self._clock, time.monotonic() - case.alone_since)
+
     def _has_end(self, case: Case) -> bool:
         if has_ended(read_journal(case.folder.control)):
             return True
-        hooks = Hooks(partial(self._save, case.folder), partial(self._ask, case.folder))
+        hooks = Hooks(partial(self._save, case.folder), partial(self._ask, case.folder), self._orphans)
         if not recover(case.folder.control, self._clock, case.trouble, hooks):
             return False
         log.warning("job %s: ended by the agent: %s", case.folder.root.name, case.trouble.message)
         return True
+
+    def _orphans(self) -> frozenset[int]:
+        """What came to us when its parents died. A starter among them ends its payload by itself."""
+        found = self._parts.computing_element.strays()
+        locks = (folder.control / LIFE_LOCK for folder in JobFolder.all(self._jobs))
+        return found - {pid for pid in map(lock_holder, locks) if pid is not None}
 
     def _save(self, folder: JobFolder, entries: Sequence[Entry], emit: Emit) -> None:
         """Upload outputs before the end, if that is quick. A WMS that is silent is not waited for twice."""

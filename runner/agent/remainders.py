@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from runner.process.remnants import Remnants, end_remnants
+from runner.process.remnants import Orphans, Remnants, end_remnants
 from telemetry.bus import Emit
 from telemetry.clock import Clock
 from telemetry.facts import (
@@ -25,21 +25,26 @@ REASON = "left behind by a wrapper that died"
 _ROUNDING_SECONDS = 0.05
 
 
-def end_payload(entries: Sequence[Entry], clock: Clock, emit: Emit) -> int:
+def end_payload(entries: Sequence[Entry], clock: Clock, emit: Emit, orphans: Orphans = tuple) -> int:
     """Kill what is left of the payload that was started in this boot; how many of it the kernel killed for memory.
 
     Another boot has ended its own: none of its pids is anybody's that we know. The groups are removed when what
-    they tell is written.
+    they tell is written. *orphans* are as in `end_remnants`.
     """
-    facts = [entry.fact for entry in entries if entry.boot_id == clock.boot_id]
+    here = [entry for entry in entries if entry.boot_id == clock.boot_id]
+    facts = [entry.fact for entry in here]
     started = _last(facts, PayloadStarted)
     oom_kills = 0
-    for planned in _all(facts, PayloadPlanned):
+    for planned, since_ns in ((each.fact, each.boottime_ns) for each in here):
+        if not isinstance(planned, PayloadPlanned):
+            continue
         remnants = end_remnants(
             planned.cgroup_paths,
             planned.environment_mark,
             started.pid if started else None,
             started.start_boottime_ns if started else None,
+            orphans=orphans,
+            since_boottime_ns=since_ns,
         )
         if remnants.killed.pids:
             emit(remnants.killed.fact(REASON, clock))

@@ -19,7 +19,7 @@ from runner.errors import JobspanError, TransientJobError
 from runner.locks import FileLock, LockHeld
 from runner.process.cancel import Cancel
 from runner.process.keeper import Terms
-from runner.process.linux import harden
+from runner.process.linux import become_subreaper, harden
 from runner.process.starter import Starter, WaitingStarter
 from runner.process.watchdog import Watchdog
 from runner.redaction import Redactor
@@ -102,6 +102,7 @@ def wrapper_main(arguments_path: Path) -> int:
 def _run(given: _Given, process: _Process) -> int:
     arguments, config, folders, bus, cancel = given.arguments, given.config, given.folders, process.bus, process.cancel
     options = arguments.options(config.job_wrapper)
+    become_subreaper()  # should the starter be killed, what it has started comes to us
     terms = Terms(
         control=folders.control,
         method=options.cpu_method,

@@ -12,6 +12,7 @@ from pathlib import Path
 from runner.computing.spawners import Spawner
 from runner.process.linux import become_subreaper
 from telemetry.clock import Clock, SystemClock
+from telemetry.measure.procfs import children
 
 BATCH_SYSTEM = "InProcess"
 
@@ -118,12 +119,19 @@ class InProcessComputingElement:
         try:
             spared = {submission.pid for submission in self.running} | self._spawner.pids()
             alive = 0
-            for pid in _children() - spared:
+            for pid in set(children(os.getpid())) - spared:
                 with contextlib.suppress(ChildProcessError):
                     alive += os.waitpid(pid, os.WNOHANG) == (0, 0)
             return alive
         finally:
             self._spawning.release()
+
+    def strays(self) -> frozenset[int]:
+        """Orphans that came to us, zombies included: what a wrapper and its starter have left when both died."""
+        with self._spawning:
+            return frozenset(children(os.getpid())) - (
+                {submission.pid for submission in self.running} | self._spawner.pids()
+            )
 
     def close(self) -> None:
         """Accept no more; the wrappers that run are left to themselves."""
@@ -150,12 +158,3 @@ class InProcessComputingElement:
             user_cpu_seconds=usage.ru_utime,
             system_cpu_seconds=usage.ru_stime,
         )
-
-
-def _children() -> set[int]:
-    """Our present children, zombies included: each thread of ours has its own."""
-    found: set[int] = set()
-    for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(FileNotFoundError):
-            found.update(map(int, Path(f"/proc/self/task/{thread}/children").read_text().split()))
-    return found

@@ -29,9 +29,11 @@ from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
 from telemetry.journal import Journal, JournalBusy, read_journal
 from telemetry.measure import procfs
 from telemetry.measure.meter import Group, Wait4Meter, choose
+from telemetry.measure.oom import oom_kills
 from telemetry.measure.peaks import with_peaks
 
 WRITER = "starter"
+STARTER_NAME = "jobspan-starter"
 MARK_VARIABLE = "JOBSPAN_PAYLOAD_MARK"
 #: A lock in the control folder that the starter holds for its life: while it is held, whoever recovers waits.
 LIFE_LOCK = "payload.lock"
@@ -293,6 +295,7 @@ class Keeper:
             cpu_pressure_seconds=reading.cpu_pressure_seconds,
             memory_pressure_seconds=reading.memory_pressure_seconds,
             io_pressure_seconds=reading.io_pressure_seconds,
+            oom_kills=oom_kills(group.paths) if (group := self._tree.meter.group) else None,
         )
         seen = {"seen_swap_bytes": reading.peak_swap_bytes, "seen_threads": reading.peak_threads}
         self._tell(with_peaks(settled, reading.peaks, reading.peaks_method, **seen))
@@ -360,7 +363,7 @@ def _leave_the_wrapper(commands: socket.socket, queries: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    linux.set_name("jobspan-starter")
+    linux.set_name(STARTER_NAME)
     linux.harden()
     linux.become_subreaper()
 

@@ -1,6 +1,7 @@
 """A payload's run: planned, started, watched, ended; each step a fact."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from runner.errors import PayloadStartError, TransientJobError
@@ -11,6 +12,7 @@ from runner.process.remnants import end_remnants
 from runner.process.starter import Prepared, Starter, StarterEvent, TreeEnded
 from runner.process.watchdog import Watchdog
 from telemetry.bus import Emit
+from telemetry.clock import SystemClock
 from telemetry.facts import (
     KillFinished,
     KillRequested,
@@ -22,6 +24,8 @@ from telemetry.facts import (
     SignalSent,
     UsageSettled,
 )
+from telemetry.measure import procfs
+from telemetry.measure.oom import oom_kills, own_groups
 
 #: The starter tells of every event by itself; this only bounds a wait that nothing ends.
 _PATIENCE_SECONDS = 3600.0
@@ -41,6 +45,8 @@ class PayloadResult:
     survivors: tuple[int, ...] = ()
     #: The signal by which processes of the payload were told that the time is nearly up; None: none was.
     stop_signal: int | None = None
+    #: Processes that the kernel has killed because memory ran out, as far as a control group tells.
+    oom_kills: int = 0
 
 
 def run(
@@ -73,6 +79,8 @@ def run(
             user=user,
         )
     )
+    planned_ns, groups = SystemClock().boottime_ns(), own_groups()
+    killed_before = oom_kills(groups) or 0
     try:
         started = _start(command, starter, emit)
         output.start()
@@ -82,14 +90,17 @@ def run(
     except PayloadStartError:
         raise
     except BaseException as error:
-        _give_up(starter, prepared, isinstance(error, TransientJobError))
+        _give_up(starter, prepared, isinstance(error, TransientJobError), planned_ns)
         raise
     finally:
         watchdog.detach()
         seen = output.finish()
     for each in seen:
         emit(each)
-    return _result(started, events, seen, cancel)
+    result = _result(started, events, seen, cancel)
+    # Its own group counts, if it has one; else that which we share with it, as a batch system gives it.
+    killed = (oom_kills(groups) or 0) - killed_before
+    return replace(result, oom_kills=max(result.usage.oom_kills or 0, killed))
 
 
 def _start(command: PayloadCommand, starter: Starter, emit: Emit) -> PayloadStarted:
@@ -114,11 +125,18 @@ def _pump(starter: Starter, emit: Emit) -> list[StarterEvent]:
             emit(event)
 
 
-def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool) -> None:
+def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool, planned_ns: int) -> None:
     if not is_starter_dead:
         starter.end_tree("the wrapper gives up")
     starter.close()
-    end_remnants(prepared.cgroup_paths, prepared.environment_mark).remove()
+    # What a dead starter leaves comes to us, who must be a subreaper for that: without a group there is no other trace
+    # of a process that has left its session and its environment.
+    end_remnants(
+        prepared.cgroup_paths,
+        prepared.environment_mark,
+        orphans=lambda: procfs.children(os.getpid()),
+        since_boottime_ns=planned_ns,
+    ).remove()
 
 
 def _is_stop(event: StarterEvent) -> TypeGuard[SignalSent]:

@@ -11,8 +11,8 @@ from runner.process.wire import READING_BYTES, unpack_reading
 from telemetry.measure.files import KernelFiles
 from telemetry.measure.snapshot import UsageReading
 
-#: Longest wait for an answer that costs the starter some milliseconds.
-_ANSWER_SECONDS = 10.0
+#: Longest wait for an answer that costs the starter some milliseconds; then it is looked at.
+ANSWER_SECONDS = 2.0
 #: What of a control group changes, to the microsecond, whenever a process in it has run.
 _CLOCKS = {"cgroup2": "cpu.stat", "cgroup1": "cpuacct.usage"}
 #: What the kernel does to a payload that does not run (reclaiming memory, writing back) shows so late at most.
@@ -31,10 +31,12 @@ class Questions:
         """Nothing was asked yet."""
         # The kernel's own timeout: a socket with one of Python's is polled before each call.
         for timeout in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            line.setsockopt(socket.SOL_SOCKET, timeout, struct.pack("@ll", int(_ANSWER_SECONDS), 0))
+            line.setsockopt(socket.SOL_SOCKET, timeout, struct.pack("@ll", int(ANSWER_SECONDS), 0))
         self.line = line
         self._mutex = threading.Lock()
         self.asked = 0
+        #: Questions that have had no answer since the last that had one.
+        self.unanswered = 0
         self._clock: tuple[KernelFiles, str] | None = None
         self._last: tuple[bytes, float, UsageReading] | None = None
 
@@ -73,7 +75,8 @@ class Questions:
             while packet := self.line.recv(READING_BYTES):
                 answered, reading = unpack_reading(packet)
                 if answered == question:  # else of a question that was given up
+                    self.unanswered = 0
                     return reading
         except OSError:
-            pass
+            self.unanswered += 1
         return None

@@ -8,9 +8,10 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from runner.process.signals import Sent, names_of
 from runner.process.tree import send
@@ -26,6 +27,8 @@ _PATIENCE_SECONDS = 5.0
 #: Between the moment that the starter notes and the start time that the kernel gives the fork, at most.
 _FORK_SECONDS = 0.5
 _KILL = 9
+#: Those that may have come to whoever recovers when their parents died: its children, but for those that it knows.
+Orphans: TypeAlias = Callable[[], Collection[int]]
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,23 @@ def end_remnants(
     environment_mark: str,
     session: int | None = None,
     session_start_boottime_ns: int | None = None,
+    *,
+    orphans: Orphans = tuple,
+    since_boottime_ns: int = 0,
 ) -> Remnants:
     """KILL what is left of a payload; what that was, and what it has used.
 
     Arguments are those of the facts PayloadPlanned (and, of the session, those of PayloadStarted) of this very
     boot. A session is believed only where a process in it carries the mark or sits in the group, or where its
-    leader started when the payload did: a pid alone may be somebody else's by now.
+    leader started when the payload did: a pid alone may be somebody else's by now. Of the *orphans* those are meant
+    that have left our session, and have started after *since_boottime_ns*, when the payload was planned: a payload
+    that leaves its session and its environment, and has no group, is known by this alone.
     """
     paths = tuple(Path(path) for path in cgroup_paths if Path(path).name.startswith(PREFIX))
     reopened = reopen(paths)
     groups = [ControlGroup(path, has_live_lists=False) for path in paths]
     begun, killed = time.monotonic(), Sent(_KILL)
-    search = _Search(groups, environment_mark.encode(), session, session_start_boottime_ns)
+    search = _Search(groups, environment_mark.encode(), session, session_start_boottime_ns, orphans, since_boottime_ns)
     while (left := search.find()) and time.monotonic() < begun + _PATIENCE_SECONDS:
         names = names_of(left)
         if reopened is not None:
@@ -99,6 +107,8 @@ class _Search:
     mark: bytes
     session: int | None
     start_boottime_ns: int | None
+    orphans: Orphans
+    since_boottime_ns: int
 
     def find(self) -> list[ProcessLook]:
         """Those that live now."""
@@ -110,8 +120,15 @@ class _Search:
             members = [pid for pid in everybody if procfs.session(pid) == self.session]
             if self._is_leader() or not pids.isdisjoint(members):
                 pids.update(members)
+        pids.update(pid for pid in self.orphans() if self._is_of_payload(pid))
         looks = (procfs.look(pid, with_bytes=False) for pid in pids - {os.getpid()})
         return [each for each in looks if each is not None and each.is_alive]
+
+    def _is_of_payload(self, orphan: int) -> bool:
+        """Whether *orphan* cannot be a process of our own: ours stay in our session."""
+        ticks = procfs.start_ticks(orphan)
+        since = self.since_boottime_ns * procfs.TICKS_PER_SECOND // NANOSECONDS
+        return ticks is not None and ticks >= since - 1 and procfs.session(orphan) not in (None, os.getsid(0))
 
     def _is_leader(self) -> bool:
         """Whether the process with the session's number is the one that was started then."""

@@ -5,6 +5,7 @@ import gc
 import os
 import pwd
 import select
+import signal
 import socket
 import threading
 import time
@@ -15,16 +16,20 @@ from typing import Any, Literal, TypeAlias
 
 from runner.errors import ConfigError, PayloadStartError, TransientJobError
 from runner.process.command import PayloadCommand, PayloadUser
-from runner.process.keeper import Terms, keep
-from runner.process.questions import Questions
+from runner.process.keeper import STARTER_NAME, Terms, keep
+from runner.process.questions import ANSWER_SECONDS, Questions
 from runner.process.start_failure import explain
 from runner.process.wire import Frames, pack, values_of
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import KINDS, Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
+from telemetry.measure import procfs
 from telemetry.measure.snapshot import UsageReading
 
 __all__ = ["PayloadCommand", "PayloadUser", "Prepared", "Starter", "StarterEvent", "TreeEnded", "payload_user"]
 
+#: A starter that is found stopped so often, though it was told to go on, or gives so many readings no answer, hangs.
+#: (Looks are counted, not seconds: a batch system that stops all of us for an hour does no harm.)
+_MOST_LOOKS = 15
 #: What the end of the starter may take beyond the grace.
 _CLOSING_SECONDS = 10.0
 
@@ -69,9 +74,10 @@ def payload_user(name: str) -> PayloadUser:
 class WaitingStarter:
     """A starter that was forked before anybody knew for which job."""
 
-    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket) -> None:
+    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket, clock: Clock) -> None:
         """Use `fork`."""
         self.pid = pid
+        self._clock = clock
         self._commands = commands
         self._queries = queries
 
@@ -87,13 +93,13 @@ class WaitingStarter:
             _live(commands_of_keeper, queries_of_keeper, clock)
         commands_of_keeper.close()
         queries_of_keeper.close()
-        return cls(pid, commands, queries)
+        return cls(pid, commands, queries, clock)
 
     def employ(self, terms: Terms) -> "Starter":
         """Give it its job, and our stderr for what it has to complain of. If it has died, `prepare` tells."""
         with contextlib.suppress(OSError):
             socket.send_fds(self._commands, [pack("terms", {**values_of(terms), "control": str(terms.control)})], [2])
-        return Starter(self.pid, self._commands, self._queries, terms)
+        return Starter(self.pid, self._commands, self._queries, terms, self._clock)
 
     def dismiss(self) -> None:
         """There will be no job: let it go, and wait for its end."""
@@ -108,14 +114,18 @@ class Starter:
     `poll` belongs to one thread; `end_tree` and `snapshot` may be called by any.
     """
 
-    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket, terms: Terms) -> None:
+    def __init__(self, pid: int, commands: socket.socket, queries: socket.socket, terms: Terms, clock: Clock) -> None:
         """Use `fork`."""
+        self._clock = clock
         self.pid = pid
         self._commands = commands
         self._questions = Questions(queries)
         self._terms = terms
         self._frames = Frames()
-        self._sending = threading.Lock()
+        #: For what is said or done to the starter.
+        self._mutex = threading.Lock()
+        #: What was done to the starter, and not told yet.
+        self._untold: list[SignalSent] = []
         self._prepared: Prepared | None = None
         self._facts_had = 0
         self._cpu_seconds = 0.0
@@ -203,12 +213,13 @@ class Starter:
         Raises:
             TransientJobError: the starter has died, and with it all that is known of the payload.
         """
+        untold, self._untold = self._untold, []
         events = [_event(kind, data) for kind, data in self._frames]
-        if not events and select.select([self._commands], [], [], timeout_seconds)[0]:
+        if not untold and not events and select.select([self._commands], [], [], timeout_seconds)[0]:
             self._receive()
             events = [_event(kind, data) for kind, data in self._frames]
         self._facts_had += len(events)
-        return events
+        return [*untold, *events]
 
     def snapshot(self, depth: Literal["", "deep", "pss"] = "") -> UsageReading | None:
         """What the payload's processes have used so far; None when the starter does not answer.
@@ -217,6 +228,21 @@ class Starter:
         "deep" looks at swap, context switches and pressure too, "pss" also at proportional memory, which is dear.
         """
         return self._questions.ask(depth)
+
+    def stir(self) -> SignalSent | None:
+        """After an answer that did not come: have a starter that was stopped go on, and kill one that hangs.
+
+        What was done. Its death is told by `poll`; what it leaves of the payload is then ended by whoever polls.
+        """
+        with self._mutex:
+            if self._life != "serving":
+                return None
+            seen = procfs.look(self.pid, with_bytes=False)
+            if seen is None or not seen.is_alive:
+                return None
+            if self._questions.unanswered >= _MOST_LOOKS:
+                return self._signal(signal.SIGKILL, "the payload's starter does not answer")
+            return self._signal(signal.SIGCONT, "the payload's starter was stopped") if seen.is_stopped else None
 
     def cpu_seconds(self) -> float:
         """What the starter itself has used. (Its resource usage as a child would contain the payload's.)"""
@@ -239,18 +265,38 @@ class Starter:
         """Let the starter go, and wait for its end. Idempotent."""
         self.dismiss()
         if self._life == "dismissed":
-            self._life = "reaped"
+            with self._mutex:
+                self._signal(signal.SIGCONT, "")
+                self._life = "reaped"
             _wait_for(self.pid, self._terms.kill_grace_seconds + _CLOSING_SECONDS)
 
     def _send(self, kind: str, data: dict[str, Any]) -> None:
-        with self._sending, contextlib.suppress(OSError):  # `poll` tells that the starter has died
+        with self._mutex, contextlib.suppress(OSError):  # `poll` tells that the starter has died
             self._commands.sendall(pack(kind, data))
 
     def _next(self) -> tuple[str, dict[str, Any]]:
         while True:
             for frame in self._frames:
                 return frame
+            self._await_answer()
             self._receive()
+
+    def _await_answer(self) -> None:
+        """Wait for as long as the starter works: the exec of a payload may take long where a file system hangs."""
+        looks = 0
+        while not select.select([self._commands], [], [], ANSWER_SECONDS)[0]:
+            self._questions.unanswered = looks
+            if (done := self.stir()) is not None:
+                self._untold.append(done)
+                looks += 1
+
+    def _signal(self, number: signal.Signals, reason: str) -> SignalSent:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)  # our child, which we have not reaped
+        return SignalSent(
+            signal=int(number), pids=(self.pid,), reason=reason, purpose="wake", names=(STARTER_NAME,), processes=1,
+            at_boottime_ns=self._clock.boottime_ns(),
+        )  # fmt: skip
 
     def _receive(self) -> None:
         if not self._frames.receive(self._commands):
@@ -281,11 +327,13 @@ def _live(commands: socket.socket, queries: socket.socket, clock: Clock) -> None
 
 
 def _wait_for(pid: int, timeout_seconds: float) -> None:
-    """Reap the starter. One that hangs is left to whoever reaps us."""
+    """Reap the starter; one that hangs is killed."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         handle = os.pidfd_open(pid)
         try:
-            if select.select([handle], [], [], timeout_seconds)[0]:
+            if not select.select([handle], [], [], timeout_seconds)[0]:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            if select.select([handle], [], [], ANSWER_SECONDS)[0]:
                 os.waitpid(pid, 0)
         finally:
             os.close(handle)

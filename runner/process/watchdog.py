@@ -187,7 +187,9 @@ class Watchdog(threading.Thread):
         if payload is None:
             return Reading(wall_seconds, state.disk_bytes, state.load_average)
         usage = payload.starter.snapshot(self._depth())
-        if usage is None:  # the starter is gone; whoever runs the payload notices it and ends the job
+        if usage is None:  # the starter is stopped, or gone: then whoever runs the payload ends the job
+            if (done := payload.starter.stir()) is not None:
+                self._tell(done)
             return Reading(wall_seconds, state.disk_bytes, state.load_average)
         state.usage = usage
         measured = PayloadReading(

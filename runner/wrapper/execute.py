@@ -38,6 +38,7 @@ def execute(attempt: Attempt) -> None:
         signal_name=_signal_name(result),
         killed=result.killed,
         has_stopped=has_stopped(result.exit_code, result.signal, result.stop_signal),
+        oom_kills=result.oom_kills,
     )
     pick_up_reports(attempt)
     _report_end(attempt, result, problem)

@@ -174,11 +174,16 @@ def has_stopped(exit_code: int | None, signal_number: int | None, stop_signal: i
 
 
 def payload_problem(
-    *, exit_code: int | None, signal_name: str, killed: KillRequested | None, has_stopped: bool = False
+    *,
+    exit_code: int | None,
+    signal_name: str,
+    killed: KillRequested | None,
+    has_stopped: bool = False,
+    oom_kills: int = 0,
 ) -> Problem | None:
     """What the end of the payload means; None for exit code 0, and for one that has stopped gracefully.
 
-    *signal_name* is empty unless a signal ended it.
+    *signal_name* is empty unless a signal ended it. *oom_kills*: processes that the kernel killed for want of memory.
     """
     if killed is not None:
         return cause_problem("execute", killed)
@@ -197,8 +202,8 @@ def payload_problem(
         kind="payload",
         stage="execute",
         minor_status=_M.APPLICATION_FINISHED_WITH_ERRORS,
-        error_type="payload_failed",
-        message=f"the payload {ending}",
+        error_type="out_of_memory" if oom_kills else "payload_failed",
+        message=f"the payload {ending}" + (f"; {oom_kills} killed for want of memory" if oom_kills else ""),
     )
 
 

@@ -212,3 +212,4 @@ def test_a_second_execution_of_an_attempt_starts_no_payload(site: Site, tmp_path
     assert any(isinstance(fact, Fenced) for fact in second)
     assert not any(isinstance(fact, PayloadStarted) for fact in second)
     assert record.text("FinalMajorStatus") == "Done"
+    assert site.client.all_accounting().conflicts == []

@@ -23,6 +23,7 @@ from telemetry.facts import (
     ParametersSet,
     PayloadPlanned,
     PayloadStarted,
+    SignalSent,
     StageFinished,
     WrapperReaped,
     WrapperStarted,
@@ -125,6 +126,44 @@ def test_a_killed_wrapper_is_closed_with_all_that_there_is(site: Site, tmp_path:
     eventually((folder / "control" / "settled").exists, 20)
     assert not (folder / "work").exists()
     assert not list((folder / "control").glob("output_sandbox*"))
+
+
+#: Leaves its session, its environment and its parent, says its pid, and stays.
+ESCAPE = "setsid -f env -i /bin/sh -c 'echo $$ > escaped.new; mv escaped.new escaped; exec sleep 3600'; exec sleep 3600"
+
+
+@pytest.mark.parametrize("who", ["starter", "starter and wrapper"])
+def test_a_payload_that_hides_is_found_among_the_orphans(tmp_path: Path, who: str) -> None:
+    """Without a control group a process that has left session and environment comes to the wrapper when its starter is
+    killed, and to the agent when the wrapper is killed too: it does not survive."""
+    with running_site(tmp_path / "site", JobWrapper={"CPUMethod": "wait4", "CleanUpFlag": False}) as site:
+        job_id = site.submit(Executable=ESCAPE, Shell=True, CPUTime=1000)
+        (planned,) = (site.wait_fact(job_id, PayloadPlanned).fact,)
+        work = site.wait_folder(job_id) / "work"
+        eventually((work / "escaped").exists, 20)
+        escaped = int((work / "escaped").read_text())
+        assert is_alive(escaped)
+        if who != "starter":
+            (wrapper,) = site.facts(job_id, WrapperStarted)
+            os.kill(wrapper.pid, signal.SIGSTOP)  # both are to die, and neither to see the other's death
+            os.kill(planned.starter_pid, signal.SIGKILL)
+            kill_wrapper(site, job_id)
+        else:
+            os.kill(planned.starter_pid, signal.SIGKILL)
+        site.wait_fact(job_id, AttemptEnded)
+        assert not is_alive(escaped)
+
+
+def test_a_stopped_starter_is_not_waited_for(site: Site) -> None:
+    """The wrapper is killed while its starter stands still (SIGSTOP): the agent has that go on, and closes the
+    attempt."""
+    job_id = submit(site)
+    (payload,), (planned,) = site.facts(job_id, PayloadStarted), site.facts(job_id, PayloadPlanned)
+    os.kill(planned.starter_pid, signal.SIGSTOP)
+    kill_wrapper(site, job_id)
+    site.wait_fact(job_id, AttemptEnded)
+    assert not is_alive(payload.pid)
+    assert [each.signal for each in site.facts(job_id, SignalSent) if each.purpose == "wake"] == [signal.SIGCONT]
 
 
 def test_a_node_that_died_is_closed_by_the_next_agent(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What is done to whom: each campaign is a list of trials, made from what undisturbed jobs were seen to pass."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,12 @@ BOUNDARIES = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What undisturbed jobs of each shape pass, each time that they were looked at: points, and calls to the WMS."""
+    """What undisturbed jobs of each shape pass at least once: points, and calls to the WMS."""
 
     points: Mapping[str, Sequence[str]]
     calls: Mapping[str, Sequence[str]]
+    #: Those of both that every job of the shape has passed.
+    always: Mapping[str, Set[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Campaign:
     needs: Callable[[], str] = lambda: ""
 
 
-#: Written by whoever speaks for a dead wrapper: a wrapper has no such fact.
-OF_RECOVERY = frozenset({"EndKept"})
+#: Facts that no wrapper has, with the reason.
+OF_RECOVERY: Mapping[str, str] = {"EndKept": "written by the agent that speaks for a dead wrapper"}
 
 
 def kind_of(point: str) -> str:
@@ -60,10 +62,23 @@ def kind_of(point: str) -> str:
     return point.rpartition(":")[2].partition("#")[0]
 
 
+def kinds_of_a_wrapper() -> set[str]:
+    """The facts that a wrapper can emit."""
+    return set(KINDS) - OF_RECOVERY.keys() - OF_THE_AGENT
+
+
 def missing_kinds(seen: Seen) -> set[str]:
     """Facts that a wrapper can emit, and that no shape made it emit: then not every fact is struck."""
-    found = {kind_of(point) for points in seen.points.values() for point in points}
-    return {name for name in KINDS if name not in found and name not in OF_RECOVERY}
+    found = {kind_of(point) for points in seen.points.values() for point in points if point.startswith("wrapper:")}
+    return kinds_of_a_wrapper() - found
+
+
+def is_fleeting(seen: Seen, trial: Trial) -> bool:
+    """Whether a point of *trial* was passed by some of the undisturbed jobs of its shape, and not by others."""
+    always = seen.always.get(trial.shape)
+    passed = {*seen.points.get(trial.shape, ()), *seen.calls.get(trial.shape, ())}
+    named = {strike.point for strike in trial.strikes} | {f"{each.call}#{each.number}" for each in trial.network}
+    return always is not None and bool(named & passed - always)
 
 
 def _wrapper_points(seen: Seen, shape: str) -> list[str]:

@@ -102,6 +102,8 @@ class Verdict:
     duplicates: int = 0
     survivors: int = 0
     problems: list[str] = field(default_factory=list)
+    #: Whether its point, which jobs pass only now and then, did not come along in any of the tries.
+    passed_by: bool = False
 
     def problem(self, text: str) -> None:
         """Something that must not be."""

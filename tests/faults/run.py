@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
@@ -24,11 +24,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.faults import shapes
-from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, missing_kinds
-from tests.faults.field import field
-from tests.faults.plan import Trial, Verdict
-from tests.faults.table import table
-from tests.faults.verdict import judge
+from tests.faults.campaigns import (
+    CAMPAIGNS,
+    OF_RECOVERY,
+    Campaign,
+    Seen,
+    is_fleeting,
+    kinds_of_a_wrapper,
+    missing_kinds,
+)
+from tests.faults.field import Field, field
+from tests.faults.plan import Trial, Verdict, ordinals
+from tests.faults.scenes import Scene
+from tests.faults.table import coverage, table
+from tests.faults.verdict import NEVER, judge
 
 #: Jobs that are on a site at the same time.
 BATCH = 60
@@ -54,6 +63,7 @@ def main() -> int:
         folder = options.folder or Path(temporary)
         verdicts = run([each for each in names if each in options.only], folder, options.every, options.sites)
     print(table(verdicts))
+    print(coverage(verdicts, kinds_of_a_wrapper(), OF_RECOVERY))
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in verdicts], indent=1) + "\n")
     return 1 if any(each.problems for each in verdicts) else 0
@@ -88,7 +98,7 @@ def _campaign(name: str, seen: Seen, folder: Path, every: int) -> list[Verdict]:
         print(f"          {name} is left out: {reason}", flush=True)
         return []
     try:
-        return fire(campaign, campaign.trials(seen)[::every], folder / name)
+        return fire(campaign, campaign.trials(seen)[::every], folder / name, partial(is_fleeting, seen))
     except Exception:  # noqa: BLE001 - the other campaigns go on, and the table shows this one
         broken = Verdict(f"{name} broke off", name, 0)
         broken.problem(traceback.format_exc())
@@ -97,9 +107,10 @@ def _campaign(name: str, seen: Seen, folder: Path, every: int) -> list[Verdict]:
 
 
 def look(folder: Path) -> Seen:
-    """What undisturbed jobs pass: every shape twice, for what happens only now and then cannot be waited for."""
+    """What undisturbed jobs pass: every shape twice, and all that either of the two has passed."""
     points: dict[str, list[str]] = {}
     calls: dict[str, list[str]] = {}
+    always: dict[str, set[str]] = {}
     names = [name for name, shape in shapes.SHAPES.items() if shape.is_looked_at]
     with field(folder, 4) as site:
         jobs = site.submit_all([_undisturbed(name) for _ in range(2) for name in names])
@@ -107,50 +118,88 @@ def look(folder: Path) -> Seen:
             raise SystemExit(f"undisturbed jobs do not end: {left}; {site.agent and site.agent.log[-3000:]}")
         for job_id, trial in jobs.items():
             passed, called = site.points(f"{job_id}.1"), site.relay.calls[job_id, 1]
-            points[trial.shape] = [each for each in points.get(trial.shape, passed) if each in passed]
-            calls[trial.shape] = [each for each in calls.get(trial.shape, called) if each in called]
-    return Seen(points, calls)
+            points[trial.shape] = ordinals([*points.get(trial.shape, []), *passed])
+            calls[trial.shape] = ordinals([*calls.get(trial.shape, []), *called])
+            always[trial.shape] = always.get(trial.shape, {*passed, *called}) & {*passed, *called}
+    return Seen(points, calls, always)
 
 
-def fire(campaign: Campaign, trials: Sequence[Trial], folder: Path) -> list[Verdict]:
-    """The verdicts of *trials*; one whose point did not come along is tried again."""
+def fire(
+    campaign: Campaign, trials: Sequence[Trial], folder: Path, fleeting: Callable[[Trial], bool] = lambda _: False
+) -> list[Verdict]:
+    """The verdicts of *trials*; one whose point did not come along is tried again, TRIES times.
+
+    After that it has failed, unless *fleeting* says that jobs pass it only now and then: such a trial is named as not
+    passed this time, and counts as no fault.
+    """
     scene = campaign.scene(folder.with_name(f"{folder.name}-scene"))
     try:
         tables = {**campaign.tables, **scene.tables}
         with field(folder, campaign.slots, tables, scene.prefix) as site:
             scene.begin(site)
-            jobs: dict[int, Trial] = {}
-            open_: list[int] = []
+            shooting = _Shooting(site, scene)
             for start in range(0, len(trials), BATCH):
-                batch = site.submit_all(trials[start : start + BATCH])
-                open_ += site.run(batch, tick=partial(scene.tick, site, batch))
-                jobs |= batch
-                print(f"          {campaign.name}: {len(jobs)} of {len(trials)}", flush=True)
-            missed: set[int] = set()
-            again = jobs
-            for _ in range(TRIES):
-                late = {job_id: trial for job_id, trial in again.items() if _was_missed(site, job_id, trial)}
-                missed |= late.keys()
-                again = site.submit_all(late.values())
-                open_ += site.run(again, tick=partial(scene.tick, site, again)) if again else []
-                jobs |= again
-            beside = scene.finish(site, jobs)
+                shooting.run(trials[start : start + BATCH])
+                print(f"          {campaign.name}: {len(shooting.jobs)} of {len(trials)}", flush=True)
+            shooting.repeat(fleeting)
+            beside = scene.finish(site, shooting.jobs)
             site.stop_agent()
-            verdicts = judge(site, jobs, open_) + beside
+            verdicts = judge(site, shooting.jobs, shooting.open) + beside
     finally:
         scene.close()
     for verdict in verdicts:
-        if verdict.job_id in missed:
-            verdict.problems = [each for each in verdict.problems if not each.startswith("never reached")]
-        for problem in verdict.problems:
-            print(f"          FAILED job {verdict.job_id}, {verdict.trial}: {problem[:600]}", flush=True)
+        if verdict.job_id in shooting.missed:
+            verdict.problems = [each for each in verdict.problems if not each.startswith(NEVER)]
+        verdict.passed_by = verdict.job_id in shooting.passed_by
+    _report(verdicts)
     if not any(each.problems for each in verdicts):
         shutil.rmtree(folder, ignore_errors=True)
     return verdicts
 
 
-def _was_missed(site: "object", job_id: int, trial: Trial) -> bool:
-    done = len(site.shots(job_id)) + sum(each.job_id == job_id for each in site.relay.done)  # type: ignore[attr-defined]
+def _report(verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        if verdict.passed_by:
+            print(f"          not passed this time: {verdict.trial}", flush=True)
+        for problem in verdict.problems:
+            print(f"          FAILED job {verdict.job_id}, {verdict.trial}: {problem[:600]}", flush=True)
+
+
+class _Shooting:
+    """The trials of one campaign, as they become jobs."""
+
+    def __init__(self, site: Field, scene: Scene) -> None:
+        self.jobs: dict[int, Trial] = {}
+        self.open: list[int] = []
+        #: Jobs whose trial was repeated, or is excused, as its point did not come along.
+        self.missed: set[int] = set()
+        #: The last tries of those that are excused.
+        self.passed_by: set[int] = set()
+        self._site = site
+        self._scene = scene
+
+    def run(self, trials: Collection[Trial]) -> dict[int, Trial]:
+        """One job for each."""
+        batch = self._site.submit_all(trials)
+        self.open += self._site.run(batch, tick=partial(self._scene.tick, self._site, batch)) if batch else []
+        self.jobs |= batch
+        return batch
+
+    def repeat(self, fleeting: Callable[[Trial], bool]) -> None:
+        """Once more what was missed, a few times."""
+        late = self._late(self.jobs)
+        for _ in range(TRIES):
+            self.missed |= late.keys()
+            late = self._late(self.run(late.values()))
+        self.passed_by = {job_id for job_id, trial in late.items() if fleeting(trial)}
+        self.missed |= self.passed_by
+
+    def _late(self, jobs: Mapping[int, Trial]) -> dict[int, Trial]:
+        return {job_id: trial for job_id, trial in jobs.items() if _was_missed(self._site, job_id, trial)}
+
+
+def _was_missed(site: Field, job_id: int, trial: Trial) -> bool:
+    done = len(site.shots(job_id)) + sum(each.job_id == job_id for each in site.relay.done)
     return done < len(shapes.SHAPES[trial.shape].strikes + trial.strikes) + len(trial.network)
 
 

@@ -133,6 +133,7 @@ class TwoAgents(Scene):
                     last = site.last_fact(job_id)
                     self._second_execution(folder.control, job_id, last)
                     self._second_agent(site, last)
+                    (folder.work / "go-on").touch()
 
     def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
         """What was refused."""

@@ -70,7 +70,10 @@ SHAPES: Mapping[str, Shape] = {
             Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),
         ),
     ),
-    "patient": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 8}, is_looked_at=False),
+    "patient": Shape(
+        {"Executable": "/bin/sh", "Arguments": "-c 'until [ -e go-on ]; do sleep 0.1; done'", "MaxWallClockTime": 120},
+        is_looked_at=False,
+    ),
     "forger": Shape(
         {
             "Executable": "/usr/bin/python3",

@@ -1,6 +1,7 @@
 """The table at the end: zeros where zeros belong."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 
 from tests.faults.plan import Verdict
 
@@ -22,6 +23,19 @@ def table(verdicts: Sequence[Verdict]) -> str:
         for cells in (zip(line, widths, strict=True) for line in lines)
     ]
     return "\n".join(["", *shown])
+
+
+def coverage(verdicts: Sequence[Verdict], kinds: Set[str], others: Mapping[str, str]) -> str:
+    """Which *kinds* of a wrapper's facts were struck by a signal while it wrote them; *others* are no wrapper's."""
+    said = [fault["fault"] for each in verdicts for fault in each.faults]
+    struck = {kind for kind in kinds if any(re.search(rf" wrapper:{kind}#", each) for each in said)}
+    passed_by = sum(each.passed_by for each in verdicts)
+    lines = ["", f"facts of a wrapper: {len(kinds)} kinds, {len(struck)} struck"]
+    if left := sorted(kinds - struck):
+        lines.append(f"  not struck: {', '.join(left)}")
+    lines += [f"  no wrapper's: {kind}, {reason}" for kind, reason in others.items()]
+    lines.append(f"not passed this time, in any of the tries: {passed_by} trials")
+    return "\n".join(lines)
 
 
 def _row(name: str, verdicts: list[Verdict]) -> tuple[str, ...]:

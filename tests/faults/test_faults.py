@@ -1,16 +1,17 @@
 """The fault suite, in its short form: some of each campaign, and what the suite itself must notice."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen
+from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, is_fleeting
 from tests.faults.field import field
-from tests.faults.plan import Plan, Strike, Trial
+from tests.faults.plan import Plan, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
-from tests.faults.run import fire
+from tests.faults.run import TRIES, fire
 from tests.faults.scenes import BadCollector
-from tests.faults.table import table
+from tests.faults.table import coverage, table
 from tests.faults.verdict import judge
 from tests.support.components import require
 
@@ -93,6 +94,31 @@ def test_a_fault_that_is_never_reached_counts_as_failed(tmp_path: Path) -> None:
         site.stop_agent()
         (verdict,) = judge(site, {job_id: trial}, [])
     assert verdict.problems == [f"never reached: {trial.strikes[0]}"]
+
+
+def test_a_point_that_jobs_pass_now_and_then_is_tried_for_and_then_named(tmp_path: Path) -> None:
+    """What one of two undisturbed jobs had is struck for a few times, and is no fault when it does not come along."""
+    strike = Strike("wrapper:OutputSeen#99", "after", KILL)
+    seen = Seen({"bare": [strike.point, "wrapper:StageStarted#1"]}, {}, {"bare": {"wrapper:StageStarted#1"}})
+    rare = Trial("rare", "bare", (strike,))
+    verdicts = fire(Campaign("rare", "", lambda _: []), [rare], tmp_path / "site", partial(is_fleeting, seen))
+    assert [problem for each in verdicts for problem in each.problems] == []
+    assert [each.passed_by for each in verdicts] == [False] * TRIES + [True]
+    assert not is_fleeting(seen, Trial("sure", "bare", (Strike("wrapper:StageStarted#1", "after", KILL),)))
+    assert "not passed this time, in any of the tries: 1 trials" in coverage(verdicts, {"OutputSeen"}, {})
+
+
+def test_the_coverage_names_what_was_not_struck() -> None:
+    """A kind of fact counts as struck when a fault at it was carried out."""
+    verdict = Verdict(
+        "any", "any", 1, [{"fault": "SIGKILL after wrapper:StageStarted#1", "last_fact": "", "effect": ""}]
+    )
+    lines = coverage([verdict], {"StageStarted", "Fenced"}, {"EndKept": "the agent's"}).splitlines()
+    assert lines[1:4] == [
+        "facts of a wrapper: 2 kinds, 1 struck",
+        "  not struck: Fenced",
+        "  no wrapper's: EndKept, the agent's",
+    ]
 
 
 def test_plans_survive_their_way_as_json() -> None:

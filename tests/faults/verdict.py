@@ -15,6 +15,8 @@ from tests.faults.field import Field
 from tests.faults.plan import Shot, Trial, Verdict
 from tests.support.processes import look
 
+#: Begins the problem of a fault that was not carried out.
+NEVER = "never reached"
 _SIGNALS = {"SIGKILL": 9, "SIGTERM": 15, "SIGINT": 2}
 
 
@@ -49,11 +51,11 @@ def _injections(field: Field, trial: Trial, verdict: Verdict) -> None:
     done = [shot.strike for shot in shots]
     for strike in trial.strikes:
         if strike not in done:
-            verdict.problem(f"never reached: {strike}")
+            verdict.problem(f"{NEVER}: {strike}")
     hit = [done for done in field.relay.done if done.job_id == verdict.job_id]
     for fault in trial.network:
         if fault not in [done.fault for done in hit]:
-            verdict.problem(f"never reached: {fault}")
+            verdict.problem(f"{NEVER}: {fault}")
     for done in hit:
         verdict.faults.append({"fault": str(done.fault), "last_fact": done.last_fact, "effect": done.effect})
     for shot in shots:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner.agent.recovery import WRAPPER_DIED, Hooks, recover, wrapper_lives
+from runner.agent.starters import HANGS_SECONDS, hurry
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import (
     AttemptEnded,
@@ -29,6 +30,7 @@ from telemetry.facts import (
 from telemetry.journal import Journal, read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.record import Record
+from telemetry.measure import procfs
 from tests.support.attempts import job_matched
 from tests.support.clock import JumpClock
 from tests.support.journals import facts_of
@@ -225,6 +227,27 @@ def decoy() -> Iterator["subprocess.Popen[bytes]"]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("alone_seconds", "number"), [(0.0, signal.SIGCONT), (HANGS_SECONDS + 1, signal.SIGKILL)], ids=["woken", "killed"]
+)
+def test_a_stopped_starter_holds_up_no_recovery(tmp_path: Path, alone_seconds: float, number: signal.Signals) -> None:
+    """The starter of a dead wrapper that was stopped is told to go on, and killed when that is of no use; then the
+    payload goes, and a fact tells."""
+    with node(tmp_path, "wait4", *BURN_AND_STAY) as it:
+        payload = it.payload()
+        it.write(it.planned(), started(payload))
+        os.kill(it.starter, signal.SIGSTOP)
+        eventually(lambda: (seen := procfs.look(it.starter)) and seen.is_stopped)
+        it.kill()
+    assert not recover(it.control, SystemClock(), WRAPPER_DIED)
+    hurry(it.control, SystemClock(), alone_seconds)
+    eventually(lambda: not wrapper_lives(it.control), 20)
+    assert recover(it.control, SystemClock(), WRAPPER_DIED)
+    assert not is_alive(payload)
+    sent = [each for each in facts_of(read_journal(it.control), SignalSent) if each.purpose == "wake"]
+    assert [(each.signal, each.pids) for each in sent] == [(number, (it.starter,))]
 
 
 def test_a_reused_pid_is_never_touched(tmp_path: Path) -> None:

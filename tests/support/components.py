@@ -50,6 +50,10 @@ def _can_make_group(folder: Path | None, version: str) -> str:
     return ""
 
 
+def _memory1() -> str:
+    return _root() or _can_make_group(cgroup1_folder("memory"), "v1 memory")
+
+
 def _perf() -> str:
     try:
         TaskClock.open().close()
@@ -79,6 +83,7 @@ def _program(name: str) -> Callable[[], str]:
 COMPONENTS: dict[str, Callable[[], str]] = {
     "cgroup": _cgroup,
     "cgroup1": _cgroup1,
+    "memory1": _memory1,
     "perf": _perf,
     "root": _root,
     "faketime": _faketime,

@@ -90,7 +90,8 @@ class Accounting:
         if attempt is None or (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
             return _result(record, "conflict", "this WMS never handed out an attempt with that UID, JobID and Attempt")
         if claims and attempt["RunningClaim"] not in (None, claims.claim):
-            _keep_conflict(transaction, record, OTHER_EXECUTION, now_ns)
+            if record["PayloadStarted"] is not False:  # one that was fenced off in time has used nothing of note
+                _keep_conflict(transaction, record, OTHER_EXECUTION, now_ns)
             return _result(record, "conflict", OTHER_EXECUTION)
         present = transaction.accounting.of_uid(key.uid)
         for row in present:

@@ -1,0 +1,76 @@
+"""A starter that was stopped (SIGSTOP) or that hangs: nobody waits for it without end."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from runner.errors import TransientJobError
+from runner.process import starter as starter_module
+from telemetry.facts import PayloadStarted, SignalSent
+from telemetry.measure import procfs
+from tests.support.processes import is_alive
+from tests.support.starting import program, stage
+from tests.support.waiting import eventually
+from tests.support.watched import CONFIG, Job
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+
+def stop(pid: int) -> None:
+    """SIGSTOP *pid*, and wait until it stands."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: (seen := procfs.look(pid)) and seen.is_stopped)
+
+
+def stopped_when_it_runs(job: Job) -> threading.Thread:
+    """A thread that stops the starter of *job* as soon as its payload has started."""
+
+    def work() -> None:
+        eventually(lambda: job.journal.facts(PayloadStarted), 20)
+        stop(job.starter.pid)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_stopped_starter_is_told_to_go_on(tmp_path: Path) -> None:
+    """The watchdog gets no reading, sees why, and mends it; the job ends as if nothing had been, and a fact tells."""
+    job = Job(tmp_path, CONFIG)
+    thread = stopped_when_it_runs(job)
+    result = job.run("/bin/sleep", "1")
+    thread.join()
+    job.watchdog.stop()
+    job.starter.close()
+    assert (result.exit_code, result.killed) == (0, None)
+    woken = job.journal.facts(SignalSent)
+    assert {(each.signal, each.purpose, each.pids) for each in woken} == {(signal.SIGCONT, "wake", (job.starter.pid,))}
+
+
+def test_a_starter_that_hangs_is_killed_and_its_payload_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that never answers costs its job, with a cause in words, and leaves nothing running."""
+    monkeypatch.setattr(starter_module, "_MOST_LOOKS", 1)
+    job = Job(tmp_path, CONFIG)
+    thread = stopped_when_it_runs(job)
+    with pytest.raises(TransientJobError, match="starter process has died"):
+        job.run(*program("stubborn"))
+    thread.join()
+    job.watchdog.stop()
+    (started,) = job.journal.facts(PayloadStarted)
+    sent = {(each.signal, each.purpose, each.reason) for each in job.journal.facts(SignalSent)}
+    assert sent == {(signal.SIGKILL, "wake", "the payload's starter does not answer")}
+    assert not is_alive(started.pid)
+    assert not is_alive(job.starter.pid)
+
+
+def test_a_starter_that_is_stopped_before_the_start(tmp_path: Path) -> None:
+    """Whoever waits for the exec wakes it, and the payload starts."""
+    with stage(tmp_path, "wait4") as it:
+        it.starter.prepare()
+        stop(it.starter.pid)
+        it.starter.start(it.command("/bin/true"))
+        woken = [each for each in it.events() if isinstance(each, SignalSent)]
+    assert [(each.signal, each.purpose) for each in woken] == [(signal.SIGCONT, "wake")]
