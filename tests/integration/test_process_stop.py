@@ -101,7 +101,7 @@ def test_a_long_command_line_is_looked_at_in_part(tmp_path: Path) -> None:
 
 
 STOP: dict[str, Any] = {
-    "stop_signal_regex": r"answers\.py",
+    "stop_signal_regex": r"answers\.py( \d+ ready)?$",
     "stop_signal_start_work": 0.2,
     "stop_signal_finish_work": 59.0,
     "max_wall_clock_seconds": 59.0,
@@ -113,7 +113,7 @@ def test_a_payload_that_answers_is_not_killed(tmp_path: Path, made: list[Job], c
     """Towards the end of its time it gets the signal once, and ends by itself; no limit is hit, nobody kills."""
     job = Job(tmp_path, replace(CONFIG, **STOP))
     made.append(job)
-    result = job.run(*program("answers", code))
+    result = job.run(*program("answers", code, "later"))
     assert (result.exit_code, result.killed, result.stop_signal) == (code, None, signal.SIGINT)
     assert job.journal.facts(LimitHit) == []
     (told,) = job.journal.facts(SignalSent)
