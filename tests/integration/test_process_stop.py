@@ -127,7 +127,7 @@ def test_a_payload_that_does_not_answer_meets_the_limit(tmp_path: Path, made: li
     options = {**STOP, "stop_margin_seconds": 0.5, "stop_signal_finish_work": 0.8}
     job = Job(tmp_path, replace(CONFIG, **options), watched)
     made.append(job)
-    result = job.run(*program("deaf"), "answers.py")
+    result = job.run("/bin/sh", "-c", 'trap "" INT; exec "$@" answers.py', "sh", *program("deaf"))
     assert result.killed is not None
     assert result.killed.reason == "Job has reached the CPU limit of the queue"
     (hit,) = job.journal.facts(LimitHit)
