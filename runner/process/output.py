@@ -23,6 +23,9 @@ _HURRY_BYTES = 32 << 20
 _SHORTEST_PAUSE_SECONDS = 0.02
 #: So much longer rests who follows a quiet file while somebody else asks for it.
 _SPARED = 10
+#: So much nicer than the rest of us is the thread: where processors are short, the payload writes before we count.
+#: (Two cores, nine runnable processes: 0.71 of a redirect's speed instead of 0.48. At 19 the counts lag.)
+_NICER = 5
 #: Of each stream, what can be looked at (`excerpt`), at most.
 EXCERPT_BYTES = 64 << 10
 _OPEN_LINE_BYTES = 1024
@@ -135,6 +138,9 @@ class ExecutionThread(threading.Thread):
 
     def run(self) -> None:
         """Read along until `finish`."""
+        with contextlib.suppress(OSError):
+            nice = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice + _NICER)
         pause_seconds = _SHORTEST_PAUSE_SECONDS
         before = 0
         while not self._is_over:

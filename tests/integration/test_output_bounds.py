@@ -130,6 +130,19 @@ def test_only_truncation_truncates(payload: Make, action: str) -> None:
     assert (seen.dropped_bytes, job.thread.held_bytes) == (0, seen.bytes)
 
 
+def test_whoever_reads_along_is_nicer_than_the_payload(payload: Make) -> None:
+    """The thread that counts gives way to the payload; the rest of the wrapper does not."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    job = payload()
+    with job.start(*python("import sys; sys.stdin.read(1)")) as process:
+        nicer = min(19, own + 5)
+        eventually(lambda: os.getpriority(os.PRIO_PROCESS, job.thread.native_id or 0) == nicer, DEADLINE_SECONDS)
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == own
+        process.communicate(b"x", DEADLINE_SECONDS)
+    job.thread.finish()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
+
+
 def test_a_payload_that_empties_its_output(payload: Make) -> None:
     """A file that shrinks is told as a fact, and what was counted before stays counted."""
     job = payload()
