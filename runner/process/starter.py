@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -73,6 +73,18 @@ def payload_user(name: str) -> PayloadUser:
     return PayloadUser(uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, name=name)
 
 
+@dataclass
+class _Dealings:
+    """What has passed between a wrapper and its starter."""
+
+    questions: int = 0
+    #: Since its last answer.
+    unanswered: int = 0
+    #: What was done to the starter, and not told yet.
+    untold: list[SignalSent] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+
+
 class Starter:
     """Starts one payload and tells what becomes of it.
 
@@ -89,13 +101,9 @@ class Starter:
         self._frames = Frames()
         self._sending = threading.Lock()
         self._asking = threading.Lock()
-        self._questions = 0
-        self._unanswered = 0
-        #: What was done to the starter, and not told yet.
-        self._untold: list[SignalSent] = []
+        self._dealings = _Dealings()
         self._prepared: Prepared | None = None
         self._facts_had = 0
-        self._cpu_seconds = 0.0
         self._life: Literal["serving", "dismissed", "reaped"] = "serving"
 
     @classmethod
@@ -189,7 +197,7 @@ class Starter:
         Raises:
             TransientJobError: the starter has died, and with it all that is known of the payload.
         """
-        untold, self._untold = self._untold, []
+        untold, self._dealings.untold = self._dealings.untold, []
         events = [_event(kind, data) for kind, data in self._frames]
         if not untold and not events and select.select([self._commands], [], [], timeout_seconds)[0]:
             self._receive()
@@ -203,17 +211,17 @@ class Starter:
         "deep" looks at swap, context switches and pressure too, "pss" also at proportional memory, which is dear.
         """
         with self._asking:
-            self._questions += 1
-            question = f"{self._questions} {depth}".strip().encode()
+            self._dealings.questions += 1
+            question = f"{self._dealings.questions} {depth}".strip().encode()
             try:
                 self._queries.send(question)
                 while packet := self._queries.recv(READING_BYTES):
                     answered, reading = unpack_reading(packet)
                     if answered == question:  # else of a question that was given up
-                        self._unanswered = 0
+                        self._dealings.unanswered = 0
                         return reading
             except OSError:
-                self._unanswered += 1
+                self._dealings.unanswered += 1
             return None
 
     def stir(self) -> SignalSent | None:
@@ -227,7 +235,7 @@ class Starter:
             seen = procfs.look(self.pid, with_bytes=False)
             if seen is None or not seen.is_alive:
                 return None
-            if self._unanswered >= _MOST_LOOKS:
+            if self._dealings.unanswered >= _MOST_LOOKS:
                 return self._signal(signal.SIGKILL, "the payload's starter does not answer")
             return self._signal(signal.SIGCONT, "the payload's starter was stopped") if seen.is_stopped else None
 
@@ -235,8 +243,8 @@ class Starter:
         """What the starter itself has used. (Its resource usage as a child would contain the payload's.)"""
         with contextlib.suppress(OSError):
             # The CPU clock of another process, as clock_getcpuclockid(3) makes it.
-            self._cpu_seconds = time.clock_gettime_ns(~self.pid << 3 | 2) / NANOSECONDS
-        return self._cpu_seconds
+            self._dealings.cpu_seconds = time.clock_gettime_ns(~self.pid << 3 | 2) / NANOSECONDS
+        return self._dealings.cpu_seconds
 
     def dismiss(self) -> None:
         """Let the starter go, without waiting: it ends what is left of the payload and itself. Idempotent."""
@@ -273,9 +281,9 @@ class Starter:
         """Wait for as long as the starter works: the exec of a payload may take long where a file system hangs."""
         looks = 0
         while not select.select([self._commands], [], [], _ANSWER_SECONDS)[0]:
-            self._unanswered = looks
+            self._dealings.unanswered = looks
             if (done := self.stir()) is not None:
-                self._untold.append(done)
+                self._dealings.untold.append(done)
                 looks += 1
 
     def _signal(self, number: signal.Signals, reason: str) -> SignalSent:
