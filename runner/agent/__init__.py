@@ -11,6 +11,7 @@
 * `recovery`   the end of an attempt whose wrapper died without one
 * `death`      why that wrapper died, as far as anybody has seen it (pure)
 * `remainders` what its payload still does, and what it has used
+* `starters`   the starter of a dead wrapper: waited for, woken, killed when it hangs
 * `outputs`    what outputs it has left: uploaded in its place
 * `last_word`  how the WMS keeps such an end, asked before it is written
 * `peek`       output of jobs over HTTP, for those who may see it

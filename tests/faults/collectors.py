@@ -7,7 +7,7 @@ import ssl
 import struct
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -31,13 +31,13 @@ _DOWN_SECONDS = 1.0
 class Collector:
     """Listens on loopback; `done` says what it has done, `uids` what has reached it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, faults: Sequence[str] = FAULTS) -> None:
         self.done: list[tuple[str, str]] = []
         self.uids: list[str] = []
         self.certificate = _certificate(folder, "right")
         self._right = _context(self.certificate)
         self._wrong = _context(_certificate(folder, "wrong"))
-        self._left = list(FAULTS)
+        self._left = list(faults)
         self._count = 0
         self._closed = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)

@@ -164,9 +164,11 @@ class TwoAgents(Scene):
 class BadCollector(Scene):
     """A collector that does everything wrong once."""
 
+    faults = FAULTS
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._collector = Collector(folder / "collector")
+        self._collector = Collector(folder / "collector", self.faults)
         endpoint = f"https://127.0.0.1:{self._collector.port}"
         certificate = str(self._collector.certificate)
         self.tables = {"Telemetry": {"OTLPEndpoint": endpoint, "OTLPCertificate": certificate, "OTLPTimeout": 1.0}}
@@ -190,7 +192,7 @@ class BadCollector(Scene):
             )
             if not effect:
                 verdict.problem(f"without effect: {fault}")
-        if left := set(FAULTS) - {fault for fault, _ in self._collector.done}:
+        if left := set(self.faults) - {fault for fault, _ in self._collector.done}:
             verdict.problem(f"never reached: {sorted(left)}")
         copies = Counter(self._collector.uids)
         if missing := [uid for uid in uids if not any(each.startswith(uid) for each in copies)]:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import run
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, is_fleeting
-from tests.faults.field import field
 from tests.faults.plan import Plan, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
-from tests.faults.run import TRIES, fire
+from tests.faults.run import fire
 from tests.faults.scenes import BadCollector
 from tests.faults.table import coverage, table
-from tests.faults.verdict import judge
 from tests.support.components import require
 
 KILL = "SIGKILL"
@@ -69,10 +68,16 @@ def test_every_fault_leaves_one_end_and_one_record(
     assert problems == []
 
 
-def test_a_collector_that_does_everything_wrong_loses_no_record(tmp_path: Path) -> None:
-    """Down, silent, slow, redirecting, lying, with a wrong certificate: each record arrives in the end, once by UID."""
-    trials = tuple(Trial("collector", "bare") for _ in range(24))
-    verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadCollector), trials, tmp_path / "site")
+class BadInSomeWays(BadCollector):
+    """One of each kind of answer that is none; `make faults` has them all."""
+
+    faults = ("503", "html", "rubbish", "hole", "lost", "wrong certificate", "down")
+
+
+def test_a_collector_that_does_much_wrong_loses_no_record(tmp_path: Path) -> None:
+    """Down, silent, lying, with a wrong certificate: each record arrives in the end, once by UID."""
+    trials = tuple(Trial("collector", "bare") for _ in range(12))
+    verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadInSomeWays), trials, tmp_path / "site")
     assert [problem for each in verdicts for problem in each.problems] == []
 
 
@@ -85,26 +90,24 @@ def test_a_wms_whose_clock_is_an_hour_off_changes_nothing(tmp_path: Path) -> Non
     assert verdicts[-1].faults
 
 
-def test_a_fault_that_is_never_reached_counts_as_failed(tmp_path: Path) -> None:
-    """The suite believes in no fault that it has not seen."""
-    with field(tmp_path / "site") as site:
-        trial = Trial("none", "bare", (Strike("wrapper:NoSuchFact#1", "after", KILL),))
-        job_id = site.submit(trial)
-        assert site.run({job_id: trial}) == []
-        site.stop_agent()
-        (verdict,) = judge(site, {job_id: trial}, [])
-    assert verdict.problems == [f"never reached: {trial.strikes[0]}"]
-
-
-def test_a_point_that_jobs_pass_now_and_then_is_tried_for_and_then_named(tmp_path: Path) -> None:
-    """What one of two undisturbed jobs had is struck for a few times, and is no fault when it does not come along."""
-    strike = Strike("wrapper:OutputSeen#99", "after", KILL)
-    seen = Seen({"bare": [strike.point, "wrapper:StageStarted#1"]}, {}, {"bare": {"wrapper:StageStarted#1"}})
-    rare = Trial("rare", "bare", (strike,))
-    verdicts = fire(Campaign("rare", "", lambda _: []), [rare], tmp_path / "site", partial(is_fleeting, seen))
-    assert [problem for each in verdicts for problem in each.problems] == []
-    assert [each.passed_by for each in verdicts] == [False] * TRIES + [True]
-    assert not is_fleeting(seen, Trial("sure", "bare", (Strike("wrapper:StageStarted#1", "after", KILL),)))
+def test_a_fault_that_is_never_reached_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite believes in no fault that it has not seen. What one of two undisturbed jobs had passed is struck for a
+    few times; when it does not come along it is no fault, and is named."""
+    monkeypatch.setattr(run, "TRIES", 1)
+    rare, never = (Strike(f"wrapper:{name}#99", "after", KILL) for name in ("OutputSeen", "NoSuchFact"))
+    sure = "wrapper:StageStarted#1"
+    seen = Seen({"bare": [rare.point, sure]}, {}, {"bare": {sure}})
+    trials = [Trial("rare", "bare", (rare,)), Trial("never", "bare", (never,))]
+    verdicts = run.fire(Campaign("rare", "", lambda _: []), trials, tmp_path / "site", partial(is_fleeting, seen))
+    assert [(each.group, each.passed_by, each.problems) for each in verdicts] == [
+        ("rare", False, []),
+        ("never", False, []),
+        ("rare", True, []),
+        ("never", False, [f"never reached: {never}"]),
+    ]
+    assert is_fleeting(seen, Trial("timed", "bare", (Strike("wrapper:UsageSampled#2", "after", KILL),)))
+    assert not is_fleeting(seen, Trial("timed", "bare", (Strike("wrapper:UsageSampled#1", "after", KILL),)))
+    assert not is_fleeting(seen, Trial("sure", "bare", (Strike(sure, "after", KILL),)))
     assert "not passed this time, in any of the tries: 1 trials" in coverage(verdicts, {"OutputSeen"}, {})
 
 
