@@ -157,12 +157,12 @@ class Jobs:
         arguments = wrapper_arguments(config, matched, self._pilot, self._parts.client.url, left)
         script = self._parts.write_wrapper(folder.control, matched.job_id, arguments)
         journal.append(submitting())
+        journal.append(where_it_runs(config, self._pilot))  # before the wrapper begins: it goes with its first report
         killed_before = self._oom_kills(0)
         with self._mutex:  # an early end has to wait until the acceptance is noted
             submission = element.submit_job(script, folder.control / WRAPPER_LOG, processors_of(matched.description))
             self._running[submission.task] = _Job(folder, journal, killed_before)
             journal.append(JobAccepted(task=submission.task, computing_element=config.site.computing_element))
-            journal.append(where_it_runs(config, self._pilot))
         log.info("job %s: submitted as %s", folder.root.name, submission.task)
 
     def _oom_kills(self, before: int | None) -> int | None:
