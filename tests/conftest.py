@@ -85,6 +85,12 @@ def database(request: pytest.FixtureRequest, database_servers: DatabaseServers) 
     return database_servers.fresh(request.param)
 
 
+@pytest.fixture(params=KINDS)
+def fresh_database(request: pytest.FixtureRequest, database_servers: DatabaseServers) -> str:
+    """The same for one test."""
+    return database_servers.again(request.param)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_cgroup_left() -> Iterator[None]:
     """When all tests are through, no empty control group of ours is left that was not there before."""
