@@ -7,8 +7,9 @@ Secret are the contents of token files, the values of environment names that say
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import unquote
 
-from runner.config import SECRET_LEAST_LENGTH, USERINFO, Config, secrets_of
+from runner.config import ADDRESS_USERINFO, SECRET_LEAST_LENGTH, USERINFO, Config, secrets_of
 
 MASK = "***"
 
@@ -28,7 +29,8 @@ class Redactor:
     def of(cls, config: Config) -> "Redactor":
         """All that *config* knows to be secret: environment, collector headers, token files."""
         headers = (item.partition("=")[2] for item in config.telemetry.otlp_headers)
-        passwords = {part for found in USERINFO.findall(config.wms.database) for part in found[:-1].split(":", 1)[1:]}
+        written = {part[:-1].partition(":")[2] for part in ADDRESS_USERINFO.findall(config.wms.database)}
+        passwords = written | {unquote(each) for each in written}
         tokens = {config.tokens_folder / f"{name}.token" for name in ("user", "pilot", "admin")}
         tokens |= {
             Path(name)

@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 KINDS = ("sqlite", "mariadb", "postgresql")
 READY_SECONDS = 30.0
 COMMON = "jobspan_common"
+ROOM_BYTES = 1 << 30
 PASSWORD = "p@ss:word/1 %"
 
 
@@ -38,10 +39,12 @@ class DatabaseServer(ABC):
     kind: str
     #: Databases that are always there.
     first: str
+    #: PostgreSQL must tell its own processes.
+    ends_with = signal.SIGKILL
 
     def __init__(self) -> None:
         require(self.kind)
-        self.folder = Path(tempfile.mkdtemp(prefix="jobspan-test-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="jobspan-test-", dir=_roomy_memory()))
         self.port = _free_port()
         self._numbers = count(1)
         self._has_common = False
@@ -115,16 +118,16 @@ class DatabaseServer(ABC):
             )
         eventually(self._answers, READY_SECONDS, f"{self.kind}: {(self.folder / 'log').read_text()[-2000:]}")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it; its databases stay."""
+    def stop(self) -> None:
+        """End it, whoever is connected; its databases stay."""
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.send_signal(self.ends_with)
             self._process.wait(READY_SECONDS)
             self._process = None
 
     def close(self) -> None:
         """End it, and remove its databases."""
-        self.stop(signal.SIGKILL)
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self) -> bool:
@@ -185,7 +188,7 @@ class MariaDB(DatabaseServer):
 class PostgreSQL(DatabaseServer):
     """PostgreSQL, which never runs as root: then the user postgres runs it."""
 
-    kind, first = "postgresql", "postgres"
+    kind, first, ends_with = "postgresql", "postgres", signal.SIGINT
 
     def prepare(self) -> None:
         """A cluster."""
@@ -246,6 +249,13 @@ class DatabaseServers:
         """End all that were started."""
         for server in self._servers.values():
             server.close()
+
+
+def _roomy_memory() -> str | None:
+    """Making tables is a matter of syncing files, dozens for each: in memory, where there is room."""
+    memory = Path("/dev/shm")
+    is_roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES
+    return str(memory) if is_roomy else None
 
 
 def _free_port() -> int:

@@ -6,7 +6,7 @@ clients there). On a database server, writers lock the rows that they decide by:
 stands for everything that belongs to it. A deadlock that is left, and a lost connection, end a
 transaction; `Databases.repeated` does the whole call again.
 A `durable` transaction is on the disk when it returns; any other survives the death of the process,
-not of the machine (on MariaDB and MySQL that is the server's own setting).
+not of the machine (PostgreSQL: nor of its server; MariaDB and MySQL: that is the server's setting).
 """
 
 import secrets
@@ -131,10 +131,14 @@ class Databases:
         self._is_sqlite = address.is_sqlite
         self._turn: AbstractContextManager[object] = threading.Lock() if address.is_sqlite else nullcontext()
         self._thread = threading.local()
-        with self._engines.durable.connect() as connection:
-            check_server(connection)
-            connection.rollback()
-            prepare(connection)
+        try:
+            with self._engines.durable.connect() as connection:
+                check_server(connection)
+                connection.rollback()
+                prepare(connection)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def is_shared(self) -> bool:
