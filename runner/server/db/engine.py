@@ -1,6 +1,6 @@
 """Connections and transactions: what a rule sees and changes, all or nothing.
 
-SQLite has one writer at a time: writers begin IMMEDIATE and queue at a lock of this process, because
+SQLite has one writer at a time: writers begin IMMEDIATE and take turns within this process, because
 SQLite's own queue is a back-off by sleeping (a plain server has a 99th percentile of 182 ms with 8
 clients there). On a database server, writers lock the rows that they decide by: the row of a job
 stands for everything that belongs to it. A deadlock that is left, and a lost connection, end a
@@ -35,6 +35,7 @@ from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.system_db import SystemDB
+from runner.server.db.turn import Turn
 from runner.server.db.versions import migrate, prepare
 
 T = TypeVar("T")
@@ -129,7 +130,7 @@ class Databases:
         """
         self._engines = open_engines(address, connections)
         self._is_sqlite = address.is_sqlite
-        self._turn: AbstractContextManager[object] = threading.Lock() if address.is_sqlite else nullcontext()
+        self._turn: AbstractContextManager[None] = Turn() if address.is_sqlite else nullcontext()
         self._thread = threading.local()
         try:
             with self._engines.durable.connect() as connection:
