@@ -135,7 +135,7 @@ def describe(config: Config) -> Iterator[tuple[str, str, Any, Any, str]]:
             value = getattr(values, each.name)
             if each.metadata["name"] == "OTLPHeaders":
                 value = tuple(f"{item.partition('=')[0]}=***" for item in value)
-            elif each.metadata["name"] == "Database":
+            elif each.metadata["name"] in ("Database", "ParametersURL"):
                 value = ADDRESS_USERINFO.sub("***@", value)
             elif isinstance(value, str):
                 value = USERINFO.sub("***@", value)

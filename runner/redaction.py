@@ -29,7 +29,9 @@ class Redactor:
     def of(cls, config: Config) -> "Redactor":
         """All that *config* knows to be secret: environment, collector headers, token files."""
         headers = (item.partition("=")[2] for item in config.telemetry.otlp_headers)
-        written = {part[:-1].partition(":")[2] for part in ADDRESS_USERINFO.findall(config.wms.database)}
+        addresses = (config.wms.database, config.wms.parameters_url)
+        found = (part for each in addresses for part in ADDRESS_USERINFO.findall(each))
+        written = {part[:-1].partition(":")[2] for part in found}
         passwords = written | {unquote(each) for each in written}
         tokens = {config.tokens_folder / f"{name}.token" for name in ("user", "pilot", "admin")}
         tokens |= {

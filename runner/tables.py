@@ -59,6 +59,9 @@ class WmsConfig:
         "connections to a database server at most, for looking and for changes each",
         minimum=1,
     )
+    parameters_url: str = option(
+        "ParametersURL", "", "OpenSearch server that keeps the job parameters; empty: the database does"
+    )
     vo: str = option("VO", "local", "virtual organisation of the embedded WMS's users")
     owner: str = option("Owner", "", "user of the embedded WMS's user token; empty: the login name")
     owner_group: str = option("OwnerGroup", "local_user", "group of that user")

@@ -6,6 +6,7 @@ from sqlalchemy.exc import DBAPIError
 from runner import __version__
 from runner.errors import ConfigError
 from runner.server.db.engine import Databases
+from runner.server.db.opensearch_job_parameters import OpenSearchJobParameters
 from runner.server.routes import (
     about,
     accounting,
@@ -51,7 +52,8 @@ def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
     key = load_key(settings.signing_key)
     address = settings.database
     try:
-        databases = Databases(address, settings.database_connections)
+        parameters = OpenSearchJobParameters(settings.parameters_url) if settings.parameters_url else None
+        databases = Databases(address, settings.database_connections, parameters=parameters)
         wms_id = databases.repeated(lambda: _wms_id(databases))
     except DBAPIError as error:
         raise ConfigError(f"{address.shown}: cannot be used as a database: {error.orig}") from error

@@ -21,6 +21,7 @@ class ServerSettings:
     database_url: str = field(default="", repr=False)
     database_password_file: str = ""
     database_connections: int = 20
+    parameters_url: str = field(default="", repr=False)
     vo: str = "local"
     owner: str = "user"
     owner_group: str = "local_user"
@@ -54,6 +55,7 @@ class ServerSettings:
             database_url=wms.database,
             database_password_file=wms.database_password_file,
             database_connections=wms.database_connections,
+            parameters_url=wms.parameters_url,
             vo=wms.vo,
             owner=wms.owner or wms.login_name,
             owner_group=wms.owner_group,

@@ -16,6 +16,7 @@
 | job_commands_db | commands for attempts |
 | job_logging_db | every status with its time and its arrival |
 | elastic_job_parameters_db | job parameters |
+| opensearch_job_parameters | the same, on an OpenSearch server |
 | pilot_agents_db | pilots, job to pilot mapping |
 | pilots_logging_db | what pilots wrote |
 | sandbox_metadata_db | sandboxes, owners, assignment |

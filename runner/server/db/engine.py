@@ -31,6 +31,7 @@ from runner.server.db.job_commands_db import JobCommandsDB
 from runner.server.db.job_db import JobDB
 from runner.server.db.job_logging_db import JobLoggingDB
 from runner.server.db.leases_db import LeasesDB
+from runner.server.db.opensearch_job_parameters import LaterJobParameters, OpenSearchJobParameters
 from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
@@ -49,9 +50,14 @@ CONNECTIONS = 20
 class Transaction:
     """All databases, within one transaction; with *locks*, what is read by its number stays as it is until the end."""
 
-    def __init__(self, connection: Connection, *, locks: bool = False) -> None:
+    def __init__(
+        self, connection: Connection, *, locks: bool = False, parameters: OpenSearchJobParameters | None = None
+    ) -> None:
         self.connection = connection
         self._locks = locks
+        self._parameters = parameters
+        #: What is done when all has been committed.
+        self.later: list[Callable[[], None]] = []
 
     @cached_property
     def jobs(self) -> JobDB:
@@ -74,8 +80,10 @@ class Transaction:
         return JobLoggingDB(self.connection)
 
     @cached_property
-    def parameters(self) -> ElasticJobParametersDB:
+    def parameters(self) -> ElasticJobParametersDB | LaterJobParameters:
         """Job parameters."""
+        if self._parameters is not None:
+            return LaterJobParameters(self._parameters, self.later)
         return ElasticJobParametersDB(self.connection)
 
     @cached_property
@@ -122,14 +130,23 @@ class Transaction:
 class Databases:
     """The databases of one WMS."""
 
-    def __init__(self, address: DatabaseAddress, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        connections: int = CONNECTIONS,
+        *,
+        parameters: OpenSearchJobParameters | None = None,
+    ) -> None:
         """Open *address*, and make what is not there yet; of a server at most 2 x *connections* are used.
+
+        *parameters*: where job parameters are kept instead.
 
         Raises:
             ConfigError: the database is of another version, or cannot hold our texts.
         """
         self._engines = open_engines(address, connections)
         self._is_sqlite = address.is_sqlite
+        self._parameters = parameters
         self._turn: AbstractContextManager[None] = Turn() if address.is_sqlite else nullcontext()
         self._thread = threading.local()
         try:
@@ -153,7 +170,7 @@ class Databases:
             if self._is_sqlite:
                 connection.exec_driver_sql("BEGIN")
             try:
-                yield Transaction(connection)
+                yield Transaction(connection, parameters=self._parameters)
             finally:
                 connection.rollback()
 
@@ -166,13 +183,16 @@ class Databases:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             elif not durable and connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+            transaction = Transaction(connection, locks=True, parameters=self._parameters)
             try:
-                yield Transaction(connection, locks=True)
+                yield transaction
             except BaseException:
                 connection.rollback()
                 raise
             self._thread.commits = self._commits() + 1  # before: nobody knows what became of one that fails
             connection.commit()
+        for step in transaction.later:
+            step()
 
     def repeated(self, call: Callable[[], T]) -> T:
         """The result of *call*, made again when an error that passes ends it before anything of it was committed."""
@@ -190,6 +210,8 @@ class Databases:
     def close(self) -> None:
         """Let go of all connections."""
         self._engines.close()
+        if self._parameters is not None:
+            self._parameters.close()
 
     def _commits(self) -> int:
         """How many transactions this thread has ended with changes."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from runner.server.errors import (
     ConflictError,
+    DatabaseAwayError,
     FencedAttemptError,
     ForbiddenError,
     InvalidRequestError,
@@ -21,6 +22,7 @@ from runner.server.errors import (
     UnknownObjectError,
 )
 
+RETRY_AFTER_SECONDS = 1
 STATUS_CODES: dict[type[ServiceError], int] = {
     InvalidRequestError: 400,
     UnauthenticatedError: 401,
@@ -30,12 +32,13 @@ STATUS_CODES: dict[type[ServiceError], int] = {
     FencedAttemptError: 409,
     TooLargeError: 413,
     InvalidValueError: 422,
+    DatabaseAwayError: 503,
 }
 HEADERS: dict[type[ServiceError], dict[str, str]] = {
     UnauthenticatedError: {"WWW-Authenticate": "Bearer"},
     FencedAttemptError: {"Jobspan-Fenced": "1"},
+    DatabaseAwayError: {"Retry-After": str(RETRY_AFTER_SECONDS)},
 }
-RETRY_AFTER_SECONDS = 1
 #: MariaDB and MySQL count a regular expression that they cannot read among the errors that pass.
 MYSQL_BAD_EXPRESSION = 1139
 _SHOWN_CHARACTERS = 200
