@@ -42,9 +42,11 @@ class DatabaseServer(ABC):
     #: PostgreSQL must tell its own processes.
     ends_with = signal.SIGKILL
 
-    def __init__(self) -> None:
+    def __init__(self, *, options: tuple[str, ...] = (), on_disk: bool = False) -> None:
+        """Start it, with more *options* of its command."""
         require(self.kind)
-        self.folder = Path(tempfile.mkdtemp(prefix="jobspan-test-", dir=_roomy_memory()))
+        self.options = options
+        self.folder = Path(tempfile.mkdtemp(prefix="jobspan-test-", dir=None if on_disk else _roomy_memory()))
         self.port = _free_port()
         self._numbers = count(1)
         self._has_common = False
@@ -161,7 +163,8 @@ class MariaDB(DatabaseServer):
             program("mariadbd"), "--no-defaults", *self._user(), f"--datadir={self.folder}/data",
             f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid", "--bind-address=127.0.0.1",
             f"--port={self.port}", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=8M",
-            "--performance-schema=OFF", "--innodb-file-per-table=OFF", "--skip-name-resolve", "--max-connections=300",
+            "--performance-schema=OFF", "--innodb-file-per-table=OFF",
+            "--skip-name-resolve", "--max-connections=300", *self.options,
         ]  # fmt: skip
 
     def made(self, name: str) -> list[str]:
