@@ -30,6 +30,10 @@ IDLE_VARIABLE = "DISABLE_WATCHDOG_CPU_WALLCLOCK_CHECK"
 #: Names of environment variables whose values are secret; the payload gets them only if its job names them.
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|AUTH|KEY", re.IGNORECASE)
 SECRET_LEAST_LENGTH = 8
+#: User and password in an address.
+ADDRESS_USERINFO = re.compile(r"(?<=://).*@")
+#: The same within any text.
+USERINFO = re.compile(r"(?<=://)[^/\s@'\"<>]+@")
 #: Of Linux.
 LAST_SIGNAL = 64
 
@@ -131,6 +135,10 @@ def describe(config: Config) -> Iterator[tuple[str, str, Any, Any, str]]:
             value = getattr(values, each.name)
             if each.metadata["name"] == "OTLPHeaders":
                 value = tuple(f"{item.partition('=')[0]}=***" for item in value)
+            elif each.metadata["name"] in ("Database", "ParametersURL"):
+                value = ADDRESS_USERINFO.sub("***@", value)
+            elif isinstance(value, str):
+                value = USERINFO.sub("***@", value)
             yield table, each.metadata["name"], value, each.default, each.metadata["help"]
 
 

@@ -5,14 +5,13 @@ Secret are the contents of token files, the values of environment names that say
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import unquote
 
-from runner.config import SECRET_LEAST_LENGTH, Config, secrets_of
+from runner.config import ADDRESS_USERINFO, SECRET_LEAST_LENGTH, USERINFO, Config, secrets_of
 
 MASK = "***"
-_USERINFO = re.compile(r"(?<=://)[^/\s@'\"<>]+@")
 
 
 class Redactor:
@@ -30,13 +29,22 @@ class Redactor:
     def of(cls, config: Config) -> "Redactor":
         """All that *config* knows to be secret: environment, collector headers, token files."""
         headers = (item.partition("=")[2] for item in config.telemetry.otlp_headers)
+        addresses = (config.wms.database, config.wms.parameters_url)
+        found = (part for each in addresses for part in ADDRESS_USERINFO.findall(each))
+        written = {part[:-1].partition(":")[2] for part in found}
+        passwords = written | {unquote(each) for each in written}
         tokens = {config.tokens_folder / f"{name}.token" for name in ("user", "pilot", "admin")}
         tokens |= {
             Path(name)
-            for name in (config.wms.token_file, config.wms.pilot_token_file, config.job_agent.metrics_token_file)
+            for name in (
+                config.wms.token_file,
+                config.wms.pilot_token_file,
+                config.wms.database_password_file,
+                config.job_agent.metrics_token_file,
+            )
             if name
         }
-        return cls([*secrets_of(config.environment), *headers], token_files=tokens)
+        return cls([*secrets_of(config.environment), *headers, *passwords], token_files=tokens)
 
     def add(self, secret: str) -> None:
         """Mask *secret* too, from now on; shorter ones than 8 characters would mask ordinary words.
@@ -53,7 +61,7 @@ class Redactor:
         """*text* without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return _USERINFO.sub(f"{MASK}@", text) if "://" in text else text
+        return USERINFO.sub(f"{MASK}@", text) if "://" in text else text
 
 
 class RedactingFilter(logging.Filter):

@@ -45,6 +45,23 @@ class WmsConfig:
     timeout_seconds: float = option("Timeout", 10.0, "deadline of one call to the WMS, seconds", minimum=0.1)
     host: str = option("Host", "127.0.0.1", "address on which the embedded WMS listens")
     port: int = option("Port", 0, "its port; 0: any free one, written to wms.url in the folder", minimum=0)
+    database: str = option(
+        "Database",
+        "",
+        "the embedded WMS's database: mariadb://user@host/name, mysql:// or postgresql://; empty: SQLite in the folder",
+    )
+    database_password_file: str = option(
+        "DatabasePasswordFile", "", "file with the database's password, which then is not in the address"
+    )
+    database_connections: int = option(
+        "DatabaseConnections",
+        20,
+        "connections to a database server at most, for looking and for changes each",
+        minimum=1,
+    )
+    parameters_url: str = option(
+        "ParametersURL", "", "OpenSearch server that keeps the job parameters; empty: the database does"
+    )
     vo: str = option("VO", "local", "virtual organisation of the embedded WMS's users")
     owner: str = option("Owner", "", "user of the embedded WMS's user token; empty: the login name")
     owner_group: str = option("OwnerGroup", "local_user", "group of that user")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.components import IN_CI, cgroup1_folder, cgroup2_folder, require
+from tests.support.databases import KINDS, DatabaseServers
 from tests.support.processes import kill, marked_by
 from tests.support.waiting import eventually
 
@@ -68,6 +69,26 @@ def no_process_left(clean_environment: None, tmp_path_factory: pytest.TempPathFa
             pytest.fail(
                 f"processes were left behind: {[(seen.pid, seen.command[:120]) for seen in left]}", pytrace=False
             )
+
+
+@pytest.fixture(scope="session")
+def database_servers() -> Iterator[DatabaseServers]:
+    """Real database servers, started when a test asks for one."""
+    servers = DatabaseServers()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def database(request: pytest.FixtureRequest, database_servers: DatabaseServers) -> str:
+    """The address of an empty database of each kind for the module; empty for SQLite in the WMS's folder."""
+    return database_servers.fresh(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def fresh_database(request: pytest.FixtureRequest, database_servers: DatabaseServers) -> str:
+    """The same for one test."""
+    return database_servers.again(request.param)
 
 
 @pytest.fixture(scope="session", autouse=True)

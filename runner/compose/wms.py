@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from types import ModuleType
 
 from runner.compose.requests import open_executor
 from runner.config import Config
@@ -18,12 +19,7 @@ def run_wms(config: Config, announce: Callable[[str], None] = print) -> int:
     Raises:
         ConfigError: the extra that brings the server is not installed.
     """
-    try:
-        from runner.server.serve import serve
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the embedded WMS needs {error.name}; install it with: pip install 'jobspan[wms]'"
-        ) from error
+    serve = _server().serve
     stop = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -39,6 +35,27 @@ def run_wms(config: Config, announce: Callable[[str], None] = print) -> int:
         for thread in threads:
             thread.join(STOP_SECONDS)
     return 0
+
+
+def migrate_wms(config: Config, announce: Callable[[str], None] = print) -> int:
+    """Bring the database to the version of this jobspan; the exit code.
+
+    Raises:
+        ConfigError: a WMS runs on the folder, the database cannot be migrated, or the extra is not installed.
+    """
+    before, after = _server().migrate_database(config)
+    announce(f"the database has the tables of version {after}" + (f", it had {before}" if before != after else ""))
+    return 0
+
+
+def _server() -> ModuleType:
+    try:
+        from runner.server import serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the embedded WMS needs {error.name}; install it with: pip install 'jobspan[wms]'"
+        ) from error
+    return serve
 
 
 def _execute_requests(config: Config, url: str, stop: threading.Event) -> threading.Thread:

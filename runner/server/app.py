@@ -1,11 +1,12 @@
 """The application: databases, services and routes put together."""
 
 from fastapi import FastAPI
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from runner import __version__
 from runner.errors import ConfigError
 from runner.server.db.engine import Databases
+from runner.server.db.opensearch_job_parameters import OpenSearchJobParameters
 from runner.server.routes import (
     about,
     accounting,
@@ -21,6 +22,7 @@ from runner.server.routes import (
 from runner.server.routes.dependencies import Services
 from runner.server.routes.last_resort import LastResort
 from runner.server.routes.limits import BodyLimit
+from runner.server.routes.repeating import repeating
 from runner.server.services.accounting import Accounting
 from runner.server.services.context import ServiceContext
 from runner.server.services.file_catalog import FileCatalog
@@ -48,14 +50,20 @@ def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
     """
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = load_key(settings.signing_key)
+    address = settings.database
     try:
-        databases = Databases(settings.database)
-        with databases.write(durable=True) as transaction:
-            wms_id = transaction.system.wms_id()
-    except DatabaseError as error:
-        raise ConfigError(f"{settings.database}: cannot be used as a database: {error.orig}") from error
+        parameters = OpenSearchJobParameters(settings.parameters_url) if settings.parameters_url else None
+        databases = Databases(address, settings.database_connections, parameters=parameters)
+        wms_id = databases.repeated(lambda: _wms_id(databases))
+    except DBAPIError as error:
+        raise ConfigError(f"{address.shown}: cannot be used as a database: {error.orig}") from error
     mint = TokenMint(key, wms_id, clock)
     return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
+
+
+def _wms_id(databases: Databases) -> str:
+    with databases.write(durable=True) as transaction:
+        return transaction.system.wms_id()
 
 
 def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
@@ -70,7 +78,7 @@ def application(context: ServiceContext) -> FastAPI:
     app = FastAPI(
         title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
-    app.state.services = Services(
+    services = Services(
         context=context,
         job_manager=JobManager(context, optimizers),
         job_monitoring=JobMonitoring(context),
@@ -85,6 +93,7 @@ def application(context: ServiceContext) -> FastAPI:
         requests=RequestService(context),
         file_status=FileStatus(context),
     )
+    app.state.services = repeating(services) if context.databases.is_shared else services
     # In the order in which the calls of a job come most: a request is held against one route after the other.
     for module in (matching, accounting, jobs, sandboxes, about, pilots, details, catalog, requests):
         app.include_router(module.router)

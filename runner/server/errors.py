@@ -10,7 +10,8 @@
     ├── ConflictError            409  it exists, with other content
     │   └── FencedAttemptError   409  the token's attempt is not, or no longer, the one that runs
     ├── TooLargeError            413  more bytes than are taken
-    └── InvalidValueError        422  a value is too long or of the wrong form
+    ├── InvalidValueError        422  a value is too long or of the wrong form
+    └── DatabaseAwayError        503  a database beside the main one does not answer now
 """
 
 from typing import Any
@@ -56,3 +57,7 @@ class TooLargeError(ServiceError):
 
 class InvalidValueError(ServiceError):
     """A value is too long, or of the wrong form."""
+
+
+class DatabaseAwayError(ServiceError):
+    """A database beside the main one does not answer; later it may."""

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from sqlalchemy.exc import DBAPIError
 
 from runner.config import Config
 from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
+from runner.server.db.engine import upgrade
 from runner.server.services.context import ServiceContext
 from runner.server.services.stalled_job_agent import StalledJobAgent
 from runner.server.settings import ServerSettings
@@ -134,6 +136,21 @@ class ReadyServer:
     def stop(self) -> None:
         """Ask for the end, from any thread."""
         self._server.should_exit = True
+
+
+def migrate_database(config: Config) -> tuple[str, str]:
+    """Bring the database of *config* to our version; the versions before and after.
+
+    Raises:
+        ConfigError: a server has the folder, or the database cannot be migrated.
+    """
+    config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _lock(config.folder):
+        address = ServerSettings.from_config(config).database
+        try:
+            return upgrade(address)
+        except DBAPIError as error:
+            raise ConfigError(f"{address.shown}: cannot be migrated: {error.orig}") from error
 
 
 def write_tokens(context: ServiceContext, folder: Path) -> None:

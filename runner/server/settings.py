@@ -1,9 +1,10 @@
 """What the embedded WMS needs to know, frozen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.config import Config
+from runner.server.db.address import DatabaseAddress
 
 #: Largest JSON body. A submission is the largest: twenty descriptions of 1 MiB are not met in practice.
 MAX_BODY_BYTES = 16 << 20
@@ -16,6 +17,11 @@ class ServerSettings:
     """Values of `[WMS]`, and where the server keeps its state."""
 
     folder: Path
+    #: Empty: SQLite in the folder.
+    database_url: str = field(default="", repr=False)
+    database_password_file: str = ""
+    database_connections: int = 20
+    parameters_url: str = field(default="", repr=False)
     vo: str = "local"
     owner: str = "user"
     owner_group: str = "local_user"
@@ -46,6 +52,10 @@ class ServerSettings:
         wms = config.wms
         return cls(
             folder=config.wms_folder,
+            database_url=wms.database,
+            database_password_file=wms.database_password_file,
+            database_connections=wms.database_connections,
+            parameters_url=wms.parameters_url,
             vo=wms.vo,
             owner=wms.owner or wms.login_name,
             owner_group=wms.owner_group,
@@ -68,9 +78,15 @@ class ServerSettings:
         return min(30.0, shortest / 4)
 
     @property
-    def database(self) -> Path:
-        """The SQLite file of all databases."""
-        return self.folder / "wms.sqlite"
+    def database(self) -> DatabaseAddress:
+        """Where all databases are: an SQLite file in the folder, if nothing else is said.
+
+        Raises:
+            ConfigError: what is said is no address of a database that is supported.
+        """
+        if not self.database_url:
+            return DatabaseAddress.of_file(self.folder / "wms.sqlite")
+        return DatabaseAddress.parse(self.database_url, password_file=self.database_password_file)
 
     @property
     def signing_key(self) -> Path:

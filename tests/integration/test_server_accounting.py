@@ -1,7 +1,6 @@
 """The WMS's ledger: idempotent, ranked, durable."""
 
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,9 @@ from itertools import count
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, select
 
+from runner.server.db.accounting_db import RECORDS
 from runner.server.tokens import Role
 from telemetry.ledger.record import Record
 from tests.support.ledger import matched, whole_life
@@ -22,9 +23,9 @@ _SITES = count(1)
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
     """One WMS for the module."""
-    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database) as running:
         yield running
 
 
@@ -148,13 +149,14 @@ def test_records_come_in_pages(wms: RunningWms, job: dict[str, Any]) -> None:
 def test_records_are_on_the_disk_when_they_are_acknowledged(wms: RunningWms, job: dict[str, Any]) -> None:
     """Another process that opens the database after the answer finds the record."""
     insert(wms, record_of(job))
-    with sqlite3.connect(wms.folder / "wms" / "wms.sqlite") as connection:
-        rows = connection.execute("SELECT Body FROM accounting_records WHERE UID = ?", (job["UID"],)).fetchall()
-    connection.close()
+    engine = create_engine(wms.context.settings.database.url)
+    with engine.connect() as connection:
+        rows = connection.execute(select(RECORDS.c.Body).where(RECORDS.c["UID"] == job["UID"])).all()
+    engine.dispose()
     assert [json.loads(body)["JobID"] for (body,) in rows] == [job["JobID"]]
 
 
-#: Another process over the same database: argv is its folder, stdin the record, and it is sent so many times.
+#: Another process over the same database: argv is its folder and the address, stdin the records, each sent so often.
 DELIVERER = """
 import json, sys
 from pathlib import Path
@@ -164,7 +166,8 @@ from runner.server.services.accounting import Accounting
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
 from telemetry.clock import SystemClock
-settings = ServerSettings.from_config(load(folder=Path(sys.argv[1]), environment={}))
+overrides = {"WMS": {"Database": sys.argv[2]}}
+settings = ServerSettings.from_config(load(folder=Path(sys.argv[1]), environment={}, overrides=overrides))
 accounting = Accounting(open_context(settings, SystemClock()))
 pilot = Identity("pilot", "local_pilot", "local", frozenset({Role.PILOT}))
 records = json.loads(sys.stdin.readline())
@@ -177,14 +180,14 @@ TIMES = 40
 
 
 def test_two_processes_that_deliver_at_once_insert_once(wms: RunningWms, job: dict[str, Any]) -> None:
-    """Two more processes on one SQLite file and threads of this one, the same records in different orders."""
+    """Two more processes on one database and threads of this one, the same records in different orders."""
     records = [record_of(job, RecordedBy=by, Revision=n) for by in ("wms", "agent", "wrapper") for n in (1, 2)]
     orders = (records, records[::-1])
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-c", DELIVERER, str(wms.folder)],
+                    [sys.executable, "-c", DELIVERER, str(wms.folder), wms.context.settings.database_url],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
                 )
             )

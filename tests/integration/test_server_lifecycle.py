@@ -15,9 +15,9 @@ SITE = 'Executable = "/bin/true"; Site = "%s";'
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
     """One WMS for the module."""
-    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database) as running:
         yield running
 
 

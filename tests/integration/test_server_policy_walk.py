@@ -69,9 +69,9 @@ CALLERS = ("nobody", "owner", "other", "administrator", "pilot", "job", "other j
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
     """One WMS for the module."""
-    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database) as running:
         yield running
 
 

@@ -25,9 +25,10 @@ def clock() -> JumpClock:
 
 
 @pytest.fixture
-def wms(tmp_path: Path, clock: JumpClock) -> Iterator[RunningWms]:
+def wms(tmp_path: Path, clock: JumpClock, fresh_database: str) -> Iterator[RunningWms]:
     """A WMS by that clock, which gives requests up after three failures."""
-    with running_wms(tmp_path, clock=clock, overrides={"WMS": {"RequestTries": 3, "RequestRetryTime": 10}}) as running:
+    options = {"WMS": {"RequestTries": 3, "RequestRetryTime": 10}}
+    with running_wms(tmp_path, clock=clock, database=fresh_database, overrides=options) as running:
         yield running
 
 

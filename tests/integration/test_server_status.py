@@ -17,9 +17,9 @@ _SITES = count(1)
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    """One WMS for the module."""
-    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
+    """One WMS for the module, on each kind of database."""
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database) as running:
         yield running
 
 

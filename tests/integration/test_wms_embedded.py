@@ -21,8 +21,8 @@ OFFER = {"PilotStamp": "stamp-1", "Site": "LCG.Test.org", "GridCE": "ce", "CEQue
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    with running_wms(tmp_path_factory.mktemp("site")) as running:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
+    with running_wms(tmp_path_factory.mktemp("site"), database=database) as running:
         yield running
 
 

@@ -79,6 +79,17 @@ def _program(name: str) -> Callable[[], str]:
     return lambda: "" if shutil.which(name) else f"{name} is not installed"
 
 
+def _server(*names: str) -> Callable[[], str]:
+    """Debian keeps the programs of servers out of PATH."""
+    folders = ["/usr/sbin", "/usr/bin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+
+    def missing() -> str:
+        absent = [name for name in names if not (shutil.which(name) or shutil.which(name, path=":".join(folders)))]
+        return f"{' and '.join(absent)} not installed" if absent else ""
+
+    return missing
+
+
 #: What may be required: a name, and a check that returns why it is absent, or nothing.
 COMPONENTS: dict[str, Callable[[], str]] = {
     "cgroup": _cgroup,
@@ -89,6 +100,8 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "faketime": _faketime,
     "promtool": _program("promtool"),
     "prometheus": _program("prometheus"),
+    "mariadb": _server("mariadbd", "mariadb-install-db"),
+    "postgresql": _server("postgres", "initdb"),
 }
 
 

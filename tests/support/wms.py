@@ -92,10 +92,15 @@ class RunningWms:
 
 @contextlib.contextmanager
 def running_wms(
-    folder: Path, *, clock: Clock | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    database: str = "",
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Iterator[RunningWms]:
-    """A WMS that serves *folder* (the folder of everything, as `--folder`) until the block ends."""
-    options = {**(overrides or {}), "WMS": {"Owner": "alice", **(overrides or {}).get("WMS", {})}}
+    """A WMS that serves *folder* (the folder of everything, as `--folder`) from *database* until the block ends."""
+    wms = {"Owner": "alice", "Database": database, **(overrides or {}).get("WMS", {})}
+    options = {**(overrides or {}), "WMS": wms}
     config = load(folder=folder, environment={"HOME": str(folder)}, overrides=options)
     with running_config(config, clock or SystemClock()) as wms:
         yield wms

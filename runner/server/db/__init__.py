@@ -2,15 +2,23 @@
 
 | module | what it holds |
 |---|---|
-| engine | `Databases`: connections, transactions, SQLite's settings |
-| schema | the catalogue of tables; the form of times |
-| system_db | WMSID, version of the tables |
+| engine | `Databases`: transactions, and what is done again when one was in vain |
+| address | which database; its driver; what of it may be shown |
+| connections | how each kind is set up; which errors pass |
+| dialects | what they spell differently |
+| turn | the queue of SQLite's writers |
+| versions | the version of the tables: made, refused or upgraded |
+| migrations | the steps between versions |
+| schema | the catalogue of tables; the form of times; row locks |
+| system_db | WMSID |
 | job_db | attributes and descriptions of jobs |
 | job_attempts_db | attempts, and what this WMS saw of each by its own clock |
 | job_commands_db | commands for attempts |
 | job_logging_db | every status with its time and its arrival |
 | elastic_job_parameters_db | job parameters |
+| opensearch_job_parameters | the same, on an OpenSearch server |
 | pilot_agents_db | pilots, job to pilot mapping |
+| pilots_logging_db | what pilots wrote |
 | sandbox_metadata_db | sandboxes, owners, assignment |
 | accounting_db | accounting records |
 | file_catalog_db | files and replicas |

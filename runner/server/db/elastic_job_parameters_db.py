@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, String, Table, Text, delete, insert, select
 
-from runner.server.db.schema import METADATA, Serial, time_column
+from runner.server.db.schema import METADATA, Serial, now_ns, time_column
+from telemetry.clock import SystemClock
 
 PARAMETERS = Table(
     "job_parameters",
@@ -24,15 +25,18 @@ class ElasticJobParametersDB:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def set_job_parameters(self, job_id: int, values: Mapping[str, Any], now_ns: int) -> None:
+    def set_job_parameter(self, job_id: int, name: str, value: Any) -> None:
+        """Set one parameter, now."""
+        self.set_job_parameters(job_id, {name: value}, now_ns(SystemClock()))
+
+    def set_job_parameters(self, job_id: int, values: Mapping[str, Any], at_ns: int) -> None:
         """Set parameters; the last value of a name counts."""
         if not values:
             return
         mine = PARAMETERS.c.JobID == job_id
         self._connection.execute(delete(PARAMETERS).where(mine, PARAMETERS.c.Name.in_(list(values))))
         rows = [
-            {"JobID": job_id, "Name": name, "Value": json.dumps(value), "Time": now_ns}
-            for name, value in values.items()
+            {"JobID": job_id, "Name": name, "Value": json.dumps(value), "Time": at_ns} for name, value in values.items()
         ]
         self._connection.execute(insert(PARAMETERS), rows)
 

@@ -1,21 +1,28 @@
-"""Connections and transactions: one reader or writer at a time each, decided when it begins.
+"""Connections and transactions: what a rule sees and changes, all or nothing.
 
-SQLite: WAL, so that readers never wait; writers begin IMMEDIATE and queue at a lock of this
-process, because SQLite's own queue is a back-off by sleeping (a plain server has a 99th percentile
-of 182 ms with 8 clients there). A `durable` transaction is on the disk when it returns; any other
-survives the death of the process, not of the machine.
+SQLite has one writer at a time: writers begin IMMEDIATE and take turns within this process, because
+SQLite's own queue is a back-off by sleeping (a plain server has a 99th percentile of 182 ms with 8
+clients there). On a database server, writers lock the rows that they decide by: the row of a job
+stands for everything that belongs to it. A deadlock that is left, and a lost connection, end a
+transaction; `Databases.repeated` does the whole call again.
+A `durable` transaction is on the disk when it returns; any other survives the death of the process,
+not of the machine (PostgreSQL: nor of its server; MariaDB and MySQL: that is the server's setting).
 """
 
+import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
+from runner.server.db import pilots_logging_db  # noqa: F401 - its table
 from runner.server.db.accounting_db import AccountingDB
+from runner.server.db.address import DatabaseAddress
+from runner.server.db.connections import check_server, is_passing, open_engines
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
@@ -24,25 +31,38 @@ from runner.server.db.job_commands_db import JobCommandsDB
 from runner.server.db.job_db import JobDB
 from runner.server.db.job_logging_db import JobLoggingDB
 from runner.server.db.leases_db import LeasesDB
+from runner.server.db.opensearch_job_parameters import LaterJobParameters, OpenSearchJobParameters
 from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
-from runner.server.db.schema import METADATA
 from runner.server.db.system_db import SystemDB
+from runner.server.db.turn import Turn
+from runner.server.db.versions import migrate, prepare
 
-BUSY_TIMEOUT_SECONDS = 10.0
+T = TypeVar("T")
+#: So often a call is made when deadlocks, races or lost connections end it.
+TRIES = 6
+#: The pause before the second try; doubled by each, and never the same for two callers.
+PAUSE_SECONDS = 0.01
+CONNECTIONS = 20
 
 
 class Transaction:
-    """All databases, within one transaction."""
+    """All databases, within one transaction; with *locks*, what is read by its number stays as it is until the end."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, *, locks: bool = False, parameters: OpenSearchJobParameters | None = None
+    ) -> None:
         self.connection = connection
+        self._locks = locks
+        self._parameters = parameters
+        #: What is done when all has been committed.
+        self.later: list[Callable[[], None]] = []
 
     @cached_property
     def jobs(self) -> JobDB:
         """Jobs and their descriptions."""
-        return JobDB(self.connection)
+        return JobDB(self.connection, locks=self._locks)
 
     @cached_property
     def attempts(self) -> JobAttemptsDB:
@@ -60,8 +80,10 @@ class Transaction:
         return JobLoggingDB(self.connection)
 
     @cached_property
-    def parameters(self) -> ElasticJobParametersDB:
+    def parameters(self) -> ElasticJobParametersDB | LaterJobParameters:
         """Job parameters."""
+        if self._parameters is not None:
+            return LaterJobParameters(self._parameters, self.later)
         return ElasticJobParametersDB(self.connection)
 
     @cached_property
@@ -92,7 +114,7 @@ class Transaction:
     @cached_property
     def requests(self) -> RequestsDB:
         """Combined requests."""
-        return RequestsDB(self.connection)
+        return RequestsDB(self.connection, locks=self._locks)
 
     @cached_property
     def file_status(self) -> FileStatusDB:
@@ -108,71 +130,103 @@ class Transaction:
 class Databases:
     """The databases of one WMS."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file *path*, and make what is not there yet."""
-        self._relaxed = _engine(path, "NORMAL")
-        self._durable = _engine(path, "FULL")
-        self._writer = threading.Lock()
-        with self._durable.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            METADATA.create_all(connection)
-            _add_columns(connection)
-            connection.commit()
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        connections: int = CONNECTIONS,
+        *,
+        parameters: OpenSearchJobParameters | None = None,
+    ) -> None:
+        """Open *address*, and make what is not there yet; of a server at most 2 x *connections* are used.
+
+        *parameters*: where job parameters are kept instead.
+
+        Raises:
+            ConfigError: the database is of another version, or cannot hold our texts.
+        """
+        self._engines = open_engines(address, connections)
+        self._is_sqlite = address.is_sqlite
+        self._parameters = parameters
+        self._turn: AbstractContextManager[None] = Turn() if address.is_sqlite else nullcontext()
+        self._thread = threading.local()
+        try:
+            with self._engines.durable.connect() as connection:
+                check_server(connection)
+                connection.rollback()
+                prepare(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may serve the same jobs."""
+        return not self._is_sqlite
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A view of one moment; it never waits for writers."""
-        with self._relaxed.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
+        with self._engines.reading.connect() as connection:
+            if self._is_sqlite:
+                connection.exec_driver_sql("BEGIN")
             try:
-                yield Transaction(connection)
+                yield Transaction(connection, parameters=self._parameters)
             finally:
                 connection.rollback()
 
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Transaction]:
         """Changes that happen all or not at all; *durable*: forced to the disk before this returns."""
-        engine = self._durable if durable else self._relaxed
-        with self._writer, engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        engine = self._engines.durable if durable else self._engines.relaxed
+        with self._turn, engine.connect() as connection:
+            if self._is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            elif not durable and connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+            transaction = Transaction(connection, locks=True, parameters=self._parameters)
             try:
-                yield Transaction(connection)
+                yield transaction
             except BaseException:
                 connection.rollback()
                 raise
+            self._thread.commits = self._commits() + 1  # before: nobody knows what became of one that fails
             connection.commit()
+        for step in transaction.later:
+            step()
+
+    def repeated(self, call: Callable[[], T]) -> T:
+        """The result of *call*, made again when an error that passes ends it before anything of it was committed."""
+        for number in range(TRIES):
+            before = self._commits()
+            try:
+                return call()
+            except DBAPIError as error:
+                if not is_passing(error) or self._commits() != before or number == TRIES - 1:
+                    raise
+            pause_seconds = PAUSE_SECONDS * (1 << number) * (0.5 + secrets.randbelow(1000) / 1000)
+            threading.Event().wait(pause_seconds)
+        raise AssertionError  # the last try returns or raises
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._relaxed.dispose()
-        self._durable.dispose()
+        self._engines.close()
+        if self._parameters is not None:
+            self._parameters.close()
+
+    def _commits(self) -> int:
+        """How many transactions this thread has ended with changes."""
+        return int(getattr(self._thread, "commits", 0))
 
 
-def _add_columns(connection: Connection) -> None:
-    """Give the tables of an earlier version the columns that were added since; those are always nullable."""
-    inspector = inspect(connection)
-    for table in METADATA.sorted_tables:
-        present = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in present:
-                kind = column.type.compile(connection.dialect)
-                connection.exec_driver_sql(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {kind}')
+def upgrade(address: DatabaseAddress) -> tuple[str, str]:
+    """Bring the tables at *address* to our version; the versions before and after.
 
-
-def _engine(path: Path, synchronous: str) -> Engine:
-    engine = create_engine(
-        f"sqlite+pysqlite:///{path}",
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
-        pool_size=8,
-        max_overflow=56,
-        hide_parameters=True,  # they would stand in logs
-        pool_reset_on_return=None,  # every transaction above ends explicitly
-    )
-
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # BEGIN is ours: the driver would begin DEFERRED, and too late
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "temp_store=MEMORY"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    return engine
+    Raises:
+        ConfigError: there are none, or they are newer.
+    """
+    engines = open_engines(address, 1)
+    try:
+        with engines.durable.connect() as connection:
+            return migrate(connection)
+    finally:
+        engines.close()

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
+from runner.server.db.schema import METADATA, Serial, for_decision, inserted_id, time_column
 
 Row: TypeAlias = RowMapping
 
@@ -56,7 +56,7 @@ JOBS = Table(
     time_column("WaitingTime"),
     Column("SubmitTraceparent", String(64), nullable=False, default=""),
     Index("jobs_by_status", "Status", "UserPriority", "JobID"),
-    Index("jobs_by_owner", "Owner", "OwnerGroup"),
+    Index("jobs_of_owner", "Owner", "VO", "Status", "JobID"),
     sqlite_autoincrement=True,
 )
 DESCRIPTIONS = Table(
@@ -70,14 +70,16 @@ ATTRIBUTES = tuple(JOBS.columns.keys()[:21])
 TIMES = frozenset(name for name in ATTRIBUTES if name.endswith("Time"))
 
 _ONE = select(JOBS).where(JOBS.c.JobID == bindparam("job_id"))
+_LOCKED = for_decision(_ONE, True)
 _DESCRIPTION = select(DESCRIPTIONS.c.Description).where(DESCRIPTIONS.c.JobID == bindparam("job_id"))
 
 
 class JobDB:
-    """Jobs, within one transaction."""
+    """Jobs, within one transaction. With *locks*, a job that was read is nobody else's until the end."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, locks: bool = False) -> None:
         self._connection = connection
+        self._locks = locks
 
     def add(self, attributes: Mapping[str, Any]) -> int:
         """A new job; its JobID."""
@@ -85,11 +87,11 @@ class JobDB:
 
     def get(self, job_id: int) -> Row | None:
         """All columns of one job."""
-        return self._connection.execute(_ONE, {"job_id": job_id}).mappings().first()
+        return self._connection.execute(_LOCKED if self._locks else _ONE, {"job_id": job_id}).mappings().first()
 
     def get_many(self, job_ids: Iterable[int]) -> dict[int, Row]:
-        """Those of *job_ids* that exist."""
-        found = ((job_id, self.get(job_id)) for job_id in job_ids)
+        """Those of *job_ids* that exist; always in the order of their numbers, so that callers never wait in a ring."""
+        found = ((job_id, self.get(job_id)) for job_id in sorted(set(job_ids)))
         return {job_id: row for job_id, row in found if row is not None}
 
     def change(self, job_id: int, changes: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Connection, String, Table, insert, select, update
 
-from runner.server.db.schema import METADATA, time_column
+from runner.server.db.schema import METADATA, for_decision, time_column
 
 LEASES = Table(
     "leases",
@@ -25,7 +25,8 @@ class LeasesDB:
         A lease that would hold for longer than anybody takes one was made before the clock was set
         back, and counts as over.
         """
-        row = self._connection.execute(select(LEASES).where(LEASES.c.Name == name)).mappings().first()
+        query = for_decision(select(LEASES).where(LEASES.c.Name == name), True)
+        row = self._connection.execute(query).mappings().first()
         values = {"Name": name, "Holder": holder, "ExpiryTime": now_ns + lifetime_ns}
         if row is None:
             self._connection.execute(insert(LEASES), values)

@@ -47,7 +47,9 @@ def ordered(query: Select[Any], columns: Columns, sort: Sequence[SortSpec], last
     """*query* in the order of *sort*, and by the column *last* where that leaves a choice."""
     for spec in sort:
         chosen = column(columns, spec.parameter)
-        query = query.order_by(chosen.asc() if spec.direction == "asc" else chosen.desc())
+        # What is not known comes first, as the smallest value: the databases differ here.
+        keys = (chosen.is_not(None), chosen) if getattr(chosen, "nullable", False) else (chosen,)
+        query = query.order_by(*(key.asc() if spec.direction == "asc" else key.desc() for key in keys))
     return query.order_by(columns[last].asc())
 
 
@@ -71,7 +73,9 @@ def _condition(chosen: ColumnElement[Any], spec: SearchSpec) -> ColumnElement[bo
         text = cast(chosen, String)
         if spec.operator == "regex":
             return text.regexp_match(_regex(str(spec.value)))
-        return text.like(str(spec.value)) if spec.operator == "like" else text.not_like(str(spec.value))
+        # Letters of either case are the same, as in DiracX; a backslash makes % and _ ordinary.
+        like = text.ilike(str(spec.value), escape="\\")
+        return like if spec.operator == "like" else ~like
     if spec.operator in ("gt", "lt") and isinstance(chosen.type, Boolean):
         raise InvalidRequestError(f"{spec.parameter} is true or false, and cannot be more or less than anything")
     compared: ColumnElement[bool] = _COMPARE[spec.operator](chosen, _value(chosen, spec.parameter, spec.value))

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from runner.server.db.job_attempts_db import ATTEMPTS
 from runner.server.db.job_db import JOBS, Row
-from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
+from runner.server.db.schema import METADATA, Serial, for_decision, inserted_id, time_column
 
 REQUESTS = Table(
     "requests",
@@ -57,10 +57,11 @@ OPERATIONS = Table(
 
 
 class RequestsDB:
-    """Requests, within one transaction."""
+    """Requests, within one transaction. With *locks*, a request that was read is nobody else's until the end."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, locks: bool = False) -> None:
         self._connection = connection
+        self._locks = locks
 
     def add(self, attributes: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> int:
         """A new request with its *operations* (documents), all Waiting; its number."""
@@ -80,7 +81,7 @@ class RequestsDB:
 
     def get(self, request_id: int) -> Row | None:
         """One request."""
-        query = select(REQUESTS).where(REQUESTS.c.RequestID == request_id)
+        query = for_decision(select(REQUESTS).where(REQUESTS.c.RequestID == request_id), self._locks)
         return self._connection.execute(query).mappings().first()
 
     def named(self, job_id: int, attempt: int, name: str) -> Row | None:
@@ -112,7 +113,16 @@ class RequestsDB:
             query = query.where(REQUESTS.c.Status == "Waiting", REQUESTS.c.NotBefore <= now_ns)
         else:
             query = query.where(REQUESTS.c.Status != "Done", REQUESTS.c.RequestID.in_(request_ids))
-        return self._connection.execute(query).mappings().first()
+        number = REQUESTS.c.RequestID
+        refused: list[int] = []
+        while (found := self._connection.execute(query.where(number.not_in(refused))).first()) is not None:
+            # Held by its number, and looked at again: another executor may have been first.
+            held = for_decision(query.where(number == found.RequestID), self._locks, skip_taken=True)
+            row = self._connection.execute(held).mappings().first()
+            if row is not None:
+                return row
+            refused.append(int(found.RequestID))
+        return None
 
     def change(self, request_id: int, changes: Mapping[str, Any]) -> None:
         """Set columns of a request."""

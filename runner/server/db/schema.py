@@ -1,4 +1,4 @@
-"""What the databases share: one catalogue of tables, and the form of times.
+"""What the databases share: one catalogue of tables, the form of times, and how rows are locked.
 
 Times are whole nanoseconds since 1970 in UTC, cut to microseconds: exact on every database, free
 of zones, and comparable. They become ISO 8601 text only on the wire.
@@ -6,12 +6,12 @@ of zones, and comparable. They become ISO 8601 text only on the wire.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, CursorResult, Integer, MetaData
+from sqlalchemy import BigInteger, Column, CursorResult, Integer, MetaData, Select
 
+import runner.server.db.dialects  # noqa: F401 - how the databases spell what is declared with this
 from telemetry.clock import Clock
 
 METADATA = MetaData()
-SCHEMA_VERSION = 1
 MICROSECOND = 1000
 
 #: A key that counts upwards: SQLite does so only for INTEGER.
@@ -33,3 +33,11 @@ def inserted_id(result: CursorResult[Any]) -> int:
     key = result.inserted_primary_key
     assert key is not None  # noqa: S101 - there is one after every single insert
     return int(key[0])
+
+
+def for_decision(query: Select[Any], locks: bool, *, skip_taken: bool = False) -> Select[Any]:
+    """*query* such that, where a database locks rows, what it finds stays as it is until the transaction ends.
+
+    *skip_taken*: rows that another transaction holds are not found.
+    """
+    return query.with_for_update(skip_locked=skip_taken) if locks else query

@@ -1,12 +1,13 @@
-"""Facts about this WMS: its random id and the version of its tables."""
+"""Facts about this WMS: its random id."""
 
 import uuid
 
 from sqlalchemy import Column, Connection, String, Table, insert, select
 
-from runner.errors import ConfigError
-from runner.server.db.schema import METADATA, SCHEMA_VERSION
+from runner.server.db.schema import METADATA
 
+#: What the first release looks at: it refuses anything but 1. Versions since then are Alembic's.
+SCHEMA_VERSION = "2"
 FACTS = Table("system_facts", METADATA, Column("Name", String(64), primary_key=True), Column("Value", String(255)))
 
 
@@ -17,14 +18,8 @@ class SystemDB:
         self._connection = connection
 
     def wms_id(self) -> str:
-        """The random id of this WMS, made with the database.
-
-        Raises:
-            ConfigError: the database belongs to another version of jobspan.
-        """
-        version = self._once("SchemaVersion", str(SCHEMA_VERSION))
-        if version != str(SCHEMA_VERSION):
-            raise ConfigError(f"the database has tables of version {version}, this jobspan needs {SCHEMA_VERSION}")
+        """The random id of this WMS, made with the database."""
+        self._once("SchemaVersion", SCHEMA_VERSION)
         return self._once("WMSID", str(uuid.uuid4()))
 
     def _once(self, name: str, value: str) -> str:

@@ -10,6 +10,7 @@
 | accounting | accounting records, witness |
 | catalog | file catalogue |
 | requests | combined requests, file statuses |
+| repeating | services whose calls survive deadlocks |
 | about | info, userinfo |
 | dependencies | the caller, the services, long polls |
 | failures | refusals to HTTP |

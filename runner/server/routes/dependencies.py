@@ -27,6 +27,8 @@ from runner.server.services.sandbox_store import SandboxStore
 from runner.server.tokens import Identity
 
 T = TypeVar("T")
+#: What another process of the same WMS did rings no bell here.
+LOOK_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ async def poll(request: Request, bell: Bell, wait_seconds: float, look: Callable
     *look* runs in a thread. Whoever has gone meanwhile is not looked for: what it found would be lost.
     """
     loop = asyncio.get_running_loop()
-    settings = cast(Services, request.app.state.services).context.settings
+    context = cast(Services, request.app.state.services).context
+    settings = context.settings
+    longest = LOOK_AGAIN_SECONDS if context.databases.is_shared else settings.max_wait_seconds
     deadline = loop.time() + min(wait_seconds, settings.max_wait_seconds)
     while True:
         rung = bell.listen()  # before looking, so that no ring in between is missed
@@ -96,6 +100,6 @@ async def poll(request: Request, bell: Bell, wait_seconds: float, look: Callable
         if found or left <= 0 or bell.is_closed:
             return found
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(rung.wait(), left)
+            await asyncio.wait_for(rung.wait(), min(left, longest))
         if await request.is_disconnected():
             return found

@@ -6,10 +6,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from runner.server.errors import (
     ConflictError,
+    DatabaseAwayError,
     FencedAttemptError,
     ForbiddenError,
     InvalidRequestError,
@@ -20,6 +22,7 @@ from runner.server.errors import (
     UnknownObjectError,
 )
 
+RETRY_AFTER_SECONDS = 1
 STATUS_CODES: dict[type[ServiceError], int] = {
     InvalidRequestError: 400,
     UnauthenticatedError: 401,
@@ -29,12 +32,15 @@ STATUS_CODES: dict[type[ServiceError], int] = {
     FencedAttemptError: 409,
     TooLargeError: 413,
     InvalidValueError: 422,
+    DatabaseAwayError: 503,
 }
 HEADERS: dict[type[ServiceError], dict[str, str]] = {
     UnauthenticatedError: {"WWW-Authenticate": "Bearer"},
     FencedAttemptError: {"Jobspan-Fenced": "1"},
+    DatabaseAwayError: {"Retry-After": str(RETRY_AFTER_SECONDS)},
 }
-RETRY_AFTER_SECONDS = 1
+#: MariaDB and MySQL count a regular expression that they cannot read among the errors that pass.
+MYSQL_BAD_EXPRESSION = 1139
 _SHOWN_CHARACTERS = 200
 
 
@@ -42,7 +48,9 @@ def install(app: FastAPI) -> None:
     """Let *app* answer refusals."""
     app.add_exception_handler(ServiceError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(OperationalError, _unavailable)
+    for kind in (OperationalError, InterfaceError, InternalError, NoConnectionError):
+        app.add_exception_handler(kind, _unavailable)
+    app.add_exception_handler(DataError, _does_not_fit)
     app.add_exception_handler(UnicodeEncodeError, _not_text)
 
 
@@ -76,7 +84,17 @@ async def _not_text(request: Request, _error: Exception) -> Response:
     return await _refused(request, InvalidValueError("the body has text that is not valid Unicode"))
 
 
-async def _unavailable(_request: Request, _error: Exception) -> Response:
-    """The database is locked for too long, or its disk is full: later it may work."""
+async def _does_not_fit(request: Request, _error: Exception) -> Response:
+    """Too long for its column, too large a number, or a character that this database cannot hold."""
+    return await _refused(
+        request, InvalidValueError("a value is too long, too large or has characters that do not fit")
+    )
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    """The database is locked for too long, away, or its disk is full: later it may work."""
+    arguments = getattr(getattr(error, "orig", None), "args", ())
+    if arguments and arguments[0] == MYSQL_BAD_EXPRESSION:
+        return await _does_not_fit(request, error)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return JSONResponse({"detail": "the database cannot be written now; try again later"}, 503, headers)

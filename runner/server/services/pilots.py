@@ -75,7 +75,10 @@ class PilotManager:
         require(identity, Right.SEARCH_PILOTS, Relation.GENERAL)
         names = list(dict.fromkeys(wanted.parameters or PILOTS.columns.keys()))
         chosen = [query.column(COLUMNS, name) for name in names]
-        statement = select(*chosen).select_from(PILOTS).where(PILOTS.c["VO"] == identity.vo)
+        # The order is by columns that are asked for: PostgreSQL takes no others where rows are to be distinct.
+        order = dict.fromkeys((*(spec.parameter for spec in wanted.sort), "PilotID"))
+        hidden = [query.column(COLUMNS, name).label(f"_{name}") for name in order]
+        statement = select(*chosen, *hidden).select_from(PILOTS).where(PILOTS.c["VO"] == identity.vo)
         if "JobID" in {*names, *(spec.parameter for spec in wanted.search), *(spec.parameter for spec in wanted.sort)}:
             statement = statement.outerjoin(JOB_TO_PILOT, JOB_TO_PILOT.c.PilotStamp == PILOTS.c.PilotStamp)
         statement = query.filtered(statement, COLUMNS, wanted.search)
@@ -95,4 +98,5 @@ class PilotManager:
 
 
 def _shown(row: Row) -> dict[str, Any]:
-    return {name: utc_text(value) if name in TIMES else value for name, value in row.items()}
+    shown = {name: value for name, value in row.items() if not name.startswith("_")}
+    return {name: utc_text(value) if name in TIMES else value for name, value in shown.items()}

@@ -1,0 +1,366 @@
+"""The databases themselves: versions and migrations, what they must all do alike, restarts, races, passwords."""
+
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from runner.config import describe, load
+from runner.errors import ConfigError
+from runner.redaction import Redactor
+from runner.server.db import pilots_logging_db
+from runner.server.db.address import DatabaseAddress
+from runner.server.db.engine import Databases
+from runner.server.db.job_db import JOBS
+from runner.server.db.leases_db import LEASES
+from runner.server.db.versions import known, run_steps
+from runner.server.serve import migrate_database
+from tests.support.databases import PASSWORD, DatabaseServers
+from tests.support.migration import difference
+from tests.support.tree import ROOT
+from tests.support.wms import RunningWms, running_wms
+
+SERVERS = ("mariadb", "postgresql")
+FIRST_RELEASE = ROOT / "tests" / "data" / "first_release.sql"
+WAIT_SECONDS = 20.0
+
+
+@pytest.fixture
+def address(tmp_path: Path, fresh_database: str) -> DatabaseAddress:
+    """An empty database of each kind."""
+    return DatabaseAddress.parse(fresh_database) if fresh_database else DatabaseAddress.of_file(tmp_path / "x.sqlite")
+
+
+@pytest.fixture
+def databases(address: DatabaseAddress) -> Iterator[Databases]:
+    """The databases of a WMS, new, on each kind."""
+    opened = Databases(address)
+    yield opened
+    opened.close()
+
+
+def job(databases: Databases, **attributes: Any) -> int:
+    """A new job."""
+    values = {"Owner": "alice", "OwnerGroup": "g", "VO": "v", "Status": "Waiting", "MinorStatus": "m"}
+    times = dict.fromkeys(("SubmissionTime", "LastStatusTime", "SubmitStart", "SubmitEnd"), 1)
+    with databases.write() as transaction:
+        return transaction.jobs.add({**values, **times, **attributes})
+
+
+# --- versions ---------------------------------------------------------------------------------
+
+
+def test_the_migrations_make_what_the_modules_declare(address: DatabaseAddress) -> None:
+    """All steps, on an empty database, lead to the tables of the modules: else `tests.support.migration` writes one."""
+    engine = create_engine(address.url)
+    with engine.connect() as connection:
+        run_steps(connection)
+        connection.commit()
+        left = difference(connection).upgrade_ops.as_diffs()
+    engine.dispose()
+    assert left == []
+
+
+def test_a_new_database_is_of_the_newest_version(address: DatabaseAddress) -> None:
+    """It has the tables of the modules and the number of the last step, and opens again."""
+    Databases(address).close()
+    Databases(address).close()
+    engine = create_engine(address.url)
+    with engine.connect() as connection:
+        left = difference(connection).upgrade_ops.as_diffs()
+        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    engine.dispose()
+    assert (left, version) == ([], known()[-1])
+
+
+def test_two_processes_may_make_one_database(database_servers: DatabaseServers, fresh_database: str) -> None:
+    """Whoever comes second waits for the tables, and both have one WMSID."""
+    if not fresh_database:
+        pytest.skip("one process has an SQLite file")
+    address = DatabaseAddress.parse(fresh_database)
+
+    def open_and_ask() -> str:
+        databases = Databases(address)
+
+        def ask() -> str:
+            with databases.write(durable=True) as transaction:
+                return transaction.system.wms_id()
+
+        try:
+            return databases.repeated(ask)
+        finally:
+            databases.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(open_and_ask) for _ in range(4)]
+        assert len({each.result(WAIT_SECONDS) for each in found}) == 1
+
+
+@pytest.mark.parametrize(("version", "said"), [("0001", "jobspan wms --migrate"), ("9999", "newer than")])
+def test_another_version_is_refused_in_words(address: DatabaseAddress, version: str, said: str) -> None:
+    """Older tables and newer ones are left alone, and the refusal says what to do."""
+    Databases(address).close()
+    engine = create_engine(address.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{version}'")
+    engine.dispose()
+    with pytest.raises(ConfigError, match=said):
+        Databases(address)
+
+
+def test_a_database_of_the_first_release_is_upgraded_without_loss(tmp_path: Path) -> None:
+    """It is refused as it is; after the migration every row is there, and its jobs go on."""
+    file = tmp_path / "wms" / "wms.sqlite"
+    file.parent.mkdir()
+    before = sqlite3.connect(file)
+    before.executescript(FIRST_RELEASE.read_text())
+    old = rows(before)
+    before.close()
+    config = load(folder=tmp_path, environment={})
+    with pytest.raises(ConfigError, match=r"first release.*--migrate"), running_wms(tmp_path):
+        pass
+    assert migrate_database(config) == ("none", known()[-1])
+    assert migrate_database(config) == (known()[-1], known()[-1])
+    after = sqlite3.connect(file)
+    new = rows(after)
+    after.close()
+    assert {name: new[name] for name in old if name != "system_facts"} == {
+        name: found for name, found in old.items() if name != "system_facts"
+    }
+    assert ("SchemaVersion", "2") in new["system_facts"]  # the first release refuses it from now on
+    with running_wms(tmp_path) as wms:
+        assert [wms.status(number)[0] for number in (1, 2, 3)] == ["Done", "Running", "Waiting"]
+        assert (wms.match() or {})["JobID"] == 3
+        assert wms.submit() == 4
+        assert len(wms.call("GET", "/api/jobspan/accounting?job_id=1").json()["Records"]) == 1
+
+
+def rows(connection: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables."""
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr) for name in names}
+
+
+# --- what all must do alike -------------------------------------------------------------------
+
+
+def test_texts_are_kept_and_compared_exactly(databases: Databases) -> None:
+    """Upper and lower case, a space at the end, and characters of four bytes make a difference everywhere."""
+    names = ["abc", "ABC", "abc ", "\U0001f600", "\u00e9", "e\u0301"]
+    for name in names:
+        job(databases, JobName=name)
+    with databases.read() as transaction:
+        query = select(JOBS.c.JobName)
+        found = [transaction.connection.scalars(query.where(JOBS.c.JobName == name)).all() for name in names]
+        ordered = transaction.connection.scalars(query.order_by(JOBS.c.JobName)).all()
+    assert found == [[name] for name in names]
+    assert ordered == sorted(names)
+
+
+def test_long_texts_and_moments_come_back(databases: Databases) -> None:
+    """A description of several MiB and times to the microsecond are what they were."""
+    moment, text = 1_795_258_103_435_310_000, "x\u00e9" * (1 << 19)
+    number = job(databases, LastUpdateTime=moment)
+    with databases.write(durable=True) as transaction:
+        transaction.jobs.set_description(number, {"Executable": text})
+        transaction.parameters.set_job_parameters(number, {"A": text, "B": [1, {"c": None}]}, moment)
+    with databases.read() as transaction:
+        row = transaction.jobs.get(number)
+        assert row is not None
+        assert row["LastUpdateTime"] == moment
+        assert transaction.jobs.description(number) == {"Executable": text}
+        assert transaction.parameters.get_job_parameters(number) == {"A": text, "B": [1, {"c": None}]}
+
+
+def test_a_view_is_of_one_moment(databases: Databases) -> None:
+    """Within one look nothing changes, whatever others commit meanwhile; and nobody waits for it."""
+    number = job(databases)
+    with databases.read() as transaction:
+        assert (transaction.jobs.get(number) or {})["MinorStatus"] == "m"
+        with databases.write() as other:
+            other.jobs.change(number, {"MinorStatus": "changed"})
+        assert (transaction.jobs.get(number) or {})["MinorStatus"] == "m"
+
+
+def test_pilots_write_their_log(databases: Databases) -> None:
+    """Entries come back in the order of the pilot's clock, page by page, until they are too old."""
+    lines = [(5, "last"), (1, "first"), (3, "\U0001f600" * 50_000)]
+    entries = [{"Time": t, "ArrivalTime": 9, "Severity": "INFO", "Source": "s", "Message": m} for t, m in lines]
+    with databases.write() as transaction:
+        pilots_logging_db.add(transaction.connection, "stamp", entries)
+        pilots_logging_db.add(transaction.connection, "other", entries[:1])
+    with databases.read() as transaction:
+        found = pilots_logging_db.entries(transaction.connection, "stamp")
+        second = pilots_logging_db.entries(transaction.connection, "stamp", 1, 1)
+    assert [(row["Time"], row["Message"]) for row in found] == sorted(lines)
+    assert [row["Time"] for row in second] == [3]
+    with databases.write() as transaction:
+        assert pilots_logging_db.forget(transaction.connection, 9) == 0
+        assert pilots_logging_db.forget(transaction.connection, 10) == 4
+
+
+# --- races ------------------------------------------------------------------------------------
+
+
+def test_one_of_many_gets_the_lease(databases: Databases) -> None:
+    """Of processes that ask at once for a periodic task one gets it, and another when it has not come back."""
+
+    def take(holder: str, now_ns: int) -> bool:
+        def ask() -> bool:
+            with databases.write() as transaction:
+                return transaction.leases.take("task", holder, now_ns, 100)
+
+        return databases.repeated(ask)
+
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda number: take(str(number), 1000), range(8)))
+    assert got.count(True) == 1
+    winner = str(got.index(True))
+    assert [take(winner, 1050), take("x", 1100), take("x", 1150), take(winner, 1160)] == [True, False, True, False]
+
+
+def test_who_waits_in_a_ring_is_tried_again(databases: Databases) -> None:
+    """Two calls that lock each other's job: the database ends one, it is made again, and both are done once."""
+    if not databases.is_shared:
+        pytest.skip("SQLite has one writer at a time")
+    numbers = [job(databases, UserPriority=0), job(databases, UserPriority=0)]
+    meeting = threading.Barrier(2)
+    tries: list[int] = []
+
+    def change(order: list[int], first_time: list[bool]) -> None:
+        tries.append(1)
+        with databases.write() as transaction:
+            for number in order:
+                row = transaction.jobs.get(number)
+                assert row is not None
+                transaction.jobs.change(number, {"UserPriority": row["UserPriority"] + 1})
+                if first_time.pop():
+                    meeting.wait(WAIT_SECONDS)
+                first_time.append(False)
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [partial(change, order, [True]) for order in (numbers, numbers[::-1])]
+        for done in [pool.submit(databases.repeated, each) for each in calls]:
+            done.result(WAIT_SECONDS)
+    with databases.read() as transaction:
+        assert [(transaction.jobs.get(number) or {})["UserPriority"] for number in numbers] == [2, 2]
+    assert len(tries) == 3
+
+
+def test_what_was_committed_is_not_done_again(databases: Databases) -> None:
+    """A call that has changed something before a deadlock ends it is not repeated: it would count twice."""
+    if not databases.is_shared:
+        pytest.skip("SQLite has one writer at a time")
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(job(databases, JobName="once"))
+        with databases.write() as transaction:
+            for _ in range(2):  # the second hurts the key, as if another process had been first
+                transaction.connection.execute(insert(LEASES), {"Name": "task", "Holder": "x", "ExpiryTime": 1})
+
+    with pytest.raises(IntegrityError):
+        databases.repeated(call)
+    assert len(calls) == 1
+
+
+# --- servers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_may_be_started_again(tmp_path: Path, database_servers: DatabaseServers, kind: str) -> None:
+    """While it is away calls are told to come again later; once it is back they succeed with the same WMS."""
+    server = database_servers.server(kind)
+    with running_wms(tmp_path, database=server.again()) as wms:
+        number = wms.submit()
+        server.stop()
+        try:
+            away = wms.call("POST", "/api/jobs/search", {})
+        finally:
+            server.start()
+        assert (away.status_code, away.headers.get("Retry-After")) == (503, "1")
+        assert wms.status(number)[0] == "Waiting"
+        assert (wms.match() or {})["JobID"] == number
+
+
+def test_a_password_is_shown_nowhere(
+    tmp_path: Path, database_servers: DatabaseServers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may stand in the address or in a file; configuration, errors, logs and whatever is masked do not have it."""
+    server = database_servers.server("mariadb")
+    url = server.again()
+    (secret := tmp_path / "password").write_text(PASSWORD + "\n")
+    bare = server.url(url.rpartition("/")[2], password=False)
+    for options in ({"Database": url}, {"Database": bare, "DatabasePasswordFile": str(secret)}):
+        with running_wms(tmp_path, overrides={"WMS": options}) as wms:
+            assert wms.submit()
+        config = load(folder=tmp_path, environment={}, overrides={"WMS": options})
+        shown = {name: value for _, name, value, _, _ in describe(config)}
+        assert shown["Database"] == "mariadb://***@" + url.rpartition("@")[2]
+        encoded = url.partition("jobspan:")[2].partition("@")[0]
+        known_as = encoded if options["Database"] == url else PASSWORD
+        assert known_as not in Redactor.of(config)(f"it is {known_as}")
+    wrong = url.replace("@127", "WRONG@127")
+    with pytest.raises(ConfigError) as refused, running_wms(tmp_path, database=wrong):
+        pass
+    assert "cannot be used as a database" in str(refused.value)
+    for text in (str(refused.value), repr(refused.value.__cause__), caplog.text):
+        assert not any(each in text for each in (PASSWORD, "WRONG", url))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mariadb://", "names no database"),
+        ("nonsense secret", "not an address"),
+        ("oracle://h/x", "no support for oracle"),
+        ("mysql+mysqldb://h/x", "pymysql"),
+        ("postgresql://h:port/x", "not an address"),
+    ],
+)
+def test_wrong_addresses_are_refused_in_words(text: str, said: str) -> None:
+    """What is wrong with an address is said without showing it."""
+    with pytest.raises(ConfigError, match=said) as refused:
+        DatabaseAddress.parse(text)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "extra"), [("mysql://h/x", "pymysql", "mysql"), ("postgres://h/x", "psycopg", "postgresql")]
+)
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch, text: str, module: str, extra: str) -> None:
+    """Without its driver a database is refused with the extra that brings it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'jobspan\[{extra}\]'"):
+        DatabaseAddress.parse(text)
+
+
+def test_a_postgresql_database_that_sorts_otherwise_is_refused(database_servers: DatabaseServers) -> None:
+    """Collation and encoding are those of the other databases, or the refusal says how to make such a database."""
+    server = database_servers.server("postgresql")
+    server.execute(["DROP DATABASE IF EXISTS latin", "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1'"])
+    with pytest.raises(ConfigError, match="LC_COLLATE 'C'"):
+        Databases(DatabaseAddress.parse(server.url("latin")))
+
+
+def test_a_regular_expression_that_only_python_knows_is_refused(tmp_path: Path, fresh_database: str) -> None:
+    """What one database cannot read is 422, never an error of the server."""
+    with running_wms(tmp_path, database=fresh_database) as wms:
+        wms.submit()
+        for pattern in ("(?P<a>x)", "(?<=x)y", "\\Z"):
+            assert search(wms, "regex", pattern) < 500
+        for pattern in ("\\", "%\\", "a%", "\x00"):
+            assert search(wms, "like", pattern) < 500
+
+
+def search(wms: RunningWms, operator: str, value: str) -> int:
+    body = {"search": [{"parameter": "JobName", "operator": operator, "value": value}]}
+    return wms.call("POST", "/api/jobs/search", body).status_code

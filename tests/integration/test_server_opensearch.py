@@ -1,0 +1,101 @@
+"""Job parameters in OpenSearch: the original's conversation, held with a stand-in (see tests/support/opensearch.py)."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.errors import ConfigError
+from runner.server.db.opensearch_job_parameters import INDEX, OpenSearchJobParameters
+from runner.server.errors import DatabaseAwayError
+from tests.support.opensearch import OpenSearchStandIn, opensearch_stand_in
+from tests.support.wms import running_wms
+
+NOON_NS = 1_795_262_400_000_000_000  # 2026-11-21T12:00:00Z
+DAY_NS = 86_400_000_000_000
+
+
+@pytest.fixture
+def stand_in() -> Iterator[OpenSearchStandIn]:
+    """A stand-in of the test's own."""
+    with opensearch_stand_in() as running:
+        yield running
+
+
+@pytest.fixture
+def store(stand_in: OpenSearchStandIn) -> Iterator[OpenSearchJobParameters]:
+    """The parameters that it keeps."""
+    opened = OpenSearchJobParameters(stand_in.url)
+    yield opened
+    opened.close()
+
+
+def test_the_conversation_is_the_originals(stand_in: OpenSearchStandIn, store: OpenSearchJobParameters) -> None:
+    """A template, then update-by-query over all days and, where nothing is updated, create in the index of the day."""
+    store.set_job_parameter(7, "HostName", "wn1", NOON_NS)
+    store.set_job_parameter(7, "HostName", "wn2", NOON_NS + DAY_NS)
+    assert store.get_job_parameters(7, ["HostName"]) == {"HostName": "wn2"}
+    paths = [(method, path.rpartition("/")[0] if "_create" in path else path) for method, path, _, _ in stand_in.said]
+    update, create = ("POST", f"/{INDEX}-*/_update_by_query"), ("PUT", f"/{INDEX}-2026.11.21/_create")
+    assert paths == [("PUT", f"/_index_template/{INDEX}"), update, create, update, ("POST", f"/{INDEX}-*/_search")]
+    _, _, options, body = stand_in.said[1]
+    assert options == {"refresh": "true", "conflicts": "proceed", "ignore_unavailable": "true"}
+    assert body["query"] == {"bool": {"filter": [{"term": {"JobID": 7}}, {"term": {"Name": "HostName"}}]}}
+    assert body["script"]["params"] == {"Value": '"wn1"', "timestamp": NOON_NS}
+    assert [index for index, _ in stand_in.documents] == [f"{INDEX}-2026.11.21"]
+
+
+def test_values_of_any_kind_come_back(store: OpenSearchJobParameters) -> None:
+    """Texts, numbers and structures are what they were, each with its time, of one job or of some names only."""
+    values = {"A": "x" * 100_000, "B": 1.5, "C": [1, {"d": None}], "D": "\U0001f600"}
+    store.set_job_parameters(1, values, NOON_NS)
+    store.set_job_parameters(2, {"A": "other"}, NOON_NS)
+    assert store.get_job_parameters(1) == values
+    assert store.get_job_parameters(1, ["B", "none"]) == {"B": 1.5}
+    assert store.with_times(2) == {"A": ("other", NOON_NS)}
+    assert store.get_job_parameters(3) == {}
+
+
+def test_two_who_create_at_once_make_one(stand_in: OpenSearchStandIn, store: OpenSearchJobParameters) -> None:
+    """Whoever finds that another has created the parameter meanwhile updates it."""
+    store.set_job_parameter(1, "A", "first", NOON_NS)
+    (document,) = stand_in.documents.values()
+    hidden = dict(document)
+    document["JobID"] = 999  # as an index that is not refreshed yet hides it from the update
+    with pytest.raises(DatabaseAwayError, match="again and again"):
+        store.set_job_parameter(1, "A", "second", NOON_NS)
+    document |= hidden
+    store.set_job_parameter(1, "A", "second", NOON_NS)
+    assert (len(stand_in.documents), store.get_job_parameters(1)) == (1, {"A": "second"})
+
+
+def test_the_wms_keeps_its_parameters_there(tmp_path: Path, stand_in: OpenSearchStandIn) -> None:
+    """What jobs say goes to the server when the transaction is through; while it fails calls are told to come again."""
+    with running_wms(tmp_path, overrides={"WMS": {"ParametersURL": stand_in.url}}) as wms:
+        job_id = wms.submit()
+        body = {str(job_id): {"HostName": "wn1", "PayloadPID": 7}}
+        assert wms.call("PATCH", "/api/jobs/metadata", body).status_code == 204
+        assert wms.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {"StandardOutput": "hi\n"}}).status_code == 200
+        shown = wms.call("GET", f"/api/jobspan/jobs/{job_id}/parameters").json()
+        assert (shown["HostName"], shown["PayloadPID"]) == ("wn1", 7)
+        assert wms.call("GET", f"/api/jobspan/jobs/{job_id}/peek").json()["StandardOutput"] == "hi\n"
+        stand_in.failure = 500
+        refused = wms.call("PATCH", "/api/jobs/metadata", body)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        stand_in.failure = 0
+        assert wms.call("PATCH", "/api/jobs/metadata", body).status_code == 204
+        names = {document["Name"] for document in stand_in.documents.values()}
+        assert names == {"HostName", "PayloadPID", "StandardOutput"}
+
+
+def test_a_server_that_is_not_there_is_said_at_the_start(
+    stand_in: OpenSearchStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A WMS does not start without its parameters' server, nor without the extra that reaches it."""
+    stand_in.failure = 503
+    with pytest.raises(ConfigError, match="ParametersURL"):
+        OpenSearchJobParameters(stand_in.url)
+    monkeypatch.setitem(sys.modules, "opensearchpy", None)
+    with pytest.raises(ConfigError, match=r"pip install 'jobspan\[opensearch\]'"):
+        OpenSearchJobParameters(stand_in.url)
