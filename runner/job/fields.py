@@ -252,6 +252,9 @@ FIELDS: dict[str, Rule] = {
     "CPUTime": Rule("cpu_time_seconds", number(1, 1e9), _number),
     "MaxWallClockTime": Rule("max_wall_clock_seconds", number(1, 1e9), _number),
     "NumberOfProcessors": Rule("number_of_processors", whole(1, 4096), _same),
+    "MinNumberOfProcessors": Rule("min_processors", whole(1, 4096), _same),
+    "MaxNumberOfProcessors": Rule("max_processors", whole(1, 4096), _same),
+    "WholeNode": Rule("whole_node", truth, _same),
     "Memory": Rule("memory_mb", memory, lambda value: _number(value / GIB_IN_MB)),
     "StopSigRegex": Rule("stop_signal_regex", expression, _same),
     "StopSigNumber": Rule("stop_signal_number", whole(1, 64), _same),
@@ -278,8 +281,8 @@ ALIASES = {"Tag": "Tags"}
 KEPT = frozenset({
     "AncestorDepth", "Checksum", "CPUScalingFactor", "DebugLFNs", "DIRACSetup", "DIRACVersion", "ExtraOptions",
     "GridCE", "InputDataPolicy", "InputDataType", "JobConfigArgs", "JobExecDir", "JobID", "JobMode",
-    "JobRequirements", "LogFilePath", "LogLevel", "LogTargetPath", "MaxNumberOfProcessors", "MaxRAM",
-    "MinNumberOfProcessors", "MinRAM", "Origin", "OutputDataDirectory", "OutputMode", "Owner", "OwnerDN",
+    "JobRequirements", "LogFilePath", "LogLevel", "LogTargetPath", "MaxRAM",
+    "MinRAM", "Origin", "OutputDataDirectory", "OutputMode", "Owner", "OwnerDN",
     "OwnerGroup", "OwnerName", "Parameter", "ParameterNumber", "PayloadResults", "Rank", "Requirements", "RunNumber",
     "Setup", "SoftwareDistModule", "SoftwarePackages", "Status", "StopSigFinishSeconds", "StopSigStartSeconds",
     "SubmitPool", "SubmitPools", "SystemConfig", "Type", "UserPriority",
@@ -289,7 +292,6 @@ KEPT = frozenset({
 #: Keys that would change what runs, and are not served: refused in words, never ignored.
 REFUSED = {
     "Parameters": "parametric jobs are not served; submit one description for each parameter",
-    "WholeNode": "whole-node jobs are not served; ask for NumberOfProcessors",
 }
 
 

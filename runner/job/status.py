@@ -67,6 +67,7 @@ class MinorStatus(StrEnum):
     FAILED_DOWNLOADING_INPUT_SANDBOX = "Failed Downloading InputSandbox"
     INPUT_DATA_RESOLUTION = "Input Data Resolution"
     INPUT_DATA_NOT_AVAILABLE = "Input Data Not Available"
+    NO_CANDIDATE_SITE = "No candidate sites available"
     APPLICATION = "Application"
     APPLICATION_NOT_FOUND = "Application not found"
     APPLICATION_FINISHED_SUCCESSFULLY = "Application Finished Successfully"

@@ -31,7 +31,6 @@ from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.matcher import Matcher
-from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.services.pilots import PilotManager
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
@@ -64,15 +63,14 @@ def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
 
 
 def application(context: ServiceContext) -> FastAPI:
-    """The ASGI application over an open WMS. Jobs that an earlier server left half-way go on first."""
-    optimizers = OptimizationMind(context)
+    """The ASGI application over an open WMS."""
     tokens = JobTokens(context)
     app = FastAPI(
         title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.services = Services(
         context=context,
-        job_manager=JobManager(context, optimizers),
+        job_manager=JobManager(context),
         job_monitoring=JobMonitoring(context),
         job_state_update=JobStateUpdate(context),
         job_commands=JobCommands(context),
@@ -91,5 +89,4 @@ def application(context: ServiceContext) -> FastAPI:
     failures.install(app)
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
-    optimizers.resume()
     return app

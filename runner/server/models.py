@@ -158,6 +158,15 @@ class MatchParams(Body):
     Processors: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     CPUNormalizationFactor: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     WaitSeconds: Wait = 0.0
+    #: Only jobs with all of these tags; and only jobs of these types, owners and groups, if any are named.
+    RequiredTags: Annotated[list[Name], Field(max_length=100)] = []
+    JobTypes: Annotated[list[Name], Field(max_length=100)] = []
+    Owners: Annotated[list[Name], Field(max_length=100)] = []
+    OwnerGroups: Annotated[list[Name], Field(max_length=100)] = []
+    WholeNode: bool = False
+    MemoryMB: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    #: Normalised seconds left to each processor.
+    CPUWorkLeft: Annotated[FiniteFloat, Field(ge=0)] | None = None
     EarlierStamps: Annotated[list[Stamp], Field(max_length=100)] = []
     Holding: Annotated[list[AttemptName], Field(max_length=100_000)] | None = None
 

@@ -17,6 +17,7 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
+from runner.server.optimizing import OptimizerThreads
 from runner.server.services.context import ServiceContext
 from runner.server.services.stalled_job_agent import StalledJobAgent
 from runner.server.settings import ServerSettings
@@ -122,13 +123,16 @@ class ReadyServer:
         self._listener = listener
         self._server = WmsServer(context, announce)
         self.watch = Watch(StalledJobAgent(context).look, context.settings.stalled_polling_seconds)
+        self._optimizers = OptimizerThreads(context)
 
     def run(self) -> None:
         """Serve until told to stop: by a signal, if this is the main thread, or by `stop`."""
         self.watch.start()
+        self._optimizers.start()
         try:
             self._server.run(sockets=[self._listener])
         finally:
+            self._optimizers.stop(SHUTDOWN_SECONDS)
             self.watch.stop(SHUTDOWN_SECONDS)
 
     def stop(self) -> None:

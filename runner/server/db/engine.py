@@ -28,7 +28,9 @@ from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.schema import METADATA
+from runner.server.db.site_mask_db import SiteMaskDB
 from runner.server.db.system_db import SystemDB
+from runner.server.db.task_queue_db import TaskQueueDB
 
 BUSY_TIMEOUT_SECONDS = 10.0
 
@@ -100,6 +102,16 @@ class Transaction:
         return FileStatusDB(self.connection)
 
     @cached_property
+    def task_queues(self) -> TaskQueueDB:
+        """Where jobs wait, by what they ask for."""
+        return TaskQueueDB(self.connection)
+
+    @cached_property
+    def site_mask(self) -> SiteMaskDB:
+        """Which sites get jobs."""
+        return SiteMaskDB(self.connection)
+
+    @cached_property
     def system(self) -> SystemDB:
         """Facts about this WMS itself."""
         return SystemDB(self.connection)
@@ -149,7 +161,7 @@ class Databases:
 
 
 def _add_columns(connection: Connection) -> None:
-    """Give the tables of an earlier version the columns that were added since; those are always nullable."""
+    """Give the tables of an earlier version the columns (always nullable) and indexes that were added since."""
     inspector = inspect(connection)
     for table in METADATA.sorted_tables:
         present = {column["name"] for column in inspector.get_columns(table.name)}
@@ -157,6 +169,10 @@ def _add_columns(connection: Connection) -> None:
             if column.name not in present:
                 kind = column.type.compile(connection.dialect)
                 connection.exec_driver_sql(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {kind}')
+        indexes = {index["name"] for index in inspector.get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in indexes:
+                index.create(connection)
 
 
 def _engine(path: Path, synchronous: str) -> Engine:

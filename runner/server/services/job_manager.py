@@ -14,7 +14,6 @@ from runner.server.services import job_states
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, authorize, authorize_general, require
 from runner.server.services.job_states import Move
-from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.services.state_machine import Record
 from runner.server.services.unicode import is_sendable
 from runner.server.tokens import Identity
@@ -27,9 +26,8 @@ SOURCE = "JobManager"
 class JobManager:
     """Takes jobs in, and takes them back."""
 
-    def __init__(self, context: ServiceContext, optimizers: OptimizationMind) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._optimizers = optimizers
 
     def submit(self, identity: Identity, texts: Sequence[str], *, traceparent: str = "") -> list[dict[str, Any]]:
         """New jobs, all or none (`list[InsertedJob]`). *traceparent* is the caller's trace context, kept if valid.
@@ -52,7 +50,7 @@ class JobManager:
             end_ns = self._context.now_ns()
             for job in inserted:
                 transaction.jobs.change(job["JobID"], {"SubmitEnd": end_ns})
-        self._optimizers.optimize([job["JobID"] for job in inserted])
+        self._context.received.put(job["JobID"] for job in inserted)
         return inserted
 
     def reschedule(self, identity: Identity, job_ids: Sequence[int], *, preempted: bool) -> dict[str, Any]:
@@ -73,7 +71,7 @@ class JobManager:
                 else:
                     success[str(job_id)] = self._reschedule(transaction, row, preempted)
         if success:
-            self._optimizers.optimize([int(job_id) for job_id in success])
+            self._context.received.put(int(job_id) for job_id in success)
         answer = {"failed": failed, "success": success}
         if failed and not success:
             raise InvalidRequestError(answer)
