@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.errors import DescriptionError
 from runner.job.document import from_values, read_document
-from runner.job.fields import ALIASES, FIELDS, REFUSED, Wrong, is_kept
+from runner.job.fields import ALIASES, FIELDS, Wrong, is_kept
 from runner.job.located import DocumentError, Located, Tree
 
 
@@ -150,8 +150,6 @@ def _take(values: dict[str, Any], name: str, located: Located) -> None:
 
 
 def _extra(name: str, located: Located) -> Any:
-    if name in REFUSED:
-        raise Wrong(REFUSED[name])
     if not is_kept(name):
         near = difflib.get_close_matches(name, FIELDS, 1, 0.6)
         lower = {each.lower(): each for each in FIELDS}.get(name.lower())

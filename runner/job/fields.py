@@ -289,12 +289,10 @@ KEPT = frozenset({
     "VirtualOrganization", "VO", "WorkingDirectory",
 })  # fmt: skip
 
-#: Keys that would change what runs, and are not served: refused in words, never ignored.
-REFUSED = {
-    "Parameters": "parametric jobs are not served; submit one description for each parameter",
-}
+#: What makes a description stand for many jobs (`runner.job.parametric`); each also with a name after a dot.
+PARAMETRIC = frozenset({"Parameters", "ParameterStart", "ParameterStep", "ParameterFactor"})
 
 
 def is_kept(name: str) -> bool:
     """Whether *name* is a DIRAC key that is handed on as it is."""
-    return name in KEPT or name.startswith("Parameter.")
+    return name in KEPT or name.partition(".")[0] in PARAMETRIC or name.startswith("Parameter.")

@@ -6,7 +6,7 @@ Jobs that ask for the same wait in one task queue, so the matcher looks at queue
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,8 +90,9 @@ class Requirements:
     @classmethod
     def from_text(cls, text: str) -> "Requirements":
         """What `text` of equal requirements says."""
-        values: Mapping[str, Any] = json.loads(text)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        values: dict[str, Any] = json.loads(text)
+        listed: dict[str, Any] = {name: tuple(each) for name, each in values.items() if isinstance(each, list)}
+        return cls(**{**values, **listed})
 
     @property
     def text(self) -> str:
@@ -135,8 +136,8 @@ class Requirements:
         """Tags in both directions, and whom the slot serves."""
         if missing := set(self.tags) - offer.tags:
             yield f"the job asks for tags that are not offered: {', '.join(sorted(missing))}"
-        if missing := offer.required_tags - set(self.tags):
-            yield f"the slot takes only jobs with the tags {', '.join(sorted(missing))}"
+        if unasked := offer.required_tags - set(self.tags):
+            yield f"the slot takes only jobs with the tags {', '.join(sorted(unasked))}"
         for served, mine, what in (
             (offer.job_types, self.job_type, "jobs of type"),
             (offer.owners, self.owner, "jobs of"),

@@ -85,6 +85,7 @@ class MinorStatus(StrEnum):
     REQUESTS_DONE = "Requests done"
     FAILED_SENDING_REQUESTS = "Failed sending requests"
     MARKED_FOR_TERMINATION = "Marked for termination"
+    CHECKING_ACCOUNTING = "Checking accounting"
     RECEIVED_KILL_SIGNAL = "Received Kill signal"
     WALL_CLOCK_LIMIT = "Job has exceeded maximum wall clock time"
     CPU_LIMIT = "Job has exceeded maximum CPU time limit"

@@ -18,6 +18,7 @@ from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
 from runner.server.optimizing import OptimizerThreads
+from runner.server.services.accounting_report import AccountingReport
 from runner.server.services.context import ServiceContext
 from runner.server.services.stalled_job_agent import StalledJobAgent
 from runner.server.settings import ServerSettings
@@ -127,6 +128,7 @@ class ReadyServer:
 
     def run(self) -> None:
         """Serve until told to stop: by a signal, if this is the main thread, or by `stop`."""
+        AccountingReport(self.context).fill()
         self.watch.start()
         self._optimizers.start()
         try:

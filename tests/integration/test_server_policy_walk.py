@@ -60,6 +60,21 @@ POST  /api/jobspan/requests/{request_id}/renew  - - - + - - -
 POST  /api/jobspan/requests/{request_id}/operations/{order}  - - - + - - -
 POST  /api/jobspan/file-status                  - - - + - - -
 GET   /api/jobspan/file-status                  - + + + - - -
+POST  /api/jobspan/jobs/kill                    - + - + - - -
+POST  /api/jobspan/jobs/reset                   - + - + - - -
+POST  /api/jobspan/jobs/delete                  - + - + - - -
+POST  /api/jobspan/jobs/remove                  - + - + - - -
+GET   /api/jobspan/jobs/{job_id}/why            - + - + - + -
+GET   /api/jobspan/jobs/{job_id}/pilot          - + - + - + -
+GET   /api/jobspan/sites                        - + + + - - -
+GET   /api/jobspan/sites/history                - + + + - - -
+POST  /api/jobspan/sites/ban                    - - - + - - -
+POST  /api/jobspan/sites/allow                  - - - + - - -
+POST  /api/jobspan/pilots/{stamp}/log           - - - - + - -
+GET   /api/jobspan/pilots/{stamp}/log           - + + + - - -
+POST  /api/jobspan/pilots/{stamp}/kill          - - - + - - -
+GET   /api/jobspan/accounting/summary           - + + + - - -
+GET   /api/jobspan/accounting/export            - + + + - - -
 POST  /api/jobspan/sandboxes                    - - - - - - -
 GET   /api/jobspan/sandboxes                    - - - - - - -
 POST  /api/jobs/reschedule                      - + - + + + -
@@ -123,6 +138,13 @@ def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
         "/api/jobspan/commands": kill,
         "/api/jobspan/commands/ack": {"CommandIDs": [commands(wms, kill)]},
         "/api/jobspan/jobs/{job_id}/report": {"Statuses": {T: {"MinorStatus": "m"}}},
+        "/api/jobspan/jobs/kill": {"job_ids": [job_id]},
+        "/api/jobspan/jobs/reset": {"job_ids": [job_id]},
+        "/api/jobspan/jobs/delete": {"job_ids": [job_id]},
+        "/api/jobspan/jobs/remove": {"job_ids": [job_id]},
+        "/api/jobspan/sites/ban": {"Site": "LCG.Banned.org"},
+        "/api/jobspan/sites/allow": {"Site": "LCG.Banned.org"},
+        "/api/jobspan/pilots/{stamp}/log": {"Messages": []},
         "/api/jobspan/accounting": {"Records": [{"JobID": int(job_id), "UID": uid_of(wms, job_id)}]},
         "/api/jobspan/catalog/lookup": {"LFNs": []},
         "/api/jobspan/catalog/register": FILE,
@@ -163,7 +185,7 @@ def test_a_route_serves_whom_the_policy_allows(
     body = body_for(wms, path, job_id) if method != "GET" else None
     found = {}
     for caller in reversed(CALLERS):  # the owner last but one, because he may do most
-        target = path.format(job_id=job_id, pfn=PFN, type="output", request_id=tokens["request"], order=1)
+        target = path.format(job_id=job_id, pfn=PFN, type="output", request_id=tokens["request"], order=1, stamp="none")
         answer = wms.call(method, target, body, token=tokens[caller])
         assert answer.status_code < 500
         found[caller] = "-" if answer.status_code in (401, 403, 422) else "+"

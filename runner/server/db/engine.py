@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
 from runner.server.db.accounting_db import AccountingDB
+from runner.server.db.accounting_type_db import AccountingTypeDB
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
@@ -25,6 +26,7 @@ from runner.server.db.job_db import JobDB
 from runner.server.db.job_logging_db import JobLoggingDB
 from runner.server.db.leases_db import LeasesDB
 from runner.server.db.pilot_agents_db import PilotAgentsDB
+from runner.server.db.pilots_logging_db import PilotsLoggingDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.schema import METADATA
@@ -100,6 +102,16 @@ class Transaction:
     def file_status(self) -> FileStatusDB:
         """What became of the files of productions."""
         return FileStatusDB(self.connection)
+
+    @cached_property
+    def accounting_types(self) -> AccountingTypeDB:
+        """Sums over accounting records."""
+        return AccountingTypeDB(self.connection)
+
+    @cached_property
+    def pilot_logs(self) -> PilotsLoggingDB:
+        """What pilots say, and orders to stop."""
+        return PilotsLoggingDB(self.connection)
 
     @cached_property
     def task_queues(self) -> TaskQueueDB:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    delete,
     insert,
     select,
     update,
@@ -104,11 +103,6 @@ class JobDB:
         """Set columns of one job if it still has that *status*; whether it had. Of many callers one succeeds."""
         statement = update(JOBS).where(JOBS.c.JobID == job_id, JOBS.c.Status == status)
         return self._connection.execute(statement, dict(changes)).rowcount == 1
-
-    def remove(self, job_id: int) -> None:
-        """Forget a job and its description."""
-        self._connection.execute(delete(DESCRIPTIONS).where(DESCRIPTIONS.c.JobID == job_id))
-        self._connection.execute(delete(JOBS).where(JOBS.c.JobID == job_id))
 
     def with_status(self, statuses: Iterable[str], unchanged_since_ns: int | None = None) -> list[int]:
         """JobIDs of all jobs in one of *statuses*; only of those that have not changed since that moment, if given."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from runner.errors import DescriptionError
 from runner.job.description import JobDescription, from_mapping, parse
+from runner.job.parametric import expand
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus, is_allowed
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import ATTRIBUTES, TIMES, Row
@@ -42,7 +43,9 @@ class JobManager:
             raise InvalidRequestError("there is no job description in the call")
         if len(texts) > most:
             raise InvalidRequestError(f"Normal user cannot submit more than {most} jobs at once")
-        descriptions = [self._checked(text, f"description {number}") for number, text in enumerate(texts, 1)]
+        descriptions = [each for number, text in enumerate(texts, 1) for each in self._checked(text, number)]
+        if len(descriptions) > len(texts) != 1:
+            raise InvalidRequestError("You cannot submit parametric jobs in a bulk fashion")
         trace = traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
         with self._context.databases.write(durable=True) as transaction:
             authorize_general(transaction, identity, Right.SUBMIT)
@@ -59,12 +62,26 @@ class JobManager:
         Raises:
             InvalidRequestError: for none of them; says for each why.
         """
+        return self._again(identity, Right.RESCHEDULE, job_ids, preempted)
+
+    def reset(self, identity: Identity, job_ids: Sequence[int]) -> dict[str, Any]:
+        """The same, as if the jobs had never been rescheduled before: all of MaxRescheduling is theirs again.
+
+        Raises:
+            InvalidRequestError: as above.
+        """
+        return self._again(identity, Right.RESET, job_ids, preempted=False)
+
+    def _again(self, identity: Identity, right: Right, job_ids: Sequence[int], preempted: bool) -> dict[str, Any]:
         success: dict[str, Any] = {}
         failed: dict[str, Any] = {}
         with self._context.databases.write() as transaction:
-            rows = authorize(transaction, identity, Right.RESCHEDULE, job_ids)
+            rows = authorize(transaction, identity, right, job_ids)
             for job_id in dict.fromkeys(job_ids):
                 row = rows.get(job_id)
+                if row is not None and right is Right.RESET:
+                    transaction.jobs.change(job_id, {"PreemptedCounter": row["RescheduleCounter"]})
+                    row = transaction.jobs.get(job_id)
                 refusal = "Not found" if row is None else self._refusal(transaction, row, preempted)
                 if refusal or row is None:
                     failed[str(job_id)] = {"detail": refusal, **_kept(transaction.jobs.get(job_id))}
@@ -84,11 +101,19 @@ class JobManager:
         self._reschedule(transaction, row, preempted=not counted)
         return True
 
-    def _checked(self, text: str, source: str) -> JobDescription:
+    def _checked(self, text: str, number: int) -> list[JobDescription]:
+        """What *text*, the description with that number, stands for: a job, or several if it is parametric."""
+        source = f"description {number}"
         try:
-            description = parse(text, source=source)
+            given = parse(text, source=source)
+            descriptions = expand(given, self._context.settings.max_parametric_jobs, source=source)
         except DescriptionError as error:
             raise InvalidRequestError(str(error)) from error
+        for description in descriptions:
+            self._check(description, source)
+        return descriptions
+
+    def _check(self, description: JobDescription, source: str) -> None:
         if not is_sendable(description.to_mapping()):
             raise InvalidRequestError(f"{source}: it has text that is not valid Unicode")
         known = self._context.settings.storage_elements
@@ -97,7 +122,6 @@ class JobManager:
                 raise InvalidRequestError(
                     f"{source}: OutputSE: there is no storage element {element} here; known are {', '.join(known)}"
                 )
-        return description
 
     def _insert(
         self, transaction: Transaction, identity: Identity, given: JobDescription, start_ns: int, trace: str

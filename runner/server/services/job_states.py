@@ -60,7 +60,7 @@ def walk(transaction: Transaction, row: Row, steps: Sequence[Move], changes: Map
         time_ns = max(step.now_ns, time_ns + MICROSECOND)
         records.append(Record(step.status, step.minor, application, time_ns, step.source))
     last = steps[-1]
-    transaction.jobs.change(int(row["JobID"]), _values(last, time_ns) | (changes or {}))
+    transaction.jobs.change(int(row["JobID"]), {**_values(last, time_ns), **(changes or {})})
     log(transaction, int(row["JobID"]), tuple(records), last.now_ns)
     return time_ns
 
