@@ -83,6 +83,24 @@ class WmsConfig:
         minimum=0.01,
     )
     request_tries: int = option("RequestTries", 100, "failures in a row after which a request is given up", minimum=1)
+    sandbox_quota_bytes: int = option(
+        "SandboxQuota", 0, "most that one user may have stored in sandboxes, bytes; 0: no limit", minimum=0
+    )
+    sandbox_retention_seconds: float = option(
+        "SandboxRetention",
+        604800.0,
+        "a sandbox that belongs to no job is removed after so long, seconds; 0: never",
+        minimum=0,
+    )
+    job_retention_seconds: float = option(
+        "JobRetention",
+        0.0,
+        "a job that is over and accounted for is removed after so long, seconds; 0: never (DIRAC: 7 days)",
+        minimum=0,
+    )
+    pilot_log_retention_seconds: float = option(
+        "PilotLogRetention", 2592000.0, "logs of pilots are removed after so long, seconds; 0: never", minimum=0
+    )
     shares: tuple[str, ...] = option(
         "Shares", (), "of the slots that several groups want, as GROUP=number; a group that is not named has 1"
     )

@@ -109,7 +109,7 @@ class JobAgent:
                 self._taker.wake()
             self._signals.clear()
             strays = element.reap_strays()
-            self._heed(self._signals.count)
+            self._heed(self._signals.count or int(self._parts.client.is_told_to_stop))
             self._commands.jobs_changed()
             self._aftercare.notice()
             if self._is_over(strays):

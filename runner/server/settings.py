@@ -49,6 +49,12 @@ class ServerSettings:
     #: Optimizers beyond those that every job goes through, by their names as entry points.
     optimizers: tuple[str, ...] = ()
     max_parametric_jobs: int = 1000
+    #: Of all sandboxes of one owner; 0: no limit. And how long what is kept, 0: for ever.
+    sandbox_quota_bytes: int = 0
+    sandbox_retention_seconds: float = 7 * 86400.0
+    job_retention_seconds: float = 0.0
+    pilot_log_retention_seconds: float = 30 * 86400.0
+    cleaning_polling_seconds: float = 60.0
 
     @classmethod
     def from_config(cls, config: Config) -> "ServerSettings":
@@ -74,6 +80,10 @@ class ServerSettings:
             matching_delays=_numbers("MatchingDelays", wms.matching_delays),
             optimizers=wms.optimizers,
             max_parametric_jobs=wms.max_parametric_jobs,
+            sandbox_quota_bytes=wms.sandbox_quota_bytes,
+            sandbox_retention_seconds=wms.sandbox_retention_seconds,
+            job_retention_seconds=wms.job_retention_seconds,
+            pilot_log_retention_seconds=wms.pilot_log_retention_seconds,
         )
 
     @property

@@ -66,9 +66,14 @@ class AccountingReport:
 
 
 def add_type(transaction: Transaction, record_id: int, record: Mapping[str, Any]) -> None:
-    """Write the columns of the Job type for a record that is stored under that number."""
+    """Write the columns of the Job type for a record that is stored under that number.
+
+    Whose it is, this WMS knows better than the node, as long as it knows the job.
+    """
     end_ns = parse_utc(str(record["EndTime"])) if record.get("EndTime") else parse_utc(str(record["RecordTime"]))
     keys = {name: str(record.get(name) or "") for name in KEYS}
+    if (job := transaction.jobs.get(int(record["JobID"]))) is not None:
+        keys |= {"VO": job["VO"], "User": job["Owner"], "UserGroup": job["OwnerGroup"]}
     values = {name: float(record.get(name) or 0.0) for name in VALUES}
     transaction.accounting_types.add(record_id, end_ns, keys, values)
 
