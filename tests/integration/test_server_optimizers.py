@@ -89,9 +89,7 @@ def test_a_job_that_bans_where_it_asks_to_run_fails(tmp_path: Path) -> None:
         ("hold", ("Checking", "Community")),
     ],
 )
-def test_a_step_of_others_has_its_say(
-    tmp_path: Path, installed: None, argument: str, status: tuple[str, str]
-) -> None:
+def test_a_step_of_others_has_its_say(tmp_path: Path, installed: None, argument: str, status: tuple[str, str]) -> None:
     """It lets the job pass, refuses it, holds it, or breaks, which is the job's failure with the error's words."""
     with served(tmp_path, Optimizers=["Community"]) as wms:
         job_id = wms.submit(jdl_of(argument))
