@@ -331,15 +331,13 @@ def test_a_killed_pilot_ends_and_its_jobs_go_back(wms: RunningWms) -> None:
             if job_id:
                 reaches(wms, job_id, "Running")
             else:
-                eventually(
-                    lambda: any(each["Status"] == "Running" for each in pilots(wms)), 15, "the agent to register"
-                )
-            stamp = next(each["PilotStamp"] for each in pilots(wms) if each["Status"] == "Running")
+                eventually(lambda: working(wms), 15, "the agent to register")
+            (stamp,) = working(wms)
             answer = wms.call("POST", f"/api/jobspan/pilots/{stamp}/kill", token=wms.admin_token)
             assert answer.status_code == 204
             assert ended(process) == 0
         if job_id:
-            assert wms.status(job_id) == ("Waiting", "Pilot Agent Submission")
+            reaches(wms, job_id, "Waiting")
             wms.call("POST", "/api/jobspan/jobs/kill", {"job_ids": [job_id]})
         said = wms.call("GET", f"/api/jobspan/pilots/{stamp}/log").json()["Log"]
         assert any("told to stop" in each["Message"] for each in said)
