@@ -17,6 +17,8 @@ class SiteConfig:
     queue: str = option("CEQueue", "local", "name of its queue")
     platform: str = option("Platform", "", "platform that the node offers to the matcher")
     tags: tuple[str, ...] = option("Tag", (), "tags that the node offers to the matcher")
+    required_tags: tuple[str, ...] = option("RequiredTag", (), "the node takes only jobs that ask for all these tags")
+    max_ram_mb: float = option("MaxRAM", 0.0, "memory that a job may ask for, MB; 0: the node does not say", minimum=0)
     cpu_normalization_factor: float = option(
         "CPUNormalizationFactor",
         1.0,
@@ -98,6 +100,39 @@ class WmsConfig:
         minimum=0.01,
     )
     request_tries: int = option("RequestTries", 100, "failures in a row after which a request is given up", minimum=1)
+    sandbox_quota_bytes: int = option(
+        "SandboxQuota", 0, "most that one user may have stored in sandboxes, bytes; 0: no limit", minimum=0
+    )
+    sandbox_retention_seconds: float = option(
+        "SandboxRetention",
+        604800.0,
+        "a sandbox that belongs to no job is removed after so long, seconds; 0: never",
+        minimum=0,
+    )
+    job_retention_seconds: float = option(
+        "JobRetention",
+        0.0,
+        "a job that is over and accounted for is removed after so long, seconds; 0: never (DIRAC: 7 days)",
+        minimum=0,
+    )
+    pilot_log_retention_seconds: float = option(
+        "PilotLogRetention", 2592000.0, "logs of pilots are removed after so long, seconds; 0: never", minimum=0
+    )
+    shares: tuple[str, ...] = option(
+        "Shares", (), "of the slots that several groups want, as GROUP=number; a group that is not named has 1"
+    )
+    running_limits: tuple[str, ...] = option(
+        "RunningLimits", (), "most jobs at a site, as SITE=number or SITE/JOBTYPE=number; * stands for each site"
+    )
+    matching_delays: tuple[str, ...] = option(
+        "MatchingDelays", (), "least time between two matches, as SITE=seconds or SITE/JOBTYPE=seconds; * as above"
+    )
+    optimizers: tuple[str, ...] = option(
+        "Optimizers", (), "steps before JobScheduling, by their names in the entry points jobspan.optimizer"
+    )
+    max_parametric_jobs: int = option(
+        "MaxParametricJobs", 1000, "most jobs that one parametric description makes (DIRAC: 20)", minimum=1
+    )
     login_name: str = field(default="user", metadata={"derived": True})
 
 
@@ -119,6 +154,9 @@ class JobAgentConfig:
         "stop after so many match calls in a row without a job; 0: never (DIRAC: 10)",
         minimum=0,
     )
+    owners: tuple[str, ...] = option("Owner", (), "take jobs of these users only")
+    owner_groups: tuple[str, ...] = option("OwnerGroup", (), "take jobs of these groups only")
+    job_types: tuple[str, ...] = option("JobType", (), "take jobs of these types only")
     metrics_host: str = option("MetricsHost", "127.0.0.1", "address of /metrics; beyond loopback it needs a token file")
     metrics_port: int = option(
         "MetricsPort", 0, "its port; 0: any free one, written to metrics.url in the folder", minimum=0

@@ -1,6 +1,7 @@
 """The agent: takes jobs, hands them to the computing element, and sees them to their end.
 
 * `job_agent`  JobAgent: the process's main loop; signals, slots, the order of a stop
+* `pilot_log`  its log lines at the WMS
 * `taker`      the thread that asks the matcher and starts a wrapper for each job
 * `folders`    what is written for a wrapper: folders, arguments, the first facts
 * `jobs`       the jobs that have a wrapper: from the match to the reaping

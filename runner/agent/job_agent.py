@@ -9,6 +9,7 @@ from runner.agent.aftercare import Aftercare
 from runner.agent.commands import Commands
 from runner.agent.folders import JobFolder, Pilot
 from runner.agent.jobs import Jobs
+from runner.agent.pilot_log import PilotLog
 from runner.agent.ports import AgentParts
 from runner.agent.signals import StopSignals
 from runner.agent.taker import Taker
@@ -17,6 +18,7 @@ from runner.computing.inprocess import Submission
 from runner.config import Config
 from runner.errors import JobspanError, UnauthorizedError
 from runner.locks import FileLock, LockHeld
+from runner.redaction import Redactor
 from telemetry.clock import NANOSECONDS, Clock
 
 __all__ = ["AgentParts", "JobAgent"]
@@ -55,6 +57,7 @@ class JobAgent:
         self._commands = Commands(parts.client, self._pilot.stamp, self._commanded)
         busy = self._is_busy if drain else None
         self._taker = Taker(config, parts, self._pilot, self._jobs, busy=busy, clock=clock)
+        self._log = PilotLog(parts.client, self._pilot.stamp, clock, Redactor.of(config))
         self._stop = _Stop()
         self._registered = False
 
@@ -91,6 +94,7 @@ class JobAgent:
                 site=self._config.site.name,
             )
             self._registered = True
+            self._log.start()
         except UnauthorizedError:
             raise
         except JobspanError as error:  # matching needs no registration; the WMS may be away for the moment
@@ -109,7 +113,7 @@ class JobAgent:
                 self._taker.wake()
             self._signals.clear()
             strays = element.reap_strays()
-            self._heed(self._signals.count)
+            self._heed(self._signals.count or int(self._parts.client.is_told_to_stop))
             self._commands.jobs_changed()
             self._aftercare.notice()
             if self._is_over(strays):
@@ -168,15 +172,21 @@ class JobAgent:
     def _commanded(self) -> tuple[JobFolder, ...]:
         return self._jobs.running + self._aftercare.living
 
+    def _deregister(self) -> None:
+        reachable = True
+        try:
+            self._parts.client.update_pilot(self._pilot.stamp, {"Status": "Done"})
+        except JobspanError as error:
+            reachable = False
+            log.info("the WMS does not hear that the agent ends: %s", error)
+        self._log.stop(reachable=reachable)
+
     def _close(self) -> None:
         self._taker.stop()
         self._commands.stop()
         self._aftercare.stop()
         if self._registered:
-            try:
-                self._parts.client.update_pilot(self._pilot.stamp, {"Status": "Done"})
-            except JobspanError as error:
-                log.info("the WMS does not hear that the agent ends: %s", error)
+            self._deregister()
         self._parts.observer.close()
         self._parts.computing_element.close()
         self._parts.client.close()

@@ -94,6 +94,7 @@ class Taker:
     def _match(self, busy: bool) -> MatchedJob | None:
         config = self._config
         site = config.site
+        free = self._parts.computing_element.free_slots
         offer = {
             "PilotStamp": self._pilot.stamp,
             "Site": site.name,
@@ -101,10 +102,11 @@ class Taker:
             "CEQueue": site.queue,
             "Platform": site.platform,
             "Tags": list(site.tags),
-            "Processors": self._parts.computing_element.free_slots,
+            "Processors": free,
             "CPUNormalizationFactor": site.cpu_normalization_factor,
             "EarlierStamps": list(self._pilot.earlier_stamps),
             "Holding": [{"JobID": each.job_id, "Attempt": each.attempt} for each in self._jobs.held],
+            **self._demands(whole_node=free == config.job_agent.slots),
         }
         # Nobody hangs up on this call, not even to stop: a job may be on its way in it.
         wait = 0.0 if self._busy else config.job_agent.polling_time_seconds
@@ -117,6 +119,21 @@ class Taker:
         elif self._busy and busy:
             self._pause(DRAIN_SECONDS)
         return matched
+
+    def _demands(self, *, whole_node: bool) -> dict[str, object]:
+        """What this agent says of itself beyond the least, and whom it serves."""
+        site, options = self._config.site, self._config.job_agent
+        left = self._pilot.seconds_left(self._clock)
+        said = {
+            "RequiredTags": list(site.required_tags),
+            "WholeNode": whole_node,
+            "MemoryMB": site.max_ram_mb,
+            "CPUWorkLeft": None if left is None else max(0.0, left * site.cpu_normalization_factor),
+            "JobTypes": list(options.job_types),
+            "Owners": list(options.owners),
+            "OwnerGroups": list(options.owner_groups),
+        }
+        return {name: value for name, value in said.items() if value or (name == "CPUWorkLeft" and value is not None)}
 
     def _was_last(self, matched: MatchedJob | None, failed: int, busy: bool) -> bool:
         options = self._config.job_agent

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from runner.errors import DescriptionError, RefusedError
 from runner.job.description import JobDescription, parse
+from runner.job.parametric import expand, is_parametric
 from runner.wms.client import WmsClient
 from runner.wms.stores import WmsSandboxStore
 
 STANDARD_INPUT = Path("-")
+#: The WMS may take fewer.
+MOST_PARAMETERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ def read_job(path: Path) -> JobFile:
     except UnicodeDecodeError as error:
         raise DescriptionError("is not UTF-8 text", source=source) from error
     description = parse(text, source=source)
+    expand(description, MOST_PARAMETERS, source=source)  # says what is wrong with it, before anything is handed in
     folder = Path.cwd() if path == STANDARD_INPUT else path.absolute().parent
     for name in local_files(description):
         if not (folder / name).is_file():
@@ -46,8 +50,13 @@ def read_job(path: Path) -> JobFile:
 
 
 def local_files(description: JobDescription) -> list[str]:
-    """The names in its input sandbox that are files on this machine."""
-    return [name for name in description.input_sandbox if not name.startswith(("SB:", "LFN:"))]
+    """The names in its input sandbox, or in those of the jobs it stands for, that are files on this machine."""
+    names = (name for each in expand(description, MOST_PARAMETERS) for name in each.input_sandbox)
+    return [name for name in dict.fromkeys(names) if not _is_stored(name)]
+
+
+def _is_stored(name: str) -> bool:
+    return name.startswith(("SB:", "LFN:"))
 
 
 def upload_inputs(job: JobFile, client: WmsClient) -> JobDescription:
@@ -65,12 +74,24 @@ def upload_inputs(job: JobFile, client: WmsClient) -> JobDescription:
         archive = Path(temporary) / "input.tar.zst"
         pack([(name, _opener(job.folder / name)) for name in names], archive)
         pfn = WmsSandboxStore(client).upload(archive)
-    others = tuple(name for name in job.description.input_sandbox if name not in names)
+    others = tuple(filter(_is_stored, job.description.input_sandbox))
     return replace(job.description, input_sandbox=(pfn, *others))
 
 
+def submit_all(jobs: Sequence[JobFile], client: WmsClient) -> list[tuple[int, JobFile]]:
+    """Hand in *jobs*: the parametric ones each by itself, before the others, which are taken all or none.
+
+    Raises:
+        RefusedError, UnavailableError: the WMS.
+    """
+    several = [job for job in jobs if is_parametric(job.description)]
+    single = [job for job in jobs if not is_parametric(job.description)]
+    made = [(job_id, job) for job in several for job_id in submit([job], client)]
+    return made + (list(zip(submit(single, client), single, strict=True)) if single else [])
+
+
 def submit(jobs: Sequence[JobFile], client: WmsClient) -> list[int]:
-    """Hand in *jobs*, with their input files; their numbers in the same order.
+    """Hand in *jobs*, with their input files; their numbers in the same order (several of a parametric one).
 
     Raises:
         RefusedError, UnavailableError: the WMS; nothing was submitted then.

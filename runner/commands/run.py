@@ -24,16 +24,19 @@ def _run(context: Context) -> int:
     from runner.commands.interrupts import end_in_order
     from runner.commands.overrides import in_folder
     from runner.compose.site import LocalSite
-    from runner.errors import ConfigError
+    from runner.errors import ConfigError, DescriptionError
+    from runner.job.parametric import is_parametric
 
     terminal = context.terminal
     job = packing.read_job(context.arguments.file)
+    if is_parametric(job.description):
+        raise DescriptionError("is parametric; hand it in with `jobspan submit`", source=str(job.path))
     if context.config.wms.url:
         raise ConfigError("`jobspan run` starts a WMS of its own; remove URL from [WMS], or use `jobspan submit`")
     config = in_folder(context.config, context.arguments.folder or new_folder(Path.cwd()))
     terminal.line(f"folder {config.folder}")
     end_in_order()
-    with LocalSite(config, slots=max(1, job.description.number_of_processors)) as site:
+    with LocalSite(config, slots=job.description.processors_range[0]) as site:
         (job_id,) = packing.submit([job], site.client)
         (row,) = jobs.wait(site.client, [job_id], jobs.LiveTable(terminal).show)
         result = settled(config, site.client, row)

@@ -20,20 +20,21 @@ def _run(context: Context) -> int:
     terminal = context.terminal
     files = [packing.read_job(path) for path in context.arguments.files]
     client = open_client(context.config)
-    ids = packing.submit(files, client)
+    made = packing.submit_all(files, client)
     if not context.arguments.wait:
-        for job_id, file in zip(ids, files, strict=True):
+        for job_id, file in made:
             terminal.line(f"job {job_id}  {file.path}")
-        terminal.json([{"job_id": job_id, "file": str(file.path)} for job_id, file in zip(ids, files, strict=True)])
+        terminal.json([{"job_id": job_id, "file": str(file.path)} for job_id, file in made])
         return 0
-    rows = jobs.wait(client, ids, jobs.LiveTable(terminal).show)
+    rows = jobs.wait(client, [job_id for job_id, _ in made], jobs.LiveTable(terminal).show)
     terminal.json([row.to_json() for row in rows])
     return 0 if jobs.all_done(rows) else 1
 
 
 COMMAND = Command(
     description=(
-        "Hand in one job for each FILE (JDL, JSON or YAML). Files named in InputSandbox are packed and "
+        "Hand in one job for each FILE (JDL, JSON or YAML), or as many as a parametric one stands for. "
+        "Files named in InputSandbox are packed and "
         "uploaded; their names are relative to the description. Nothing is submitted unless all descriptions "
         "are valid."
     ),

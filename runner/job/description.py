@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.errors import DescriptionError
 from runner.job.document import from_values, read_document
-from runner.job.fields import ALIASES, FIELDS, REFUSED, Wrong, is_kept
+from runner.job.fields import ALIASES, FIELDS, Wrong, is_kept
 from runner.job.located import DocumentError, Located, Tree
 
 
@@ -37,6 +37,11 @@ class JobDescription:
     cpu_time_seconds: float | None = None
     max_wall_clock_seconds: float | None = None
     number_of_processors: int = 1
+    #: A job that can use more or fewer: it gets what the slot has, within these. None: NumberOfProcessors.
+    min_processors: int | None = None
+    max_processors: int | None = None
+    #: All processors of a node, however many those are.
+    whole_node: bool = False
     memory_mb: float | None = None
     disable_cpu_check: bool = False
     #: The graceful stop before the time is up: which processes, which signal, and when; None: as the node has it.
@@ -59,6 +64,12 @@ class JobDescription:
     priority: int | None = None
     #: DIRAC's other keys, handed on as text, tuples and mappings.
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def processors_range(self) -> tuple[int, int]:
+        """How many processors the job needs at least, and can use at most."""
+        least = self.number_of_processors if self.min_processors is None else self.min_processors
+        return least, max(least, self.max_processors or self.number_of_processors)
 
     def to_mapping(self) -> dict[str, Any]:
         """The description under DIRAC's key names, without what has its default; JSON can hold it."""
@@ -121,6 +132,10 @@ def _description(tree: Tree, source: str) -> JobDescription:
             raise DescriptionError(str(error), source=source, line=located.line, field=given) from error
     if not values.get("executable"):
         raise DescriptionError("is required: the program that the job runs", source=source, field="Executable")
+    most = values.get("max_processors")
+    if most is not None and most < (values.get("min_processors") or values.get("number_of_processors") or 1):
+        field_name = "MaxNumberOfProcessors"
+        raise DescriptionError("is less than what the job asks for at least", source=source, field=field_name)
     return JobDescription(**values, extra=extra)
 
 
@@ -135,8 +150,6 @@ def _take(values: dict[str, Any], name: str, located: Located) -> None:
 
 
 def _extra(name: str, located: Located) -> Any:
-    if name in REFUSED:
-        raise Wrong(REFUSED[name])
     if not is_kept(name):
         near = difflib.get_close_matches(name, FIELDS, 1, 0.6)
         lower = {each.lower(): each for each in FIELDS}.get(name.lower())

@@ -252,6 +252,9 @@ FIELDS: dict[str, Rule] = {
     "CPUTime": Rule("cpu_time_seconds", number(1, 1e9), _number),
     "MaxWallClockTime": Rule("max_wall_clock_seconds", number(1, 1e9), _number),
     "NumberOfProcessors": Rule("number_of_processors", whole(1, 4096), _same),
+    "MinNumberOfProcessors": Rule("min_processors", whole(1, 4096), _same),
+    "MaxNumberOfProcessors": Rule("max_processors", whole(1, 4096), _same),
+    "WholeNode": Rule("whole_node", truth, _same),
     "Memory": Rule("memory_mb", memory, lambda value: _number(value / GIB_IN_MB)),
     "StopSigRegex": Rule("stop_signal_regex", expression, _same),
     "StopSigNumber": Rule("stop_signal_number", whole(1, 64), _same),
@@ -278,21 +281,18 @@ ALIASES = {"Tag": "Tags"}
 KEPT = frozenset({
     "AncestorDepth", "Checksum", "CPUScalingFactor", "DebugLFNs", "DIRACSetup", "DIRACVersion", "ExtraOptions",
     "GridCE", "InputDataPolicy", "InputDataType", "JobConfigArgs", "JobExecDir", "JobID", "JobMode",
-    "JobRequirements", "LogFilePath", "LogLevel", "LogTargetPath", "MaxNumberOfProcessors", "MaxRAM",
-    "MinNumberOfProcessors", "MinRAM", "Origin", "OutputDataDirectory", "OutputMode", "Owner", "OwnerDN",
+    "JobRequirements", "LogFilePath", "LogLevel", "LogTargetPath", "MaxRAM",
+    "MinRAM", "Origin", "OutputDataDirectory", "OutputMode", "Owner", "OwnerDN",
     "OwnerGroup", "OwnerName", "Parameter", "ParameterNumber", "PayloadResults", "Rank", "Requirements", "RunNumber",
     "Setup", "SoftwareDistModule", "SoftwarePackages", "Status", "StopSigFinishSeconds", "StopSigStartSeconds",
     "SubmitPool", "SubmitPools", "SystemConfig", "Type", "UserPriority",
     "VirtualOrganization", "VO", "WorkingDirectory",
 })  # fmt: skip
 
-#: Keys that would change what runs, and are not served: refused in words, never ignored.
-REFUSED = {
-    "Parameters": "parametric jobs are not served; submit one description for each parameter",
-    "WholeNode": "whole-node jobs are not served; ask for NumberOfProcessors",
-}
+#: What makes a description stand for many jobs (`runner.job.parametric`); each also with a name after a dot.
+PARAMETRIC = frozenset({"Parameters", "ParameterStart", "ParameterStep", "ParameterFactor"})
 
 
 def is_kept(name: str) -> bool:
     """Whether *name* is a DIRAC key that is handed on as it is."""
-    return name in KEPT or name.startswith("Parameter.")
+    return name in KEPT or name.partition(".")[0] in PARAMETRIC or name.startswith("Parameter.")

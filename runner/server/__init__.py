@@ -6,7 +6,8 @@ wrappers: they meet over HTTP only.
 | module | what it is |
 |---|---|
 | serve | the process: folder, tokens, socket, signals |
-| watch | the thread that looks for stalled jobs |
+| watch | the threads of periodic tasks: stalled jobs, cleaning |
+| optimizing | the threads that take received jobs to Waiting |
 | app | databases, services and routes put together |
 | routes | HTTP: parse, call one service, answer |
 | services | the rules, one module a service, under the original's names |
@@ -14,6 +15,7 @@ wrappers: they meet over HTTP only.
 | models | bodies of requests |
 | tokens | tokens and presigned addresses |
 | bells | waking long polls |
+| inbox | handing work over to a thread |
 | settings | what all of it needs to know |
 | errors | what services refuse |
 """

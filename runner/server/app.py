@@ -10,11 +10,13 @@ from runner.server.db.opensearch_job_parameters import OpenSearchJobParameters
 from runner.server.routes import (
     about,
     accounting,
+    administration,
     catalog,
     details,
     failures,
     jobs,
     matching,
+    orders,
     pilots,
     requests,
     sandboxes,
@@ -24,19 +26,23 @@ from runner.server.routes.last_resort import LastResort
 from runner.server.routes.limits import BodyLimit
 from runner.server.routes.repeating import repeating
 from runner.server.services.accounting import Accounting
+from runner.server.services.accounting_report import AccountingReport
 from runner.server.services.context import ServiceContext
+from runner.server.services.explanations import Explanations
 from runner.server.services.file_catalog import FileCatalog
 from runner.server.services.file_status import FileStatus
 from runner.server.services.job_commands import JobCommands
+from runner.server.services.job_endings import JobEndings
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.matcher import Matcher
-from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.services.pilots import PilotManager
+from runner.server.services.pilots_logging import PilotsLogging
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
+from runner.server.services.wms_administrator import WMSAdministrator
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint, load_key
 from telemetry.clock import Clock
@@ -72,15 +78,14 @@ def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
 
 
 def application(context: ServiceContext) -> FastAPI:
-    """The ASGI application over an open WMS. Jobs that an earlier server left half-way go on first."""
-    optimizers = OptimizationMind(context)
+    """The ASGI application over an open WMS."""
     tokens = JobTokens(context)
     app = FastAPI(
         title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     services = Services(
         context=context,
-        job_manager=JobManager(context, optimizers),
+        job_manager=JobManager(context),
         job_monitoring=JobMonitoring(context),
         job_state_update=JobStateUpdate(context),
         job_commands=JobCommands(context),
@@ -92,13 +97,18 @@ def application(context: ServiceContext) -> FastAPI:
         accounting=Accounting(context),
         requests=RequestService(context),
         file_status=FileStatus(context),
+        job_endings=JobEndings(context),
+        explanations=Explanations(context),
+        wms_administrator=WMSAdministrator(context),
+        pilots_logging=PilotsLogging(context),
+        accounting_report=AccountingReport(context),
     )
     app.state.services = repeating(services) if context.databases.is_shared else services
     # In the order in which the calls of a job come most: a request is held against one route after the other.
-    for module in (matching, accounting, jobs, sandboxes, about, pilots, details, catalog, requests):
+    for module in (matching, accounting, jobs, sandboxes, about, pilots, orders, details, catalog, requests):
         app.include_router(module.router)
+    app.include_router(administration.router)
     failures.install(app)
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
-    optimizers.resume()
     return app

@@ -1,9 +1,9 @@
 """The bodies of requests: DiracX's and ours. Anything else is answered 422 with the place and the reason."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from runner.job.status import JobStatus
 
@@ -11,6 +11,8 @@ JobID: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]
 Name: TypeAlias = Annotated[str, Field(max_length=255)]
 #: Most jobs, LFNs, records or commands that one call may name.
 MAX_ITEMS = 10_000
+#: Moments outside are mistakes, and would not fit into 64 bits of nanoseconds.
+FIRST_MOMENT, LAST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Body(BaseModel):
@@ -158,6 +160,15 @@ class MatchParams(Body):
     Processors: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     CPUNormalizationFactor: Annotated[FiniteFloat, Field(gt=0)] = 1.0
     WaitSeconds: Wait = 0.0
+    #: Only jobs with all of these tags; and only jobs of these types, owners and groups, if any are named.
+    RequiredTags: Annotated[list[Name], Field(max_length=100)] = []
+    JobTypes: Annotated[list[Name], Field(max_length=100)] = []
+    Owners: Annotated[list[Name], Field(max_length=100)] = []
+    OwnerGroups: Annotated[list[Name], Field(max_length=100)] = []
+    WholeNode: bool = False
+    MemoryMB: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    #: Normalised seconds left to each processor.
+    CPUWorkLeft: Annotated[FiniteFloat, Field(ge=0)] | None = None
     EarlierStamps: Annotated[list[Stamp], Field(max_length=100)] = []
     Holding: Annotated[list[AttemptName], Field(max_length=100_000)] | None = None
 
@@ -168,6 +179,28 @@ class CommandsParams(Body):
     PilotStamp: Stamp
     Jobs: Annotated[list[AttemptName], Field(max_length=MAX_ITEMS)]
     WaitSeconds: Wait = 0.0
+
+
+class PilotMessage(Body):
+    """A line of a pilot's log; without a time it is of now."""
+
+    Time: Annotated[AwareDatetime, Field(ge=FIRST_MOMENT, lt=LAST_MOMENT)] | None = None
+    Severity: Annotated[str, Field(max_length=16)] = "INFO"
+    Source: Annotated[str, Field(max_length=64)] = ""
+    Message: Annotated[str, Field(max_length=64 << 10)]
+
+
+class PilotMessages(Body):
+    """Lines of a pilot's log, in their order."""
+
+    Messages: Annotated[list[PilotMessage], Field(max_length=1000)]
+
+
+class SiteChange(Body):
+    """What is said of a site."""
+
+    Site: Annotated[str, Field(min_length=1, max_length=100)]
+    Comment: Annotated[str, Field(max_length=255)] = ""
 
 
 class CommandIDs(Body):

@@ -1,10 +1,12 @@
 """What the embedded WMS needs to know, frozen."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.config import Config
 from runner.server.db.address import DatabaseAddress
+from runner.errors import ConfigError
 
 #: Largest JSON body. A submission is the largest: twenty descriptions of 1 MiB are not met in practice.
 MAX_BODY_BYTES = 16 << 20
@@ -45,6 +47,20 @@ class ServerSettings:
     rescheduled_time_seconds: float = 600.0
     login_token_seconds: float = 30 * 86400.0
     presigned_seconds: float = 300.0
+    #: Of a group beside that of another: how many jobs each has with wrappers.
+    shares: Mapping[str, float] = field(default_factory=dict)
+    #: By SITE, SITE/TYPE, * or */TYPE: most jobs at a site, and seconds between two matches.
+    running_limits: Mapping[str, float] = field(default_factory=dict)
+    matching_delays: Mapping[str, float] = field(default_factory=dict)
+    #: Optimizers beyond those that every job goes through, by their names as entry points.
+    optimizers: tuple[str, ...] = ()
+    max_parametric_jobs: int = 1000
+    #: Of all sandboxes of one owner; 0: no limit. And how long what is kept, 0: for ever.
+    sandbox_quota_bytes: int = 0
+    sandbox_retention_seconds: float = 7 * 86400.0
+    job_retention_seconds: float = 0.0
+    pilot_log_retention_seconds: float = 30 * 86400.0
+    cleaning_polling_seconds: float = 60.0
 
     @classmethod
     def from_config(cls, config: Config) -> "ServerSettings":
@@ -69,6 +85,15 @@ class ServerSettings:
             storage_elements=wms.storage_elements,
             request_tries=wms.request_tries,
             request_retry_seconds=wms.request_retry_seconds,
+            shares=_numbers("Shares", wms.shares),
+            running_limits=_numbers("RunningLimits", wms.running_limits),
+            matching_delays=_numbers("MatchingDelays", wms.matching_delays),
+            optimizers=wms.optimizers,
+            max_parametric_jobs=wms.max_parametric_jobs,
+            sandbox_quota_bytes=wms.sandbox_quota_bytes,
+            sandbox_retention_seconds=wms.sandbox_retention_seconds,
+            job_retention_seconds=wms.job_retention_seconds,
+            pilot_log_retention_seconds=wms.pilot_log_retention_seconds,
         )
 
     @property
@@ -97,3 +122,17 @@ class ServerSettings:
     def sandboxes(self) -> Path:
         """Where sandboxes lie, each under its number."""
         return self.folder / "sandboxes"
+
+
+def _numbers(option: str, items: Iterable[str]) -> dict[str, float]:
+    """What a list of `NAME=number` says."""
+    result = {}
+    for item in items:
+        name, _, number = item.rpartition("=")
+        try:
+            result[name.strip()] = float(number)
+        except ValueError:
+            raise ConfigError(f"[WMS] {option}: {item!r} must be NAME=number") from None
+        if not name.strip() or not 0 <= result[name.strip()] < 1e12:
+            raise ConfigError(f"[WMS] {option}: {item!r} must be NAME=number, with a number from 0 on")
+    return result

@@ -35,6 +35,12 @@ class Role(StrEnum):
     USER = "NormalUser"
     ADMIN = "JobAdministrator"
     PILOT = "GenericPilot"
+    #: Has the rights of an owner on the jobs of the own group.
+    SHARING = "JobSharing"
+    #: Sees all jobs.
+    MONITOR = "JobMonitor"
+    #: Bans and allows sites.
+    SITES = "SiteManager"
     JOB = "Job"
 
 

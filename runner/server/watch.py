@@ -1,4 +1,4 @@
-"""The thread of the WMS that does what nobody asks for: it looks for stalled jobs, now and then."""
+"""The threads of the WMS that do what nobody asks for, now and then: stalled jobs, and what is no longer needed."""
 
 import logging
 import threading
@@ -38,4 +38,4 @@ class Watch(threading.Thread):
             try:
                 self._look()
             except Exception as error:  # noqa: BLE001 - a full disk or a busy database passes; the watch must outlive it
-                log.error("the look at stalled jobs failed: %s: %s", type(error).__name__, error)
+                log.error("a periodic task failed: %s: %s", type(error).__name__, error)

@@ -8,6 +8,7 @@
 * `reporter`      the thread that delivers a job's statuses, parameters and heartbeats, in order
 * `reports`       facts as the dialect words them; `delivery`: one such delivery, from journal and acknowledgements;
   `standing`: what it knows meanwhile
+* `operations`    orders for many jobs, the site mask, pilots
 * `requests`      combined requests and file statuses; `request_delivery` brings a job's from its journal
 * `stores`        sandboxes and catalogue behind the wrapper's ports; `transfers` moves the bytes
 """

@@ -6,6 +6,7 @@ from typing import Any
 from runner.config import HttpConfig
 from runner.wms import answers, checked
 from runner.wms.dialect import DiracxDialect, cut, typed
+from runner.wms.operations import OperationCalls
 from runner.wms.requests import RequestCalls
 from runner.wms.tokens import TokenSource
 from runner.wms.transport import HttpCall, Transport
@@ -17,8 +18,11 @@ _JOBS = "/api/jobspan/jobs/{id}"
 MOST_PAGES = 100_000
 
 
-class WmsClient(RequestCalls, DiracxDialect):
+class WmsClient(RequestCalls, OperationCalls, DiracxDialect):
     """One WMS, seen with one token. Safe from several threads; not across a fork."""
+
+    #: The WMS has told the pilot of this client to stop.
+    is_told_to_stop = False
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class WmsClient(RequestCalls, DiracxDialect):
         """Ask for a job that fits *offer*, waiting at most *wait_seconds* for one."""
         body = {**offer, "WaitSeconds": wait_seconds}
         answer = self._call("POST", "/api/jobspan/match", body=body, patience_seconds=wait_seconds, repeatable=False)
+        self._hear_stop(answer.body)
         return answers.matched_job(answer.body)
 
     def renew_job_token(self, job_id: int, claim: str = "") -> tuple[str, int]:
@@ -91,6 +96,7 @@ class WmsClient(RequestCalls, DiracxDialect):
             "WaitSeconds": wait_seconds,
         }
         answer = self._call("POST", "/api/jobspan/commands", body=body, patience_seconds=wait_seconds)
+        self._hear_stop(answer.body)
         given = checked.mapping(answer.body, "answer").get("Commands")
         return [answers.command(each) for each in checked.items(given, "Commands")]
 
@@ -182,6 +188,9 @@ class WmsClient(RequestCalls, DiracxDialect):
     def catalog_remove(self, catalog: str, lfn: str, element: str) -> None:
         """Forget that *lfn* lies at *element*; refused when it is the only replica."""
         self._call("POST", "/api/jobspan/catalog/remove", body={"Catalog": catalog, "LFN": lfn, "SE": element})
+
+    def _hear_stop(self, body: object) -> None:
+        self.is_told_to_stop |= checked.mapping(body, "answer").get("Stop") is True
 
     def _job_call(
         self, method: str, job_id: int, rest: str, body: Mapping[str, object] | None = None

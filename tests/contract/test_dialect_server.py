@@ -103,9 +103,9 @@ def test_submit_several(wms: RunningWms) -> None:
     assert first["TimeStamp"].endswith("Z")
 
 
-@pytest.mark.parametrize("body", [[], [""], ['Executable = "x'], ['Executable="a"; Parameters=3;']])
+@pytest.mark.parametrize("body", [[], [""], ['Executable = "x'], ['Executable="a"; Parameters=3;', 'Executable="b";']])
 def test_submit_refusals(wms: RunningWms, body: list[str]) -> None:
-    """400 with a sentence: nothing to do, no description, an open quote, parametric."""
+    """400 with a sentence: nothing to do, no description, an open quote, parametric in bulk."""
     answer = wms.call("POST", "/api/jobs/jdl", body)
     assert answer.status_code == 400
     assert isinstance(answer.json()["detail"], str)

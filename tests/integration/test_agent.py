@@ -321,3 +321,29 @@ def test_no_status_follows_a_kill(wms: RunningWms) -> None:
     statuses = facts_of(read_journal(control(wms, job_id)), StatusChanged)
     assert [fact.status for fact in statuses if fact.status] == ["Matched", "Running"]
     assert wms.status(job_id) == ("Killed", "Received Kill signal")
+
+
+def test_a_killed_pilot_ends_and_its_jobs_go_back(wms: RunningWms) -> None:
+    """Told by the WMS, the agent stops as by SIGTERM, with jobs and without; its log is there to be read."""
+    for behaviour in ("pause", ""):
+        job_id = submit(wms, behaviour) if behaviour else 0
+        with agent(wms.folder, wms.url) as process:
+            if job_id:
+                reaches(wms, job_id, "Running")
+            else:
+                eventually(lambda: working(wms), 15, "the agent to register")
+            (stamp,) = working(wms)
+            answer = wms.call("POST", f"/api/jobspan/pilots/{stamp}/kill", token=wms.admin_token)
+            assert answer.status_code == 204
+            assert ended(process) == 0
+        if job_id:
+            reaches(wms, job_id, "Waiting")
+            wms.call("POST", "/api/jobspan/jobs/kill", {"job_ids": [job_id]})
+        said = wms.call("GET", f"/api/jobspan/pilots/{stamp}/log").json()["Log"]
+        assert any("told to stop" in each["Message"] for each in said)
+
+
+def working(wms: RunningWms) -> list[str]:
+    """Stamps of the pilots that have not ended."""
+    found = wms.call("POST", "/api/pilots/search", {}).json()
+    return [each["PilotStamp"] for each in found if each["Status"] == "Running"]

@@ -14,58 +14,76 @@ FILE = {"Catalog": "FileCatalog", "LFN": "/local/x", "Size": 3, "Adler32": "1", 
 STATUS_OPERATION = {"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/a/b", "Status": "x"}]}}
 PFN = f"/S3/sandboxes/local/local_user/alice/sha256:{'0' * 64}.tar.bz2"
 T = "2026-01-01T00:00:00Z"
-#: Columns: no token, owner, another user, administrator without NormalUser, pilot, the job's token, another job's.
+#: Columns: no token, owner, another user, administrator without NormalUser, pilot, the job's token, another job's,
+#: one of the owner's group who shares, one who monitors, one who manages sites.
 #: "+" is anything but 401 and 403. Bodies may be impossible: rights are asked first.
 WALK = """
-POST  /api/jobs/jdl                             - + + - - - -
-POST  /api/jobs/search                          - + + + - - -
-POST  /api/jobs/summary                         - + + + - - -
-PATCH /api/jobs/status                          - + - + + + -
-PATCH /api/jobs/status?force=true               - - - + - - -
-PATCH /api/jobs/heartbeat                       - + - + + + -
-PATCH /api/jobs/metadata                        - + - + + + -
-POST  /api/jobs/sandbox                         - + + - - + +
-GET   /api/jobs/sandbox?pfn={pfn}               - + - + - - -
-GET   /api/jobs/{job_id}/sandbox                - + - + - + -
-GET   /api/jobs/{job_id}/sandbox/{type}         - + - + - + -
-PATCH /api/jobs/{job_id}/sandbox/output         - + - + + + -
-DELETE /api/jobs/{job_id}/sandbox               - + - + + - -
-POST  /api/jobs/sandbox/unassign                - + - + + - -
-POST  /api/pilots/                              - - - - + - -
-PATCH /api/pilots/metadata                      - - - - + - -
-POST  /api/pilots/search                        - + + + - - -
-POST  /api/pilots/summary                       - + + + - - -
-GET   /api/auth/userinfo                        - + + + + + +
-GET   /api/jobspan/info                         + + + + + + +
-POST  /api/jobspan/match                        - - - - + - -
-POST  /api/jobspan/commands                     - - - - + - -
-POST  /api/jobspan/commands/ack                 - - - - + + -
-POST  /api/jobspan/jobs/{job_id}/token          - - - - - + -
-POST  /api/jobspan/jobs/{job_id}/report         - - - - - + -
-GET   /api/jobspan/jobs/{job_id}/parameters     - + - + - + -
-GET   /api/jobspan/jobs/{job_id}/peek           - + - + - + -
-GET   /api/jobspan/jobs/{job_id}/description    - + - + - + -
-POST  /api/jobspan/accounting                   - - - + + + -
-GET   /api/jobspan/accounting                   - + + + - - -
-GET   /api/jobspan/accounting/history           - + + + - - -
-GET   /api/jobspan/witness                      - + + + - - -
-POST  /api/jobspan/catalog/lookup               - + + + - + +
-POST  /api/jobspan/catalog/register             - + + + - + +
-POST  /api/jobspan/catalog/remove               - - - + - - -
-POST  /api/jobspan/requests                     - - - - - + -
-GET   /api/jobspan/requests                     - + + + - - -
-GET   /api/jobspan/requests/{request_id}        - + - + - - -
-POST  /api/jobspan/requests/claim               - - - + - - -
-POST  /api/jobspan/requests/{request_id}/renew  - - - + - - -
-POST  /api/jobspan/requests/{request_id}/operations/{order}  - - - + - - -
-POST  /api/jobspan/file-status                  - - - + - - -
-GET   /api/jobspan/file-status                  - + + + - - -
-POST  /api/jobspan/sandboxes                    - - - - - - -
-GET   /api/jobspan/sandboxes                    - - - - - - -
-POST  /api/jobs/reschedule                      - + - + + + -
+POST  /api/jobs/jdl                             - + + - - - - - - -
+POST  /api/jobs/search                          - + + + - - - - + -
+POST  /api/jobs/summary                         - + + + - - - - + -
+PATCH /api/jobs/status                          - + - + + + - + - -
+PATCH /api/jobs/status?force=true               - - - + - - - - - -
+PATCH /api/jobs/heartbeat                       - + - + + + - + - -
+PATCH /api/jobs/metadata                        - + - + + + - + - -
+POST  /api/jobs/sandbox                         - + + - - + + - - -
+GET   /api/jobs/sandbox?pfn={pfn}               - + - + - - - - - -
+GET   /api/jobs/{job_id}/sandbox                - + - + - + - + - -
+GET   /api/jobs/{job_id}/sandbox/{type}         - + - + - + - + - -
+PATCH /api/jobs/{job_id}/sandbox/output         - + - + + + - + - -
+DELETE /api/jobs/{job_id}/sandbox               - + - + + - - + - -
+POST  /api/jobs/sandbox/unassign                - + - + + - - + - -
+POST  /api/pilots/                              - - - - + - - - - -
+PATCH /api/pilots/metadata                      - - - - + - - - - -
+POST  /api/pilots/search                        - + + + - - - - + -
+POST  /api/pilots/summary                       - + + + - - - - + -
+GET   /api/auth/userinfo                        - + + + + + + + + +
+GET   /api/jobspan/info                         + + + + + + + + + +
+POST  /api/jobspan/match                        - - - - + - - - - -
+POST  /api/jobspan/commands                     - - - - + - - - - -
+POST  /api/jobspan/commands/ack                 - - - - + + - - - -
+POST  /api/jobspan/jobs/{job_id}/token          - - - - - + - - - -
+POST  /api/jobspan/jobs/{job_id}/report         - - - - - + - - - -
+GET   /api/jobspan/jobs/{job_id}/parameters     - + - + - + - + + -
+GET   /api/jobspan/jobs/{job_id}/peek           - + - + - + - + + -
+GET   /api/jobspan/jobs/{job_id}/description    - + - + - + - + + -
+POST  /api/jobspan/accounting                   - - - + + + - - - -
+GET   /api/jobspan/accounting                   - + + + - - - - - -
+GET   /api/jobspan/accounting/history           - + + + - - - - - -
+GET   /api/jobspan/witness                      - + + + - - - - - -
+POST  /api/jobspan/catalog/lookup               - + + + - + + - - -
+POST  /api/jobspan/catalog/register             - + + + - + + - - -
+POST  /api/jobspan/catalog/remove               - - - + - - - - - -
+POST  /api/jobspan/requests                     - - - - - + - - - -
+GET   /api/jobspan/requests                     - + + + - - - - - -
+GET   /api/jobspan/requests/{request_id}        - + - + - - - - - -
+POST  /api/jobspan/requests/claim               - - - + - - - - - -
+POST  /api/jobspan/requests/{request_id}/renew  - - - + - - - - - -
+POST  /api/jobspan/requests/{request_id}/operations/{order}  - - - + - - - - - -
+POST  /api/jobspan/file-status                  - - - + - - - - - -
+GET   /api/jobspan/file-status                  - + + + - - - - - -
+POST  /api/jobspan/jobs/kill                    - + - + - - - + - -
+POST  /api/jobspan/jobs/reset                   - + - + - - - + - -
+POST  /api/jobspan/jobs/delete                  - + - + - - - + - -
+POST  /api/jobspan/jobs/remove                  - + - + - - - + - -
+GET   /api/jobspan/jobs/{job_id}/why            - + - + - + - + + -
+GET   /api/jobspan/jobs/{job_id}/pilot          - + - + - + - + + -
+GET   /api/jobspan/sites                        - + + + - - - - + +
+GET   /api/jobspan/sites/history                - + + + - - - - + +
+POST  /api/jobspan/sites/ban                    - - - + - - - - - +
+POST  /api/jobspan/sites/allow                  - - - + - - - - - +
+POST  /api/jobspan/pilots/{stamp}/log           - - - - + - - - - -
+GET   /api/jobspan/pilots/{stamp}/log           - + + + - - - - + -
+POST  /api/jobspan/pilots/{stamp}/kill          - - - + - - - - - -
+GET   /api/jobspan/accounting/summary           - + + + - - - - - -
+GET   /api/jobspan/accounting/export            - + + + - - - - - -
+POST  /api/jobspan/sandboxes                    - - - - - - - - - -
+GET   /api/jobspan/sandboxes                    - - - - - - - - - -
+POST  /api/jobs/reschedule                      - + - + + + - + - -
 """
 ROWS = [(method, path, marks) for method, path, *marks in map(str.split, WALK.strip().splitlines())]
-CALLERS = ("nobody", "owner", "other", "administrator", "pilot", "job", "other job")
+CALLERS = (
+    "nobody", "owner", "other", "administrator", "pilot", "job", "other job", "mate", "monitor", "site manager",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +113,9 @@ def tokens(wms: RunningWms) -> dict[str, str | None]:
         "other": wms.token_for("bob", Role.USER),
         "administrator": wms.token_for("carol", Role.ADMIN),
         "pilot": wms.token_for("pilot", Role.PILOT),
+        "mate": wms.token_for("dora", Role.SHARING),
+        "monitor": wms.token_for("mona", Role.MONITOR),
+        "site manager": wms.token_for("sam", Role.SITES),
         "job": token,
         "other job": running_job(wms)[1],
         "request": str(
@@ -123,6 +144,13 @@ def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
         "/api/jobspan/commands": kill,
         "/api/jobspan/commands/ack": {"CommandIDs": [commands(wms, kill)]},
         "/api/jobspan/jobs/{job_id}/report": {"Statuses": {T: {"MinorStatus": "m"}}},
+        "/api/jobspan/jobs/kill": {"job_ids": [job_id]},
+        "/api/jobspan/jobs/reset": {"job_ids": [job_id]},
+        "/api/jobspan/jobs/delete": {"job_ids": [job_id]},
+        "/api/jobspan/jobs/remove": {"job_ids": [job_id]},
+        "/api/jobspan/sites/ban": {"Site": "LCG.Banned.org"},
+        "/api/jobspan/sites/allow": {"Site": "LCG.Banned.org"},
+        "/api/jobspan/pilots/{stamp}/log": {"Messages": []},
         "/api/jobspan/accounting": {"Records": [{"JobID": int(job_id), "UID": uid_of(wms, job_id)}]},
         "/api/jobspan/catalog/lookup": {"LFNs": []},
         "/api/jobspan/catalog/register": FILE,
@@ -163,7 +191,7 @@ def test_a_route_serves_whom_the_policy_allows(
     body = body_for(wms, path, job_id) if method != "GET" else None
     found = {}
     for caller in reversed(CALLERS):  # the owner last but one, because he may do most
-        target = path.format(job_id=job_id, pfn=PFN, type="output", request_id=tokens["request"], order=1)
+        target = path.format(job_id=job_id, pfn=PFN, type="output", request_id=tokens["request"], order=1, stamp="none")
         answer = wms.call(method, target, body, token=tokens[caller])
         assert answer.status_code < 500
         found[caller] = "-" if answer.status_code in (401, 403, 422) else "+"

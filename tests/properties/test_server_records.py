@@ -36,12 +36,14 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.context = open_context(ServerSettings(folder=folder), SystemClock())
         self.accounting = Accounting(self.context)
-        self._jobs = JobManager(self.context, OptimizationMind(self.context))
+        self._jobs = JobManager(self.context)
+        self._optimizers = OptimizationMind(self.context)
         self._matcher = Matcher(self.context, JobTokens(self.context))
 
     def attempt(self) -> dict[str, Any]:
         """A new job, matched."""
-        self._jobs.submit(ADMIN, ['Executable = "/bin/true";'])
+        (job,) = self._jobs.submit(ADMIN, ['Executable = "/bin/true";'])
+        self._optimizers.advance([job["JobID"]])
         match = self._matcher.match(PILOT, MatchParams(PilotStamp="s"))
         assert match
         return match

@@ -44,10 +44,15 @@ class RunningWms:
         )
 
     def submit(self, description: str = 'Executable = "/bin/true";') -> int:
-        """Submit one job; its JobID."""
+        """Submit one job, which the optimizers then take as far as it gets; its JobID."""
         answer = self.call("POST", "/api/jobs/jdl", [description])
         assert answer.status_code == 201, answer.text
+        self.settle()
         return int(answer.json()[0]["JobID"])
+
+    def settle(self) -> None:
+        """Until the optimizers are done with all that was submitted."""
+        assert self.context.received.settle(DEADLINE_SECONDS), "the optimizers do not get through"
 
     def match(self, wait_seconds: float = 0.0, **slot: Any) -> dict[str, Any] | None:
         """Ask for a job as a pilot."""

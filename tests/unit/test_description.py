@@ -143,7 +143,7 @@ def test_the_mapping_is_json() -> None:
         ("Executable: a\nExecutionEnvironment: ['A B=1']", 2, "ExecutionEnvironment", "not the name"),
         ("Executable: a\nExecutionEnvironment: ['A=%ff']", 2, "ExecutionEnvironment", "UTF-8"),
         ("Executable: [a, b]", 1, "Executable", "must be text"),
-        ("Executable: a\nParameters: 5", 2, "Parameters", "parametric"),
+        ("Executable: a\nNumberOfProcessors: 5\nMaxNumberOfProcessors: 4", None, "MaxNumberOfProcessors", "less than"),
         ("Executable: a\nTag: x\nTags: y", 3, "Tags", "two spellings"),
         ("Executable: a\nJobName: " + "x" * 129, 2, "JobName", "at most 128"),
         ('{"Executable": "a",\n"Arguments": "\\u0000"}', 2, "Arguments", "NUL"),

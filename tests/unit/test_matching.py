@@ -3,7 +3,7 @@
 import pytest
 
 from runner.job.description import from_mapping
-from runner.job.matching import SlotOffer, unmet
+from runner.job.matching import Requirements, SlotOffer
 
 OFFER = SlotOffer(
     site="A.org", computing_element="ce1", platform="x86_64", tags=frozenset({"GPU", "SSD"}), processors=2
@@ -27,7 +27,7 @@ OFFER = SlotOffer(
 )
 def test_a_job_whose_demands_are_met_fits(demands: dict[str, object]) -> None:
     """Nothing is unmet when site, platform, tags and processors are there."""
-    assert unmet(from_mapping({"Executable": "a", **demands}), OFFER) == []
+    assert Requirements.of(from_mapping({"Executable": "a", **demands})).unmet(OFFER) == []
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_a_job_whose_demands_are_met_fits(demands: dict[str, object]) -> None:
 )
 def test_each_unmet_demand_is_said(demands: dict[str, object], words: str) -> None:
     """Each demand that a slot cannot meet is one sentence."""
-    (reason,) = unmet(from_mapping({"Executable": "a", **demands}), OFFER)
+    (reason,) = Requirements.of(from_mapping({"Executable": "a", **demands})).unmet(OFFER)
     assert words in reason
 
 
 def test_all_reasons_are_given_at_once() -> None:
     """A job that fails on several counts hears of all of them."""
     description = from_mapping({"Executable": "a", "Site": "B.org", "Tags": "X", "NumberOfProcessors": 9})
-    assert len(unmet(description, OFFER)) == 3
+    assert len(Requirements.of(description).unmet(OFFER)) == 3

@@ -12,15 +12,19 @@
 | schema | the catalogue of tables; the form of times; row locks |
 | system_db | WMSID |
 | job_db | attributes and descriptions of jobs |
+| task_queue_db | queues of waiting jobs that ask for the same |
+| site_mask_db | which sites get jobs, with history |
 | job_attempts_db | attempts, and what this WMS saw of each by its own clock |
 | job_commands_db | commands for attempts |
 | job_logging_db | every status with its time and its arrival |
 | elastic_job_parameters_db | job parameters |
 | opensearch_job_parameters | the same, on an OpenSearch server |
-| pilot_agents_db | pilots, job to pilot mapping |
-| pilots_logging_db | what pilots wrote |
+| pilot_agents_db | pilots, job to pilot mapping, what they offer |
+| pilots_logging_db | what pilots say, and orders to stop |
 | sandbox_metadata_db | sandboxes, owners, assignment |
 | accounting_db | accounting records |
+| accounting_type_db | their values as columns, to be summed up |
+| removal | a job out of every table |
 | file_catalog_db | files and replicas |
 | leases_db | which of several processes does a periodic task |
 | requests_db | combined requests, their operations, who executes them |

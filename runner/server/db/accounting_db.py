@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from runner.server.db.job_db import JOBS, Row
-from runner.server.db.schema import METADATA, Serial, time_column
+from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
 
 Rest = TypeVarTuple("Rest")
 
@@ -66,9 +66,9 @@ class AccountingDB:
         """All records of one attempt."""
         return list(self._connection.execute(select(RECORDS).where(RECORDS.c["UID"] == uid)).mappings())
 
-    def add(self, attributes: Mapping[str, Any]) -> None:
-        """A new record."""
-        self._connection.execute(insert(RECORDS), dict(attributes))
+    def add(self, attributes: Mapping[str, Any]) -> int:
+        """A new record; its number."""
+        return inserted_id(self._connection.execute(insert(RECORDS), dict(attributes)))
 
     def set_current(self, record_id: int, current: bool) -> None:
         """Whether it counts."""

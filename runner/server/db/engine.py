@@ -19,10 +19,10 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from runner.server.db import pilots_logging_db  # noqa: F401 - its table
 from runner.server.db.accounting_db import AccountingDB
 from runner.server.db.address import DatabaseAddress
 from runner.server.db.connections import check_server, is_passing, open_engines
+from runner.server.db.accounting_type_db import AccountingTypeDB
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
@@ -33,9 +33,12 @@ from runner.server.db.job_logging_db import JobLoggingDB
 from runner.server.db.leases_db import LeasesDB
 from runner.server.db.opensearch_job_parameters import LaterJobParameters, OpenSearchJobParameters
 from runner.server.db.pilot_agents_db import PilotAgentsDB
+from runner.server.db.pilots_logging_db import PilotsLoggingDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
+from runner.server.db.site_mask_db import SiteMaskDB
 from runner.server.db.system_db import SystemDB
+from runner.server.db.task_queue_db import TaskQueueDB
 from runner.server.db.turn import Turn
 from runner.server.db.versions import migrate, prepare
 
@@ -120,6 +123,26 @@ class Transaction:
     def file_status(self) -> FileStatusDB:
         """What became of the files of productions."""
         return FileStatusDB(self.connection)
+
+    @cached_property
+    def accounting_types(self) -> AccountingTypeDB:
+        """Sums over accounting records."""
+        return AccountingTypeDB(self.connection)
+
+    @cached_property
+    def pilot_logs(self) -> PilotsLoggingDB:
+        """What pilots say, and orders to stop."""
+        return PilotsLoggingDB(self.connection)
+
+    @cached_property
+    def task_queues(self) -> TaskQueueDB:
+        """Where jobs wait, by what they ask for."""
+        return TaskQueueDB(self.connection)
+
+    @cached_property
+    def site_mask(self) -> SiteMaskDB:
+        """Which sites get jobs."""
+        return SiteMaskDB(self.connection)
 
     @cached_property
     def system(self) -> SystemDB:

@@ -32,6 +32,7 @@ ATTEMPTS = Table(
 )
 _last_sign = func.coalesce(ATTEMPTS.c.LastSignTime, ATTEMPTS.c.RunningTime, ATTEMPTS.c.MatchTime)
 _ONE = select(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
+_has_record = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == ATTEMPTS.c["UID"]).exists()
 
 
 class JobAttemptsDB:
@@ -101,15 +102,19 @@ class JobAttemptsDB:
 
         *open_statuses*: in these a job is still with the wrapper of its current attempt.
         """
-        has_record = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == ATTEMPTS.c["UID"]).exists()
         is_open = (ATTEMPTS.c.Attempt == JOBS.c.RescheduleCounter + 1) & JOBS.c.Status.in_(list(open_statuses))
         query = (
             select(ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt)
             .join(JOBS, JOBS.c.JobID == ATTEMPTS.c.JobID)
-            .where(~has_record, ~is_open, _last_sign < before_ns, func.coalesce(ATTEMPTS.c.EndTime, 0) < before_ns)
+            .where(~_has_record, ~is_open, _last_sign < before_ns, func.coalesce(ATTEMPTS.c.EndTime, 0) < before_ns)
             .order_by(ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt)
         )
         return [(int(row.JobID), int(row.Attempt)) for row in self._connection.execute(query)]
+
+    def without_record(self, job_id: int) -> list[int]:
+        """Attempts of the job of which nobody has brought a record."""
+        query = select(ATTEMPTS.c.Attempt).where(ATTEMPTS.c.JobID == job_id, ~_has_record)
+        return [int(attempt) for attempt in self._connection.scalars(query)]
 
     def previous_uid(self, job_id: int, attempt: int) -> str:
         """UID of the last attempt before *attempt*; empty when there was none."""

@@ -55,7 +55,9 @@ JOBS = Table(
     time_column("SubmitEnd", nullable=False),
     time_column("WaitingTime"),
     Column("SubmitTraceparent", String(64), nullable=False, default=""),
-    Index("jobs_by_status", "Status", "UserPriority", "JobID"),
+    Column("TaskQueueID", Serial),  # where it waits, or has waited last
+    Index("jobs_by_queue", "Status", "TaskQueueID", "UserPriority", "JobID"),
+    Index("jobs_in_use", "Status", "Site", "JobType", "VO", "OwnerGroup", "Owner"),
     Index("jobs_of_owner", "Owner", "VO", "Status", "JobID"),
     sqlite_autoincrement=True,
 )
@@ -99,24 +101,16 @@ class JobDB:
         if changes:
             self._connection.execute(update(JOBS).where(JOBS.c.JobID == job_id), dict(changes))
 
-    def waiting(self, after: tuple[int, int] | None, limit: int) -> list[tuple[int, int]]:
-        """(UserPriority, JobID) of jobs that wait, the most urgent and then the oldest first, from *after* on."""
-        query = (
-            select(JOBS.c.UserPriority, JOBS.c.JobID)
-            .where(JOBS.c.Status == "Waiting")
-            .order_by(JOBS.c.UserPriority.desc(), JOBS.c.JobID)
-            .limit(limit)
-        )
-        if after is not None:
-            priority, job_id = after
-            query = query.where(
-                (JOBS.c.UserPriority < priority) | ((JOBS.c.UserPriority == priority) & (JOBS.c.JobID > job_id))
-            )
-        return [(row.UserPriority, row.JobID) for row in self._connection.execute(query)]
+    def change_from(self, job_id: int, status: str, changes: Mapping[str, Any]) -> bool:
+        """Set columns of one job if it still has that *status*; whether it had. Of many callers one succeeds."""
+        statement = update(JOBS).where(JOBS.c.JobID == job_id, JOBS.c.Status == status)
+        return self._connection.execute(statement, dict(changes)).rowcount == 1
 
-    def with_status(self, statuses: Iterable[str]) -> list[int]:
-        """JobIDs of all jobs in one of *statuses*."""
+    def with_status(self, statuses: Iterable[str], unchanged_since_ns: int | None = None) -> list[int]:
+        """JobIDs of all jobs in one of *statuses*; only of those that have not changed since that moment, if given."""
         query = select(JOBS.c.JobID).where(JOBS.c.Status.in_(list(statuses))).order_by(JOBS.c.JobID)
+        if unchanged_since_ns is not None:
+            query = query.where(JOBS.c.LastUpdateTime <= unchanged_since_ns)
         return [int(job_id) for job_id in self._connection.scalars(query)]
 
     def set_description(self, job_id: int, description: Mapping[str, Any]) -> None:

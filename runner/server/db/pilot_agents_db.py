@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, Connection, Float, Index, Integer, String, Table, insert, select, update
+from sqlalchemy import Column, Connection, Float, Index, Integer, String, Table, Text, delete, insert, select, update
 
 from runner.server.db.job_db import Row
 from runner.server.db.schema import METADATA, Serial, time_column
@@ -35,6 +35,15 @@ JOB_TO_PILOT = Table(
     Column("PilotStamp", String(32), nullable=False),
     time_column("StartTime", nullable=False),
     Index("jobs_of_pilot", "PilotStamp"),
+)
+OFFERS = Table(
+    "pilot_offers",
+    METADATA,
+    Column("PilotStamp", String(32), primary_key=True),
+    Column("VO", String(64), nullable=False),
+    Column("Offer", Text, nullable=False),
+    time_column("OfferTime", nullable=False),
+    Index("offers_by_time", "VO", "OfferTime"),
 )
 
 
@@ -70,3 +79,18 @@ class PilotAgentsDB:
         """The pilot of the newest attempt of each of *job_ids*."""
         query = select(JOB_TO_PILOT).where(JOB_TO_PILOT.c.JobID.in_(list(job_ids))).order_by(JOB_TO_PILOT.c.Attempt)
         return {row.JobID: row.PilotStamp for row in self._connection.execute(query)}
+
+    def set_offer(self, stamp: str, vo: str, offer: str, now_ns: int) -> None:
+        """What the agent *stamp* offered just now."""
+        values = {"VO": vo, "Offer": offer, "OfferTime": now_ns}
+        if self._connection.execute(update(OFFERS).where(OFFERS.c.PilotStamp == stamp), values).rowcount == 0:
+            self._connection.execute(insert(OFFERS), {"PilotStamp": stamp, **values})
+
+    def offers(self, vo: str, since_ns: int) -> list[Row]:
+        """What agents of *vo* have offered since that moment, the newest first."""
+        query = select(OFFERS).where(OFFERS.c["VO"] == vo, OFFERS.c.OfferTime >= since_ns)
+        return list(self._connection.execute(query.order_by(OFFERS.c.OfferTime.desc())).mappings())
+
+    def forget_offers(self, before_ns: int) -> int:
+        """Remove what was offered before that moment; how many there were."""
+        return self._connection.execute(delete(OFFERS).where(OFFERS.c.OfferTime < before_ns)).rowcount

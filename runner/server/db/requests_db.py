@@ -79,6 +79,11 @@ class RequestsDB:
         self._connection.execute(insert(OPERATIONS), rows)
         return number
 
+    def is_waited_for(self, job_id: int) -> bool:
+        """Whether the job has a request that is not through."""
+        query = select(REQUESTS.c.RequestID).where(REQUESTS.c.JobID == job_id, REQUESTS.c.Status == "Waiting").limit(1)
+        return self._connection.scalar(query) is not None
+
     def get(self, request_id: int) -> Row | None:
         """One request."""
         query = for_decision(select(REQUESTS).where(REQUESTS.c.RequestID == request_id), self._locks)

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     delete,
+    func,
     insert,
     select,
     update,
@@ -39,6 +40,7 @@ MAPPING = Table(
     Column("Type", String(16), nullable=False),
     UniqueConstraint("SBId", "JobID", "Type"),
 )
+_is_assigned = select(MAPPING.c.SBId).where(MAPPING.c.SBId == SANDBOXES.c.SBId).exists()
 
 
 class SandboxMetadataDB:
@@ -69,6 +71,25 @@ class SandboxMetadataDB:
             return False
         self._connection.execute(insert(MAPPING), {"SBId": sandbox_id, "JobID": job_id, "Type": kind})
         return True
+
+    def renew(self, sandbox_id: int, now_ns: int) -> None:
+        """Somebody wants it just now: count its age from here."""
+        self._connection.execute(update(SANDBOXES).where(SANDBOXES.c.SBId == sandbox_id), {"RegistrationTime": now_ns})
+
+    def bytes_of(self, owner: str, vo: str) -> int:
+        """Size of all that an owner has stored."""
+        mine = (SANDBOXES.c.Owner == owner, SANDBOXES.c["VO"] == vo, SANDBOXES.c.Stored.is_(True))
+        return int(self._connection.scalar(select(func.sum(SANDBOXES.c.Bytes)).where(*mine)) or 0)
+
+    def unassigned(self, before_ns: int, count: int) -> list[int]:
+        """Some sandboxes that belong to no job, registered before that moment."""
+        query = select(SANDBOXES.c.SBId).where(~_is_assigned, SANDBOXES.c.RegistrationTime < before_ns)
+        return [int(each) for each in self._connection.scalars(query.order_by(SANDBOXES.c.SBId).limit(count))]
+
+    def remove_unassigned(self, sandbox_id: int, before_ns: int) -> bool:
+        """Forget a sandbox, if it belongs to no job and is that old; whether it was."""
+        mine = (SANDBOXES.c.SBId == sandbox_id, ~_is_assigned, SANDBOXES.c.RegistrationTime < before_ns)
+        return self._connection.execute(delete(SANDBOXES).where(*mine)).rowcount == 1
 
     def unassign(self, job_id: int) -> None:
         """Forget all sandboxes of a job; their content stays."""

@@ -6,8 +6,10 @@
 | sandboxes | DiracX's sandbox calls, and the presigned addresses |
 | pilots | DiracX's /api/pilots |
 | matching | match, commands, job tokens |
+| orders | kill, delete, remove, reset many jobs |
+| administration | site mask, logs and end of pilots, why a job waits |
 | details | parameters, peek and description of a job |
-| accounting | accounting records, witness |
+| accounting | accounting records, their sums, witness |
 | catalog | file catalogue |
 | requests | combined requests, file statuses |
 | repeating | services whose calls survive deadlocks |

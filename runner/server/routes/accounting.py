@@ -1,10 +1,19 @@
 """Our own calls for accounting and for what this WMS witnessed."""
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Annotated, Any, Literal, TypeAlias
 
-from runner.server.models import AccountingRecords
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse, Response
+from pydantic import AwareDatetime
+
+from runner.server.db.accounting_type_db import KEYS
+from runner.server.errors import InvalidRequestError
+from runner.server.models import FIRST_MOMENT, LAST_MOMENT, AccountingRecords
 from runner.server.routes.dependencies import Caller, JobNumber, PageNumber, PerPage, Served
+from runner.server.services.accounting_report import as_csv
+from telemetry.clock import parse_utc
 
 router = APIRouter(prefix="/api/jobspan")
 
@@ -37,3 +46,59 @@ def witness(
 ) -> Response:
     """What this WMS saw of each attempt, by its own clock."""
     return JSONResponse(services.accounting.witness(caller, job_id, (page - 1) * per_page, per_page))
+
+
+class _Chosen:
+    """Which records: of what ended from *start* on, before *end*, with these keys."""
+
+    def __init__(
+        self,
+        start: Annotated[AwareDatetime | None, Query(ge=FIRST_MOMENT, lt=LAST_MOMENT)] = None,
+        end: Annotated[AwareDatetime | None, Query(ge=FIRST_MOMENT, lt=LAST_MOMENT)] = None,
+        where: Annotated[list[str], Query(max_length=20, description="KEY=value, may be repeated")] = (),  # type: ignore[assignment]
+    ) -> None:
+        self.wanted: dict[str, Any] = {}
+        for name, moment in (("start_ns", start), ("end_ns", end)):
+            if moment is not None:
+                self.wanted[name] = parse_utc(moment.astimezone(UTC).isoformat())
+        for condition in where:
+            key, equals, value = condition.partition("=")
+            if not equals or key not in KEYS:
+                raise InvalidRequestError(f"{condition[:80]!r} must be KEY=value, with one of {', '.join(KEYS)}")
+            self.wanted[key] = value
+
+
+Chosen: TypeAlias = Annotated[_Chosen, Depends()]
+Format: TypeAlias = Annotated[Literal["json", "csv"], Query()]
+
+
+@router.get("/accounting/summary")
+def summary(
+    caller: Caller,
+    services: Served,
+    chosen: Chosen,
+    group_by: Annotated[list[str], Query(max_length=10)] = ("Site",),  # type: ignore[assignment]
+    bucket_seconds: Annotated[int | None, Query(ge=60, le=366 * 86400)] = None,
+    format: Format = "json",
+) -> Response:
+    """Sums over records, by time and by keys."""
+    return _table(services.accounting_report.sums(caller, chosen.wanted, group_by, bucket_seconds), format)
+
+
+@router.get("/accounting/export")
+def export(
+    caller: Caller,
+    services: Served,
+    chosen: Chosen,
+    page: PageNumber = 1,
+    per_page: PerPage = 1000,
+    format: Format = "json",
+) -> Response:
+    """The records that count, in the order in which the attempts ended."""
+    return _table(services.accounting_report.export(caller, chosen.wanted, (page - 1) * per_page, per_page), format)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], form: str) -> Response:
+    if form == "csv":
+        return Response(as_csv(rows), media_type="text/csv; charset=utf-8")
+    return JSONResponse({"Rows": rows})

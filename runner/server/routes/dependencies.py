@@ -12,18 +12,23 @@ from fastapi.concurrency import run_in_threadpool
 from runner.server.bells import Bell
 from runner.server.errors import InvalidRequestError, UnauthenticatedError
 from runner.server.services.accounting import Accounting
+from runner.server.services.accounting_report import AccountingReport
 from runner.server.services.context import ServiceContext
+from runner.server.services.explanations import Explanations
 from runner.server.services.file_catalog import FileCatalog
 from runner.server.services.file_status import FileStatus
 from runner.server.services.job_commands import JobCommands
+from runner.server.services.job_endings import JobEndings
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
+from runner.server.services.pilots_logging import PilotsLogging
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
+from runner.server.services.wms_administrator import WMSAdministrator
 from runner.server.tokens import Identity
 
 T = TypeVar("T")
@@ -48,6 +53,11 @@ class Services:
     accounting: Accounting
     requests: RequestService
     file_status: FileStatus
+    job_endings: JobEndings
+    explanations: Explanations
+    wms_administrator: WMSAdministrator
+    pilots_logging: PilotsLogging
+    accounting_report: AccountingReport
 
 
 async def _services(request: Request) -> Services:

@@ -1,5 +1,7 @@
 """Our own calls of agents and wrappers: match, commands, job tokens, reports."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -10,22 +12,36 @@ from runner.server.services.job_state_update import Report
 from runner.server.services.job_tokens import with_claim
 
 router = APIRouter(prefix="/api/jobspan")
+#: The pilot was killed: it gets no more jobs, and ends.
+STOP = {"Job": None, "Stop": True}
 
 
 @router.post("/match")
 async def match(slot: MatchParams, request: Request, caller: Caller, services: Served) -> Response:
     """Ask for a job, and wait for one."""
-    bell = services.context.jobs_wait
-    job = await poll(request, bell, slot.WaitSeconds, lambda: services.matcher.match(caller, slot))
-    return JSONResponse({"Job": job})
+
+    def look() -> dict[str, Any] | None:
+        if services.pilots_logging.is_stopped(slot.PilotStamp):
+            return STOP
+        job = services.matcher.match(caller, slot)
+        return {"Job": job} if job else None
+
+    found = await poll(request, services.context.jobs_wait, slot.WaitSeconds, look)
+    return JSONResponse(found or {"Job": None})
 
 
 @router.post("/commands")
 async def commands(wanted: CommandsParams, request: Request, caller: Caller, services: Served) -> Response:
     """Ask for commands for the jobs of an agent, and wait for one."""
-    bell = services.context.commands_wait
-    found = await poll(request, bell, wanted.WaitSeconds, lambda: services.job_commands.pending(caller, wanted.Jobs))
-    return JSONResponse({"Commands": found})
+
+    def look() -> dict[str, Any]:
+        found = services.job_commands.pending(caller, wanted.Jobs)
+        if services.pilots_logging.is_stopped(wanted.PilotStamp):
+            return {"Commands": found, "Stop": True}
+        return {"Commands": found} if found else {}
+
+    found = await poll(request, services.context.commands_wait, wanted.WaitSeconds, look)
+    return JSONResponse(found or {"Commands": []})
 
 
 @router.post("/commands/ack")

@@ -7,22 +7,33 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 |---|---|
 | context | what every service works with |
 | job_policy | the table of rights, and the fence |
-| job_manager | submit, reschedule |
-| optimization_mind | Received to Waiting: JobPath, JobSanity, InputData, JobScheduling |
+| job_manager | submit, reschedule, reset |
+| job_endings | its other half: kill, delete, remove |
+| optimization_mind | Received to Waiting, step by step |
+| optimizers | the steps: JobPath, JobSanity, InputData, JobScheduling, and those of communities |
+| task_queues | where a job waits |
 | matcher | jobs to free slots |
+| shares | whose jobs come next; pure |
+| limiter | how many jobs of a type a site gets, and how fast |
+| offers | what agents offer |
+| explanations | why a job waits |
 | job_tokens | job tokens: hand out, renew |
 | job_state_update | statuses, heartbeats, parameters |
 | state_machine | the fold of updates into a status; pure |
 | job_states | writing a status: job, attempt and history together |
 | job_commands | orders for wrappers, until acknowledged |
 | stalled_job_agent | jobs of which nothing is heard any more |
+| job_cleaning_agent | what nobody needs any more |
 | estimates | the record of an attempt of which nobody brings one; pure |
 | job_monitoring | search, summary, parameters, peek, description |
 | sandbox_store | sandboxes |
 | pilots | pilots |
+| pilots_logging | what they say, and telling them to stop |
+| wms_administrator | the site mask, the pilot of a job |
 | file_catalog | files and replicas |
 | unicode | text that no answer could carry |
 | requests | combined requests: put, claimed with a lease, executed in order |
 | file_status | what became of the files of productions |
 | accounting | accounting records, and the WMS's own witness |
+| accounting_report | sums by time and key, export |
 """

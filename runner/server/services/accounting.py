@@ -8,6 +8,7 @@ from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
 from runner.server.errors import ForbiddenError
 from runner.server.services import job_states
+from runner.server.services.accounting_report import add_type
 from runner.server.services.context import ServiceContext
 from runner.server.services.estimates import End, estimate
 from runner.server.services.job_policy import Right, authorize, visible_owner
@@ -136,7 +137,7 @@ def _store(transaction: Transaction, record: Record, present: Sequence[Row], now
     wins = counts is None or record.key.rank > _key(counts).rank
     if counts is not None and wins:
         transaction.accounting.set_current(counts["RecordID"], current=False)
-    transaction.accounting.add({**_columns(record, now_ns), "IsCurrent": int(wins)})
+    add_type(transaction, transaction.accounting.add({**_columns(record, now_ns), "IsCurrent": int(wins)}), record)
 
 
 def _columns(record: Record, now_ns: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from runner.server.bells import Bell
 from runner.server.db.engine import Databases
 from runner.server.db.schema import now_ns
+from runner.server.inbox import Inbox
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
@@ -12,7 +13,7 @@ from telemetry.clock import Clock
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceContext:
-    """One WMS: its databases, its clock, its key, and the bells that wake long polls."""
+    """One WMS: its databases, its clock, its key, the bells that wake long polls, and the inbox of the optimizers."""
 
     settings: ServerSettings
     databases: Databases
@@ -21,6 +22,8 @@ class ServiceContext:
     wms_id: str
     jobs_wait: Bell = field(default_factory=Bell)
     commands_wait: Bell = field(default_factory=Bell)
+    #: Jobs that were received, for the optimizers.
+    received: Inbox = field(default_factory=Inbox)
 
     def now_ns(self) -> int:
         """The present moment, as databases and wire hold it."""

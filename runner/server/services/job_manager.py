@@ -6,6 +6,7 @@ from typing import Any
 
 from runner.errors import DescriptionError
 from runner.job.description import JobDescription, from_mapping, parse
+from runner.job.parametric import expand
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus, is_allowed
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import ATTRIBUTES, TIMES, Row
@@ -14,7 +15,6 @@ from runner.server.services import job_states
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, authorize, authorize_general, require
 from runner.server.services.job_states import Move
-from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.services.state_machine import Record
 from runner.server.services.unicode import is_sendable
 from runner.server.tokens import Identity
@@ -27,9 +27,8 @@ SOURCE = "JobManager"
 class JobManager:
     """Takes jobs in, and takes them back."""
 
-    def __init__(self, context: ServiceContext, optimizers: OptimizationMind) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._optimizers = optimizers
 
     def submit(self, identity: Identity, texts: Sequence[str], *, traceparent: str = "") -> list[dict[str, Any]]:
         """New jobs, all or none (`list[InsertedJob]`). *traceparent* is the caller's trace context, kept if valid.
@@ -44,7 +43,9 @@ class JobManager:
             raise InvalidRequestError("there is no job description in the call")
         if len(texts) > most:
             raise InvalidRequestError(f"Normal user cannot submit more than {most} jobs at once")
-        descriptions = [self._checked(text, f"description {number}") for number, text in enumerate(texts, 1)]
+        descriptions = [each for number, text in enumerate(texts, 1) for each in self._checked(text, number)]
+        if len(descriptions) > len(texts) != 1:
+            raise InvalidRequestError("You cannot submit parametric jobs in a bulk fashion")
         trace = traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
         with self._context.databases.write(durable=True) as transaction:
             authorize_general(transaction, identity, Right.SUBMIT)
@@ -52,7 +53,7 @@ class JobManager:
             end_ns = self._context.now_ns()
             for job in inserted:
                 transaction.jobs.change(job["JobID"], {"SubmitEnd": end_ns})
-        self._optimizers.optimize([job["JobID"] for job in inserted])
+        self._context.received.put(job["JobID"] for job in inserted)
         return inserted
 
     def reschedule(self, identity: Identity, job_ids: Sequence[int], *, preempted: bool) -> dict[str, Any]:
@@ -61,19 +62,33 @@ class JobManager:
         Raises:
             InvalidRequestError: for none of them; says for each why.
         """
+        return self._again(identity, Right.RESCHEDULE, job_ids, preempted)
+
+    def reset(self, identity: Identity, job_ids: Sequence[int]) -> dict[str, Any]:
+        """The same, as if the jobs had never been rescheduled before: all of MaxRescheduling is theirs again.
+
+        Raises:
+            InvalidRequestError: as above.
+        """
+        return self._again(identity, Right.RESET, job_ids, preempted=False)
+
+    def _again(self, identity: Identity, right: Right, job_ids: Sequence[int], preempted: bool) -> dict[str, Any]:
         success: dict[str, Any] = {}
         failed: dict[str, Any] = {}
         with self._context.databases.write() as transaction:
-            rows = authorize(transaction, identity, Right.RESCHEDULE, job_ids)
+            rows = authorize(transaction, identity, right, job_ids)
             for job_id in dict.fromkeys(job_ids):
                 row = rows.get(job_id)
+                if row is not None and right is Right.RESET:
+                    transaction.jobs.change(job_id, {"PreemptedCounter": row["RescheduleCounter"]})
+                    row = transaction.jobs.get(job_id)
                 refusal = "Not found" if row is None else self._refusal(transaction, row, preempted)
                 if refusal or row is None:
                     failed[str(job_id)] = {"detail": refusal, **_kept(transaction.jobs.get(job_id))}
                 else:
                     success[str(job_id)] = self._reschedule(transaction, row, preempted)
         if success:
-            self._optimizers.optimize([int(job_id) for job_id in success])
+            self._context.received.put(int(job_id) for job_id in success)
         answer = {"failed": failed, "success": success}
         if failed and not success:
             raise InvalidRequestError(answer)
@@ -86,11 +101,19 @@ class JobManager:
         self._reschedule(transaction, row, preempted=not counted)
         return True
 
-    def _checked(self, text: str, source: str) -> JobDescription:
+    def _checked(self, text: str, number: int) -> list[JobDescription]:
+        """What *text*, the description with that number, stands for: a job, or several if it is parametric."""
+        source = f"description {number}"
         try:
-            description = parse(text, source=source)
+            given = parse(text, source=source)
+            descriptions = expand(given, self._context.settings.max_parametric_jobs, source=source)
         except DescriptionError as error:
             raise InvalidRequestError(str(error)) from error
+        for description in descriptions:
+            self._check(description, source)
+        return descriptions
+
+    def _check(self, description: JobDescription, source: str) -> None:
         if not is_sendable(description.to_mapping()):
             raise InvalidRequestError(f"{source}: it has text that is not valid Unicode")
         known = self._context.settings.storage_elements
@@ -99,7 +122,6 @@ class JobManager:
                 raise InvalidRequestError(
                     f"{source}: OutputSE: there is no storage element {element} here; known are {', '.join(known)}"
                 )
-        return description
 
     def _insert(
         self, transaction: Transaction, identity: Identity, given: JobDescription, start_ns: int, trace: str

@@ -49,6 +49,15 @@ class Right(StrEnum):
     READ_FILE_STATUS = "read file status"
     MANAGE_PILOT = "manage pilot"
     SEARCH_PILOTS = "search pilots"
+    LOG_PILOT = "log for pilot"
+    READ_PILOT_LOG = "read pilot log"
+    KILL_PILOT = "kill pilot"
+    KILL = "kill"
+    DELETE = "delete"
+    REMOVE = "remove"
+    RESET = "reset"
+    READ_SITE_MASK = "read site mask"
+    SET_SITE_MASK = "set site mask"
 
 
 class Relation(StrEnum):
@@ -56,29 +65,34 @@ class Relation(StrEnum):
 
     GENERAL = "general"
     OWN = "own"
+    GROUP = "group"  # another's of the caller's group
     OTHER = "other"
 
 
 _GENERAL = frozenset({Relation.GENERAL})
 _OWN = frozenset({Relation.OWN})
-_ANY = frozenset({Relation.OWN, Relation.OTHER})
+_SHARED = frozenset({Relation.OWN, Relation.GROUP})
+_ANY = frozenset({Relation.OWN, Relation.GROUP, Relation.OTHER})
 _USER, _ADMIN, _PILOT, _JOB = Role.USER, Role.ADMIN, Role.PILOT, Role.JOB
+_SHARING, _MONITOR, _SITES = Role.SHARING, Role.MONITOR, Role.SITES
+#: What owners do with their jobs, members of their group who share, and administrators with all.
+_OWNERS = {_USER: _OWN, _SHARING: _SHARED, _ADMIN: _ANY}
 
 TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.SUBMIT: {_USER: _GENERAL},
-    Right.SEARCH: {_USER: _GENERAL, _ADMIN: _GENERAL},
-    Right.READ_JOB: {_USER: _OWN, _ADMIN: _ANY, _JOB: _OWN},
-    Right.SET_STATUS: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.SEARCH: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL},
+    Right.READ_JOB: {**_OWNERS, _MONITOR: _ANY, _JOB: _OWN},
+    Right.SET_STATUS: {**_OWNERS, _PILOT: _ANY, _JOB: _OWN},
     Right.FORCE_STATUS: {_ADMIN: _ANY},
-    Right.HEARTBEAT: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
-    Right.SET_METADATA: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.HEARTBEAT: {**_OWNERS, _PILOT: _ANY, _JOB: _OWN},
+    Right.SET_METADATA: {**_OWNERS, _PILOT: _ANY, _JOB: _OWN},
     Right.REPORT: {_JOB: _OWN},
-    Right.RESCHEDULE: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
+    Right.RESCHEDULE: {**_OWNERS, _PILOT: _ANY, _JOB: _OWN},
     Right.UPLOAD_SANDBOX: {_USER: _GENERAL, _JOB: _GENERAL},
     Right.DOWNLOAD_SANDBOX: {_USER: _OWN, _ADMIN: _ANY, _JOB: _OWN},
-    Right.LIST_SANDBOXES: {_USER: _OWN, _ADMIN: _ANY, _JOB: _OWN},
-    Right.ASSIGN_SANDBOX: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY, _JOB: _OWN},
-    Right.UNASSIGN_SANDBOX: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _ANY},
+    Right.LIST_SANDBOXES: {**_OWNERS, _JOB: _OWN},
+    Right.ASSIGN_SANDBOX: {**_OWNERS, _PILOT: _ANY, _JOB: _OWN},
+    Right.UNASSIGN_SANDBOX: {**_OWNERS, _PILOT: _ANY},
     Right.MATCH: {_PILOT: _GENERAL},
     Right.RENEW_TOKEN: {_JOB: _OWN},
     Right.TAKE_COMMANDS: {_PILOT: _GENERAL},
@@ -95,7 +109,16 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.SET_FILE_STATUS: {_ADMIN: _ANY},
     Right.READ_FILE_STATUS: {_USER: _OWN, _ADMIN: _ANY},
     Right.MANAGE_PILOT: {_PILOT: _GENERAL},
-    Right.SEARCH_PILOTS: {_USER: _GENERAL, _ADMIN: _GENERAL},
+    Right.SEARCH_PILOTS: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL},
+    Right.LOG_PILOT: {_PILOT: _GENERAL},
+    Right.READ_PILOT_LOG: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL},
+    Right.KILL_PILOT: {_ADMIN: _GENERAL},
+    Right.KILL: _OWNERS,
+    Right.DELETE: _OWNERS,
+    Right.REMOVE: _OWNERS,
+    Right.RESET: _OWNERS,
+    Right.READ_SITE_MASK: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL, _SITES: _GENERAL},
+    Right.SET_SITE_MASK: {_ADMIN: _GENERAL, _SITES: _GENERAL},
 }
 
 
@@ -133,6 +156,27 @@ def authorize(
     return rows
 
 
+def authorize_each(
+    transaction: Transaction, identity: Identity, right: Right, job_ids: Iterable[int]
+) -> tuple[dict[int, Row], dict[int, str]]:
+    """Those of *job_ids* on which the caller has the *right*, and for each of the others why not.
+
+    Raises:
+        ForbiddenError: on none of them.
+    """
+    wanted = list(dict.fromkeys(job_ids))
+    rows = transaction.jobs.get_many(wanted)
+    refused = {}
+    for job_id in wanted:
+        if not is_allowed(identity.roles, right, _relation(identity, job_id, rows.get(job_id))):
+            refused[job_id] = "Forbidden"
+        elif job_id not in rows:
+            refused[job_id] = "Not found"
+    if wanted and list(refused.values()).count("Forbidden") == len(wanted):
+        raise ForbiddenError("Forbidden")
+    return {job_id: row for job_id, row in rows.items() if job_id not in refused}, refused
+
+
 def authorize_general(transaction: Transaction, identity: Identity, right: Right) -> None:
     """Go on only if the caller has the *right*, which has no object.
 
@@ -160,8 +204,11 @@ def visible_owner(identity: Identity, right: Right) -> tuple[str, str] | None:
 def _relation(identity: Identity, job_id: int, row: Row | None) -> Relation:
     if identity.job is not None:
         return Relation.OWN if identity.job.job_id == job_id else Relation.OTHER
-    own = row is not None and (row["Owner"], row["VO"]) == identity.owner
-    return Relation.OWN if own else Relation.OTHER
+    if row is None or row["VO"] != identity.vo:
+        return Relation.OTHER
+    if row["Owner"] == identity.name:
+        return Relation.OWN
+    return Relation.GROUP if row["OwnerGroup"] == identity.group else Relation.OTHER
 
 
 def _check_fence(transaction: Transaction, claims: JobClaims) -> None:

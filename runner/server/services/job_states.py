@@ -1,6 +1,6 @@
 """Writing a job's status: the job, its attempt and its history change together, here only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,19 +48,41 @@ class Move:
 
 def move(transaction: Transaction, row: Row, step: Move, changes: Mapping[str, Any] | None = None) -> int:
     """Give the job its new status, and *changes* beside it; the time of the record, which is the newest of the job."""
+    return walk(transaction, row, (step,), changes)
+
+
+def walk(transaction: Transaction, row: Row, steps: Sequence[Move], changes: Mapping[str, Any] | None = None) -> int:
+    """The same for several statuses, one after the other: the job has the last one, and its history all of them."""
+    time_ns = int(row["LastStatusTime"])
+    application = (changes or {}).get("ApplicationStatus", row["ApplicationStatus"])
+    records = []
+    for step in steps:
+        time_ns = max(step.now_ns, time_ns + MICROSECOND)
+        records.append(Record(step.status, step.minor, application, time_ns, step.source))
+    last = steps[-1]
+    transaction.jobs.change(int(row["JobID"]), {**_values(last, time_ns), **(changes or {})})
+    log(transaction, int(row["JobID"]), tuple(records), last.now_ns)
+    return time_ns
+
+
+def claim(transaction: Transaction, row: Row, step: Move, changes: Mapping[str, Any]) -> bool:
+    """The same, if the job still has the status of *row*; whether it had. Of many callers one succeeds."""
     job_id = int(row["JobID"])
     time_ns: int = max(step.now_ns, row["LastStatusTime"] + MICROSECOND)
-    values: dict[str, Any] = {
+    if not transaction.jobs.change_from(job_id, row["Status"], {**_values(step, time_ns), **changes}):
+        return False
+    record = Record(step.status, step.minor, row["ApplicationStatus"], time_ns, step.source)
+    log(transaction, job_id, (record,), step.now_ns)
+    return True
+
+
+def _values(step: Move, time_ns: int) -> dict[str, Any]:
+    return {
         "Status": step.status,
         "MinorStatus": step.minor,
         "LastStatusTime": time_ns,
         "LastUpdateTime": step.now_ns,
     }
-    values |= changes or {}
-    transaction.jobs.change(job_id, values)
-    application = values.get("ApplicationStatus", row["ApplicationStatus"])
-    log(transaction, job_id, (Record(step.status, step.minor, application, time_ns, step.source),), step.now_ns)
-    return time_ns
 
 
 def kill_reason(row: Row) -> str:

@@ -1,38 +1,51 @@
-"""Matcher: gives waiting jobs to free slots, each attempt once."""
+"""Matcher: gives waiting jobs to free slots, each attempt once.
+
+It looks at task queues, not at jobs: the queues that a slot can serve, in the order of shares and
+priorities, and then takes the first job of the first one that has one left.
+"""
 
 import json
 import secrets
-from functools import lru_cache
 from typing import Any
 
-from runner.job.description import JobDescription, from_mapping
-from runner.job.matching import SlotOffer, unmet
+from runner.job.description import from_mapping
+from runner.job.matching import Requirements, SlotOffer
 from runner.job.status import JobStatus
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
+from runner.server.db.site_mask_db import BANNED
 from runner.server.models import MatchParams
-from runner.server.services import job_states
+from runner.server.services import job_states, shares
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, require
 from runner.server.services.job_states import Move
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.limiter import Limiter
+from runner.server.services.offers import Offers, offer_of
+from runner.server.services.task_queues import KnownQueues, requirements_of
 from runner.server.tokens import Identity, JobClaims
 from telemetry.clock import utc_text
 from telemetry.identity import attempt_uid
 
 ASSIGNED = "Assigned"
 SOURCE = "Matcher"
-PAGE = 100
+#: Of one queue so many jobs are tried before the transaction ends: others may have taken the first ones.
+TRIES = 20
+#: Longest wait for jobs that were submitted just now to get where they can be found.
+SETTLE_SECONDS = 1.0
+#: With one of these the slot decides how many processors a job gets.
+_OPEN = frozenset({"MinNumberOfProcessors", "MaxNumberOfProcessors", "WholeNode"})
 
 
 class Matcher:
-    """Looks for the most urgent, then the oldest job that fits."""
+    """Looks for the queue that is next, and gives its first job away."""
 
     def __init__(self, context: ServiceContext, tokens: JobTokens) -> None:
         self._context = context
         self._tokens = tokens
-        #: Descriptions never change; looking at many waiting jobs again and again must be cheap.
-        self._described = lru_cache(maxsize=10_000)(self._read_description)
+        self._limiter = Limiter(context)
+        self._offers = Offers(context)
+        self._queues = KnownQueues()
 
     def match(self, identity: Identity, slot: MatchParams) -> dict[str, Any] | None:
         """One job for *slot*, now; None when none fits.
@@ -42,31 +55,28 @@ class Matcher:
         """
         require(identity, Right.MATCH, Relation.GENERAL)
         start_ns = self._context.now_ns()
-        offer = SlotOffer(
-            site=slot.Site,
-            computing_element=slot.GridCE,
-            queue=slot.CEQueue,
-            platform=slot.Platform,
-            tags=frozenset(slot.Tags),
-            processors=slot.Processors,
-        )
+        offer = offer_of(slot)
+        self._offers.remember(identity, slot)
         if lost := self._lost(slot, offer, start_ns):
             return lost
-        after: tuple[int, int] | None = None
-        while page := self._waiting(after):
-            for _, job_id in page:
-                if not unmet(self._described(job_id), offer) and (answer := self._take(job_id, slot, start_ns)):
-                    return answer
-            after = page[-1]
+        self._context.received.settle(SETTLE_SECONDS)
+        for queue_id in self._candidates(identity.vo, offer):
+            if answer := self._take(queue_id, slot, offer, start_ns):
+                return answer
         return None
 
-    def _waiting(self, after: tuple[int, int] | None) -> list[tuple[int, int]]:
+    def _candidates(self, vo: str, offer: SlotOffer) -> list[int]:
+        """The queues whose jobs may come here, the next one first."""
         with self._context.databases.read() as transaction:
-            return transaction.jobs.waiting(after, PAGE)
-
-    def _read_description(self, job_id: int) -> JobDescription:
-        with self._context.databases.read() as transaction:
-            return from_mapping(transaction.jobs.description(job_id))
+            filled = transaction.task_queues.filled(vo, offer.cpu_work_seconds)
+            if not filled or (offer.site and transaction.site_mask.status(offer.site) == BANNED):
+                return []
+            wanted = self._queues.requirements(transaction, [each.queue_id for each in filled])
+            fitting = [each for each in filled if not wanted[each.queue_id].unmet(offer)]
+            matters = shares.needs_usage(wanted[each.queue_id] for each in fitting)
+            in_use = transaction.task_queues.in_use(job_states.WITH_WRAPPER, vo) if matters else []
+        ordered = shares.ordered(fitting, wanted, in_use, self._context.settings.shares)
+        return [each.queue_id for each in ordered]
 
     def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
@@ -77,30 +87,43 @@ class Matcher:
         with self._context.databases.read() as transaction:
             given = transaction.attempts.given_to(stamps, JobStatus.MATCHED, ASSIGNED)
         for job_id, attempt in given:
-            if (job_id, attempt) not in held and not unmet(self._described(job_id), offer):
+            if (job_id, attempt) not in held and self._fits(job_id, offer):
                 with self._context.databases.write() as transaction:
                     row, known = transaction.jobs.get(job_id), transaction.attempts.get(job_id, attempt)
                     if row is not None and known is not None and _is_assigned(row, known):
                         transaction.attempts.change(job_id, attempt, {"PilotStamp": slot.PilotStamp})
                         transaction.pilots.move_job(job_id, attempt, slot.PilotStamp)
                         claims = JobClaims(job_id, attempt, known["Claim"])
-                        return self._answer(transaction, row, claims, start_ns)
+                        return self._answer(transaction, row, claims, offer, start_ns)
         return None
 
-    def _take(self, job_id: int, slot: MatchParams, start_ns: int) -> dict[str, Any] | None:
-        """Give the job away, unless somebody else was first: it is looked at again where only one can write."""
-        with self._context.databases.write() as transaction:
-            row = transaction.jobs.get(job_id)
-            if row is None or row["Status"] != JobStatus.WAITING:
-                return None
-            return self._assign(transaction, row, slot, start_ns)
+    def _fits(self, job_id: int, offer: SlotOffer) -> bool:
+        with self._context.databases.read() as transaction:
+            row, description = transaction.jobs.get(job_id), transaction.jobs.description(job_id)
+        return row is not None and not requirements_of(row, description).unmet(offer)
 
-    def _assign(self, transaction: Transaction, row: Row, slot: MatchParams, start_ns: int) -> dict[str, Any]:
+    def _take(self, queue_id: int, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
+        """Give the first job of the queue away; None when the queue is empty, or its jobs may not come here now."""
+        while True:
+            with self._context.databases.write() as transaction:
+                job_ids = transaction.task_queues.waiting(queue_id, TRIES)
+                if not job_ids:
+                    return None
+                for row in filter(None, map(transaction.jobs.get, job_ids)):
+                    if self._limiter.refusal(transaction, slot.Site, row["JobType"]):
+                        return None
+                    if row["Status"] == JobStatus.WAITING and (claims := self._claim(transaction, row, slot)):
+                        self._limiter.matched(slot.Site, row["JobType"])
+                        return self._answer(transaction, row, claims, offer, start_ns)
+
+    def _claim(self, transaction: Transaction, row: Row, slot: MatchParams) -> JobClaims | None:
+        """Make the job's attempt the slot's, unless another server was first."""
         now_ns = self._context.now_ns()
         job_id, attempt = int(row["JobID"]), job_states.current_attempt(row)
         claims = JobClaims(job_id, attempt, secrets.token_hex(16))
         changes = {"Site": slot.Site} if slot.Site else {}
-        job_states.move(transaction, row, Move(JobStatus.MATCHED, ASSIGNED, SOURCE, now_ns), changes)
+        if not job_states.claim(transaction, row, Move(JobStatus.MATCHED, ASSIGNED, SOURCE, now_ns), changes):
+            return None
         transaction.attempts.add(
             {
                 "JobID": job_id,
@@ -115,9 +138,11 @@ class Matcher:
             }
         )
         transaction.pilots.assign_job(job_id, attempt, slot.PilotStamp, now_ns)
-        return self._answer(transaction, row, claims, start_ns)
+        return claims
 
-    def _answer(self, transaction: Transaction, row: Row, claims: JobClaims, start_ns: int) -> dict[str, Any]:
+    def _answer(
+        self, transaction: Transaction, row: Row, claims: JobClaims, offer: SlotOffer, start_ns: int
+    ) -> dict[str, Any]:
         job_id, attempt = claims.job_id, claims.attempt
         names = ("Owner", "OwnerGroup", "VO", "JobName", "JobGroup", "JobType", "SubmitTraceparent")
         return {
@@ -126,7 +151,7 @@ class Matcher:
             "Attempt": attempt,
             "UID": attempt_uid(self._context.wms_id, job_id, attempt),
             "Claim": claims.claim,
-            "Description": transaction.jobs.description(job_id),
+            "Description": _granted(transaction.jobs.description(job_id), offer),
             **{name: row[name] for name in names},
             **self._tokens.issue(row, claims),
             "Times": self._times(row, start_ns),
@@ -149,3 +174,10 @@ def _is_assigned(row: Row, attempt: Row) -> bool:
     """Whether the attempt is the job's present one, and nobody has reported about it since its match."""
     present = row["Status"] == JobStatus.MATCHED and job_states.current_attempt(row) == attempt["Attempt"]
     return present and (attempt["Status"], attempt["MinorStatus"]) == (JobStatus.MATCHED, ASSIGNED)
+
+
+def _granted(description: dict[str, Any], offer: SlotOffer) -> dict[str, Any]:
+    """With the number of processors that a job gets which leaves it open."""
+    if not _OPEN.isdisjoint(description):
+        description["NumberOfProcessors"] = Requirements.of(from_mapping(description)).granted_processors(offer)
+    return description

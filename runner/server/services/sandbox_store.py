@@ -65,7 +65,9 @@ class SandboxStore:
             authorize_general(transaction, identity, Right.UPLOAD_SANDBOX)
             row = transaction.sandboxes.get(pfn)
             if row is not None and row["Stored"]:
+                transaction.sandboxes.renew(row["SBId"], self._context.now_ns())
                 return PREFIX + pfn, None, {}
+            self._check_quota(transaction, identity, info.size)
             sandbox_id = row["SBId"] if row is not None else self._add(transaction, identity, pfn, checksum, info.size)
         values = {"sandbox": sandbox_id, "size": info.size, "sha256": checksum}
         permit = self._context.mint.presign(UPLOAD, values, self._context.settings.presigned_seconds)
@@ -75,6 +77,14 @@ class SandboxStore:
             permit,
             {"key": key, "x-amz-checksum-algorithm": "sha256", "x-amz-checksum-sha256": encoded},
         )
+
+    def _check_quota(self, transaction: Transaction, identity: Identity, size_bytes: int) -> None:
+        most = self._context.settings.sandbox_quota_bytes
+        stored = transaction.sandboxes.bytes_of(identity.name, identity.vo) if most else 0
+        if most and stored + size_bytes > most:
+            raise InvalidRequestError(
+                f"Sandbox quota exceeded: {stored} bytes are stored, {size_bytes} more would be above {most}"
+            )
 
     def permit(self, purpose: str, text: str) -> Permit:
         """What the presigned *text* allows.

@@ -25,7 +25,6 @@ from runner.server.services.context import ServiceContext
 from runner.server.services.estimates import End, last_sign_ns
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_states import Move
-from runner.server.services.optimization_mind import OptimizationMind
 from telemetry.clock import NANOSECONDS, Clock
 
 SOURCE = "StalledJobAgent"
@@ -76,8 +75,7 @@ class StalledJobAgent:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._optimizers = OptimizationMind(context)
-        self._manager = JobManager(context, self._optimizers)
+        self._manager = JobManager(context)
         self._holder = secrets.token_hex(16)
         period_seconds = context.settings.stalled_polling_seconds
         self._lease_ns = round(4 * period_seconds * NANOSECONDS)
@@ -89,18 +87,15 @@ class StalledJobAgent:
         with self._context.databases.write() as transaction:
             if not transaction.leases.take(LEASE, self._holder, now_ns, self._lease_ns):
                 return None
-        return _Look(self._context, self._manager, self._optimizers, since_ns, now_ns).all()
+        return _Look(self._context, self._manager, since_ns, now_ns).all()
 
 
 class _Look:
     """The steps of one look."""
 
-    def __init__(
-        self, context: ServiceContext, manager: JobManager, optimizers: OptimizationMind, since_ns: int, now_ns: int
-    ) -> None:
+    def __init__(self, context: ServiceContext, manager: JobManager, since_ns: int, now_ns: int) -> None:
         self._context = context
         self._manager = manager
-        self._optimizers = optimizers
         self._since_ns = since_ns
         self._now_ns = now_ns
 
@@ -148,7 +143,7 @@ class _Look:
                 attempt = transaction.attempts.get(job_id, job_states.current_attempt(row)) if row is not None else None
                 is_changed = row is not None and attempt is not None and step(transaction, row, attempt, before_ns)
             if is_changed and step in (self._take_back, self._put_back):
-                self._optimizers.optimize([job_id])
+                self._context.received.put([job_id])
             changed += is_changed
         return changed
 

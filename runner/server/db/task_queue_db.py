@@ -1,0 +1,150 @@
+"""TaskQueueDB: queues of waiting jobs that ask for the same, and how much of the sites is in use.
+
+A job's row names its queue, so that a job is in it exactly as long as it is Waiting: there is no
+second truth. Looking for work costs some steps in an index for each queue, however many jobs wait.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.exc import IntegrityError
+
+from runner.server.db.job_db import JOBS
+from runner.server.db.schema import METADATA, Serial, inserted_id
+
+TASK_QUEUES = Table(
+    "task_queues",
+    METADATA,
+    Column("TaskQueueID", Serial, primary_key=True, autoincrement=True),
+    Column("Digest", String(64), nullable=False, unique=True),
+    Column("VO", String(64), nullable=False),
+    Column("CPUWork", BigInteger, nullable=False),
+    Column("Requirements", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+WAITING = "Waiting"
+
+
+_job, _urgent = JOBS.alias("job"), JOBS.alias("urgent")
+_urgency = (
+    select(func.max(_urgent.c.UserPriority))
+    .where(_urgent.c.Status == WAITING, _urgent.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID)
+    .correlate(TASK_QUEUES)
+    .scalar_subquery()
+)
+_first_job = (
+    select(func.min(_job.c.JobID))
+    .where(_job.c.Status == WAITING, _job.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID, _job.c.UserPriority == _urgency)
+    .correlate(TASK_QUEUES)
+    .scalar_subquery()
+)
+_FILLED = select(TASK_QUEUES.c.TaskQueueID, _urgency.label("Urgency"), _first_job.label("FirstJob"))
+
+
+@dataclass(frozen=True)
+class FilledQueue:
+    """A queue in which jobs wait: how urgent its most urgent job is, and the oldest of those."""
+
+    queue_id: int
+    urgency: int
+    first_job: int
+
+
+@dataclass(frozen=True)
+class InUse:
+    """How many jobs of one kind are with wrappers."""
+
+    owner: str
+    owner_group: str
+    count: int
+
+
+class TaskQueueDB:
+    """Task queues, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find_or_add(self, digest: str, vo: str, cpu_work: int, requirements: str) -> int:
+        """The number of the queue named *digest*; it is made if it is not there."""
+        found = self._find(digest)
+        if found is not None:
+            return found
+        values = {"Digest": digest, "VO": vo, "CPUWork": cpu_work, "Requirements": requirements}
+        try:
+            with self._connection.begin_nested():
+                return inserted_id(self._connection.execute(insert(TASK_QUEUES), values))
+        except IntegrityError:  # another server was first
+            found = self._find(digest)
+            assert found is not None, digest  # noqa: S101 - the database has just said that it is there
+            return found
+
+    def filled(self, vo: str, cpu_work: float | None) -> list[FilledQueue]:
+        """The queues of *vo* in which jobs wait that need no more than *cpu_work*."""
+        query = _FILLED.where(TASK_QUEUES.c["VO"] == vo)
+        if cpu_work is not None:
+            query = query.where(TASK_QUEUES.c.CPUWork <= cpu_work)
+        rows = self._connection.execute(query).all()
+        return [FilledQueue(*row) for row in rows if row.FirstJob is not None]
+
+    def requirements(self, queue_ids: Collection[int]) -> dict[int, str]:
+        """What the jobs of these queues ask for; it never changes."""
+        query = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.Requirements)
+        query = query.where(TASK_QUEUES.c.TaskQueueID.in_(list(queue_ids)))
+        return {row.TaskQueueID: row.Requirements for row in self._connection.execute(query)}
+
+    def waiting(self, queue_id: int, count: int) -> list[int]:
+        """The first jobs of a queue: the most urgent, and of those the oldest."""
+        mine = (JOBS.c.Status == WAITING, JOBS.c.TaskQueueID == queue_id)
+        urgency = self._connection.scalar(select(func.max(JOBS.c.UserPriority)).where(*mine))
+        if urgency is None:
+            return []
+        query = select(JOBS.c.JobID).where(*mine, JOBS.c.UserPriority == urgency).order_by(JOBS.c.JobID).limit(count)
+        return [int(job_id) for job_id in self._connection.scalars(query)]
+
+    def count_before(self, queue_id: int, urgency: int, job_id: int) -> int:
+        """How many jobs of the queue come before that one."""
+        earlier = (JOBS.c.UserPriority > urgency) | ((JOBS.c.UserPriority == urgency) & (JOBS.c.JobID < job_id))
+        query = select(func.count()).where(JOBS.c.Status == WAITING, JOBS.c.TaskQueueID == queue_id, earlier)
+        return int(self._connection.scalar(query) or 0)
+
+    def in_use(self, statuses: Collection[str], vo: str) -> list[InUse]:
+        """How many jobs each owner of *vo* has in one of *statuses*."""
+        names = (JOBS.c.Owner, JOBS.c.OwnerGroup)
+        query = select(*names, func.count()).where(JOBS.c.Status.in_(list(statuses)), JOBS.c["VO"] == vo)
+        return [InUse(*row) for row in self._connection.execute(query.group_by(*names))]
+
+    def running_at(self, statuses: Collection[str], site: str, job_type: str | None) -> int:
+        """How many jobs at *site*, of that type or of any, are in one of *statuses*."""
+        query = select(func.count()).select_from(JOBS).where(JOBS.c.Status.in_(list(statuses)), JOBS.c.Site == site)
+        if job_type is not None:
+            query = query.where(JOBS.c.JobType == job_type)
+        return int(self._connection.scalar(query) or 0)
+
+    def strays(self) -> list[int]:
+        """Jobs that wait in no queue: those of a WMS before there were queues."""
+        known = select(TASK_QUEUES.c.TaskQueueID)
+        lost = JOBS.c.TaskQueueID.is_(None) | JOBS.c.TaskQueueID.not_in(known)
+        return [
+            int(each) for each in self._connection.scalars(select(JOBS.c.JobID).where(JOBS.c.Status == WAITING, lost))
+        ]
+
+    def remove_empty(self) -> int:
+        """Forget queues in which nobody waits; how many there were."""
+        waits = select(JOBS.c.JobID).where(JOBS.c.Status == WAITING, JOBS.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID)
+        return self._connection.execute(delete(TASK_QUEUES).where(~waits.exists())).rowcount
+
+    def _find(self, digest: str) -> int | None:
+        return self._connection.scalar(select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c.Digest == digest))

@@ -1,0 +1,108 @@
+"""JobCleaningAgent: what nobody needs any more is forgotten, by age, as the configuration says.
+
+Sandboxes that belong to no job, jobs that are over and accounted for (never their records), logs of
+pilots, offers of agents that have gone, queues in which nobody waits. Each step is a transaction of
+its own that looks again, so processes that clean at the same time do no harm; the lease only spares
+them the work.
+"""
+
+import logging
+import secrets
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from runner.job.status import FINAL_STATUSES
+from runner.server.db.removal import remove_job
+from runner.server.services.context import ServiceContext
+from runner.server.services.job_endings import not_removable
+from telemetry.clock import NANOSECONDS
+
+LEASE = "JobCleaningAgent"
+#: Most jobs or sandboxes of one look.
+MOST = 500
+#: What an agent offered is forgotten after so long.
+OFFER_SECONDS = 86400.0
+log = logging.getLogger("jobspan.wms")
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """How much one look has removed."""
+
+    jobs: int = 0
+    sandboxes: int = 0
+    pilot_messages: int = 0
+    task_queues: int = 0
+
+
+class JobCleaningAgent:
+    """One look at a time; `runner.server.watch` calls it."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._holder = secrets.token_hex(16)
+
+    def look(self) -> Cleaned | None:
+        """Clean once; None when another process does."""
+        settings, now_ns = self._context.settings, self._context.now_ns()
+        lease_ns = round(4 * settings.cleaning_polling_seconds * NANOSECONDS)
+        with self._context.databases.write() as transaction:
+            if not transaction.leases.take(LEASE, self._holder, now_ns, lease_ns):
+                return None
+        cleaned = Cleaned(
+            jobs=self._jobs(settings.job_retention_seconds),
+            sandboxes=self._sandboxes(settings.sandbox_retention_seconds),
+            pilot_messages=self._pilots(settings.pilot_log_retention_seconds),
+            task_queues=self._queues(),
+        )
+        for each in fields(cleaned):
+            if count := getattr(cleaned, each.name):
+                log.info("%s: %d %s removed", LEASE, count, each.name.replace("_", " "))
+        return cleaned
+
+    def _before(self, seconds: float) -> int:
+        return self._context.now_ns() - round(seconds * NANOSECONDS)
+
+    def _jobs(self, seconds: float) -> int:
+        """Jobs that have been over for that time; 0: all are kept."""
+        if not seconds:
+            return 0
+        before_ns = self._before(seconds)
+        with self._context.databases.read() as transaction:
+            old = transaction.jobs.with_status(FINAL_STATUSES, before_ns)[:MOST]
+        removed = 0
+        for job_id in old:
+            with self._context.databases.write() as transaction:
+                row = transaction.jobs.get(job_id)
+                if row is not None and row["LastUpdateTime"] <= before_ns and not not_removable(transaction, row):
+                    remove_job(transaction.connection, job_id)
+                    removed += 1
+        return removed
+
+    def _sandboxes(self, seconds: float) -> int:
+        """Sandboxes that have belonged to no job for that time: first the name, then the content."""
+        if not seconds:
+            return 0
+        before_ns = self._before(seconds)
+        with self._context.databases.read() as transaction:
+            old = transaction.sandboxes.unassigned(before_ns, MOST)
+        removed = []
+        for sandbox_id in old:
+            with self._context.databases.write(durable=True) as transaction:
+                if transaction.sandboxes.remove_unassigned(sandbox_id, before_ns):
+                    removed.append(sandbox_id)
+        for sandbox_id in removed:
+            self._file(sandbox_id).unlink(missing_ok=True)
+        return len(removed)
+
+    def _file(self, sandbox_id: int) -> Path:
+        return self._context.settings.sandboxes / str(sandbox_id)
+
+    def _pilots(self, seconds: float) -> int:
+        with self._context.databases.write() as transaction:
+            transaction.pilots.forget_offers(self._before(OFFER_SECONDS))
+            return transaction.pilot_logs.forget(self._before(seconds)) if seconds else 0
+
+    def _queues(self) -> int:
+        with self._context.databases.write() as transaction:
+            return transaction.task_queues.remove_empty()

@@ -1,0 +1,40 @@
+"""Task queues: which queue a job belongs to, and what is known of the queues."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.job.description import from_mapping
+from runner.job.matching import Requirements
+from runner.server.db.engine import Transaction
+from runner.server.db.job_db import Row
+
+MOST_KNOWN = 10_000
+
+
+def requirements_of(row: Row, description: Mapping[str, Any]) -> Requirements:
+    """What the job *row* asks for."""
+    names = {"owner": row["Owner"], "owner_group": row["OwnerGroup"], "vo": row["VO"]}
+    return Requirements.of(from_mapping(description), **names)
+
+
+def queue_of(transaction: Transaction, row: Row, description: Mapping[str, Any]) -> int:
+    """The queue where the job is to wait; it is made if it is not there."""
+    wanted = requirements_of(row, description)
+    return transaction.task_queues.find_or_add(wanted.digest, wanted.vo, wanted.cpu_work_seconds, wanted.text)
+
+
+class KnownQueues:
+    """What queues ask for, read once: it never changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Requirements] = {}
+
+    def requirements(self, transaction: Transaction, queue_ids: Sequence[int]) -> dict[int, Requirements]:
+        """What each of *queue_ids* asks for."""
+        known = self._known
+        found = {each: known[each] for each in queue_ids if each in known}
+        if missing := [each for each in queue_ids if each not in found]:
+            texts = transaction.task_queues.requirements(missing)
+            found |= {queue_id: Requirements.from_text(text) for queue_id, text in texts.items()}
+            self._known = found if len(known) > MOST_KNOWN else {**known, **found}
+        return found

@@ -1,0 +1,116 @@
+"""Sums over the accounting, and its export."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from runner.server.tokens import Role
+from tests.support.ledger import matched, whole_life
+from tests.support.wms import RunningWms, running_wms
+
+LIFE = {"2026-01-01T10:10:00.000000Z": 10.0, "2026-01-01T10:50:00.000000Z": 20.0, "2026-01-01T12:30:00.000000Z": 40.0}
+
+
+@pytest.fixture(scope="module")
+def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+    """A WMS with three records of alice's and one of bob's."""
+    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+        for end, wall in LIFE.items():
+            account(running, "LCG.One.org", end, wall)
+        account(running, "LCG.Two.org", "2026-01-01T10:20:00.000000Z", 5.0, running.token_for("bob", Role.USER))
+        yield running
+
+
+def account(wms: RunningWms, site: str, end: str, wall: float, token: str = "") -> None:
+    """A job that ran at *site* and has a record with that end, in two revisions of which the second counts."""
+    wms.call("POST", "/api/jobs/jdl", [f'Executable = "/bin/true"; Site = "{site}"; JobType = "Merge";'], token=token)
+    wms.settle()
+    match = wms.match(Site=site)
+    assert match
+    fact = matched(match["JobID"], 1, uid=match["UID"], wms_id=match["WMSID"])
+    record = whole_life(fact).record()
+    for revision in (1, 2):
+        values = {"Site": site, "EndTime": end, "WallClockTime": wall * revision, "ExecTime": wall * revision}
+        body = dict(record.replace(Revision=revision, User="forged", FinalMinorStatus="=1+1", **values))
+        answer = wms.call("POST", "/api/jobspan/accounting", {"Records": [body]}, token=wms.pilot_token).json()
+        assert answer["Results"][0]["Outcome"] == "inserted", answer
+
+
+def sums(wms: RunningWms, query: str, token: str = "") -> list[dict[str, Any]]:
+    answer = wms.call("GET", f"/api/jobspan/accounting/summary?{query}", token=token or wms.admin_token)
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = answer.json()["Rows"]
+    return rows
+
+
+def test_sums_by_site_count_each_attempt_once(wms: RunningWms) -> None:
+    """Only the record that counts is summed up, by whatever key is asked for."""
+    assert [(row["Site"], row["Jobs"], row["WallClockTime"]) for row in sums(wms, "group_by=Site")] == [
+        ("LCG.One.org", 3, 140.0),
+        ("LCG.Two.org", 1, 10.0),
+    ]
+    assert [(row["User"], row["Jobs"]) for row in sums(wms, "group_by=User")] == [("alice", 3), ("bob", 1)]
+
+
+def test_sums_by_time_come_in_buckets(wms: RunningWms) -> None:
+    """A record counts in the bucket in which its attempt ended; times before start and from end on do not."""
+    rows = sums(wms, "group_by=JobType&bucket_seconds=3600&where=Site=LCG.One.org")
+    assert [(row["Bucket"][:16], row["Jobs"]) for row in rows] == [("2026-01-01T10:00", 2), ("2026-01-01T12:00", 1)]
+    within = sums(wms, "group_by=Site&start=2026-01-01T10:20:00Z&end=2026-01-01T12:30:00Z")
+    assert [(row["Site"], row["Jobs"]) for row in within] == [("LCG.One.org", 1), ("LCG.Two.org", 1)]
+
+
+def test_a_user_sees_the_own_sums(wms: RunningWms) -> None:
+    """Whoever is no administrator gets sums and records of the own jobs only, whatever a node wrote into them."""
+    assert [(row["Site"], row["Jobs"]) for row in sums(wms, "group_by=Site", wms.user_token)] == [("LCG.One.org", 3)]
+    other = wms.token_for("forged", Role.USER)
+    assert sums(wms, "group_by=Site", other) == []
+    assert wms.call("GET", "/api/jobspan/accounting/export", token=other).json() == {"Rows": []}
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("group_by=Nope", 400),
+        ("where=Nope=1", 400),
+        ("where=Site", 400),
+        ("start=yesterday", 422),
+        ("start=2026-01-01T00:00:00", 422),
+        ("bucket_seconds=1", 422),
+        ("format=xml", 422),
+    ],
+)
+def test_impossible_questions_are_refused(wms: RunningWms, query: str, code: int) -> None:
+    """An unknown key is 400 with the known ones, what is no time or number 422."""
+    assert wms.call("GET", f"/api/jobspan/accounting/summary?{query}").status_code == code
+
+
+def test_the_export_has_whole_records_in_both_forms(wms: RunningWms) -> None:
+    """JSON and CSV hold the same records in the order of their ends; no text becomes a formula."""
+    path = "/api/jobspan/accounting/export?where=Site=LCG.One.org"
+    rows = wms.call("GET", path).json()["Rows"]
+    assert [row["EndTime"] for row in rows] == list(LIFE)
+    assert {row["Revision"] for row in rows} == {2}
+    answer = wms.call("GET", f"{path}&format=csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    table = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["UID"] for row in table] == [row["UID"] for row in rows]
+    assert {row["FinalMinorStatus"] for row in table} == {"'=1+1"}
+    second = wms.call("GET", f"{path}&page=2&per_page=2").json()["Rows"]
+    assert [row["UID"] for row in second] == [rows[2]["UID"]]
+
+
+def test_records_from_before_the_sums_are_counted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Records of an earlier version get their columns when the server starts."""
+    folder = tmp_path_factory.mktemp("before")
+    with running_wms(folder) as wms:
+        account(wms, "LCG.One.org", "2026-01-01T10:10:00.000000Z", 1.0)
+        with wms.context.databases.write() as transaction:
+            transaction.connection.exec_driver_sql("DELETE FROM accounting_type_job")
+        assert sums(wms, "group_by=Site") == []
+    with running_wms(folder) as wms:
+        assert json.dumps([row["Jobs"] for row in sums(wms, "group_by=Site")]) == "[1]"

@@ -1,0 +1,113 @@
+"""What the WMS forgets by itself, and what it keeps."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from runner.server.services.job_cleaning_agent import Cleaned, JobCleaningAgent
+from tests.support.clock import JumpClock
+from tests.support.ledger import matched, whole_life
+from tests.support.wms import RunningWms, running_wms
+
+HOUR = 3600
+OPTIONS = {"WMS": {"SandboxQuota": 1000, "SandboxRetention": 2 * HOUR, "JobRetention": HOUR, "PilotLogRetention": HOUR}}
+
+
+class Site:
+    """A WMS whose clock the test sets."""
+
+    def __init__(self, wms: RunningWms, clock: JumpClock) -> None:
+        self.wms = wms
+        self._clock = clock
+        self._agent = JobCleaningAgent(wms.context)
+
+    def look_after(self, seconds: int) -> Cleaned:
+        """Let time pass; what the next look removes."""
+        self._clock.advance(seconds)
+        looked = self._agent.look()
+        assert looked is not None
+        return looked
+
+    def upload(self, content: bytes) -> Any:
+        """Ask for the upload of *content*, and bring it; the first answer."""
+        digest = hashlib.sha256(content).hexdigest()
+        info = {"checksum_algorithm": "sha256", "checksum": digest, "size": len(content), "format": "tar.bz2"}
+        answer = self.wms.call("POST", "/api/jobs/sandbox", info)
+        if answer.status_code == 200 and answer.json()["url"]:
+            form = {"data": answer.json()["fields"], "files": {"file": ("file", content)}}
+            assert self.wms.session.post(answer.json()["url"], timeout=10, **form).status_code == 204
+        return answer
+
+
+@pytest.fixture
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A WMS of its own for each test."""
+    clock = JumpClock()
+    with running_wms(tmp_path_factory.mktemp("wms"), clock=clock, overrides=OPTIONS) as wms:
+        yield Site(wms, clock)
+
+
+def test_a_sandbox_without_a_job_expires(site: Site) -> None:
+    """After its time name and content are gone; one that belongs to a job stays, one that is asked for again too."""
+    free, used, wanted = (site.upload(content).json()["pfn"] for content in (b"free", b"used", b"wanted"))
+    site.wms.submit(f'Executable = "/bin/true"; InputSandbox = "{used}"; Site = "LCG.Nowhere.org";')
+    assert site.look_after(HOUR).sandboxes == 0
+    assert site.upload(b"wanted").json() == {"pfn": wanted, "url": None, "fields": {}}
+    assert site.look_after(HOUR + 1).sandboxes == 1
+    codes = [
+        site.wms.call("GET", "/api/jobs/sandbox", params={"pfn": each}).status_code for each in (free, used, wanted)
+    ]
+    assert codes == [404, 200, 200]
+    assert len(list(site.wms.context.settings.sandboxes.iterdir())) == 2
+
+
+def test_a_quota_bounds_what_one_user_stores(site: Site) -> None:
+    """What would exceed it is refused in words, until there is room again; the same content once more costs nothing."""
+    assert site.upload(b"x" * 900).status_code == 200
+    refused = site.upload(b"y" * 101)
+    assert refused.status_code == 400
+    assert "900 bytes are stored" in refused.json()["detail"]
+    assert site.upload(b"x" * 900).status_code == 200
+    site.look_after(2 * HOUR + 1)
+    assert site.upload(b"y" * 101).status_code == 200
+
+
+def test_a_job_is_forgotten_some_time_after_its_end(site: Site) -> None:
+    """Only when it is over and its attempt accounted for; the record stays in the sums."""
+    wms = site.wms
+    match = [wms.match() for _ in range(2) if wms.submit()]
+    done, unaccounted = (each or {} for each in match)
+    waiting = wms.submit()
+    for each in (done, unaccounted):
+        wms.report(each["JobID"], {"Status": "Failed"}, token=each["JobToken"])
+    fact = matched(done["JobID"], 1, uid=done["UID"], wms_id=done["WMSID"])
+    record = dict(whole_life(fact).record())
+    wms.call("POST", "/api/jobspan/accounting", {"Records": [record]}, token=done["JobToken"])
+    assert site.look_after(HOUR - 60).jobs == 0
+    assert site.look_after(120).jobs == 1
+    left = [row["JobID"] for row in wms.call("POST", "/api/jobs/search", {}).json()]
+    assert left == [unaccounted["JobID"], waiting]
+    (sums,) = wms.call("GET", "/api/jobspan/accounting/summary", token=wms.admin_token).json()["Rows"]
+    assert sums["Jobs"] == 1
+
+
+def test_queues_and_logs_that_nobody_needs_are_removed(site: Site) -> None:
+    """An empty queue goes, one with a job stays; what pilots said goes by its age."""
+    wms = site.wms
+    wms.submit('Executable = "/bin/true"; Tags = "A";')
+    gone = wms.submit('Executable = "/bin/true"; Tags = "B";')
+    wms.call("POST", "/api/jobspan/jobs/kill", {"job_ids": [gone]})
+    wms.call("POST", "/api/pilots/", {"pilot_stamp": "p", "vo": "local"}, token=wms.pilot_token)
+    said = {"Messages": [{"Message": "hello"}]}
+    wms.call("POST", "/api/jobspan/pilots/p/log", said, token=wms.pilot_token)
+    assert site.look_after(60) == Cleaned(task_queues=1)
+    assert site.look_after(HOUR).pilot_messages == 1
+    assert wms.match(Tags=["A"])
+
+
+def test_one_process_cleans(site: Site) -> None:
+    """While one has the task, another leaves it alone."""
+    assert site.look_after(1) == Cleaned()
+    assert JobCleaningAgent(site.wms.context).look() is None

@@ -1,0 +1,178 @@
+"""Task queues: what a slot gets, whose job is next, and what stands against it."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.server.tokens import Role
+from tests.support.wms import RunningWms, running_wms
+
+OPTIONS = {
+    "WMS": {
+        "Shares": ["big=3", "small=1"],
+        "RunningLimits": ["LCG.Limit.org/Merge=2", "LCG.Small.org=1"],
+        "MatchingDelays": ["LCG.Slow.org/User=3600"],
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+    """One WMS for the module; each test has sites of its own."""
+    with running_wms(tmp_path_factory.mktemp("wms"), overrides=OPTIONS) as running:
+        yield running
+
+
+def submit(wms: RunningWms, site: str, demands: str = "", *, token: str = "") -> int:
+    text = f'Executable = "/bin/true"; Site = "{site}"; {demands}'
+    answer = wms.call("POST", "/api/jobs/jdl", [text], token=token)
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()[0]["JobID"])
+
+
+@pytest.mark.parametrize(
+    ("demands", "poor", "good"),
+    [
+        ("NumberOfProcessors = 4;", {"Processors": 3}, {"Processors": 4}),
+        ("MinNumberOfProcessors = 2; MaxNumberOfProcessors = 8;", {"Processors": 1}, {"Processors": 2}),
+        ("WholeNode = True;", {"Processors": 8}, {"Processors": 8, "WholeNode": True}),
+        ("Memory = 4;", {"MemoryMB": 4095}, {"MemoryMB": 4096}),
+        ("Memory = 4;", {"MemoryMB": 4095}, {}),
+        ("CPUTime = 3600;", {"CPUWorkLeft": 3599}, {"CPUWorkLeft": 3600}),
+        ("CPUTime = 3601;", {"CPUWorkLeft": 3601}, {"CPUWorkLeft": 21600}),
+        ('Tags = {"GPU", "SSD"};', {"Tags": ["GPU"]}, {"Tags": ["GPU", "SSD", "X"]}),
+        ("", {"RequiredTags": ["GPU"]}, {"RequiredTags": []}),
+        ('Tags = "GPU";', {"RequiredTags": ["GPU", "X"], "Tags": ["GPU"]}, {"RequiredTags": ["GPU"], "Tags": ["GPU"]}),
+        ('JobType = "Merge";', {"JobTypes": ["User"]}, {"JobTypes": ["User", "Merge"]}),
+        ("", {"Owners": ["bob"]}, {"Owners": ["alice"]}),
+        ("", {"OwnerGroups": ["other"]}, {"OwnerGroups": ["local_user"]}),
+        ('Platform = "arm64";', {"Platform": "x86_64"}, {"Platform": "arm64"}),
+        ('GridCE = "ce1";', {"GridCE": "ce2"}, {"GridCE": "ce1"}),
+    ],
+)
+def test_a_job_goes_only_where_its_demands_are_met(
+    wms: RunningWms, demands: str, poor: dict[str, Any], good: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """What is missing in the poor slot keeps the job from it, and the good one gets it; tags count both ways."""
+    site = f"LCG.Demand{abs(hash(request.node.name))}.org"
+    job_id = submit(wms, site, demands)
+    assert wms.match(Site=site, **poor) is None
+    assert (wms.match(Site=site, **good) or {})["JobID"] == job_id
+
+
+@pytest.mark.parametrize(
+    ("demands", "slot", "granted"),
+    [
+        ("MinNumberOfProcessors = 2; MaxNumberOfProcessors = 8;", {"Processors": 5}, 5),
+        ("MinNumberOfProcessors = 2; MaxNumberOfProcessors = 8;", {"Processors": 32}, 8),
+        ("WholeNode = True; NumberOfProcessors = 2;", {"Processors": 48, "WholeNode": True}, 48),
+        ("NumberOfProcessors = 2;", {"Processors": 48}, 2),
+    ],
+)
+def test_a_job_that_leaves_its_processors_open_is_told_how_many_it_has(
+    wms: RunningWms, demands: str, slot: dict[str, Any], granted: int, request: pytest.FixtureRequest
+) -> None:
+    """The description that is handed out names the processors that the slot has for the job."""
+    site = f"LCG.Granted{abs(hash(request.node.name))}.org"
+    submit(wms, site, demands)
+    match = wms.match(Site=site, **slot) or {}
+    assert match["Description"]["NumberOfProcessors"] == granted
+
+
+def test_groups_get_slots_by_their_shares(wms: RunningWms) -> None:
+    """Of eight slots a group with share 3 has six, one with share 1 two, whoever came first."""
+    tokens = {group: wms.token_for(f"user-{group}", Role.USER, group=group) for group in ("small", "big")}
+    for token in tokens.values():
+        for _ in range(8):
+            submit(wms, "LCG.Shares.org", token=token)
+    groups = Counter((wms.match(Site="LCG.Shares.org") or {})["OwnerGroup"] for _ in range(8))
+    assert groups == {"big": 6, "small": 2}
+
+
+def test_owners_of_a_group_take_turns(wms: RunningWms) -> None:
+    """Whoever has fewer jobs running is next, so that many jobs of one owner do not hold up another's."""
+    first, second = (wms.token_for(name, Role.USER, group="turns") for name in ("first", "second"))
+    for _ in range(3):
+        submit(wms, "LCG.Turns.org", token=first)
+    submit(wms, "LCG.Turns.org", token=second)
+    owners = [(wms.match(Site="LCG.Turns.org") or {})["Owner"] for _ in range(4)]
+    assert owners == ["first", "second", "first", "first"]
+
+
+def test_a_pilot_gets_jobs_of_its_own_vo_only(wms: RunningWms) -> None:
+    """The token says for which virtual organisation a pilot works."""
+    job_id = submit(wms, "LCG.VO.org")
+    foreign = wms.token_for("pilot", Role.PILOT, vo="other")
+    body = {"PilotStamp": "foreign", "Site": "LCG.VO.org"}
+    assert wms.call("POST", "/api/jobspan/match", body, token=foreign).json() == {"Job": None}
+    assert (wms.match(Site="LCG.VO.org") or {})["JobID"] == job_id
+
+
+def test_a_running_limit_holds_when_many_ask_at_once(wms: RunningWms) -> None:
+    """No more jobs of a type are at a site than its limit; another type is not held up by it."""
+    for _ in range(6):
+        submit(wms, "LCG.Limit.org", 'JobType = "Merge";')
+    other = submit(wms, "LCG.Limit.org")
+    with ThreadPoolExecutor(8) as pool:
+        found = [each for each in pool.map(lambda _: wms.match(Site="LCG.Limit.org"), range(8)) if each]
+    assert Counter(each["JobType"] for each in found) == {"Merge": 2, "User": 1}
+    assert other in {each["JobID"] for each in found}
+
+
+def test_a_site_limit_counts_jobs_of_all_types(wms: RunningWms) -> None:
+    """A limit without a type is for all jobs of the site; an end makes room."""
+    submit(wms, "LCG.Small.org")
+    submit(wms, "LCG.Small.org", 'JobType = "Merge";')
+    first = wms.match(Site="LCG.Small.org") or {}
+    assert wms.match(Site="LCG.Small.org") is None
+    wms.report(first["JobID"], {"Status": "Failed"}, token=first["JobToken"])
+    assert wms.match(Site="LCG.Small.org")
+
+
+def test_a_matching_delay_spaces_out_jobs(wms: RunningWms) -> None:
+    """After a match the next one of that type at that site comes later, elsewhere at once."""
+    for site in ("LCG.Slow.org", "LCG.Slow.org", "LCG.Fast.org", "LCG.Fast.org"):
+        submit(wms, site)
+    assert wms.match(Site="LCG.Slow.org")
+    assert wms.match(Site="LCG.Slow.org") is None
+    assert all(wms.match(Site="LCG.Fast.org") for _ in range(2))
+
+
+def test_a_killed_job_leaves_its_queue(wms: RunningWms) -> None:
+    """What does not wait any more is given to nobody."""
+    job_id = submit(wms, "LCG.Killed.org")
+    wms.report(job_id, {"Status": "Killed"})
+    assert wms.match(Site="LCG.Killed.org") is None
+
+
+def test_jobs_of_one_queue_and_of_several_all_find_a_slot(wms: RunningWms) -> None:
+    """Many agents that ask at once for jobs of many queues get each job once, and all of them."""
+    jobs = {submit(wms, "LCG.Queues.org", f'Tags = "T{number % 5}";') for number in range(40)}
+    tags, lock = [f"T{number}" for number in range(5)], threading.Lock()
+    found: list[int] = []
+
+    def take(_: int) -> None:
+        if match := wms.match(Site="LCG.Queues.org", Tags=tags):
+            with lock:
+                found.append(match["JobID"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, range(60)))
+    assert sorted(found) == sorted(jobs)
+
+
+def test_jobs_from_before_there_were_queues_are_found(tmp_path: Path) -> None:
+    """A job that waits without a queue gets one when the WMS starts."""
+    with running_wms(tmp_path) as wms:
+        job_id = wms.submit()
+        assert wms.context.received.settle(10)
+        with wms.context.databases.write() as transaction:
+            transaction.jobs.change(job_id, {"TaskQueueID": None})
+        assert wms.match() is None
+    with running_wms(tmp_path) as wms:
+        assert (wms.match() or {})["JobID"] == job_id
