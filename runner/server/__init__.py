@@ -13,6 +13,7 @@ wrappers: they meet over HTTP only.
 | db | the databases, one module each |
 | models | bodies of requests |
 | tokens | tokens and presigned addresses |
+| keys | the keys that sign tokens, and their rotation |
 | bells | waking long polls |
 | settings | what all of it needs to know |
 | errors | what services refuse |

@@ -6,6 +6,7 @@ from sqlalchemy.exc import DatabaseError
 from runner import __version__
 from runner.errors import ConfigError
 from runner.server.db.engine import Databases
+from runner.server.keys import KeyRing, load_secret
 from runner.server.routes import (
     about,
     accounting,
@@ -36,7 +37,7 @@ from runner.server.services.pilots import PilotManager
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.settings import ServerSettings
-from runner.server.tokens import TokenMint, load_key
+from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
 
 
@@ -44,17 +45,17 @@ def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
     """The WMS in the folder of *settings*; folder, key and databases are made if they are not there.
 
     Raises:
-        ConfigError: the database there cannot be used.
+        ConfigError: the database or the keys there cannot be used.
     """
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = load_key(settings.signing_key)
+    secret, keys = load_secret(settings.signing_secret), KeyRing(settings.keys, clock)
     try:
         databases = Databases(settings.database)
         with databases.write(durable=True) as transaction:
             wms_id = transaction.system.wms_id()
     except DatabaseError as error:
         raise ConfigError(f"{settings.database}: cannot be used as a database: {error.orig}") from error
-    mint = TokenMint(key, wms_id, clock)
+    mint = TokenMint(secret, keys, wms_id, clock)
     return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
 
 

@@ -73,9 +73,14 @@ class ServerSettings:
         return self.folder / "wms.sqlite"
 
     @property
-    def signing_key(self) -> Path:
-        """The secret behind tokens and presigned addresses."""
+    def signing_secret(self) -> Path:
+        """The secret behind presigned addresses, and behind the tokens of earlier versions."""
         return self.folder / "signing.key"
+
+    @property
+    def keys(self) -> Path:
+        """The keys that sign tokens."""
+        return self.folder / "keys.json"
 
     @property
     def sandboxes(self) -> Path:
