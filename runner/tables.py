@@ -48,6 +48,20 @@ class WmsConfig:
     vo: str = option("VO", "local", "virtual organisation of the embedded WMS's users")
     owner: str = option("Owner", "", "user of the embedded WMS's user token; empty: the login name")
     owner_group: str = option("OwnerGroup", "local_user", "group of that user")
+    groups: tuple[str, ...] = option(
+        "Groups",
+        ("local_user=NormalUser", "local_admin=NormalUser+JobAdministrator", "local_pilot=GenericPilot"),
+        'groups of users, each "name=Property+Property"; the first is the default of a login',
+    )
+    access_token_seconds: float = option(
+        "AccessTokenTime", 1200.0, "life of a token of a login, seconds; it is renewed by itself", minimum=60
+    )
+    refresh_token_seconds: float = option(
+        "RefreshTokenTime", 7 * 86400.0, "a login that is not used for so long is over, seconds", minimum=60
+    )
+    security_contact: str = option(
+        "SecurityContact", "mailto:root@localhost", "whom security.txt names: mailto: or https: address"
+    )
     max_rescheduling: int = option("MaxRescheduling", 3, "how often a job is rescheduled at most", minimum=0)
     stalled_time_seconds: float = option(
         "StalledTime", 600.0, "a job not heard of for so long is Stalled, seconds (DIRAC: 4500)", minimum=0.1

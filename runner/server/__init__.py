@@ -12,6 +12,7 @@ wrappers: they meet over HTTP only.
 | services | the rules, one module a service, under the original's names |
 | db | the databases, one module each |
 | models | bodies of requests |
+| answers | bodies of answers, for the OpenAPI document |
 | tokens | tokens and presigned addresses |
 | keys | the keys that sign tokens, and their rotation |
 | bells | waking long polls |

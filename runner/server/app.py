@@ -6,18 +6,21 @@ from sqlalchemy.exc import DatabaseError
 from runner import __version__
 from runner.errors import ConfigError
 from runner.server.db.engine import Databases
-from runner.server.keys import KeyRing, load_secret
+from runner.server.keys import KeyRing
 from runner.server.routes import (
     about,
     accounting,
+    auth,
     catalog,
     details,
     failures,
     jobs,
+    login_pages,
     matching,
     pilots,
     requests,
     sandboxes,
+    well_known,
 )
 from runner.server.routes.dependencies import Services
 from runner.server.routes.last_resort import LastResort
@@ -31,11 +34,14 @@ from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.services.pilots import PilotManager
+from runner.server.services.registry import Registry
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
+from runner.server.services.sessions import Sessions
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
@@ -48,14 +54,15 @@ def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
         ConfigError: the database or the keys there cannot be used.
     """
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    secret, keys = load_secret(settings.signing_secret), KeyRing(settings.keys, clock)
+    earlier = settings.earlier_secret.read_bytes() if settings.earlier_secret.exists() else b""
+    keys = KeyRing(settings.keys, clock, earlier_seconds=settings.longest_token_seconds if earlier else 0)
     try:
         databases = Databases(settings.database)
         with databases.write(durable=True) as transaction:
             wms_id = transaction.system.wms_id()
     except DatabaseError as error:
         raise ConfigError(f"{settings.database}: cannot be used as a database: {error.orig}") from error
-    mint = TokenMint(secret, keys, wms_id, clock)
+    mint = TokenMint(keys, wms_id, clock, earlier_secret=earlier)
     return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
 
 
@@ -68,6 +75,8 @@ def application(context: ServiceContext) -> FastAPI:
     """The ASGI application over an open WMS. Jobs that an earlier server left half-way go on first."""
     optimizers = OptimizationMind(context)
     tokens = JobTokens(context)
+    registry = Registry(context)
+    sessions = Sessions(context, registry)
     app = FastAPI(
         title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
@@ -85,9 +94,24 @@ def application(context: ServiceContext) -> FastAPI:
         accounting=Accounting(context),
         requests=RequestService(context),
         file_status=FileStatus(context),
+        login_flows=LoginFlows(context, registry, sessions),
+        sessions=sessions,
     )
     # In the order in which the calls of a job come most: a request is held against one route after the other.
-    for module in (matching, accounting, jobs, sandboxes, about, pilots, details, catalog, requests):
+    for module in (
+        matching,
+        accounting,
+        jobs,
+        sandboxes,
+        about,
+        pilots,
+        details,
+        catalog,
+        requests,
+        well_known,
+        auth,
+        login_pages,
+    ):
         app.include_router(module.router)
     failures.install(app)
     app.add_middleware(LastResort)

@@ -1,7 +1,8 @@
 """The keys that sign tokens: Ed25519, one signs, older ones are still believed for a while.
 
-They lie in one file, `keys.json`, as JSON Web Keys (RFC 8037) with their private part. The file is
-replaced as a whole, and read again when it has changed: a server need not be told of a rotation.
+They lie in one file, `keys.json`, as JSON Web Keys (RFC 8037) with their private part, beside the
+secret behind presigned addresses. The file is replaced as a whole, and read again when it has
+changed: a server need not be told of a rotation.
 """
 
 import base64
@@ -59,85 +60,134 @@ class SigningKey:
         return {**public, "d": _encoded(d), "until": self.until_seconds}
 
 
+@dataclass(frozen=True)
+class KeyFile:
+    """All that the file says. Tokens of versions before it (HS256) are believed until `earlier_until_seconds`."""
+
+    keys: tuple[SigningKey, ...]
+    address_secret: bytes
+    earlier_until_seconds: int = 0
+
+    @classmethod
+    def new(cls, earlier_until_seconds: int) -> "KeyFile":
+        """Random keys."""
+        return cls((SigningKey.new(),), secrets.token_bytes(SECRET_BYTES), earlier_until_seconds)
+
+    @classmethod
+    def read(cls, path: Path) -> "KeyFile":
+        """What stands in *path*.
+
+        Raises:
+            ConfigError: no keys, or something else.
+        """
+        try:
+            document = json.loads(path.read_bytes())
+            keys = tuple(SigningKey.from_document(each) for each in document["keys"])
+            found = cls(keys, _decoded(document["address_secret"]), int(document["earlier_until"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: it holds no keys for tokens ({type(error).__name__})") from error
+        if sum(key.until_seconds is None for key in keys) != 1 or len(found.address_secret) < SECRET_BYTES:
+            raise ConfigError(f"{path}: exactly one key must sign, and the secret must be long enough")
+        return found
+
+    def write(self, path: Path, *, only_if_absent: bool = False) -> None:
+        """Replace *path*, on the disk and mode 0600; *only_if_absent*: or leave it to who was faster."""
+        document = {
+            "keys": [key.to_document() for key in self.keys],
+            "address_secret": _encoded(self.address_secret),
+            "earlier_until": self.earlier_until_seconds,
+        }
+        _write_secret(path, json.dumps(document, indent=1).encode() + b"\n", only_if_absent=only_if_absent)
+
+    @property
+    def current(self) -> SigningKey:
+        """The key that signs."""
+        return next(key for key in self.keys if key.until_seconds is None)
+
+
 class KeyRing:
     """The keys of one WMS, as they stand in the file now."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        """Read *path*; a first key is made if it is not there.
+    def __init__(self, path: Path, clock: Clock, *, earlier_seconds: float = 0.0) -> None:
+        """Read *path*; it is made if it is not there, and then believes earlier tokens for *earlier_seconds*.
 
         Raises:
             ConfigError: it is there, and holds no keys.
         """
         self._path = path
         self._clock = clock
-        self._stamp: tuple[int, int] | None = None
-        self._keys: dict[str, SigningKey] = {}
         self._listeners: list[Callable[[], None]] = []
         if not path.exists():
-            _write(path, [SigningKey.new()], only_if_absent=True)
-        self.refresh()
+            KeyFile.new(self._after(earlier_seconds) if earlier_seconds else 0).write(path, only_if_absent=True)
+        self._stamp = _stamp(path)
+        self._file = KeyFile.read(path)
 
     def when_changed(self, tell: Callable[[], None]) -> None:
         """Call *tell* whenever the file has been found changed."""
         self._listeners.append(tell)
 
     def refresh(self) -> None:
-        """Read the file again if it has changed; else this is one `stat`."""
+        """Read the file again if it has changed; else this is one `stat`. Damaged, it is left aside."""
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return
-        earlier, self._stamp = self._stamp, stamp
+        self._stamp = stamp
         try:
-            self._keys = {key.kid: key for key in read_keys(self._path)}
+            self._file = KeyFile.read(self._path)
         except ConfigError as error:
-            if not self._keys:
-                raise
             log.error("the keys stay as they were: %s", error)
             return
-        for tell in self._listeners if earlier else ():
+        for tell in self._listeners:
             tell()
 
     @property
     def current(self) -> SigningKey:
         """The key that signs."""
-        return next(key for key in self._keys.values() if key.until_seconds is None)
+        return self._file.current
+
+    @property
+    def address_secret(self) -> bytes:
+        """What signs presigned addresses."""
+        return self._file.address_secret
+
+    @property
+    def are_earlier_believed(self) -> bool:
+        """Whether tokens of versions before the published keys count still."""
+        return self._clock.utc_ns() < self._file.earlier_until_seconds * NANOSECONDS
 
     def get(self, kid: str) -> SigningKey | None:
         """The key *kid*, unless its time is over."""
-        key = self._keys.get(kid)
-        return key if key is not None and self.is_believed(key) else None
-
-    def jwks(self) -> dict[str, Any]:
-        """The public keys that are believed, as a JSON Web Key Set."""
-        return {
-            "keys": [
-                {name: value for name, value in key.to_document().items() if name in _PUBLIC}
-                for key in self._keys.values()
-                if self.is_believed(key)
-            ]
-        }
-
-    def rotate(self, overlap_seconds: float) -> str:
-        """A new key signs from now on; those before are believed for *overlap_seconds*. The name of the new one.
-
-        Keys whose time is over are forgotten.
-        """
-        self.refresh()
-        now = self._clock.utc_ns() // NANOSECONDS
-        until = now + round(overlap_seconds)
-        new = SigningKey.new()
-        kept = [
-            SigningKey(key.kid, key.private, min(until, key.until_seconds or until))
-            for key in self._keys.values()
-            if self.is_believed(key) and until > now
-        ]
-        _write(self._path, [new, *kept])
-        self.refresh()
-        return new.kid
+        return next((key for key in self._file.keys if key.kid == kid and self.is_believed(key)), None)
 
     def is_believed(self, key: SigningKey) -> bool:
         """Whether what *key* has signed counts now."""
         return key.until_seconds is None or self._clock.utc_ns() < key.until_seconds * NANOSECONDS
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys that are believed, as a JSON Web Key Set."""
+        documents = [key.to_document() for key in self._file.keys if self.is_believed(key)]
+        return {"keys": [{name: each[name] for name in _PUBLIC} for each in documents]}
+
+    def rotate(self, overlap_seconds: float) -> str:
+        """A new key signs from now on; those before are believed for *overlap_seconds*. The name of the new one.
+
+        Keys whose time is over are forgotten. Without overlap presigned addresses end too.
+        """
+        self.refresh()
+        until, new = self._after(overlap_seconds), SigningKey.new()
+        kept = [
+            SigningKey(key.kid, key.private, min(until, key.until_seconds or until))
+            for key in self._file.keys
+            if self.is_believed(key) and overlap_seconds > 0
+        ]
+        secret = self.address_secret if overlap_seconds > 0 else secrets.token_bytes(SECRET_BYTES)
+        earlier = min(self._file.earlier_until_seconds, until)
+        KeyFile((new, *kept), secret, earlier).write(self._path)
+        self.refresh()
+        return new.kid
+
+    def _after(self, seconds: float) -> int:
+        return self._clock.utc_ns() // NANOSECONDS + round(seconds)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -147,38 +197,6 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_ino
-
-
-def read_keys(path: Path) -> list[SigningKey]:
-    """The keys in *path*.
-
-    Raises:
-        ConfigError: it holds none, or something else.
-    """
-    try:
-        keys = [SigningKey.from_document(each) for each in json.loads(path.read_bytes())["keys"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: it holds no keys for tokens ({type(error).__name__})") from error
-    if sum(key.until_seconds is None for key in keys) != 1:
-        raise ConfigError(f"{path}: exactly one key must sign")
-    return keys
-
-
-def load_secret(path: Path) -> bytes:
-    """The secret in *path*; it is made, as a whole and readable by its owner only, if it is not there."""
-    if not path.exists():
-        _write_secret(path, secrets.token_bytes(SECRET_BYTES), only_if_absent=True)
-    return path.read_bytes()
-
-
-def renew_secret(path: Path) -> None:
-    """Another secret in *path*; what the old one signed counts no more once it is read."""
-    _write_secret(path, secrets.token_bytes(SECRET_BYTES))
-
-
-def _write(path: Path, keys: list[SigningKey], *, only_if_absent: bool = False) -> None:
-    document = {"keys": [key.to_document() for key in keys]}
-    _write_secret(path, json.dumps(document, indent=1).encode() + b"\n", only_if_absent=only_if_absent)
 
 
 def _write_secret(path: Path, content: bytes, *, only_if_absent: bool = False) -> None:

@@ -104,6 +104,7 @@ def running(config: Config, clock: Clock, announce: Callable[[str], None]) -> It
         context = open_context(ServerSettings.from_config(config), clock)
         stack.callback(context.databases.close)
         write_tokens(context, config.tokens_folder)
+        context.mint.keys.when_changed(lambda: write_tokens(context, config.tokens_folder))
         url = _url(listener)
         stack.callback((folder / URL_FILE).unlink, missing_ok=True)
 

@@ -1,8 +1,8 @@
 """Tokens: JWTs signed with the keys of this WMS, for people, pilots and jobs; and presigned addresses.
 
 Tokens are signed with Ed25519, so that others can verify them by the published keys; presigned
-addresses, which only we read, with a secret. Tokens of versions before that were signed with the
-same secret (HS256): they are believed until they expire, and none is made any more.
+addresses, which only we read, with a secret (HS256). Tokens of versions before that were signed
+with a secret too: where there were any, they are believed until they expire; none is made any more.
 
 Claims are DiracX's (`sub`, `vo`, `dirac_group`, `dirac_properties`, `preferred_username`). A job
 token has none of the owner's properties, but the claim `jobspan`: WMSID, JobID, Attempt and the
@@ -25,7 +25,7 @@ from runner.server.errors import FencedAttemptError, UnauthenticatedError
 from runner.server.keys import ALGORITHM, KeyRing, SigningKey
 from telemetry.clock import NANOSECONDS, Clock
 
-ADDRESS_ALGORITHM = "HS256"
+ADDRESS_ALGORITHM = EARLIER_ALGORITHM = "HS256"
 EXPIRED = "Invalid JWT: it has expired"
 REFRESH = "refresh"
 #: Of those seen last, so many need not be verified again.
@@ -74,9 +74,9 @@ class Identity:
 class TokenMint:
     """Makes and reads tokens."""
 
-    def __init__(self, secret: bytes, keys: KeyRing, wms_id: str, clock: Clock) -> None:
-        self._earlier_key = hmac.digest(secret, b"tokens", hashlib.sha256)
-        self._addresses_key = hmac.digest(secret, b"addresses", hashlib.sha256)
+    def __init__(self, keys: KeyRing, wms_id: str, clock: Clock, *, earlier_secret: bytes = b"") -> None:
+        """*earlier_secret*: what earlier versions have signed with; empty: there were none."""
+        self._earlier_key = hmac.digest(earlier_secret, b"tokens", hashlib.sha256) if earlier_secret else b""
         self.keys = keys
         self._wms_id = wms_id
         self._clock = clock
@@ -163,7 +163,7 @@ class TokenMint:
     def presign(self, purpose: str, values: Mapping[str, Any], lifetime_seconds: float) -> str:
         """A permission to do one thing, without any other token, for a short time."""
         document = {**values, "purpose": purpose, "exp": self._expiry(lifetime_seconds)}
-        return jwt.encode(document, self._addresses_key, algorithm=ADDRESS_ALGORITHM)
+        return jwt.encode(document, self.keys.address_secret, algorithm=ADDRESS_ALGORITHM)
 
     def read_presigned(self, purpose: str, text: str) -> dict[str, Any]:
         """What was permitted.
@@ -171,7 +171,7 @@ class TokenMint:
         Raises:
             UnauthenticatedError: not signed by us, for another purpose, or expired.
         """
-        document = self._in_time(_checked(text, self._addresses_key, ADDRESS_ALGORITHM))
+        document = self._in_time(_checked(text, self.keys.address_secret, ADDRESS_ALGORITHM))
         if document.get("purpose") != purpose:
             raise UnauthenticatedError("the address was signed for another purpose")
         return document
@@ -206,27 +206,29 @@ class TokenMint:
         """
         self.keys.refresh()
         known = self._verified.get(token)
-        if known is not None and (known.key is None or self.keys.is_believed(known.key)):
+        if known is not None and self.keys.is_believed(known.key):
             return known.document
-        secret, key = self._key_of(token)
-        document = _checked(token, secret, ALGORITHM if key else ADDRESS_ALGORITHM)
+        key = self._key_of(token)
+        if key is None:
+            return _checked(token, self._earlier_key, EARLIER_ALGORITHM)
+        document = _checked(token, key.public, ALGORITHM)
         self._verified.add(token, _Known(document, key))
         return document
 
-    def _key_of(self, token: str) -> tuple[Any, SigningKey | None]:
-        """What must have signed *token*: its header only chooses among ours. (None: the secret of earlier versions.)"""
+    def _key_of(self, token: str) -> SigningKey | None:
+        """The key that must have signed *token*: its header only chooses among ours. (None: the earlier secret.)"""
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.InvalidTokenError, ValueError) as error:
             raise UnauthenticatedError("Invalid JWT") from error
-        if header.get("alg") == ADDRESS_ALGORITHM:
-            return self._earlier_key, None
+        if header.get("alg") == EARLIER_ALGORITHM and self._earlier_key and self.keys.are_earlier_believed:
+            return None
         key = self.keys.get(str(header.get("kid")))
         if key is None:
             raise UnauthenticatedError(
                 "Invalid JWT: it was signed with a key that is unknown here, or no longer counts"
             )
-        return key.public, key
+        return key
 
     def _in_time(self, document: dict[str, Any]) -> dict[str, Any]:
         if int(document["exp"]) * NANOSECONDS <= self._clock.utc_ns():
@@ -243,10 +245,10 @@ class TokenMint:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a token says, and the key that signed it (None: the secret of earlier versions)."""
+    """What a token says, and the key that signed it."""
 
     document: dict[str, Any]
-    key: SigningKey | None
+    key: SigningKey
 
 
 class _Verified:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runner.server.keys import KeyRing, load_secret
+from runner.server.keys import KeyRing
 from runner.server.tokens import Identity, Role, TokenMint
 from telemetry.clock import SystemClock
 from telemetry.facts import PayloadStarted
@@ -80,7 +80,7 @@ def minted(site: Site, user: str, *roles: Role) -> str:
     """A token for anybody of the site's VO."""
     folder, clock = site.config.folder / "wms", SystemClock()
     keys = KeyRing(folder / "keys.json", clock)
-    mint = TokenMint(load_secret(folder / "signing.key"), keys, str(site.client.info()["WMSID"]), clock)
+    mint = TokenMint(keys, str(site.client.info()["WMSID"]), clock)
     return mint.login(Identity(user, "local_user", "local", frozenset(roles)), 600)
 
 

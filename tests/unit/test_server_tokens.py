@@ -13,11 +13,12 @@ import pytest
 
 from runner.errors import ConfigError
 from runner.server.errors import UnauthenticatedError
-from runner.server.keys import KeyRing, load_secret
+from runner.server.keys import KeyRing
 from runner.server.tokens import Identity, JobClaims, Role, TokenMint
 from tests.support.clock import JumpClock
 
 SECRET = b"k" * 32
+EARLIER_SECONDS = 1000
 ALICE = Identity("alice", "users", "local", frozenset({Role.USER}))
 CLAIMS = JobClaims(7, 2, "c" * 32)
 Mint = Callable[..., TokenMint]
@@ -26,7 +27,8 @@ Mint = Callable[..., TokenMint]
 def minting(folder: Path, clock: JumpClock | None = None, wms_id: str = "w1") -> TokenMint:
     """A mint with the keys of *folder*."""
     clock = clock or JumpClock()
-    return TokenMint(SECRET, KeyRing(folder / "keys.json", clock), wms_id, clock)
+    keys = KeyRing(folder / "keys.json", clock, earlier_seconds=EARLIER_SECONDS)
+    return TokenMint(keys, wms_id, clock, earlier_secret=SECRET)
 
 
 @pytest.fixture
@@ -115,13 +117,12 @@ def test_an_address_is_good_for_one_purpose(mint: Mint) -> None:
         mint().read_presigned("download", mint().login(ALICE, 60))
 
 
-def test_the_key_is_made_once_and_kept_secret(tmp_path: Path) -> None:
-    """The signing key survives restarts, and only its owner can read it."""
-    path = tmp_path / "key"
-    key = load_secret(path)
-    assert len(key) == 32
-    assert load_secret(path) == key
-    assert path.stat().st_mode & 0o777 == 0o600
+def test_the_keys_are_made_once_and_kept_secret(mint: Mint, tmp_path: Path) -> None:
+    """The keys survive restarts, and only their owner can read them."""
+    keys = mint().keys
+    again = mint().keys
+    assert (again.current.kid, again.address_secret) == (keys.current.kid, keys.address_secret)
+    assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
 
 
 def hs256(**changes: object) -> str:
@@ -148,6 +149,9 @@ def test_tokens_of_earlier_versions_are_good_until_they_expire(mint: Mint) -> No
     clock.advance(60)
     with pytest.raises(UnauthenticatedError, match="expired"):
         mint(clock).identify(hs256())
+    clock.advance(EARLIER_SECONDS)
+    with pytest.raises(UnauthenticatedError, match="no longer counts"):
+        mint(clock).identify(hs256(exp=clock.utc_ns() // 10**9 + 60))
 
 
 def test_the_published_key_signs_nothing(mint: Mint) -> None:
@@ -192,14 +196,18 @@ def test_rotation_lets_tokens_live_for_the_overlap(mint: Mint) -> None:
 
 
 def test_rotation_without_overlap_ends_every_token(mint: Mint) -> None:
-    """When a key is lost to somebody, what it has signed counts no more at once, in every process."""
+    """When keys are lost to somebody, nothing that they have signed counts any more, in every process at once."""
     wms = mint()
     told: list[str] = []
     wms.keys.when_changed(lambda: told.append("changed"))
-    token = wms.login(ALICE, 60)
+    token, permit = wms.login(ALICE, 60), wms.presign("download", {}, 60)
     mint().keys.rotate(0)
     with pytest.raises(UnauthenticatedError):
         wms.identify(token)
+    with pytest.raises(UnauthenticatedError):
+        wms.identify(hs256())
+    with pytest.raises(UnauthenticatedError):
+        wms.read_presigned("download", permit)
     assert told == ["changed"]
 
 

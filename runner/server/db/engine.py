@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
 from runner.server.db.accounting_db import AccountingDB
+from runner.server.db.auth_db import AuthDB
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
@@ -25,6 +26,7 @@ from runner.server.db.job_db import JobDB
 from runner.server.db.job_logging_db import JobLoggingDB
 from runner.server.db.leases_db import LeasesDB
 from runner.server.db.pilot_agents_db import PilotAgentsDB
+from runner.server.db.registry_db import RegistryDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.schema import METADATA
@@ -98,6 +100,16 @@ class Transaction:
     def file_status(self) -> FileStatusDB:
         """What became of the files of productions."""
         return FileStatusDB(self.connection)
+
+    @cached_property
+    def auth(self) -> AuthDB:
+        """Logins, sessions and the audit log."""
+        return AuthDB(self.connection)
+
+    @cached_property
+    def registry(self) -> RegistryDB:
+        """Users and their groups."""
+        return RegistryDB(self.connection)
 
     @cached_property
     def system(self) -> SystemDB:

@@ -20,10 +20,12 @@ from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
+from runner.server.services.sessions import Sessions
 from runner.server.tokens import Identity
 
 T = TypeVar("T")
@@ -46,6 +48,8 @@ class Services:
     accounting: Accounting
     requests: RequestService
     file_status: FileStatus
+    login_flows: LoginFlows
+    sessions: Sessions
 
 
 async def _services(request: Request) -> Services:
@@ -70,6 +74,11 @@ def _token(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise InvalidRequestError("Invalid authorization header")
     return token.strip()
+
+
+def address_of(request: Request) -> str:
+    """Where the caller is, as the network says."""
+    return request.client.host if request.client else ""
 
 
 Served: TypeAlias = Annotated[Services, Depends(_services)]

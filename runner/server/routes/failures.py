@@ -12,16 +12,19 @@ from runner.server.errors import (
     ConflictError,
     FencedAttemptError,
     ForbiddenError,
+    GrantError,
     InvalidRequestError,
     InvalidValueError,
     ServiceError,
     TooLargeError,
+    TooManyAttemptsError,
     UnauthenticatedError,
     UnknownObjectError,
 )
 
 STATUS_CODES: dict[type[ServiceError], int] = {
     InvalidRequestError: 400,
+    GrantError: 400,
     UnauthenticatedError: 401,
     ForbiddenError: 403,
     UnknownObjectError: 404,
@@ -29,10 +32,13 @@ STATUS_CODES: dict[type[ServiceError], int] = {
     FencedAttemptError: 409,
     TooLargeError: 413,
     InvalidValueError: 422,
+    TooManyAttemptsError: 429,
 }
 HEADERS: dict[type[ServiceError], dict[str, str]] = {
     UnauthenticatedError: {"WWW-Authenticate": "Bearer"},
     FencedAttemptError: {"Jobspan-Fenced": "1"},
+    GrantError: {"Cache-Control": "no-store"},
+    TooManyAttemptsError: {"Retry-After": "60"},
 }
 RETRY_AFTER_SECONDS = 1
 _SHOWN_CHARACTERS = 200
@@ -52,7 +58,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
     detail = error.detail
     if kind is InvalidValueError:
         detail = [{"type": "value_error", "loc": ["body"], "msg": detail, "input": None}]
-    return JSONResponse({"detail": detail}, STATUS_CODES[kind], HEADERS.get(kind))
+    body = {"detail": detail}
+    if isinstance(error, GrantError):
+        body |= {"error": error.code, "error_description": detail}
+    return JSONResponse(body, STATUS_CODES[kind], HEADERS.get(kind))
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

@@ -49,6 +49,9 @@ class Right(StrEnum):
     READ_FILE_STATUS = "read file status"
     MANAGE_PILOT = "manage pilot"
     SEARCH_PILOTS = "search pilots"
+    READ_SESSIONS = "read sessions"
+    REVOKE_SESSION = "revoke session"
+    READ_CONFIGURATION = "read configuration"
 
 
 class Relation(StrEnum):
@@ -96,6 +99,9 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.READ_FILE_STATUS: {_USER: _OWN, _ADMIN: _ANY},
     Right.MANAGE_PILOT: {_PILOT: _GENERAL},
     Right.SEARCH_PILOTS: {_USER: _GENERAL, _ADMIN: _GENERAL},
+    Right.READ_SESSIONS: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _OWN},
+    Right.REVOKE_SESSION: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _OWN},
+    Right.READ_CONFIGURATION: {_USER: _GENERAL, _ADMIN: _GENERAL, _PILOT: _GENERAL},
 }
 
 
