@@ -42,9 +42,17 @@ class WmsConfig:
     pilot_token_file: str = option(
         "PilotTokenFile", "", "file with the agent's token; empty: tokens/pilot.token in the folder"
     )
+    ca_file: str = option("CAFile", "", "file with the certificate authorities of the WMS; empty: those of the system")
     timeout_seconds: float = option("Timeout", 10.0, "deadline of one call to the WMS, seconds", minimum=0.1)
     host: str = option("Host", "127.0.0.1", "address on which the embedded WMS listens")
     port: int = option("Port", 0, "its port; 0: any free one, written to wms.url in the folder", minimum=0)
+    tls_cert: str = option("TLSCert", "", "certificate (chain) of the embedded WMS, PEM; empty: no TLS")
+    tls_key: str = option("TLSKey", "", "its private key, PEM; empty: in the same file")
+    plain_http: bool = option(
+        "PlainHTTPFlag",
+        False,
+        "serve other addresses than loopback without TLS: tokens go over the network in the clear",
+    )
     vo: str = option("VO", "local", "virtual organisation of the embedded WMS's users")
     owner: str = option("Owner", "", "user of the embedded WMS's user token; empty: the login name")
     owner_group: str = option("OwnerGroup", "local_user", "group of that user")

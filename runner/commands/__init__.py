@@ -1,13 +1,15 @@
 """The commands of `jobspan`, a module each, loaded only when asked for (`runner.cli` has their list).
 
 Commands: `run`, `demo`, `wms`, `agent`, `submit`, `status`, `log`, `parameters`, `peek`, `kill`, `reschedule`,
-`output`, `trace`, `metrics`, `accounting`, `reconcile`, `requests`, `module`, `outbox`, `config`, `doctor`.
+`output`, `trace`, `metrics`, `accounting`, `reconcile`, `requests`, `module`, `outbox`, `login`, `logout`, `whoami`,
+`config`, `doctor`.
 
 What they share:
 
 * `context`        what a command is and what it is given
 * `terminal`       lines, tables, JSON; text of others without control characters
 * `jobs`           jobs as the WMS shows them, the live table, waiting for their end
+* `registry`       users, keys and audit log of the embedded WMS, for `wms`
 * `packing`        descriptions from files, input sandboxes, submission
 * `fetching`       output sandboxes into a new folder
 * `killing`        the order to end a job

@@ -1,7 +1,8 @@
 """The embedded WMS's process."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from runner.compose.requests import open_executor
 from runner.config import Config
@@ -18,12 +19,8 @@ def run_wms(config: Config, announce: Callable[[str], None] = print) -> int:
     Raises:
         ConfigError: the extra that brings the server is not installed.
     """
-    try:
+    with needs_server():
         from runner.server.serve import serve
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the embedded WMS needs {error.name}; install it with: pip install 'jobspan[wms]'"
-        ) from error
     stop = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -39,6 +36,21 @@ def run_wms(config: Config, announce: Callable[[str], None] = print) -> int:
         for thread in threads:
             thread.join(STOP_SECONDS)
     return 0
+
+
+@contextmanager
+def needs_server() -> Iterator[None]:
+    """Around an import of the server, which a worker node does not have.
+
+    Raises:
+        ConfigError: the extra that brings it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the embedded WMS needs {error.name}; install it with: pip install 'jobspan[wms]'"
+        ) from error
 
 
 def _execute_requests(config: Config, url: str, stop: threading.Event) -> threading.Thread:

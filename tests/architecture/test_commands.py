@@ -18,6 +18,8 @@ COMMANDS = [
     "doctor",
     "kill",
     "log",
+    "login",
+    "logout",
     "metrics",
     "module",
     "outbox",
@@ -31,6 +33,7 @@ COMMANDS = [
     "status",
     "submit",
     "trace",
+    "whoami",
     "wms",
 ]
 

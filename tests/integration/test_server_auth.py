@@ -228,6 +228,20 @@ def test_a_reused_refresh_token_ends_its_session_and_no_other(wms: RunningWms) -
     assert "reuse detected" in last_events(wms, 3)
 
 
+def test_a_lost_answer_does_not_end_a_session(wms: RunningWms) -> None:
+    """Who never saw the answer asks again within a minute; should somebody else have seen it, the session is over."""
+    first = logged_in(wms)
+    lost = refresh(wms, first["refresh_token"]).json()
+    again = refresh(wms, first["refresh_token"]).json()
+    third = refresh(wms, again["refresh_token"]).json()
+    assert refresh(wms, lost["refresh_token"]).status_code == 401
+    assert refresh(wms, third["refresh_token"]).status_code == 401
+    late = logged_in(wms)
+    assert refresh(wms, late["refresh_token"]).status_code == 200
+    CLOCK.advance(60)
+    assert refresh(wms, late["refresh_token"]).status_code == 401
+
+
 def test_a_session_ends_when_it_is_not_used_or_too_old(wms: RunningWms) -> None:
     """Unused for a week it is over; renewed all the time it is over after thirty days."""
     found = logged_in(wms)

@@ -36,6 +36,7 @@ REFRESH_TOKENS = Table(
     Column("VO", String(64), nullable=False),
     Column("GroupName", String(64), nullable=False),
     Column("ClientID", String(64), nullable=False),
+    Column("Predecessor", String(64), nullable=False, default=""),
     time_column("SessionTime", nullable=False),
     time_column("CreationTime", nullable=False),
     time_column("ExpiryTime", nullable=False),
@@ -110,6 +111,12 @@ class AuthDB:
         if owner is not None:
             found = found.where(REFRESH_TOKENS.c.UserName == owner[0], REFRESH_TOKENS.c["VO"] == owner[1])
         return list(self._connection.execute(found.order_by(REFRESH_TOKENS.c.CreationTime.desc())).mappings())
+
+    def unused_successor(self, row: Row) -> Row | None:
+        """The token for which *row* was exchanged, if that has not been used itself."""
+        next_ones = (REFRESH_TOKENS.c.SessionID == row["SessionID"], REFRESH_TOKENS.c.Status == ACTIVE)
+        found = select(REFRESH_TOKENS).where(*next_ones, REFRESH_TOKENS.c.Predecessor == row["JTI"])
+        return self._connection.execute(found).mappings().first()
 
     def use_token(self, jti: str) -> None:
         """It has been exchanged for the next of its session."""

@@ -2,7 +2,9 @@
 
 A session is a chain of refresh tokens: each is exchanged once, for an access token and the next of
 its chain. Whoever shows one a second time has copied it, or was copied from: that session ends, and
-no other. Rights are those of the user's group at the moment of the exchange.
+no other. Only a lost answer looks alike: for a minute, and as long as the next one has not been
+shown, an exchange can be repeated, which ends the next one. Rights are those of the user's group at
+the moment of the exchange.
 """
 
 import secrets
@@ -21,6 +23,7 @@ from telemetry.clock import NANOSECONDS, utc_text
 
 #: Programs that may ask for a login: DiracX's own clients, and ours. Public ones: they have no secret.
 CLIENTS = ("myDIRACClientID", "jobspan")
+LOST_ANSWER_SECONDS = 60
 REUSED = "this refresh token was used before: perhaps somebody has copied it. The session is over, log in again"
 
 
@@ -66,9 +69,9 @@ class Sessions:
             row = transaction.auth.token(jti)
             refusal = self._refusal(transaction, row, client_id)
             if not refusal and row is not None:
-                transaction.auth.use_token(jti)
+                self._use(transaction, row)
                 login = Login(row["UserName"], row["VO"], row["GroupName"], client_id, address)
-                return self._grant(transaction, login, row["SessionID"], row["SessionTime"])
+                return self._grant(transaction, login, row["SessionID"], row["SessionTime"], jti)
             if row is not None and row["Status"] != REVOKED:
                 self._end(transaction, row, address, refusal)
         raise UnauthenticatedError(refusal)
@@ -120,7 +123,23 @@ class Sessions:
             if row["Status"] != REVOKED:
                 self._end(transaction, row, address, f"revoked by {identity.name}")
 
-    def _grant(self, transaction: Transaction, login: Login, session_id: str, session_ns: int) -> dict[str, Any]:
+    def _use(self, transaction: Transaction, row: Row) -> None:
+        """Exchanged once, or once more after a lost answer: then nobody has what that one has brought."""
+        transaction.auth.use_token(row["JTI"])
+        lost = transaction.auth.unused_successor(row)
+        if lost is not None:
+            transaction.auth.use_token(lost["JTI"])
+
+    def _may_repeat(self, transaction: Transaction, row: Row) -> bool:
+        successor = transaction.auth.unused_successor(row)
+        return (
+            successor is not None
+            and self._context.now_ns() < successor["CreationTime"] + LOST_ANSWER_SECONDS * NANOSECONDS
+        )
+
+    def _grant(
+        self, transaction: Transaction, login: Login, session_id: str, session_ns: int, predecessor: str = ""
+    ) -> dict[str, Any]:
         settings, now_ns, jti = self._context.settings, self._context.now_ns(), secrets.token_hex(16)
         end_ns = session_ns + round(settings.session_seconds * NANOSECONDS)
         expiry_ns = min(now_ns + round(settings.refresh_token_seconds * NANOSECONDS), end_ns)
@@ -133,6 +152,7 @@ class Sessions:
                 "VO": login.vo,
                 "GroupName": login.group,
                 "ClientID": login.client_id,
+                "Predecessor": predecessor,
                 "SessionTime": session_ns,
                 "CreationTime": now_ns,
                 "ExpiryTime": expiry_ns,
@@ -150,7 +170,7 @@ class Sessions:
         """Why this refresh token is not exchanged; "" if it is."""
         if row is None:
             return "Invalid JWT"
-        if row["Status"] == USED:
+        if row["Status"] == USED and not self._may_repeat(transaction, row):
             return REUSED
         if row["Status"] == REVOKED:
             return "this session is over; log in again"
