@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from telemetry.measure.perf import TaskClock
+from tests.support.tree import ROOT
 
 #: Read at import, before the tests' environment is cleaned.
 IN_CI = os.environ.get("JOBSPAN_CI") == "1"
@@ -75,6 +76,14 @@ def _program(name: str) -> Callable[[], str]:
     return lambda: "" if shutil.which(name) else f"{name} is not installed"
 
 
+#: The environment that `make official` makes: DiracX's clients and schemathesis, with pins of their own.
+OFFICIAL = ROOT / ".cache" / "official"
+
+
+def _official() -> str:
+    return "" if (OFFICIAL / "bin" / "dirac").exists() else "`make official` installs DiracX's own clients"
+
+
 #: What may be required: a name, and a check that returns why it is absent, or nothing.
 COMPONENTS: dict[str, Callable[[], str]] = {
     "cgroup": _cgroup,
@@ -84,6 +93,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "faketime": _faketime,
     "promtool": _program("promtool"),
     "prometheus": _program("prometheus"),
+    "official-clients": _official,
 }
 
 
