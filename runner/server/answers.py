@@ -1,5 +1,8 @@
 """What routes answer, for the OpenAPI document: DiracX's models by their names. Answers are made by the services."""
 
+from datetime import datetime
+from typing import Any
+
 from pydantic import BaseModel
 
 
@@ -78,3 +81,62 @@ class UserInfoResponse(BaseModel):
     policies: dict[str, str]
     properties: list[str]
     preferred_username: str
+
+
+class InsertedJob(BaseModel):
+    """A job that was taken in."""
+
+    JobID: int
+    Status: str
+    MinorStatus: str
+    TimeStamp: datetime
+
+
+class SetJobStatusReturnSuccess(BaseModel):
+    """What a job is after an update; null where nothing changed."""
+
+    Status: str | None = None
+    MinorStatus: str | None = None
+    ApplicationStatus: str | None = None
+    HeartBeatTime: datetime | None = None
+    StartExecTime: datetime | None = None
+    EndExecTime: datetime | None = None
+    LastUpdateTime: datetime | None = None
+    #: Ours: why a change was refused.
+    Reason: str | None = None
+
+
+class SetJobStatusReturn(BaseModel):
+    """What became of the updates, by job."""
+
+    success: dict[str, SetJobStatusReturnSuccess]
+    failed: dict[str, dict[str, str]]
+
+
+class JobCommand(BaseModel):
+    """An order for the wrapper of a job."""
+
+    job_id: int
+    command: str
+    arguments: str | None = None
+
+
+class SandboxUploadResponse(BaseModel):
+    """Where to bring a sandbox; without `url` it is here already."""
+
+    pfn: str
+    url: str | None = None
+    fields: dict[str, str] = {}
+
+
+class SandboxDownloadResponse(BaseModel):
+    """Where to fetch a sandbox."""
+
+    url: str
+    expires_in: int
+
+
+class Refusal(BaseModel):
+    """Why it was not done: words, or what is wrong where."""
+
+    detail: Any

@@ -7,6 +7,7 @@ from runner import __version__
 from runner.errors import ConfigError
 from runner.server.db.engine import Databases
 from runner.server.keys import KeyRing
+from runner.server.openapi import describe, operation_id
 from runner.server.routes import (
     about,
     accounting,
@@ -46,6 +47,22 @@ from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
 
+#: In the order in which the calls of a job come most: a request is held against one route after the other.
+ROUTES = (
+    matching,
+    accounting,
+    jobs,
+    sandboxes,
+    about,
+    pilots,
+    details,
+    catalog,
+    requests,
+    well_known,
+    auth,
+    login_pages,
+)
+
 
 def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
     """The WMS in the folder of *settings*; folder, key and databases are made if they are not there.
@@ -78,7 +95,12 @@ def application(context: ServiceContext) -> FastAPI:
     registry = Registry(context)
     sessions = Sessions(context, registry)
     app = FastAPI(
-        title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+        title="jobspan WMS",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     app.state.services = Services(
         context=context,
@@ -97,23 +119,10 @@ def application(context: ServiceContext) -> FastAPI:
         login_flows=LoginFlows(context, registry, sessions),
         sessions=sessions,
     )
-    # In the order in which the calls of a job come most: a request is held against one route after the other.
-    for module in (
-        matching,
-        accounting,
-        jobs,
-        sandboxes,
-        about,
-        pilots,
-        details,
-        catalog,
-        requests,
-        well_known,
-        auth,
-        login_pages,
-    ):
+    for module in ROUTES:
         app.include_router(module.router)
     failures.install(app)
+    describe(app, [module.router for module in ROUTES])
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
     optimizers.resume()

@@ -66,6 +66,10 @@ async def _renewing(request: Request) -> Identity:
     return context.mint.identify_for_renewal(_token(request), context.settings.job_token_renewal_seconds)
 
 
+#: Dependencies that want to know who calls.
+AUTHENTICATING = (_caller, _renewing)
+
+
 def _token(request: Request) -> str:
     header = request.headers.get("authorization")
     if header is None:
