@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check conformance bench faults mutants lock clean
+.PHONY: help official demo test check conformance bench faults mutants lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -46,6 +46,14 @@ bench: $(VENV)/.runner ## what supervision costs, beside the alternatives; BENCH
 
 faults: $(VENV)/.dev ## every fault that can be injected here, and what came of it; FAULTS_ARGS="--every 10" shortens it
 	@$(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
+
+official: .cache/official/.done ## DiracX's own clients and schemathesis, in an environment of their own, for the contract tests
+
+.cache/official/.done: tests/official/requirements.lock
+	@rm -rf .cache/official && $(PYTHON) -m venv .cache/official
+	@echo "installing DiracX's clients and schemathesis into .cache/official ..."
+	@.cache/official/bin/python -m pip install -q -r tests/official/requirements.lock
+	@touch $@
 
 lock: ## renew requirements.lock from what the package index offers now
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

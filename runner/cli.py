@@ -23,7 +23,7 @@ OK, FAILED, USAGE, UNREACHABLE, REFUSED, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0,
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("run", "run", "run one job, with a WMS and an agent just for it"),
     ("demo", "demo", "run the demonstration jobs, check all that they leave behind"),
-    ("wms", "wms", "serve the embedded WMS until told to stop"),
+    ("wms", "wms", "serve the embedded WMS until told to stop; its users and keys"),
     ("agent", "agent", "take jobs from the WMS and run them"),
     ("submit", "submit", "hand in jobs (JDL, JSON or YAML)"),
     ("status", "status", "show jobs and where they are"),
@@ -44,6 +44,9 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("sites", "sites", "show and set which sites get jobs"),
     ("pilots", "pilots", "show the agents that the WMS knows, and end them"),
     ("outbox", "outbox", "show what was not delivered, and try it again"),
+    ("login", "login", "log in to a WMS, by a browser anywhere"),
+    ("logout", "logout", "end the login"),
+    ("whoami", "whoami", "show as whom the WMS knows us"),
     ("config", "config", "show every option with its value, its default and its meaning"),
     ("doctor", "doctor", "check what this machine grants and what can be reached"),
 )

@@ -44,6 +44,7 @@ class WmsConfig:
     pilot_token_file: str = option(
         "PilotTokenFile", "", "file with the agent's token; empty: tokens/pilot.token in the folder"
     )
+    ca_file: str = option("CAFile", "", "file with the certificate authorities of the WMS; empty: those of the system")
     timeout_seconds: float = option("Timeout", 10.0, "deadline of one call to the WMS, seconds", minimum=0.1)
     host: str = option("Host", "127.0.0.1", "address on which the embedded WMS listens")
     port: int = option("Port", 0, "its port; 0: any free one, written to wms.url in the folder", minimum=0)
@@ -64,9 +65,30 @@ class WmsConfig:
     parameters_url: str = option(
         "ParametersURL", "", "OpenSearch server that keeps the job parameters; empty: the database does"
     )
+    tls_cert: str = option("TLSCert", "", "certificate (chain) of the embedded WMS, PEM; empty: no TLS")
+    tls_key: str = option("TLSKey", "", "its private key, PEM; empty: in the same file")
+    plain_http: bool = option(
+        "PlainHTTPFlag",
+        False,
+        "serve other addresses than loopback without TLS: tokens go over the network in the clear",
+    )
     vo: str = option("VO", "local", "virtual organisation of the embedded WMS's users")
     owner: str = option("Owner", "", "user of the embedded WMS's user token; empty: the login name")
     owner_group: str = option("OwnerGroup", "local_user", "group of that user")
+    groups: tuple[str, ...] = option(
+        "Groups",
+        ("local_user=NormalUser", "local_admin=NormalUser+JobAdministrator", "local_pilot=GenericPilot"),
+        'groups of users, each "name=Property+Property"; the first is the default of a login',
+    )
+    access_token_seconds: float = option(
+        "AccessTokenTime", 1200.0, "life of a token of a login, seconds; it is renewed by itself", minimum=60
+    )
+    refresh_token_seconds: float = option(
+        "RefreshTokenTime", 7 * 86400.0, "a login that is not used for so long is over, seconds", minimum=60
+    )
+    security_contact: str = option(
+        "SecurityContact", "mailto:root@localhost", "whom security.txt names: mailto: or https: address"
+    )
     max_rescheduling: int = option("MaxRescheduling", 3, "how often a job is rescheduled at most", minimum=0)
     stalled_time_seconds: float = option(
         "StalledTime", 600.0, "a job not heard of for so long is Stalled, seconds (DIRAC: 4500)", minimum=0.1

@@ -2,13 +2,14 @@
 
 Commands: `run`, `demo`, `wms`, `agent`, `submit`, `status`, `log`, `parameters`, `peek`, `kill`, `reschedule`,
 `output`, `trace`, `metrics`, `accounting`, `reconcile`, `requests`, `module`, `why`, `delete`, `sites`, `pilots`,
-`outbox`, `config`, `doctor`.
+`outbox`, `login`, `logout`, `whoami`, `config`, `doctor`.
 
 What they share:
 
 * `context`        what a command is and what it is given
 * `terminal`       lines, tables, JSON; text of others without control characters
 * `jobs`           jobs as the WMS shows them, the live table, waiting for their end
+* `registry`       users, keys and audit log of the embedded WMS, for `wms`
 * `packing`        descriptions from files, input sandboxes, submission
 * `fetching`       output sandboxes into a new folder
 * `killing`        the order to end a job

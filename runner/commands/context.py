@@ -55,7 +55,7 @@ def some_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", metavar="ID", type=job_id, nargs="+", help="numbers of jobs")
 
 
-def may_end_with_parent(parser: argparse.ArgumentParser) -> None:
+def may_end_with_parent(parser: argparse._ActionsContainer) -> None:
     """For services that other commands start: nothing of them is left when those are killed."""
     parser.add_argument(
         "--end-with",

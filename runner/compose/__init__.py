@@ -5,6 +5,7 @@
 * `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls; `ahead`: what it does before its job comes
 * `requests` the executor of combined requests
 * `clients`  a client of the WMS for a role; the token file of each
+* `registry` users and keys of the embedded WMS, for its operator
 * `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
 * `outbox`   the outbox for its operator: listing, documents, another try

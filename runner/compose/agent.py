@@ -10,7 +10,7 @@ import runner
 from runner.agent.job_agent import AgentParts, JobAgent
 from runner.agent.outbox import AGENT_FOLDER, expired
 from runner.agent.peek import PeekEndpoint
-from runner.compose.clients import METRICS_URL_FILE, client_with, token_path, wms_url
+from runner.compose.clients import METRICS_URL_FILE, client_with, token_source, wms_url
 from runner.compose.logs import log_to_stderr
 from runner.compose.records import Records
 from runner.compose.shipping import shipping
@@ -21,7 +21,7 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.process.linux import harden
 from runner.redaction import Redactor
-from runner.wms.tokens import FileToken, FixedToken
+from runner.wms.tokens import FixedToken
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
 from telemetry.journal import read_journal
@@ -112,7 +112,7 @@ def run_agent(config: Config, *, drain: bool = False, announce: Callable[[str], 
         requests_per_second=config.job_agent.peek_rate,
     )
     telemetry = NodeTelemetry(config, clock, peek)
-    client = client_with(config, FileToken(token_path(config, "pilot")), url)
+    client = client_with(config, token_source(config, "pilot", url), url)
     parts = AgentParts(
         client=client,
         job_client=lambda token: client_with(config, token, url),

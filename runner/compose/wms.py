@@ -1,8 +1,8 @@
 """The embedded WMS's process."""
 
 import threading
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from runner.compose.requests import open_executor
 from runner.config import Config
@@ -19,7 +19,8 @@ def run_wms(config: Config, announce: Callable[[str], None] = print) -> int:
     Raises:
         ConfigError: the extra that brings the server is not installed.
     """
-    serve = _server().serve
+    with needs_server():
+        from runner.server.serve import serve
     stop = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -43,19 +44,26 @@ def migrate_wms(config: Config, announce: Callable[[str], None] = print) -> int:
     Raises:
         ConfigError: a WMS runs on the folder, the database cannot be migrated, or the extra is not installed.
     """
-    before, after = _server().migrate_database(config)
+    with needs_server():
+        from runner.server.serve import migrate_database
+    before, after = migrate_database(config)
     announce(f"the database has the tables of version {after}" + (f", it had {before}" if before != after else ""))
     return 0
 
 
-def _server() -> ModuleType:
+@contextmanager
+def needs_server() -> Iterator[None]:
+    """Around an import of the server, which a worker node does not have.
+
+    Raises:
+        ConfigError: the extra that brings it is not installed.
+    """
     try:
-        from runner.server import serve
+        yield
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the embedded WMS needs {error.name}; install it with: pip install 'jobspan[wms]'"
         ) from error
-    return serve
 
 
 def _execute_requests(config: Config, url: str, stop: threading.Event) -> threading.Thread:

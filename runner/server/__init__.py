@@ -12,8 +12,11 @@ wrappers: they meet over HTTP only.
 | routes | HTTP: parse, call one service, answer |
 | services | the rules, one module a service, under the original's names |
 | db | the databases, one module each |
+| openapi | the OpenAPI document: DiracX's names, answers, who must show a token |
 | models | bodies of requests |
+| answers | bodies of answers, for the OpenAPI document |
 | tokens | tokens and presigned addresses |
+| keys | the keys that sign tokens, and their rotation |
 | bells | waking long polls |
 | inbox | handing work over to a thread |
 | settings | what all of it needs to know |

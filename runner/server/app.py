@@ -7,19 +7,24 @@ from runner import __version__
 from runner.errors import ConfigError
 from runner.server.db.engine import Databases
 from runner.server.db.opensearch_job_parameters import OpenSearchJobParameters
+from runner.server.keys import KeyRing
+from runner.server.openapi import describe, operation_id
 from runner.server.routes import (
     about,
     accounting,
     administration,
+    auth,
     catalog,
     details,
     failures,
     jobs,
+    login_pages,
     matching,
     orders,
     pilots,
     requests,
     sandboxes,
+    well_known,
 )
 from runner.server.routes.dependencies import Services
 from runner.server.routes.last_resort import LastResort
@@ -37,25 +42,47 @@ from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
 from runner.server.services.pilots_logging import PilotsLogging
+from runner.server.services.registry import Registry
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
+from runner.server.services.sessions import Sessions
 from runner.server.services.wms_administrator import WMSAdministrator
 from runner.server.settings import ServerSettings
-from runner.server.tokens import TokenMint, load_key
+from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
+
+#: In the order in which the calls of a job come most: a request is held against one route after the other.
+ROUTES = (
+    matching,
+    accounting,
+    jobs,
+    sandboxes,
+    about,
+    pilots,
+    orders,
+    details,
+    catalog,
+    requests,
+    administration,
+    well_known,
+    auth,
+    login_pages,
+)
 
 
 def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
     """The WMS in the folder of *settings*; folder, key and databases are made if they are not there.
 
     Raises:
-        ConfigError: the database there cannot be used.
+        ConfigError: the database or the keys there cannot be used.
     """
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = load_key(settings.signing_key)
+    earlier = settings.earlier_secret.read_bytes() if settings.earlier_secret.exists() else b""
+    keys = KeyRing(settings.keys, clock, earlier_seconds=settings.longest_token_seconds if earlier else 0)
     address = settings.database
     try:
         parameters = OpenSearchJobParameters(settings.parameters_url) if settings.parameters_url else None
@@ -63,7 +90,7 @@ def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
         wms_id = databases.repeated(lambda: _wms_id(databases))
     except DBAPIError as error:
         raise ConfigError(f"{address.shown}: cannot be used as a database: {error.orig}") from error
-    mint = TokenMint(key, wms_id, clock)
+    mint = TokenMint(keys, wms_id, clock, earlier_secret=earlier)
     return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
 
 
@@ -80,8 +107,15 @@ def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
 def application(context: ServiceContext) -> FastAPI:
     """The ASGI application over an open WMS."""
     tokens = JobTokens(context)
+    registry = Registry(context)
+    sessions = Sessions(context, registry)
     app = FastAPI(
-        title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+        title="jobspan WMS",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     services = Services(
         context=context,
@@ -102,13 +136,14 @@ def application(context: ServiceContext) -> FastAPI:
         wms_administrator=WMSAdministrator(context),
         pilots_logging=PilotsLogging(context),
         accounting_report=AccountingReport(context),
+        login_flows=LoginFlows(context, registry, sessions),
+        sessions=sessions,
     )
     app.state.services = repeating(services) if context.databases.is_shared else services
-    # In the order in which the calls of a job come most: a request is held against one route after the other.
-    for module in (matching, accounting, jobs, sandboxes, about, pilots, orders, details, catalog, requests):
+    for module in ROUTES:
         app.include_router(module.router)
-    app.include_router(administration.router)
     failures.install(app)
+    describe(app, [module.router for module in ROUTES])
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
     return app

@@ -4,6 +4,7 @@
 
     ServiceError                 a rule says no; the message is for the caller
     ├── InvalidRequestError      400  understood, but impossible
+    │   └── GrantError           400  no token for this; `code` is OAuth's word for why
     ├── UnauthenticatedError     401  no token, or not a good one
     ├── ForbiddenError           403  the policy does not allow it
     ├── UnknownObjectError       404  no such job, pilot, sandbox
@@ -11,7 +12,8 @@
     │   └── FencedAttemptError   409  the token's attempt is not, or no longer, the one that runs
     ├── TooLargeError            413  more bytes than are taken
     ├── InvalidValueError        422  a value is too long or of the wrong form
-    └── DatabaseAwayError        503  a database beside the main one does not answer now
+    ├── DatabaseAwayError        503  a database beside the main one does not answer now
+    └── TooManyAttemptsError     429  so often within so short a time
 """
 
 from typing import Any
@@ -29,6 +31,14 @@ class ServiceError(JobspanError):
 
 class InvalidRequestError(ServiceError):
     """The request is understood and impossible."""
+
+
+class GrantError(InvalidRequestError):
+    """There is no token for this request. `code` is the word of RFC 6749 or RFC 8628 for the reason."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class UnauthenticatedError(ServiceError):
@@ -61,3 +71,7 @@ class InvalidValueError(ServiceError):
 
 class DatabaseAwayError(ServiceError):
     """A database beside the main one does not answer; later it may."""
+
+
+class TooManyAttemptsError(ServiceError):
+    """It was tried too often; later it may be tried again."""

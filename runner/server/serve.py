@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import FrameType
 import uvicorn
 from sqlalchemy.exc import DBAPIError
 
-from runner.config import Config
+from runner.config import Config, WmsConfig
 from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
@@ -44,7 +45,9 @@ ROLES = {
 class WmsServer(uvicorn.Server):
     """uvicorn, but it stops in order: signals only ask for it, and long polls answer at once."""
 
-    def __init__(self, context: ServiceContext, announce: Callable[[], None]) -> None:
+    def __init__(
+        self, context: ServiceContext, announce: Callable[[], None], tls: ssl.SSLContext | None = None
+    ) -> None:
         config = uvicorn.Config(
             application(context),
             log_config=None,
@@ -53,6 +56,9 @@ class WmsServer(uvicorn.Server):
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             backlog=BACKLOG,
         )
+        if tls is not None:
+            config.load()  # it would make a context of its own otherwise
+            config.ssl = tls
         super().__init__(config)
         self._context = context
         self._announce = announce
@@ -105,27 +111,36 @@ def running(config: Config, clock: Clock, announce: Callable[[str], None]) -> It
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_lock(folder))
+        tls = tls_context(config.wms)
         listener = stack.enter_context(_listen(config.wms.host, config.wms.port))
+        _check_openness(listener, config.wms, tls)
         context = open_context(ServerSettings.from_config(config), clock)
         stack.callback(context.databases.close)
         write_tokens(context, config.tokens_folder)
-        url = _url(listener)
+        context.mint.keys.when_changed(lambda: write_tokens(context, config.tokens_folder))
+        url = _url(listener, config.wms.host, "https" if tls else "http")
         stack.callback((folder / URL_FILE).unlink, missing_ok=True)
 
         def listening() -> None:
             _write(folder / URL_FILE, url + "\n", 0o644)
             announce(url)
 
-        yield ReadyServer(context, listener, listening)
+        yield ReadyServer(context, listener, listening, tls)
 
 
 class ReadyServer:
     """A server that listens as soon as it is run."""
 
-    def __init__(self, context: ServiceContext, listener: socket.socket, announce: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: ServiceContext,
+        listener: socket.socket,
+        announce: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.context = context
         self._listener = listener
-        self._server = WmsServer(context, announce)
+        self._server = WmsServer(context, announce, tls)
         self.watch = Watch(StalledJobAgent(context).look, context.settings.stalled_polling_seconds)
         self.cleaning = Watch(JobCleaningAgent(context).look, context.settings.cleaning_polling_seconds)
         self._optimizers = OptimizerThreads(context)
@@ -181,10 +196,7 @@ def _lock(folder: Path) -> FileLock:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. *host* is loopback by default; whoever writes another has chosen it."""
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        family = socket.AF_INET
+    family = socket.AF_INET6 if _is_address(host) and ":" in host else socket.AF_INET
     # The protocol is named, because asyncio sets TCP_NODELAY only then: without it each answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -197,11 +209,60 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def tls_context(wms: WmsConfig) -> ssl.SSLContext | None:
+    """What `[WMS] TLSCert` and `TLSKey` ask for; None: no TLS. TLS 1.2 and later.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
+    if not wms.tls_cert:
+        if wms.tls_key:
+            raise ConfigError("[WMS] TLSKey needs TLSCert, the certificate that goes with it")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    certificate = Path(wms.tls_cert).expanduser()
+    key = Path(wms.tls_key).expanduser() if wms.tls_key else None
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"[WMS] TLSCert and TLSKey: cannot use {certificate} and {key or 'its key'}: {error}"
+        ) from error
+    return context
+
+
+def _no_password() -> str:
+    """OpenSSL would ask the terminal for one; a key with a password is refused instead."""
+    return ""
+
+
+def _check_openness(listener: socket.socket, wms: WmsConfig, tls: ssl.SSLContext | None) -> None:
+    """Tokens and passwords do not go over a network in the clear, unless somebody wants just that."""
+    host = listener.getsockname()[0]
+    if tls is None and not wms.plain_http and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        raise ConfigError(
+            f"[WMS] Host {wms.host} can be reached over the network, and without TLS tokens and passwords could be "
+            "read there: give --tls-cert and --tls-key, or --plain-http if something before it has TLS"
+        )
+
+
+def _url(listener: socket.socket, name: str, scheme: str) -> str:
+    """The address for clients: by *name* if that is one, because certificates have names."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - what it was bound to, not what it binds to
         host = socket.gethostname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    elif scheme == "https" and not _is_address(name):
+        host = name
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _write(path: Path, text: str, mode: int) -> None:

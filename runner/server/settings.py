@@ -1,17 +1,21 @@
 """What the embedded WMS needs to know, frozen."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.config import Config
-from runner.server.db.address import DatabaseAddress
+from runner.config import Config, WmsConfig
 from runner.errors import ConfigError
+from runner.server.db.address import DatabaseAddress
+from runner.server.tokens import Role
 
 #: Largest JSON body. A submission is the largest: twenty descriptions of 1 MiB are not met in practice.
 MAX_BODY_BYTES = 16 << 20
 #: What a multipart body adds around a sandbox: boundaries, headers, form fields.
 MULTIPART_OVERHEAD_BYTES = 64 << 10
+#: Names of users and groups: in small letters, so that no database takes two for one.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,14 @@ class ServerSettings:
     vo: str = "local"
     owner: str = "user"
     owner_group: str = "local_user"
+    #: The properties that a group gives; the first group is the default of a login.
+    groups: Mapping[str, frozenset[Role]] = field(default_factory=lambda: read_groups(WmsConfig().groups))
+    access_token_seconds: float = 1200.0
+    refresh_token_seconds: float = 7 * 86400.0
+    #: However often it is renewed, a login ends.
+    session_seconds: float = 30 * 86400.0
+    #: Of security.txt: an address or page to which weaknesses are reported.
+    security_contact: str = "mailto:root@localhost"
     max_rescheduling: int = 3
     max_sandbox_bytes: int = 100 << 20
     max_body_bytes: int = MAX_BODY_BYTES
@@ -75,6 +87,10 @@ class ServerSettings:
             vo=wms.vo,
             owner=wms.owner or wms.login_name,
             owner_group=wms.owner_group,
+            groups=read_groups(wms.groups),
+            security_contact=wms.security_contact,
+            access_token_seconds=wms.access_token_seconds,
+            refresh_token_seconds=wms.refresh_token_seconds,
             max_rescheduling=wms.max_rescheduling,
             stalled_time_seconds=wms.stalled_time_seconds,
             failed_time_seconds=max(wms.failed_time_seconds, wms.stalled_time_seconds),
@@ -114,9 +130,20 @@ class ServerSettings:
         return DatabaseAddress.parse(self.database_url, password_file=self.database_password_file)
 
     @property
-    def signing_key(self) -> Path:
-        """The secret behind tokens and presigned addresses."""
+    def longest_token_seconds(self) -> float:
+        """So long may a token count that was made just now, whichever it is."""
+        job = self.job_token_seconds + self.job_token_renewal_seconds
+        return max(self.login_token_seconds, self.refresh_token_seconds, job)
+
+    @property
+    def earlier_secret(self) -> Path:
+        """The secret behind the tokens of earlier versions; not there if there were none."""
         return self.folder / "signing.key"
+
+    @property
+    def keys(self) -> Path:
+        """The keys that sign tokens and presigned addresses."""
+        return self.folder / "keys.json"
 
     @property
     def sandboxes(self) -> Path:
@@ -136,3 +163,24 @@ def _numbers(option: str, items: Iterable[str]) -> dict[str, float]:
         if not name.strip() or not 0 <= result[name.strip()] < 1e12:
             raise ConfigError(f"[WMS] {option}: {item!r} must be NAME=number, with a number from 0 on")
     return result
+
+
+def read_groups(texts: Iterable[str]) -> dict[str, frozenset[Role]]:
+    """The groups of `[WMS] Groups`, in this order.
+
+    Raises:
+        ConfigError: not "name=Property+Property", or a property that does not exist.
+    """
+    known = [role.value for role in Role if role is not Role.JOB]
+    groups: dict[str, frozenset[Role]] = {}
+    for text in texts:
+        name, _, properties = text.partition("=")
+        if not NAME.fullmatch(name) or name in groups or not set(properties.split("+")) <= set(known):
+            raise ConfigError(
+                f'[WMS] Groups: {text!r} is not "name=Property+Property" with a name of its own; '
+                f"properties are {', '.join(known)}"
+            )
+        groups[name] = frozenset(map(Role, properties.split("+")))
+    if not groups:
+        raise ConfigError("[WMS] Groups: there must be one at least")
+    return groups

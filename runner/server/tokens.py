@@ -1,4 +1,8 @@
-"""Tokens: JWTs signed with the key of this WMS, for people, pilots and jobs; and presigned addresses.
+"""Tokens: JWTs signed with the keys of this WMS, for people, pilots and jobs; and presigned addresses.
+
+Tokens are signed with Ed25519, so that others can verify them by the published keys; presigned
+addresses, which only we read, with a secret (HS256). Tokens of versions before that were signed
+with a secret too: where there were any, they are believed until they expire; none is made any more.
 
 Claims are DiracX's (`sub`, `vo`, `dirac_group`, `dirac_properties`, `preferred_username`). A job
 token has none of the owner's properties, but the claim `jobspan`: WMSID, JobID, Attempt and the
@@ -7,24 +11,23 @@ random claim of the execution; its rights are those of that job only.
 
 import hashlib
 import hmac
-import os
 import secrets
+import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import jwt
 
 from runner.server.errors import FencedAttemptError, UnauthenticatedError
+from runner.server.keys import ALGORITHM, KeyRing, SigningKey
 from telemetry.clock import NANOSECONDS, Clock
 
-ALGORITHM = "HS256"
-KEY_BYTES = 32
+ADDRESS_ALGORITHM = EARLIER_ALGORITHM = "HS256"
 EXPIRED = "Invalid JWT: it has expired"
+REFRESH = "refresh"
 #: Of those seen last, so many need not be verified again.
 VERIFIED_TOKENS = 1024
 
@@ -77,18 +80,39 @@ class Identity:
 class TokenMint:
     """Makes and reads tokens."""
 
-    def __init__(self, key: bytes, wms_id: str, clock: Clock) -> None:
-        self._tokens_key = hmac.digest(key, b"tokens", hashlib.sha256)
-        self._addresses_key = hmac.digest(key, b"addresses", hashlib.sha256)
+    def __init__(self, keys: KeyRing, wms_id: str, clock: Clock, *, earlier_secret: bytes = b"") -> None:
+        """*earlier_secret*: what earlier versions have signed with; empty: there were none."""
+        self._earlier_key = hmac.digest(earlier_secret, b"tokens", hashlib.sha256) if earlier_secret else b""
+        self.keys = keys
         self._wms_id = wms_id
         self._clock = clock
-        #: A wrapper shows the same token in every call. (What is refused is not kept, and expiry is judged anew.)
-        self._verified = lru_cache(VERIFIED_TOKENS)(self._verify)
+        self._verified = _Verified()
+        keys.when_changed(self._verified.clear)
 
-    def login(self, identity: Identity, lifetime_seconds: float) -> str:
-        """A token for a person or a pilot."""
+    @property
+    def issuer(self) -> str:
+        """Who signs: this WMS, wherever it listens."""
+        return f"jobspan:{self._wms_id}"
+
+    def login(self, identity: Identity, lifetime_seconds: float, *, session: str = "") -> str:
+        """A token for a person or a pilot; *session*: the login that it is of."""
         claims = self._claims(identity, lifetime_seconds)
-        return jwt.encode(claims, self._tokens_key, algorithm=ALGORITHM)
+        return self._sign(claims | ({"sid": session} if session else {}))
+
+    def refresh(self, jti: str, expires_seconds: int) -> str:
+        """The token *jti* that can be exchanged for others, and for nothing else."""
+        return self._sign({"jti": jti, "iss": self.issuer, "exp": expires_seconds, "purpose": REFRESH})
+
+    def read_refresh(self, token: str) -> str:
+        """Which token it is (jti) that somebody wants to exchange.
+
+        Raises:
+            UnauthenticatedError: not one of ours, or its time is over.
+        """
+        document = self._in_time(self._signed(token))
+        if document.get("purpose") != REFRESH:
+            raise UnauthenticatedError("Invalid JWT")
+        return str(document["jti"])
 
     def job(self, owner: Identity, claims: JobClaims, lifetime_seconds: float) -> tuple[str, int]:
         """A token for one attempt of the *owner*'s job, and when it expires (nanoseconds since 1970)."""
@@ -99,7 +123,7 @@ class TokenMint:
             "attempt": claims.attempt,
             "claim": claims.claim,
         }
-        return jwt.encode(document, self._tokens_key, algorithm=ALGORITHM), document["exp"] * NANOSECONDS
+        return self._sign(document), document["exp"] * NANOSECONDS
 
     def identify(self, token: str) -> Identity:
         """Who the bearer of *token* is.
@@ -107,7 +131,7 @@ class TokenMint:
         Raises:
             UnauthenticatedError: not a token of this WMS, or its time is over.
         """
-        return self._identity(self._read(token, self._tokens_key))
+        return self._identity(self._in_time(self._signed(token)))
 
     def identify_for_renewal(self, token: str, grace_seconds: float) -> Identity:
         """The same, also for a job token whose time is over, for *grace_seconds* after its end.
@@ -116,7 +140,7 @@ class TokenMint:
             UnauthenticatedError: not a token of this WMS, or another than a job token and over.
             FencedAttemptError: a job token that is over for longer.
         """
-        document = self._signed(token, self._tokens_key)
+        document = self._signed(token)
         identity = self._identity(document)
         over_ns = self._clock.utc_ns() - int(document["exp"]) * NANOSECONDS
         if over_ns >= 0 and identity.job is None:
@@ -126,6 +150,8 @@ class TokenMint:
         return identity
 
     def _identity(self, document: Mapping[str, Any]) -> Identity:
+        if "purpose" in document:  # not made to say who somebody is
+            raise UnauthenticatedError("Invalid JWT")
         try:
             job = self._job_claims(document.get("jobspan"))
             known = frozenset(Role) - {Role.JOB}
@@ -143,7 +169,7 @@ class TokenMint:
     def presign(self, purpose: str, values: Mapping[str, Any], lifetime_seconds: float) -> str:
         """A permission to do one thing, without any other token, for a short time."""
         document = {**values, "purpose": purpose, "exp": self._expiry(lifetime_seconds)}
-        return jwt.encode(document, self._addresses_key, algorithm=ALGORITHM)
+        return jwt.encode(document, self.keys.address_secret, algorithm=ADDRESS_ALGORITHM)
 
     def read_presigned(self, purpose: str, text: str) -> dict[str, Any]:
         """What was permitted.
@@ -151,7 +177,7 @@ class TokenMint:
         Raises:
             UnauthenticatedError: not signed by us, for another purpose, or expired.
         """
-        document = self._read(text, self._addresses_key)
+        document = self._in_time(_checked(text, self.keys.address_secret, ADDRESS_ALGORITHM))
         if document.get("purpose") != purpose:
             raise UnauthenticatedError("the address was signed for another purpose")
         return document
@@ -159,7 +185,7 @@ class TokenMint:
     def _claims(self, identity: Identity, lifetime_seconds: float) -> dict[str, Any]:
         return {
             "jti": secrets.token_hex(16),
-            "iss": f"jobspan:{self._wms_id}",
+            "iss": self.issuer,
             "sub": identity.subject,
             "vo": identity.vo,
             "preferred_username": identity.name,
@@ -171,25 +197,48 @@ class TokenMint:
     def _expiry(self, lifetime_seconds: float) -> int:
         return self._clock.utc_ns() // NANOSECONDS + round(lifetime_seconds)
 
-    def _read(self, token: str, key: bytes) -> dict[str, Any]:
-        document = self._signed(token, key)
+    def _sign(self, document: dict[str, Any]) -> str:
+        self.keys.refresh()
+        key = self.keys.current
+        token = jwt.encode(document, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
+        self._verified.add(token, _Known(document, key))
+        return token
+
+    def _signed(self, token: str) -> dict[str, Any]:
+        """What we have signed, whether its time is over or not.
+
+        Raises:
+            UnauthenticatedError: it was not signed by us, or with a key that counts no more.
+        """
+        self.keys.refresh()
+        known = self._verified.get(token)
+        if known is not None and self.keys.is_believed(known.key):
+            return known.document
+        key = self._key_of(token)
+        if key is None:
+            return _checked(token, self._earlier_key, EARLIER_ALGORITHM)
+        document = _checked(token, key.public, ALGORITHM)
+        self._verified.add(token, _Known(document, key))
+        return document
+
+    def _key_of(self, token: str) -> SigningKey | None:
+        """The key that must have signed *token*: its header only chooses among ours. (None: the earlier secret.)"""
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.InvalidTokenError, ValueError) as error:
+            raise UnauthenticatedError("Invalid JWT") from error
+        if header.get("alg") == EARLIER_ALGORITHM and self._earlier_key and self.keys.are_earlier_believed:
+            return None
+        key = self.keys.get(str(header.get("kid")))
+        if key is None:
+            raise UnauthenticatedError(
+                "Invalid JWT: it was signed with a key that is unknown here, or no longer counts"
+            )
+        return key
+
+    def _in_time(self, document: dict[str, Any]) -> dict[str, Any]:
         if int(document["exp"]) * NANOSECONDS <= self._clock.utc_ns():
             raise UnauthenticatedError(EXPIRED)
-        return document
-
-    def _signed(self, token: str, key: bytes) -> dict[str, Any]:
-        """What we have signed, whether its time is over or not."""
-        try:
-            document = dict(self._verified(token, key))
-            int(document["exp"])
-        except (jwt.InvalidTokenError, TypeError, ValueError) as error:
-            raise UnauthenticatedError("Invalid JWT") from error
-        return document
-
-    def _verify(self, token: str, key: bytes) -> dict[str, Any]:
-        """What *token* says, which was signed with *key*, however long ago."""
-        options: Any = {"verify_exp": False, "require": ["exp"]}  # expiry by our own clock
-        document: dict[str, Any] = jwt.decode(token, key, algorithms=[ALGORITHM], options=options)
         return document
 
     def _job_claims(self, values: Any) -> JobClaims | None:
@@ -200,14 +249,47 @@ class TokenMint:
         return JobClaims(int(values["job_id"]), int(values["attempt"]), str(values["claim"]))
 
 
-def load_key(path: Path) -> bytes:
-    """The secret in *path*; it is made, as a whole and readable by its owner only, if it is not there."""
-    if not path.exists():
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(fd)
-        temporary.replace(path)
-    return path.read_bytes()
+@dataclass(frozen=True)
+class _Known:
+    """What a token says, and the key that signed it."""
+
+    document: dict[str, Any]
+    key: SigningKey
+
+
+class _Verified:
+    """What tokens say that were verified, or made, lately: a wrapper shows the same one in every call.
+
+    What is refused is not kept, and expiry is judged anew each time. Keys that change clear it.
+    """
+
+    def __init__(self) -> None:
+        self._documents: dict[str, _Known] = {}
+        self._mutex = threading.Lock()
+
+    def get(self, token: str) -> _Known | None:
+        """What *token* says; None: it has not been verified."""
+        return self._documents.get(token)
+
+    def add(self, token: str, document: _Known) -> None:
+        """Remember it, and forget the oldest when there are too many."""
+        with self._mutex:
+            self._documents[token] = document
+            while len(self._documents) > VERIFIED_TOKENS:
+                del self._documents[next(iter(self._documents))]
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._mutex:
+            self._documents = {}
+
+
+def _checked(token: str, key: Any, algorithm: str) -> dict[str, Any]:
+    """What *token* says, which was signed with *key*, however long ago."""
+    options: Any = {"verify_exp": False, "require": ["exp"]}  # expiry by our own clock
+    try:
+        document: dict[str, Any] = jwt.decode(token, key, algorithms=[algorithm], options=options)
+        int(document["exp"])
+    except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError) as error:
+        raise UnauthenticatedError("Invalid JWT") from error
+    return document

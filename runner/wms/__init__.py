@@ -4,6 +4,7 @@
 * `checked`       answers read with suspicion: what is not what it should be is an error in words
 * `transport`     requests with deadlines, errors mapped to ours, every call observed
 * `tokens`        token files, and the renewal of a job's token
+* `login`         the device flow; `credentials` keeps what it gives, and renews it through one locked file
 * `clock_offset`  the WMS's clock minus ours
 * `reporter`      the thread that delivers a job's statuses, parameters and heartbeats, in order
 * `reports`       facts as the dialect words them; `delivery`: one such delivery, from journal and acknowledgements;

@@ -47,6 +47,10 @@ class DiracxDialect:
         """Close all connections."""
         self._transport.close()
 
+    def userinfo(self) -> Mapping[str, Any]:
+        """As whom the WMS knows the bearer of our token."""
+        return checked.mapping(self._call("GET", "/api/auth/userinfo").body, "userinfo")
+
     def submit(self, jdls: Sequence[str], *, traceparent: str = "") -> list[answers.SubmittedJob]:
         """Hand in job descriptions; the jobs in the same order. *traceparent* is the submit span's.
 

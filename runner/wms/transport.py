@@ -59,6 +59,8 @@ class Request:
     template: str = ""
     query: Mapping[str, str | int] = field(default_factory=dict)
     body: object = None
+    #: Fields of a form, instead of a JSON body.
+    form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     #: Whether the same call twice is as good as once, so that it may be repeated after a reset.
     repeatable: bool = True
@@ -196,7 +198,7 @@ class Transport:
                     request.method,
                     self.url + request.path,
                     params=dict(request.query),
-                    data=_encoded(request.body),
+                    data=_encoded(request.body) if request.form is None else dict(request.form),
                     headers=headers | ({"Content-Type": "application/json"} if request.body is not None else {}),
                     timeout=(self.timeout_seconds, patience),
                     allow_redirects=False,

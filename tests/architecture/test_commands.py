@@ -19,6 +19,8 @@ COMMANDS = [
     "doctor",
     "kill",
     "log",
+    "login",
+    "logout",
     "metrics",
     "module",
     "outbox",
@@ -35,6 +37,7 @@ COMMANDS = [
     "submit",
     "trace",
     "why",
+    "whoami",
     "wms",
 ]
 

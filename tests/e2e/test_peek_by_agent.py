@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runner.server.tokens import Identity, Role, TokenMint, load_key
+from runner.server.keys import KeyRing
+from runner.server.tokens import Identity, Role, TokenMint
 from telemetry.clock import SystemClock
 from telemetry.facts import PayloadStarted
 from tests.support.site import Site, running_site
@@ -77,9 +78,9 @@ def token(site: Site, name: str) -> str:
 
 def minted(site: Site, user: str, *roles: Role) -> str:
     """A token for anybody of the site's VO."""
-    mint = TokenMint(
-        load_key(site.config.folder / "wms" / "signing.key"), str(site.client.info()["WMSID"]), SystemClock()
-    )
+    folder, clock = site.config.folder / "wms", SystemClock()
+    keys = KeyRing(folder / "keys.json", clock)
+    mint = TokenMint(keys, str(site.client.info()["WMSID"]), clock)
     return mint.login(Identity(user, "local_user", "local", frozenset(roles)), 600)
 
 

@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 CANARY = "canary-5f0d0e1b7c"
 #: Where tokens and keys belong; everything else must be without them.
-KEPT = ("tokens/", "wms/signing.key", "/control/job.token", "wms/wms.sqlite")
+KEPT = ("tokens/", "wms/keys.json", "/control/job.token", "wms/wms.sqlite")
 
 
 def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

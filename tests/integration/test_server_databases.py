@@ -104,7 +104,7 @@ def test_two_processes_may_make_one_database(database_servers: DatabaseServers, 
         assert len({each.result(WAIT_SECONDS) for each in found}) == 1
 
 
-@pytest.mark.parametrize(("version", "said"), [("0001", "jobspan wms --migrate"), ("9999", "newer than")])
+@pytest.mark.parametrize(("version", "said"), [("0001", "jobspan wms migrate"), ("9999", "newer than")])
 def test_another_version_is_refused_in_words(address: DatabaseAddress, version: str, said: str) -> None:
     """Older tables and newer ones are left alone, and the refusal says what to do."""
     Databases(address).close()
@@ -125,7 +125,7 @@ def test_a_database_of_the_first_release_is_upgraded_without_loss(tmp_path: Path
     old = rows(before)
     before.close()
     config = load(folder=tmp_path, environment={})
-    with pytest.raises(ConfigError, match=r"first release.*--migrate"), running_wms(tmp_path):
+    with pytest.raises(ConfigError, match=r"first release.*migrate"), running_wms(tmp_path):
         pass
     assert migrate_database(config) == ("none", known()[-1])
     assert migrate_database(config) == (known()[-1], known()[-1])

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from runner.server.app import application
+from runner.server.services.registry import Registry
+from runner.server.services.sessions import Login, Sessions
 from runner.server.tokens import Role
 from tests.support.wms import RunningWms, running_wms
 
@@ -79,7 +81,39 @@ GET   /api/jobspan/accounting/export            - + + + - - - - - -
 POST  /api/jobspan/sandboxes                    - - - - - - - - - -
 GET   /api/jobspan/sandboxes                    - - - - - - - - - -
 POST  /api/jobs/reschedule                      - + - + + + - + - -
+GET   /api/auth/refresh-tokens                  - + + + + - - + - -
+DELETE /api/auth/refresh-tokens/{jti}           - + - + - - - - - -
+GET   /api/config/                              - + + + + - - + - -
+GET   /.well-known/openid-configuration         + + + + + + + + + +
+GET   /.well-known/jwks.json                    + + + + + + + + + +
+GET   /.well-known/dirac-metadata               + + + + + + + + + +
+GET   /.well-known/security.txt                 + + + + + + + + + +
+POST  /api/auth/device?client_id=x&scope=x      + + + + + + + + + +
+GET   /api/auth/device                          + + + + + + + + + +
+GET   /api/auth/device/complete/finished        + + + + + + + + + +
+GET   /api/auth/authorize?{authorize}           + + + + + + + + + +
+POST  /api/auth/verify                          + + + + + + + + + +
+POST  /api/auth/token                           + + + + + + + + + +
+POST  /api/auth/revoke                          + + + + + + + + + +
 """
+#: What the open routes of logins take: it proves by itself who asks, or proves nothing.
+FORMS: dict[str, dict[str, str]] = {
+    "/api/auth/token": {"grant_type": "x", "client_id": "x"},
+    "/api/auth/revoke": {"token": "x"},
+    "/api/auth/verify": {"user_code": "x", "token": "x", "name": "x", "secret": "x"},
+}
+AUTHORIZE = "&".join(
+    f"{name}=x"
+    for name in (
+        "response_type",
+        "code_challenge",
+        "code_challenge_method",
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "state",
+    )
+)
 ROWS = [(method, path, marks) for method, path, *marks in map(str.split, WALK.strip().splitlines())]
 CALLERS = (
     "nobody", "owner", "other", "administrator", "pilot", "job", "other job", "mate", "monitor", "site manager",
@@ -170,6 +204,14 @@ def request_of(job_id: str) -> dict[str, Any]:
     return {"RequestName": "r", "JobID": int(job_id), "Operations": [STATUS_OPERATION]}
 
 
+def jti(wms: RunningWms) -> str:
+    """The refresh token of a session that alice has begun."""
+    with wms.context.databases.write() as transaction:
+        sessions = Sessions(wms.context, Registry(wms.context))
+        sessions.open(transaction, Login("alice", "local", "local_user", "jobspan", ""))
+        return str(transaction.auth.active_tokens(("alice", "local"), wms.context.now_ns())[0]["JTI"])
+
+
 def commands(wms: RunningWms, wanted: dict[str, Any]) -> int:
     found = wms.call("POST", "/api/jobspan/commands", wanted, token=wms.pilot_token).json()["Commands"]
     return int(found[0]["CommandID"])
@@ -188,11 +230,21 @@ def test_a_route_serves_whom_the_policy_allows(
 ) -> None:
     """Nobody gets 401, whoever lacks the right 403, and the others an answer."""
     job_id = str(tokens["id"])
-    body = body_for(wms, path, job_id) if method != "GET" else None
+    body = body_for(wms, path, job_id) if method != "GET" and path not in FORMS else None
+    form: dict[str, Any] = {"data": FORMS[path]} if path in FORMS else {}
     found = {}
     for caller in reversed(CALLERS):  # the owner last but one, because he may do most
-        target = path.format(job_id=job_id, pfn=PFN, type="output", request_id=tokens["request"], order=1, stamp="none")
-        answer = wms.call(method, target, body, token=tokens[caller])
+        target = path.format(
+            job_id=job_id,
+            pfn=PFN,
+            type="output",
+            request_id=tokens["request"],
+            order=1,
+            stamp="none",
+            jti=jti(wms),
+            authorize=AUTHORIZE,
+        )
+        answer = wms.call(method, target, body, token=tokens[caller], **form)
         assert answer.status_code < 500
         found[caller] = "-" if answer.status_code in (401, 403, 422) else "+"
         if caller == "nobody" and found[caller] == "-" and "sandboxes" not in path:

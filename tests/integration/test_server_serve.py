@@ -16,7 +16,7 @@ import requests
 
 from runner.config import load
 from runner.errors import ConfigError
-from runner.server.serve import running
+from runner.server.serve import ROLES, running
 from telemetry.clock import SystemClock
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
@@ -100,10 +100,10 @@ def test_a_server_that_was_killed_leaves_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_secrets_are_closed_to_others(tmp_path: Path) -> None:
-    """Tokens and signing key are readable by their owner only, and so is the folder of the databases."""
+    """Tokens and signing keys are readable by their owner only, and so is the folder of the databases."""
     with running_wms(tmp_path):
-        secret = [*(tmp_path / "tokens").iterdir(), tmp_path / "wms" / "signing.key"]
-        assert sorted(path.name for path in secret) == ["admin.token", "pilot.token", "signing.key", "user.token"]
+        secret = [*(tmp_path / "tokens").iterdir(), tmp_path / "wms" / "keys.json"]
+        assert {path.name for path in secret} == {"keys.json", *(f"{each}.token" for each in ROLES)}
         assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
         assert (tmp_path / "wms").stat().st_mode & 0o777 == 0o700
 

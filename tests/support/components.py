@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from telemetry.measure.perf import TaskClock
+from tests.support.tree import ROOT
 
 #: Read at import, before the tests' environment is cleaned.
 IN_CI = os.environ.get("JOBSPAN_CI") == "1"
@@ -90,6 +91,14 @@ def _server(*names: str) -> Callable[[], str]:
     return missing
 
 
+#: The environment that `make official` makes: DiracX's clients and schemathesis, with pins of their own.
+OFFICIAL = ROOT / ".cache" / "official"
+
+
+def _official() -> str:
+    return "" if (OFFICIAL / "bin" / "dirac").exists() else "`make official` installs DiracX's own clients"
+
+
 #: What may be required: a name, and a check that returns why it is absent, or nothing.
 COMPONENTS: dict[str, Callable[[], str]] = {
     "cgroup": _cgroup,
@@ -102,6 +111,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "prometheus": _program("prometheus"),
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
+    "official-clients": _official,
 }
 
 

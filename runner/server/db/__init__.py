@@ -29,5 +29,7 @@
 | leases_db | which of several processes does a periodic task |
 | requests_db | combined requests, their operations, who executes them |
 | file_status_db | what became of the files of productions |
+| registry_db | users, groups, one-time codes |
+| auth_db | logins under way, refresh tokens, audit log |
 | query | search specifications as SQL, for jobs and pilots alike |
 """

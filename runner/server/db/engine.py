@@ -20,9 +20,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from runner.server.db.accounting_db import AccountingDB
-from runner.server.db.address import DatabaseAddress
-from runner.server.db.connections import check_server, is_passing, open_engines
 from runner.server.db.accounting_type_db import AccountingTypeDB
+from runner.server.db.address import DatabaseAddress
+from runner.server.db.auth_db import AuthDB
+from runner.server.db.connections import check_server, is_passing, open_engines
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
@@ -34,6 +35,7 @@ from runner.server.db.leases_db import LeasesDB
 from runner.server.db.opensearch_job_parameters import LaterJobParameters, OpenSearchJobParameters
 from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.pilots_logging_db import PilotsLoggingDB
+from runner.server.db.registry_db import RegistryDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.site_mask_db import SiteMaskDB
@@ -143,6 +145,16 @@ class Transaction:
     def site_mask(self) -> SiteMaskDB:
         """Which sites get jobs."""
         return SiteMaskDB(self.connection)
+
+    @cached_property
+    def auth(self) -> AuthDB:
+        """Logins, sessions and the audit log."""
+        return AuthDB(self.connection)
+
+    @cached_property
+    def registry(self) -> RegistryDB:
+        """Users and their groups."""
+        return RegistryDB(self.connection)
 
     @cached_property
     def system(self) -> SystemDB:

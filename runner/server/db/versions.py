@@ -79,7 +79,7 @@ def _difference(version: str) -> str:
         written = f"version {version}" if version else "the first release"
         return (
             f"the database has the tables of {written}, this jobspan needs version {ours}; "
-            "stop every WMS on it, make a copy of it, and run: jobspan wms --migrate"
+            "stop every WMS on it, make a copy of it, and run: jobspan wms migrate"
         )
     return f"the database has tables of version {version}, newer than this jobspan's {ours}; use the newer jobspan"
 

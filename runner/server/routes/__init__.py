@@ -13,6 +13,9 @@
 | catalog | file catalogue |
 | requests | combined requests, file statuses |
 | repeating | services whose calls survive deadlocks |
+| well_known | openid-configuration, keys, metadata, security.txt; DiracX's /api/config |
+| auth | DiracX's /api/auth: device flow, tokens, sessions |
+| login_pages | the pages on which somebody approves a login |
 | about | info, userinfo |
 | dependencies | the caller, the services, long polls |
 | failures | refusals to HTTP |

@@ -23,11 +23,13 @@ from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
 from runner.server.services.pilots_logging import PilotsLogging
 from runner.server.services.requests import RequestService
 from runner.server.services.sandbox_store import SandboxStore
+from runner.server.services.sessions import Sessions
 from runner.server.services.wms_administrator import WMSAdministrator
 from runner.server.tokens import Identity
 
@@ -58,6 +60,8 @@ class Services:
     wms_administrator: WMSAdministrator
     pilots_logging: PilotsLogging
     accounting_report: AccountingReport
+    login_flows: LoginFlows
+    sessions: Sessions
 
 
 async def _services(request: Request) -> Services:
@@ -74,6 +78,10 @@ async def _renewing(request: Request) -> Identity:
     return context.mint.identify_for_renewal(_token(request), context.settings.job_token_renewal_seconds)
 
 
+#: Dependencies that want to know who calls.
+AUTHENTICATING = (_caller, _renewing)
+
+
 def _token(request: Request) -> str:
     header = request.headers.get("authorization")
     if header is None:
@@ -82,6 +90,11 @@ def _token(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise InvalidRequestError("Invalid authorization header")
     return token.strip()
+
+
+def address_of(request: Request) -> str:
+    """Where the caller is, as the network says."""
+    return request.client.host if request.client else ""
 
 
 Served: TypeAlias = Annotated[Services, Depends(_services)]

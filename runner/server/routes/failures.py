@@ -14,10 +14,12 @@ from runner.server.errors import (
     DatabaseAwayError,
     FencedAttemptError,
     ForbiddenError,
+    GrantError,
     InvalidRequestError,
     InvalidValueError,
     ServiceError,
     TooLargeError,
+    TooManyAttemptsError,
     UnauthenticatedError,
     UnknownObjectError,
 )
@@ -25,6 +27,7 @@ from runner.server.errors import (
 RETRY_AFTER_SECONDS = 1
 STATUS_CODES: dict[type[ServiceError], int] = {
     InvalidRequestError: 400,
+    GrantError: 400,
     UnauthenticatedError: 401,
     ForbiddenError: 403,
     UnknownObjectError: 404,
@@ -33,11 +36,14 @@ STATUS_CODES: dict[type[ServiceError], int] = {
     TooLargeError: 413,
     InvalidValueError: 422,
     DatabaseAwayError: 503,
+    TooManyAttemptsError: 429,
 }
 HEADERS: dict[type[ServiceError], dict[str, str]] = {
     UnauthenticatedError: {"WWW-Authenticate": "Bearer"},
     FencedAttemptError: {"Jobspan-Fenced": "1"},
     DatabaseAwayError: {"Retry-After": str(RETRY_AFTER_SECONDS)},
+    GrantError: {"Cache-Control": "no-store"},
+    TooManyAttemptsError: {"Retry-After": "60"},
 }
 #: MariaDB and MySQL count a regular expression that they cannot read among the errors that pass.
 MYSQL_BAD_EXPRESSION = 1139
@@ -60,7 +66,10 @@ async def _refused(_request: Request, error: Exception) -> Response:
     detail = error.detail
     if kind is InvalidValueError:
         detail = [{"type": "value_error", "loc": ["body"], "msg": detail, "input": None}]
-    return JSONResponse({"detail": detail}, STATUS_CODES[kind], HEADERS.get(kind))
+    body = {"detail": detail}
+    if isinstance(error, GrantError):
+        body |= {"error": error.code, "error_description": detail}
+    return JSONResponse(body, STATUS_CODES[kind], HEADERS.get(kind))
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

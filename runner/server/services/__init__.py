@@ -31,6 +31,10 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | pilots_logging | what they say, and telling them to stop |
 | wms_administrator | the site mask, the pilot of a job |
 | file_catalog | files and replicas |
+| registry | users, groups, passwords; the proof that somebody is one of them |
+| passwords | scrypt hashes, one-time codes |
+| login_flows | logins by device code or redirection, until they have their tokens |
+| sessions | refresh tokens: exchanged once, reuse ends the session; revocation |
 | unicode | text that no answer could carry |
 | requests | combined requests: put, claimed with a lease, executed in order |
 | file_status | what became of the files of productions |

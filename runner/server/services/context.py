@@ -1,14 +1,18 @@
 """What every service works with."""
 
+import logging
 from dataclasses import dataclass, field
 
 from runner.server.bells import Bell
+from runner.server.db.auth_db import AuthDB
 from runner.server.db.engine import Databases
 from runner.server.db.schema import now_ns
 from runner.server.inbox import Inbox
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
+
+log = logging.getLogger("jobspan.wms.audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,12 @@ class ServiceContext:
     def now_ns(self) -> int:
         """The present moment, as databases and wire hold it."""
         return now_ns(self.clock)
+
+    def audit(self, auth: AuthDB, event: str, user: tuple[str, str], *, address: str, detail: str) -> int:
+        """Write into the audit log, and into the process's, what has happened to *user* (name, VO); the entry."""
+        log.info("%s: user %r, address %s, %s", event, user[0], address or "-", detail or "-")
+        values = {"Event": event, "UserName": user[0], "VO": user[1], "Address": address[:64], "Detail": detail[:255]}
+        return auth.add_entry({"EntryTime": self.now_ns(), **values})
 
     def close_bells(self) -> None:
         """Let every long poll answer now."""

@@ -58,6 +58,9 @@ class Right(StrEnum):
     RESET = "reset"
     READ_SITE_MASK = "read site mask"
     SET_SITE_MASK = "set site mask"
+    READ_SESSIONS = "read sessions"
+    REVOKE_SESSION = "revoke session"
+    READ_CONFIGURATION = "read configuration"
 
 
 class Relation(StrEnum):
@@ -119,6 +122,9 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.RESET: _OWNERS,
     Right.READ_SITE_MASK: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL, _SITES: _GENERAL},
     Right.SET_SITE_MASK: {_ADMIN: _GENERAL, _SITES: _GENERAL},
+    Right.READ_SESSIONS: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _OWN},
+    Right.REVOKE_SESSION: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _OWN},
+    Right.READ_CONFIGURATION: {_USER: _GENERAL, _ADMIN: _GENERAL, _PILOT: _GENERAL},
 }
 
 

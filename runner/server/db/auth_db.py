@@ -1,0 +1,157 @@
+"""AuthDB: logins under way, refresh tokens by session, and the audit log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, Connection, Index, String, Table, delete, func, insert, select, update
+
+from runner.server.db.job_db import Row
+from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
+
+#: A login that a program has asked for: by device code, or by a redirection of the browser.
+FLOWS = Table(
+    "auth_flows",
+    METADATA,
+    Column("FlowID", Serial, primary_key=True, autoincrement=True),
+    Column("UserCode", String(64), nullable=False, unique=True),
+    Column("SecretHash", String(64), nullable=False, unique=True),
+    Column("ClientID", String(64), nullable=False),
+    Column("VO", String(64), nullable=False),
+    Column("GroupName", String(64), nullable=False),
+    Column("RedirectURI", String(1024), nullable=False, default=""),
+    Column("State", String(1024), nullable=False, default=""),
+    Column("Challenge", String(128), nullable=False, default=""),
+    Column("UserName", String(64)),
+    Column("Address", String(64), nullable=False),
+    time_column("ExpiryTime", nullable=False),
+    sqlite_autoincrement=True,
+)
+REFRESH_TOKENS = Table(
+    "auth_refresh_tokens",
+    METADATA,
+    Column("JTI", String(64), primary_key=True),
+    Column("SessionID", String(64), nullable=False),
+    Column("Status", String(16), nullable=False),
+    Column("UserName", String(64), nullable=False),
+    Column("VO", String(64), nullable=False),
+    Column("GroupName", String(64), nullable=False),
+    Column("ClientID", String(64), nullable=False),
+    Column("Predecessor", String(64), nullable=False, default=""),
+    time_column("SessionTime", nullable=False),
+    time_column("CreationTime", nullable=False),
+    time_column("ExpiryTime", nullable=False),
+    Index("refresh_tokens_of_session", "SessionID"),
+    Index("refresh_tokens_of_user", "UserName", "VO"),
+)
+AUDIT = Table(
+    "auth_audit",
+    METADATA,
+    Column("EntryID", Serial, primary_key=True, autoincrement=True),
+    time_column("EntryTime", nullable=False),
+    Column("Event", String(32), nullable=False),
+    Column("UserName", String(64), nullable=False),
+    Column("VO", String(64), nullable=False),
+    Column("Address", String(64), nullable=False),
+    Column("Detail", String(255), nullable=False),
+    Index("audit_by_time", "EntryTime", "Event"),
+    sqlite_autoincrement=True,
+)
+ACTIVE, USED, REVOKED = "Active", "Used", "Revoked"
+
+
+class AuthDB:
+    """Logins, sessions and what became of them, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # --- logins under way
+
+    def add_flow(self, values: Mapping[str, Any]) -> None:
+        """A login that somebody has asked for."""
+        self._connection.execute(insert(FLOWS), dict(values))
+
+    def flow(self, *, user_code: str | None = None, secret_hash: str | None = None) -> Row | None:
+        """The login with that user code, or of whoever knows that secret."""
+        where = FLOWS.c.UserCode == user_code if user_code is not None else FLOWS.c.SecretHash == secret_hash
+        return self._connection.execute(select(FLOWS).where(where)).mappings().first()
+
+    def change_flow(self, flow_id: int, changes: Mapping[str, Any]) -> None:
+        """Set columns of one login."""
+        self._connection.execute(update(FLOWS).where(FLOWS.c.FlowID == flow_id), dict(changes))
+
+    def end_flow(self, flow_id: int) -> None:
+        """Forget a login that has succeeded."""
+        self._connection.execute(delete(FLOWS).where(FLOWS.c.FlowID == flow_id))
+
+    def count_flows(self, address: str | None = None) -> int:
+        """How many logins are under way, in all or from one address."""
+        query = select(func.count()).select_from(FLOWS)
+        return int(self._connection.scalar(query if address is None else query.where(FLOWS.c.Address == address)) or 0)
+
+    def expire(self, now_ns: int, audit_before_ns: int) -> None:
+        """Forget logins and refresh tokens whose time is over, and the oldest entries of the audit log."""
+        self._connection.execute(delete(FLOWS).where(FLOWS.c.ExpiryTime <= now_ns))
+        self._connection.execute(delete(REFRESH_TOKENS).where(REFRESH_TOKENS.c.ExpiryTime <= now_ns))
+        self._connection.execute(delete(AUDIT).where(AUDIT.c.EntryTime < audit_before_ns))
+
+    # --- sessions
+
+    def add_token(self, values: Mapping[str, Any]) -> None:
+        """A refresh token."""
+        self._connection.execute(insert(REFRESH_TOKENS), dict(values))
+
+    def token(self, jti: str) -> Row | None:
+        """One refresh token."""
+        return self._connection.execute(select(REFRESH_TOKENS).where(REFRESH_TOKENS.c["JTI"] == jti)).mappings().first()
+
+    def active_tokens(self, owner: tuple[str, str] | None, now_ns: int) -> list[Row]:
+        """Refresh tokens that can be used, of one (user, VO) or of all; the newest first."""
+        found = select(REFRESH_TOKENS).where(REFRESH_TOKENS.c.Status == ACTIVE, REFRESH_TOKENS.c.ExpiryTime > now_ns)
+        if owner is not None:
+            found = found.where(REFRESH_TOKENS.c.UserName == owner[0], REFRESH_TOKENS.c["VO"] == owner[1])
+        return list(self._connection.execute(found.order_by(REFRESH_TOKENS.c.CreationTime.desc())).mappings())
+
+    def unused_successor(self, row: Row) -> Row | None:
+        """The token for which *row* was exchanged, if that has not been used itself."""
+        next_ones = (REFRESH_TOKENS.c.SessionID == row["SessionID"], REFRESH_TOKENS.c.Status == ACTIVE)
+        found = select(REFRESH_TOKENS).where(*next_ones, REFRESH_TOKENS.c.Predecessor == row["JTI"])
+        return self._connection.execute(found).mappings().first()
+
+    def use_token(self, jti: str) -> None:
+        """It has been exchanged for the next of its session."""
+        self._connection.execute(update(REFRESH_TOKENS).where(REFRESH_TOKENS.c["JTI"] == jti), {"Status": USED})
+
+    def revoke_session(self, session_id: str) -> None:
+        """End a session: none of its refresh tokens counts any more."""
+        where = REFRESH_TOKENS.c.SessionID == session_id
+        self._connection.execute(update(REFRESH_TOKENS).where(where), {"Status": REVOKED})
+
+    def revoke_user(self, name: str, vo: str) -> int:
+        """End all sessions of a user; how many refresh tokens could have been used."""
+        mine = (REFRESH_TOKENS.c.UserName == name, REFRESH_TOKENS.c["VO"] == vo, REFRESH_TOKENS.c.Status == ACTIVE)
+        return self._connection.execute(update(REFRESH_TOKENS).where(*mine), {"Status": REVOKED}).rowcount
+
+    # --- audit log
+
+    def add_entry(self, values: Mapping[str, Any]) -> int:
+        """An entry of the audit log; its number."""
+        return inserted_id(self._connection.execute(insert(AUDIT), dict(values)))
+
+    def change_entry(self, entry_id: int, changes: Mapping[str, Any]) -> None:
+        """What became of the attempt that the entry is about."""
+        self._connection.execute(update(AUDIT).where(AUDIT.c.EntryID == entry_id), dict(changes))
+
+    def count_entries(self, event: str, since_ns: int, *, address: str | None = None, name: str | None = None) -> int:
+        """How often *event* has happened since then, from an address, for a user."""
+        query = select(func.count()).select_from(AUDIT).where(AUDIT.c.EntryTime > since_ns, AUDIT.c.Event == event)
+        if address is not None:
+            query = query.where(AUDIT.c.Address == address)
+        if name is not None:
+            query = query.where(AUDIT.c.UserName == name)
+        return int(self._connection.scalar(query) or 0)
+
+    def entries(self, limit: int) -> list[Row]:
+        """The newest entries of the audit log, the newest first."""
+        found = select(AUDIT).order_by(AUDIT.c.EntryID.desc()).limit(limit)
+        return list(self._connection.execute(found).mappings())
