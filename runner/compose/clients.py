@@ -13,6 +13,7 @@ from runner.wms.transport import HttpCall
 Role: TypeAlias = Literal["user", "pilot", "admin"]
 URL_FILE = "wms.url"
 METRICS_URL_FILE = "metrics.url"
+WMS_METRICS_URL_FILE = "wms-metrics.url"
 
 
 def wms_url(config: Config) -> str:

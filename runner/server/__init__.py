@@ -14,6 +14,9 @@ wrappers: they meet over HTTP only.
 | models | bodies of requests |
 | tokens | tokens and presigned addresses |
 | bells | waking long polls |
+| observer | who is told of calls and transactions |
+| observing | every call seen from outside: time, code, trace, request id |
+| openapi | what the OpenAPI document says beside the routes |
 | settings | what all of it needs to know |
 | errors | what services refuse |
 """

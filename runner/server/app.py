@@ -5,13 +5,17 @@ from sqlalchemy.exc import DatabaseError
 
 from runner import __version__
 from runner.errors import ConfigError
-from runner.server.db.engine import Databases
+from runner.server.db.observed import ObservedDatabases
+from runner.server.observer import SILENT, Observer
+from runner.server.observing import Observing
+from runner.server.openapi import explain, operation_name
 from runner.server.routes import (
     about,
     accounting,
     catalog,
     details,
     failures,
+    health,
     jobs,
     matching,
     pilots,
@@ -25,6 +29,7 @@ from runner.server.services.accounting import Accounting
 from runner.server.services.context import ServiceContext
 from runner.server.services.file_catalog import FileCatalog
 from runner.server.services.file_status import FileStatus
+from runner.server.services.health import Health
 from runner.server.services.job_commands import JobCommands
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
@@ -40,8 +45,10 @@ from runner.server.tokens import TokenMint, load_key
 from telemetry.clock import Clock
 
 
-def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
+def open_context(settings: ServerSettings, clock: Clock, observer: Observer = SILENT) -> ServiceContext:
     """The WMS in the folder of *settings*; folder, key and databases are made if they are not there.
+
+    *observer* is told of every transaction and every call.
 
     Raises:
         ConfigError: the database there cannot be used.
@@ -49,13 +56,16 @@ def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = load_key(settings.signing_key)
     try:
-        databases = Databases(settings.database)
+        databases = ObservedDatabases(settings.database)
+        databases.observe = observer.transaction
         with databases.write(durable=True) as transaction:
             wms_id = transaction.system.wms_id()
     except DatabaseError as error:
         raise ConfigError(f"{settings.database}: cannot be used as a database: {error.orig}") from error
     mint = TokenMint(key, wms_id, clock)
-    return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
+    return ServiceContext(
+        settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id, observer=observer
+    )
 
 
 def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
@@ -68,7 +78,12 @@ def application(context: ServiceContext) -> FastAPI:
     optimizers = OptimizationMind(context)
     tokens = JobTokens(context)
     app = FastAPI(
-        title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+        title="jobspan WMS",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_name,
     )
     app.state.services = Services(
         context=context,
@@ -84,12 +99,15 @@ def application(context: ServiceContext) -> FastAPI:
         accounting=Accounting(context),
         requests=RequestService(context),
         file_status=FileStatus(context),
+        health=Health(context),
     )
     # In the order in which the calls of a job come most: a request is held against one route after the other.
-    for module in (matching, accounting, jobs, sandboxes, about, pilots, details, catalog, requests):
+    for module in (matching, accounting, jobs, sandboxes, about, pilots, details, catalog, requests, health):
         app.include_router(module.router)
     failures.install(app)
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
+    app.add_middleware(Observing, observer=context.observer, clock=context.clock)
+    explain(app)
     optimizers.resume()
     return app

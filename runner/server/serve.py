@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import math
 import os
 import secrets
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 
@@ -17,7 +19,9 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
+from runner.server.observer import SILENT, Observer
 from runner.server.services.context import ServiceContext
+from runner.server.services.inventory import Inventory
 from runner.server.services.stalled_job_agent import StalledJobAgent
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
@@ -27,8 +31,8 @@ from telemetry.clock import Clock
 URL_FILE = "wms.url"
 LOCK_FILE = "wms.lock"
 BACKLOG = 256
-#: Answers under way when the server is told to stop have so long; long polls answer at once.
-SHUTDOWN_SECONDS = 3
+#: A look at stalled jobs that is under way when the server is told to stop has so long.
+WATCH_STOP_SECONDS = 3.0
 ROLES = {
     "user": frozenset({Role.USER}),
     "pilot": frozenset({Role.PILOT}),
@@ -36,8 +40,16 @@ ROLES = {
 }
 
 
+class ServerObserver(Observer, Protocol):
+    """An observer that also wants to know, now and then, what there is in the databases."""
+
+    def watching(self, inventory: Inventory) -> contextlib.AbstractContextManager[object]:
+        """From the opening of the databases to their closing."""
+        ...
+
+
 class WmsServer(uvicorn.Server):
-    """uvicorn, but it stops in order: signals only ask for it, and long polls answer at once."""
+    """uvicorn, but it stops in order: signals only ask for it, long polls answer at once, other calls have a while."""
 
     def __init__(self, context: ServiceContext, announce: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -45,7 +57,7 @@ class WmsServer(uvicorn.Server):
             log_config=None,
             access_log=False,  # presigned addresses would stand in it
             lifespan="off",
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=math.ceil(context.settings.shutdown_seconds),
             backlog=BACKLOG,
         )
         super().__init__(config)
@@ -79,18 +91,24 @@ class WmsServer(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(config: Config, clock: Clock, announce: Callable[[str], None]) -> None:
+def serve(
+    config: Config, clock: Clock, announce: Callable[[str], None], observer: ServerObserver | None = None
+) -> None:
     """Serve the folder of *config* until SIGTERM or SIGINT. *announce* is called with the address, once it listens.
+
+    *observer* is told of calls and transactions.
 
     Raises:
         ConfigError: another server has the folder, or the address cannot be listened on.
     """
-    with running(config, clock, announce) as server:
+    with running(config, clock, announce, observer) as server:
         server.run()
 
 
 @contextlib.contextmanager
-def running(config: Config, clock: Clock, announce: Callable[[str], None]) -> Iterator["ReadyServer"]:
+def running(
+    config: Config, clock: Clock, announce: Callable[[str], None], observer: ServerObserver | None = None
+) -> Iterator["ReadyServer"]:
     """A server that has folder, lock, tokens and socket, and only needs to be run.
 
     Raises:
@@ -101,8 +119,10 @@ def running(config: Config, clock: Clock, announce: Callable[[str], None]) -> It
     with contextlib.ExitStack() as stack:
         stack.enter_context(_lock(folder))
         listener = stack.enter_context(_listen(config.wms.host, config.wms.port))
-        context = open_context(ServerSettings.from_config(config), clock)
+        context = open_context(ServerSettings.from_config(config), clock, observer or SILENT)
         stack.callback(context.databases.close)
+        if observer is not None:
+            stack.enter_context(observer.watching(Inventory(context)))
         write_tokens(context, config.tokens_folder)
         url = _url(listener)
         stack.callback((folder / URL_FILE).unlink, missing_ok=True)
@@ -129,7 +149,7 @@ class ReadyServer:
         try:
             self._server.run(sockets=[self._listener])
         finally:
-            self.watch.stop(SHUTDOWN_SECONDS)
+            self.watch.stop(WATCH_STOP_SECONDS)
 
     def stop(self) -> None:
         """Ask for the end, from any thread."""

@@ -39,6 +39,9 @@ class ServerSettings:
     rescheduled_time_seconds: float = 600.0
     login_token_seconds: float = 30 * 86400.0
     presigned_seconds: float = 300.0
+    #: Calls under way have so long when the server is told to stop.
+    shutdown_seconds: float = 10.0
+    minimum_disk_bytes: int = 0
 
     @classmethod
     def from_config(cls, config: Config) -> "ServerSettings":
@@ -59,6 +62,8 @@ class ServerSettings:
             storage_elements=wms.storage_elements,
             request_tries=wms.request_tries,
             request_retry_seconds=wms.request_retry_seconds,
+            shutdown_seconds=wms.shutdown_seconds,
+            minimum_disk_bytes=wms.minimum_disk_bytes,
         )
 
     @property

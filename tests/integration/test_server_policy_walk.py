@@ -37,6 +37,8 @@ POST  /api/pilots/search                        - + + + - - -
 POST  /api/pilots/summary                       - + + + - - -
 GET   /api/auth/userinfo                        - + + + + + +
 GET   /api/jobspan/info                         + + + + + + +
+GET   /healthz                                  + + + + + + +
+GET   /readyz                                   + + + + + + +
 POST  /api/jobspan/match                        - - - - + - -
 POST  /api/jobspan/commands                     - - - - + - -
 POST  /api/jobspan/commands/ack                 - - - - + + -

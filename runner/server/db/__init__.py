@@ -3,6 +3,8 @@
 | module | what it holds |
 |---|---|
 | engine | `Databases`: connections, transactions, SQLite's settings |
+| observed | `ObservedDatabases`: the same, with a look at the time |
+| inventory_db | counts over all of them, for the metrics |
 | schema | the catalogue of tables; the form of times |
 | system_db | WMSID, version of the tables |
 | job_db | attributes and descriptions of jobs |

@@ -22,10 +22,19 @@ class SystemDB:
         Raises:
             ConfigError: the database belongs to another version of jobspan.
         """
-        version = self._once("SchemaVersion", str(SCHEMA_VERSION))
+        self._once("SchemaVersion", str(SCHEMA_VERSION))
+        self.check_version()
+        return self._once("WMSID", str(uuid.uuid4()))
+
+    def check_version(self) -> None:
+        """Look at the version without changing anything.
+
+        Raises:
+            ConfigError: the tables are of another version, or are not there.
+        """
+        version = self._connection.scalar(select(FACTS.c.Value).where(FACTS.c.Name == "SchemaVersion"))
         if version != str(SCHEMA_VERSION):
             raise ConfigError(f"the database has tables of version {version}, this jobspan needs {SCHEMA_VERSION}")
-        return self._once("WMSID", str(uuid.uuid4()))
 
     def _once(self, name: str, value: str) -> str:
         found = self._connection.scalar(select(FACTS.c.Value).where(FACTS.c.Name == name))

@@ -11,6 +11,7 @@
 | catalog | file catalogue |
 | requests | combined requests, file statuses |
 | about | info, userinfo |
+| health | /healthz, /readyz |
 | dependencies | the caller, the services, long polls |
 | failures | refusals to HTTP |
 | last_resort | errors that nobody expected |

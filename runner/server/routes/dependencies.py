@@ -15,6 +15,7 @@ from runner.server.services.accounting import Accounting
 from runner.server.services.context import ServiceContext
 from runner.server.services.file_catalog import FileCatalog
 from runner.server.services.file_status import FileStatus
+from runner.server.services.health import Health
 from runner.server.services.job_commands import JobCommands
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
@@ -46,6 +47,7 @@ class Services:
     accounting: Accounting
     requests: RequestService
     file_status: FileStatus
+    health: Health
 
 
 async def _services(request: Request) -> Services:
