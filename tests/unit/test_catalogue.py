@@ -60,7 +60,9 @@ def test_the_metrics_of_the_design_are_there_with_their_labels() -> None:
         assert names[f"jobspan_job_{name}"] == ("job_id",)
 
 
-@pytest.mark.parametrize("metric", {**catalogue.METRICS, **catalogue.WMS_METRICS}.values(), ids=lambda metric: metric.name)
+@pytest.mark.parametrize(
+    "metric", {**catalogue.METRICS, **catalogue.WMS_METRICS}.values(), ids=lambda metric: metric.name
+)
 def test_metrics_follow_the_rules_of_prometheus(metric: catalogue.Metric) -> None:
     """A counter ends in _total, everything has help, buckets rise, and job_id stands on gauges only."""
     assert re.fullmatch(r"jobspan_[a-z_]+[a-z]", metric.name)

@@ -15,30 +15,50 @@ from runner.server.services.context import ServiceContext
 OK = "ok"
 #: Whoever asks more often gets the last answer again: the question costs a transaction.
 FRESH_SECONDS = 1.0
+#: A database that does not answer at all must not keep the answer to a probe.
+PATIENCE_SECONDS = 3.0
 
 
 class Health:
-    """Looks at what every call needs."""
+    """Looks at what every call needs. Many may ask; one at a time looks."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._mutex = threading.Lock()
-        self._seen: Mapping[str, str] = {}
-        self._seen_at = float("-inf")
+        self._seen: Mapping[str, str] = {"database": "nobody has looked yet"}
+        self._begun = self._ended = float("-inf")
 
     def checks(self) -> Mapping[str, str]:
-        """What was looked at: "ok", or in words what is wrong with it."""
-        with self._mutex:
-            if time.monotonic() - self._seen_at >= FRESH_SECONDS:
-                looks: dict[str, Callable[[], str]] = {
-                    "database": self._database,
-                    "schema": self._schema,
-                    "sandboxes": self._sandboxes,
-                    "disk": self._disk,
-                }
-                self._seen = {name: look() or OK for name, look in looks.items()}
-                self._seen_at = time.monotonic()
-        return {**self._seen, "server": "it was told to stop" if self._context.is_stopping else OK}
+        """What was looked at: "ok", or in words what is wrong with it. A look that takes too long is such a thing."""
+        if self._mutex.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._mutex.release()
+        return self.last_checks()
+
+    def last_checks(self) -> Mapping[str, str]:
+        """What the last look has found; waits for nothing."""
+        seen = dict(self._seen)
+        under_way_seconds = time.monotonic() - self._begun if self._begun > self._ended else 0.0
+        if under_way_seconds >= PATIENCE_SECONDS:
+            seen["database"] = f"no answer for {under_way_seconds:.0f} s"
+        return {**seen, "server": "it was told to stop" if self._context.is_stopping else OK}
+
+    def _look(self) -> None:
+        if time.monotonic() - self._ended < FRESH_SECONDS:
+            return
+        self._begun = time.monotonic()
+        try:
+            looks: dict[str, Callable[[], str]] = {
+                "database": self._database,
+                "schema": self._schema,
+                "sandboxes": self._sandboxes,
+                "disk": self._disk,
+            }
+            self._seen = {name: look() or OK for name, look in looks.items()}
+        finally:
+            self._ended = time.monotonic()
 
     def _database(self) -> str:
         """A writer's turn is asked for and given back."""
