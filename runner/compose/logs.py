@@ -15,14 +15,12 @@ Marks: TypeAlias = Callable[[], Mapping[str, str]]
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+")
 
 
-def log_to_stderr(
-    redact: Callable[[str], str], form: Form = "text", *, marks: Marks = dict, level: int = logging.INFO
-) -> None:
+def log_to_stderr(redact: Callable[[str], str], form: Form = "text", *, marks: Marks = dict) -> None:
     """Send all logging to stderr, through *redact*; *marks* say what a line belongs to (request_id ...)."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(marks) if form == "json" else TextFormatter(marks))
     handler.addFilter(RedactingFilter(lambda text: _TOKEN.sub(MASK, redact(text))))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 class TextFormatter(logging.Formatter):

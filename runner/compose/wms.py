@@ -38,7 +38,9 @@ def run_wms(
             f"the embedded WMS needs {error.name}; install it with: pip install 'jobspan[wms]'"
         ) from error
     redact = Redactor.of(config)
-    log_to_stderr(redact, log_format, marks=_marks, level=logging.DEBUG if verbose else logging.INFO)
+    log_to_stderr(redact, log_format, marks=_marks)
+    if verbose:
+        logging.getLogger("jobspan").setLevel(logging.DEBUG)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # that it starts and stops we say ourselves
     stop = threading.Event()
     threads: list[threading.Thread] = []

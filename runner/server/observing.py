@@ -4,6 +4,7 @@ The outermost layer of the application. It never refuses and never waits; what t
 to an `Observer`, which counts and renders elsewhere.
 """
 
+import logging
 import re
 import secrets
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from runner.server.observer import PRESENT, Call, Ids, Observer, Told
 from telemetry.clock import Clock
 from telemetry.identity import parse_traceparent
 
+LOGGER = logging.getLogger("jobspan.wms")
 REQUEST_ID_HEADER = "X-Request-ID"
 #: What a caller may choose as the id of its call; anything else gets one of ours.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -67,6 +69,12 @@ class Observing:
                 told=note,
             )
             self._observer.ended(scope, call)
+            _log(call)
+
+
+def _log(call: Call) -> None:
+    """By its route, because paths and queries may hold what no log should."""
+    LOGGER.debug("%s %s %s in %.1f ms", call.method, call.route, call.status_code or "none", call.duration_ns / 1e6)
 
 
 class _Status:

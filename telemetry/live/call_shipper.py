@@ -80,6 +80,8 @@ class CallShipper(threading.Thread):
             self._dropped["queue"] += 1
         else:
             self._queue.append(span)
+            if len(self._queue) == BATCH_SPANS:
+                self._woken.set()
 
     @property
     def queued(self) -> int:
@@ -102,6 +104,7 @@ class CallShipper(threading.Thread):
         """Until stopped."""
         while not self._stopping.is_set():
             self._woken.wait(FLUSH_SECONDS)
+            self._woken.clear()
             self._guarded_flush()
         self._guarded_flush()
 

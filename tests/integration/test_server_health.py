@@ -217,3 +217,19 @@ def test_a_call_that_hangs_in_the_database_does_not_keep_the_process(tmp_path: P
             assert process.wait(DEADLINE_SECONDS) == 0
             assert process.stderr
             assert "1 calls that did not end in time" in process.stderr.read()
+
+
+def test_every_line_of_the_log_is_json_when_asked(tmp_path: Path) -> None:
+    """With --log-format json a machine can read all of it, from the start to the end, and -v names every call."""
+    with command(tmp_path, "--log-format", "json", "-v") as (process, url):
+        answer = requests.get(f"{url}/api/jobspan/info?token=hunter22", timeout=DEADLINE_SECONDS)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.stderr
+        lines = [json.loads(line) for line in process.stderr]
+    assert "serves" in lines[0]["message"]
+    assert lines[-1]["message"] == "has ended in order"
+    (call,) = [line for line in lines if line.get("request_id") == answer.headers["X-Request-ID"]]
+    assert call["message"].startswith("GET /api/jobspan/info 200 in ")
+    assert len(call["trace_id"]) == 32
+    assert "hunter22" not in json.dumps(lines)
