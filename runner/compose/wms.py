@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from runner.compose.logs import Form, log_to_stderr
-from runner.compose.notify import READY, STOPPING, notify
+from runner.compose.notify import READY, notify
 from runner.compose.requests import open_executor
 from runner.config import Config
 from runner.errors import ConfigError
@@ -57,7 +57,6 @@ def run_wms(
 
     try:
         serve(config, SystemClock(), listening, telemetry)
-        notify(config.environment, STOPPING)
     finally:
         stop.set()
         for thread in threads:

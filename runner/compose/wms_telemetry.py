@@ -1,5 +1,6 @@
 """What watches the WMS itself: its metrics and their endpoint, the spans of its calls, its word to systemd."""
 
+import logging
 import socket
 import threading
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 
 import runner
 from runner.compose.clients import WMS_METRICS_URL_FILE
+from runner.compose.notify import STOPPING, notify
 from runner.compose.shipping import collector
 from runner.config import Config
 from runner.errors import ConfigError
@@ -23,6 +25,7 @@ from telemetry.live.exposition import ExposureRefused, MetricsServer
 from telemetry.live.wms_metrics import WmsMetrics
 from telemetry.live.wms_state import ProcessState
 
+_log = logging.getLogger("jobspan.wms")
 SPAN_FILE = "wms-traces.jsonl"
 #: A collector that hangs when the WMS is told to stop has so long.
 STOP_SECONDS = 5.0
@@ -92,6 +95,13 @@ class WmsTelemetry:
     def transaction(self, kind: str, waited_seconds: float, held_seconds: float) -> None:
         """A transaction is over."""
         self._metrics.transaction(kind, waited_seconds, held_seconds)
+
+    def stopping(self) -> None:
+        """The server lets calls end, and takes no new ones."""
+        notify(self._config.environment, STOPPING)
+        with self._mutex:
+            under_way = len(self._open)
+        _log.info("was told to stop, with %d calls under way", under_way)
 
     def _process(self) -> ProcessState:
         with self._mutex:

@@ -56,6 +56,10 @@ class Observer(Protocol):
         """A transaction (read, write, durable) has ended, after waiting for its turn."""
         ...
 
+    def stopping(self) -> None:
+        """The server was told to stop: it takes no new call, and lets those under way end."""
+        ...
+
 
 class Silent:
     """Nobody is told."""
@@ -67,6 +71,9 @@ class Silent:
         """Nothing."""
 
     def transaction(self, kind: str, waited_seconds: float, held_seconds: float) -> None:
+        """Nothing."""
+
+    def stopping(self) -> None:
         """Nothing."""
 
 

@@ -71,6 +71,7 @@ class WmsServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let long polls answer, then stop."""
+        self._context.observer.stopping()
         self._context.close_bells()
         await super().shutdown(sockets)
 

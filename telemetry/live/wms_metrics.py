@@ -19,6 +19,7 @@ from telemetry.live.wms_state import ProcessState, WmsState
 _log = logging.getLogger(__name__)
 #: Series that exist from the start, so that the first one is an increase and not a beginning.
 _OUTCOMES = ("job", "none")
+_REQUEST_STATUSES = ("Waiting", "Done", "Failed")
 _DROPS = ("rate", "queue", "file", "collector")
 
 
@@ -128,7 +129,8 @@ def _state_families(state: WmsState) -> Iterator[Metric]:
     yield _gauge(names.WMS_JOBS, {(status,): count for status, count in state.jobs.items()})
     yield _gauge(names.WMS_WAITING, {(*queue,): count for queue, count in state.waiting.items()})
     yield _gauge(names.WMS_LONGEST_WAIT, {(): state.longest_wait_seconds})
-    yield _gauge(names.WMS_REQUESTS, {(status,): count for status, count in state.requests.items()})
+    requests = {**dict.fromkeys(_REQUEST_STATUSES, 0), **state.requests}
+    yield _gauge(names.WMS_REQUESTS, {(status,): count for status, count in requests.items()})
     yield _gauge(names.WMS_COMMANDS, {(): state.commands})
     yield _gauge(names.WMS_SANDBOXES, {(): state.sandboxes})
     yield _gauge(names.WMS_SANDBOX_BYTES, {(): state.sandbox_bytes})

@@ -1,6 +1,8 @@
 """The WMS's own metrics, scraped as Prometheus does."""
 
 import sqlite3
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from dashboards.check import empty_panels
+from dashboards.wms import wms_dashboard
 from runner.compose.wms_telemetry import WmsTelemetry
 from runner.config import load
 from runner.errors import ConfigError
 from runner.server.tokens import Role
 from telemetry import catalogue
+from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 JOB = 'Executable = "/bin/true"; Site = "%s";'
@@ -25,14 +30,19 @@ def wms(tmp_path: Path) -> Iterator[RunningWms]:
         yield running
 
 
+def exposition(wms: RunningWms) -> str:
+    """What a scraper gets."""
+    answer = requests.get((wms.folder / "wms-metrics.url").read_text().strip(), timeout=10)
+    assert answer.status_code == 200
+    return answer.text
+
+
 def scrape(wms: RunningWms) -> dict[str, dict[tuple[str, ...], float]]:
     """Samples by name, then by the values of their labels in the catalogue's order."""
-    url = (wms.folder / "wms-metrics.url").read_text().strip()
-    answer = requests.get(url, timeout=10)
-    assert answer.status_code == 200
+    text = exposition(wms)
     known = {sample: metric for metric in catalogue.WMS_METRICS.values() for sample in metric.samples}
     found: dict[str, dict[tuple[str, ...], float]] = {}
-    for family in text_string_to_metric_families(answer.text):
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name.endswith("_bucket"):
                 continue
@@ -71,10 +81,29 @@ def test_the_life_of_a_job_is_counted(wms: RunningWms) -> None:
 def test_every_metric_of_the_catalogue_is_served(wms: RunningWms) -> None:
     """What the catalogue names for the WMS is there, and nothing else."""
     wms.submit()
-    url = (wms.folder / "wms-metrics.url").read_text().strip()
-    text = requests.get(url, timeout=10).text
-    served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    served = {line.split()[2] for line in exposition(wms).splitlines() if line.startswith("# TYPE")}
     assert served == {*catalogue.WMS_METRICS, catalogue.BUILD_INFO.name}
+
+
+def test_every_panel_of_the_dashboard_shows_something(wms: RunningWms) -> None:
+    """No query of the WMS's dashboard is empty, as soon as there is a job."""
+    wms.submit(JOB % "LCG.Else.org")
+    polling = threading.Thread(target=wms.match, args=(30.0,), kwargs={"Site": "LCG.None.org"})
+    assert empty_panels(wms_dashboard(), exposition(wms)) == ["Calls under way: jobspan_wms_requests_in_progress"]
+    polling.start()
+    eventually(lambda: empty_panels(wms_dashboard(), exposition(wms)) == [], 10, "the long poll to be shown")
+    wms.submit(JOB % "LCG.None.org")
+    polling.join(10)
+
+
+@pytest.mark.prometheus
+def test_promtool_finds_nothing_wrong(wms: RunningWms) -> None:
+    """Names, units, help and types are as Prometheus's own linter wants them."""
+    wms.submit()
+    result = subprocess.run(
+        ["promtool", "check", "metrics"], input=exposition(wms), capture_output=True, text=True, timeout=30
+    )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_queues_have_a_bounded_number_of_series(wms: RunningWms) -> None:

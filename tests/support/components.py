@@ -84,6 +84,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "faketime": _faketime,
     "promtool": _program("promtool"),
     "prometheus": _program("prometheus"),
+    "systemd-analyze": _program("systemd-analyze"),
 }
 
 
