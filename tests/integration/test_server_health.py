@@ -117,12 +117,22 @@ def lock_of(database: Path) -> Iterator[None]:
 # --- the end --------------------------------------------------------------------------------------
 
 
+#: `jobspan` whose database is waited for longer than any test.
+PATIENT = """
+import sys
+from runner.server.db import engine
+engine.BUSY_TIMEOUT_SECONDS = 600.0
+from runner.cli import main
+sys.exit(main())
+"""
+
+
 @contextmanager
 def command(folder: Path, *arguments: str, **options: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`jobspan wms` as a process, and its address."""
     lines = ["[WMS]", *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
     (folder / "jobspan.toml").write_text("\n".join(lines) + "\n")
-    line = [sys.executable, "-m", "runner.cli", "--folder", str(folder), "wms", *arguments]
+    line = [sys.executable, "-c", PATIENT, "--folder", str(folder), "wms", *arguments]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
