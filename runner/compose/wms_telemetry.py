@@ -37,14 +37,10 @@ class WmsTelemetry:
     """An observer of the server (`runner.server.serve.ServerObserver`)."""
 
     def __init__(self, config: Config) -> None:
-        """Listen for scrapers, at once, so that an impossible address ends the start in words.
-
-        Raises:
-            ConfigError: the address of the metrics cannot be had, or beyond loopback without a token file.
-        """
+        """Nothing is opened yet."""
         self._config = config
         self._metrics = WmsMetrics(version=runner.__version__, process=self._process)
-        self._server = _metrics_server(config, self._metrics)
+        self._server: MetricsServer | None = None
         self._url_file = config.folder / WMS_METRICS_URL_FILE
         self._shipper: CallShipper | None = None
         self._mutex = threading.Lock()
@@ -52,23 +48,28 @@ class WmsTelemetry:
 
     @property
     def url(self) -> str:
-        """Where /metrics is."""
-        return self._server.url
+        """Where /metrics is; empty while nobody watches."""
+        return self._server.url if self._server else ""
 
     @contextmanager
     def watching(self, inventory: Inventory) -> Iterator[None]:
-        """Count what *inventory* sees, serve the metrics, ship spans, until the block ends."""
+        """Count what *inventory* sees, serve the metrics, ship spans, until the block ends.
+
+        Raises:
+            ConfigError: the address of the metrics cannot be had, or beyond loopback without a token file.
+        """
+        self._server = server = _metrics_server(self._config, self._metrics)
         self._metrics.watch(inventory.look)
         self._shipper = self._new_shipper(inventory.wms_id)
-        self._server.start()
+        server.start()
         if self._shipper is not None:
             self._shipper.start()
-        self._url_file.write_text(self._server.url + "\n")
+        self._url_file.write_text(server.url + "\n")
         try:
             yield
         finally:
             self._url_file.unlink(missing_ok=True)
-            self._server.close()
+            server.close()
             self._metrics.watch(None)
             if self._shipper is not None:
                 self._shipper.stop(STOP_SECONDS)

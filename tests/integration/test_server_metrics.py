@@ -2,6 +2,7 @@
 
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ from dashboards.wms import wms_dashboard
 from runner.compose.wms_telemetry import WmsTelemetry
 from runner.config import load
 from runner.errors import ConfigError
+from runner.server.serve import running
 from runner.server.tokens import Role
 from telemetry import catalogue
+from telemetry.clock import SystemClock
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
@@ -148,8 +151,21 @@ def test_a_database_that_is_away_hides_no_other_metric(wms: RunningWms) -> None:
 )
 def test_an_impossible_endpoint_is_refused_in_words(tmp_path: Path, options: dict[str, object], words: str) -> None:
     """Metrics beyond loopback without a token, or at an address that there is not, end the start."""
-    with pytest.raises(ConfigError, match=words):
-        WmsTelemetry(load(folder=tmp_path, environment={}, overrides={"WMS": options}))
+    config = load(folder=tmp_path, environment={}, overrides={"WMS": options})
+    starting = running(config, SystemClock(), lambda _: None, WmsTelemetry(config))
+    with pytest.raises(ConfigError, match=words), starting:
+        pass
+
+
+def test_a_second_server_is_told_of_the_first_and_not_of_its_port(tmp_path: Path) -> None:
+    """Whoever starts another WMS on a folder, with a fixed port for the metrics, reads what is wrong."""
+    with running_wms(tmp_path, observed=True):
+        port = int((tmp_path / "wms-metrics.url").read_text().rpartition(":")[2].partition("/")[0])
+        (tmp_path / "jobspan.toml").write_text(f"[WMS]\nMetricsPort = {port}\n")
+        line = [sys.executable, "-m", "runner.cli", "--folder", str(tmp_path), "wms"]
+        second = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert second.returncode == 2
+        assert "another WMS serves" in second.stderr
 
 
 def test_a_token_is_asked_for(tmp_path: Path) -> None:
