@@ -16,7 +16,6 @@ wrappers: they meet over HTTP only.
 | bells | waking long polls |
 | observer | who is told of calls and transactions |
 | observing | every call seen from outside: time, code, trace, request id |
-| openapi | what the OpenAPI document says beside the routes |
 | settings | what all of it needs to know |
 | errors | what services refuse |
 """

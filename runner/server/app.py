@@ -8,7 +8,6 @@ from runner.errors import ConfigError
 from runner.server.db.observed import ObservedDatabases
 from runner.server.observer import SILENT, Observer
 from runner.server.observing import Observing
-from runner.server.openapi import explain, operation_name
 from runner.server.routes import (
     about,
     accounting,
@@ -78,12 +77,7 @@ def application(context: ServiceContext) -> FastAPI:
     optimizers = OptimizationMind(context)
     tokens = JobTokens(context)
     app = FastAPI(
-        title="jobspan WMS",
-        version=__version__,
-        openapi_url="/api/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-        generate_unique_id_function=operation_name,
+        title="jobspan WMS", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.services = Services(
         context=context,
@@ -108,6 +102,5 @@ def application(context: ServiceContext) -> FastAPI:
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
     app.add_middleware(Observing, observer=context.observer, clock=context.clock)
-    explain(app)
     optimizers.resume()
     return app
