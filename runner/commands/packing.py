@@ -69,15 +69,15 @@ def upload_inputs(job: JobFile, client: WmsClient) -> JobDescription:
     return replace(job.description, input_sandbox=(pfn, *others))
 
 
-def submit(jobs: Sequence[JobFile], client: WmsClient, *, traceparent: str = "") -> list[int]:
-    """Hand in *jobs*, with their input files; their numbers in the same order. *traceparent* is the caller's own span.
+def submit(jobs: Sequence[JobFile], client: WmsClient) -> list[int]:
+    """Hand in *jobs*, with their input files; their numbers in the same order.
 
     Raises:
         RefusedError, UnavailableError: the WMS; nothing was submitted then.
     """
     jdls = [upload_inputs(job, client).to_jdl() for job in jobs]
     try:
-        return [job.job_id for job in client.submit(jdls, traceparent=traceparent)]
+        return [job.job_id for job in client.submit(jdls)]
     except RefusedError as error:
         if error.status_code == 400:
             raise DescriptionError(f"the WMS does not take it: {error}", source=_names(jobs)) from error

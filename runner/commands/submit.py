@@ -20,7 +20,8 @@ def _run(context: Context) -> int:
     terminal = context.terminal
     files = [packing.read_job(path) for path in context.arguments.files]
     client = open_client(context.config)
-    ids = packing.submit(files, client, traceparent=context.config.environment.get("TRACEPARENT", ""))
+    client.transport.traceparent = context.config.environment.get("TRACEPARENT", "")  # the caller's span, if it has one
+    ids = packing.submit(files, client)
     if not context.arguments.wait:
         for job_id, file in zip(ids, files, strict=True):
             terminal.line(f"job {job_id}  {file.path}")
