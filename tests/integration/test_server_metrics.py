@@ -1,5 +1,6 @@
 """The WMS's own metrics, scraped as Prometheus does."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dashboards.check import empty_panels
 from dashboards.wms import wms_dashboard
+from runner import cli
 from runner.compose.wms_telemetry import WmsTelemetry
 from runner.config import load
 from runner.errors import ConfigError
@@ -107,6 +109,16 @@ def test_promtool_finds_nothing_wrong(wms: RunningWms) -> None:
         ["promtool", "check", "metrics"], input=exposition(wms), capture_output=True, text=True, timeout=30
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_command_shows_them(wms: RunningWms, capsys: pytest.CaptureFixture[str]) -> None:
+    """`jobspan metrics --wms` shows what the WMS on the folder exposes, and says when there is none."""
+    wms.submit()
+    assert cli.main(["--folder", str(wms.folder), "metrics", "--wms", "--grep", "wms_jobs", "--json"]) == 0
+    (sample,) = json.loads(capsys.readouterr().out)
+    assert sample == {"name": "jobspan_wms_jobs", "labels": {"status": "Waiting"}, "value": 1.0}
+    assert cli.main(["--folder", str(wms.folder / "none"), "metrics", "--wms"]) == 3
+    assert "jobspan wms" in capsys.readouterr().err
 
 
 def test_queues_have_a_bounded_number_of_series(wms: RunningWms) -> None:

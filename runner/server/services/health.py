@@ -1,10 +1,15 @@
-"""Health: whether this process can do its work now, and if not, why. Asked by load balancers, without a token."""
+"""Health: whether this process can do its work now, and if not, why. Asked by load balancers, without a token.
 
+Everybody may read the answer, so that it names no path and no driver's words; those go to the log.
+"""
+
+import logging
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,11 +17,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from runner.errors import ConfigError
 from runner.server.services.context import ServiceContext
 
+LOGGER = logging.getLogger("jobspan.wms")
 OK = "ok"
 #: Whoever asks more often gets the last answer again: the question costs a transaction.
 FRESH_SECONDS = 1.0
 #: A database that does not answer at all must not keep the answer to a probe.
 PATIENCE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, for everybody; and the rest of it, for the log."""
+
+    words: str
+    detail: str = ""
 
 
 class Health:
@@ -50,54 +64,65 @@ class Health:
             return
         self._begun = time.monotonic()
         try:
-            looks: dict[str, Callable[[], str]] = {
+            looks: dict[str, Callable[[], Problem | None]] = {
                 "database": self._database,
                 "schema": self._schema,
                 "sandboxes": self._sandboxes,
                 "disk": self._disk,
             }
-            self._seen = {name: look() or OK for name, look in looks.items()}
+            found = {name: look() for name, look in looks.items()}
+            self._tell({name: problem for name, problem in found.items() if problem})
+            self._seen = {name: problem.words if problem else OK for name, problem in found.items()}
         finally:
             self._ended = time.monotonic()
 
-    def _database(self) -> str:
+    def _tell(self, problems: Mapping[str, Problem]) -> None:
+        """Log what is new; whoever asks, asks every few seconds."""
+        for name, problem in problems.items():
+            if self._seen.get(name) != problem.words:
+                LOGGER.warning("not ready: %s: %s %s", name, problem.words, problem.detail)
+        if not problems and any(words != OK for words in self._seen.values()):
+            LOGGER.info("is ready")
+
+    def _database(self) -> Problem | None:
         """A writer's turn is asked for and given back."""
         try:
             with self._context.databases.write():
-                return ""
+                return None
         except SQLAlchemyError as error:
-            return f"cannot be written: {_reason(error)}"
+            return Problem("cannot be written", _reason(error))
 
-    def _schema(self) -> str:
+    def _schema(self) -> Problem | None:
         try:
             with self._context.databases.read() as transaction:
                 transaction.system.check_version()
         except ConfigError as error:
-            return str(error)
+            return Problem(str(error))
         except SQLAlchemyError as error:
-            return f"cannot be read: {_reason(error)}"
-        return ""
+            return Problem("cannot be read", _reason(error))
+        return None
 
-    def _sandboxes(self) -> str:
+    def _sandboxes(self) -> Problem | None:
         folder = self._context.settings.sandboxes
         if not folder.is_dir():
-            return f"{folder} is not there"
-        return "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written"
+            return Problem("the folder is not there", str(folder))
+        return None if os.access(folder, os.W_OK | os.X_OK) else Problem("the folder cannot be written", str(folder))
 
-    def _disk(self) -> str:
+    def _disk(self) -> Problem | None:
         least = self._context.settings.minimum_disk_bytes
         places = {self._context.settings.folder, self._context.settings.sandboxes}
-        return "; ".join(filter(None, (_shortage(place, least) for place in sorted(places))))
+        return next(filter(None, (_shortage(place, least) for place in sorted(places))), None)
 
 
-def _shortage(place: Path, least_bytes: int) -> str:
+def _shortage(place: Path, least_bytes: int) -> Problem | None:
     try:
         free_bytes = shutil.disk_usage(place).free
     except OSError as error:
-        return f"{place}: {error.strerror}"
+        return Problem("cannot be looked at", f"{place}: {error.strerror}")
     if free_bytes >= least_bytes:
-        return ""
-    return f"{free_bytes >> 20} MiB free for {place}, less than MinDiskSpace ({least_bytes >> 20} MiB)"
+        return None
+    words = f"{free_bytes >> 20} MiB free, less than MinDiskSpace ({least_bytes >> 20} MiB)"
+    return Problem(words, str(place))
 
 
 def _reason(error: SQLAlchemyError) -> str:
