@@ -2,7 +2,8 @@
 
 * `builder`   Grafana's JSON from a few words: panels, queries, layout; ids and refIds are always set
 * `jobs`      the dashboard of the jobs: which question, which query
-* `generate`  `python -m dashboards.generate` writes `grafana/jobspan.json`; `--check` says whether it is up to date
+* `wms`       the dashboard of the WMS
+* `generate`  `python -m dashboards.generate` writes both into `grafana/`; `--check` says whether they are up to date
 * `check`     every query against the catalogue, and against what a real scrape shows
 * `login`     the pages of the WMS on which somebody lets a program act for him
 * `promql`    what check needs to know of a query: metrics, matchers, labels

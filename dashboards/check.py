@@ -5,14 +5,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dashboards.promql import Selector, UnreadableQuery, read
-from telemetry.catalogue import METRICS, Metric
+from telemetry.catalogue import METRICS, WMS_METRICS, Metric
 
 #: Labels that Prometheus itself puts on every sample.
 _TARGET_LABELS = frozenset({"job", "instance"})
 _LEGEND = re.compile(r"{{\s*(\w+)\s*}}")
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*?)\})? ([^ #]+)")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
-_BY_SAMPLE: Mapping[str, Metric] = {sample: metric for metric in METRICS.values() for sample in metric.samples}
+_BY_SAMPLE: Mapping[str, Metric] = {
+    sample: metric for metric in (*METRICS.values(), *WMS_METRICS.values()) for sample in metric.samples
+}
 
 
 def problems(dashboard: Mapping[str, Any]) -> list[str]:

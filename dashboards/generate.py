@@ -3,41 +3,55 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dashboards.check import problems
 from dashboards.jobs import jobs_dashboard
+from dashboards.wms import wms_dashboard
 
-DASHBOARD_PATH = Path(__file__).parent / "grafana" / "jobspan.json"
+FOLDER = Path(__file__).parent / "grafana"
+DASHBOARD_PATH = FOLDER / "jobspan.json"
+WMS_DASHBOARD_PATH = FOLDER / "jobspan-wms.json"
+DASHBOARDS: Mapping[Path, Callable[[], dict[str, Any]]] = {
+    DASHBOARD_PATH: jobs_dashboard,
+    WMS_DASHBOARD_PATH: wms_dashboard,
+}
 
 
 def dashboard() -> dict[str, Any]:
-    """The dashboard as it should be."""
+    """The dashboard of the jobs as it should be."""
     return jobs_dashboard()
 
 
-def text() -> str:
-    """Content of the file."""
-    return json.dumps(dashboard(), indent=2) + "\n"
+def text(document: dict[str, Any]) -> str:
+    """Content of a file."""
+    return json.dumps(document, indent=2) + "\n"
+
+
+def outdated() -> list[Path]:
+    """Files of the checkout that are not what the code says."""
+    return [path for path, make in DASHBOARDS.items() if not path.is_file() or path.read_text() != text(make())]
 
 
 def is_current() -> bool:
-    """Whether the file in the checkout is what the code says."""
-    return DASHBOARD_PATH.is_file() and DASHBOARD_PATH.read_text() == text()
+    """Whether none is."""
+    return not outdated()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file, or with --check only compare; 0 when it is (now) up to date and its queries are sound."""
+    """Write the files, or with --check only compare; 0 when they are (now) up to date and their queries are sound."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file is out of date")
     options = parser.parse_args(arguments)
-    found = problems(dashboard())
-    if options.check and not is_current():
-        found.append(f"{DASHBOARD_PATH} is out of date; run python -m dashboards.generate")
-    if not found and not options.check:
-        DASHBOARD_PATH.parent.mkdir(exist_ok=True)
-        DASHBOARD_PATH.write_text(text())
+    found = [problem for make in DASHBOARDS.values() for problem in problems(make())]
+    if options.check:
+        found += [f"{path} is out of date; run python -m dashboards.generate" for path in outdated()]
+    elif not found:
+        FOLDER.mkdir(exist_ok=True)
+        for path, make in DASHBOARDS.items():
+            path.write_text(text(make()))
     for each in found:
         sys.stderr.write(f"{each}\n")
     return 1 if found else 0

@@ -153,7 +153,7 @@ def payload_environment(environment: Mapping[str, str], kept: frozenset[str] = f
         if name in kept
         or not (
             name.startswith(("OTEL_", "JOBSPAN_"))
-            or name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
+            or name in ("TRACEPARENT", "TRACESTATE", "BAGGAGE", "NOTIFY_SOCKET")
             or (SECRET_NAME.search(name) and len(value) >= SECRET_LEAST_LENGTH)
         )
     }

@@ -155,6 +155,23 @@ class WmsConfig:
     max_parametric_jobs: int = option(
         "MaxParametricJobs", 1000, "most jobs that one parametric description makes (DIRAC: 20)", minimum=1
     )
+    shutdown_seconds: float = option(
+        "ShutdownTime", 10.0, "calls under way have so long when the embedded WMS is told to stop, seconds", minimum=0.1
+    )
+    minimum_disk_bytes: int = option(
+        "MinDiskSpace", 64 << 20, "with less free disk than this, bytes, the embedded WMS is not ready", minimum=0
+    )
+    metrics_host: str = option("MetricsHost", "127.0.0.1", "address of its /metrics; beyond loopback with a token file")
+    metrics_port: int = option(
+        "MetricsPort", 0, "their port; 0: any free one, written to wms-metrics.url in the folder", minimum=0
+    )
+    metrics_token_file: str = option("MetricsTokenFile", "", "file with the bearer token that scrapers must show")
+    trace_rate: float = option(
+        "TraceRate", 100.0, "spans of calls a second at most, others are dropped and counted; 0: none", minimum=0
+    )
+    trace_file_bytes: int = option(
+        "TraceFileSize", 64 << 20, "largest telemetry/wms-traces.jsonl, bytes; one older is kept; 0: no file", minimum=0
+    )
     login_name: str = field(default="user", metadata={"derived": True})
 
 

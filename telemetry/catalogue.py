@@ -99,6 +99,9 @@ SERVICE = "service.name"
 SERVICE_VERSION = "service.version"
 SERVICE_INSTANCE = "service.instance.id"
 HOST_NAME = "host.name"
+HTTP_METHOD = "http.request.method"
+HTTP_ROUTE = "http.route"
+HTTP_CODE = "http.response.status_code"
 
 JOB_ID = "jobspan.job.id"
 JOB_ATTEMPT = "jobspan.job.attempt"
@@ -174,6 +177,7 @@ MOVED_NAME = "jobspan.transfer.name"
 STORAGE_ELEMENT = "jobspan.storage_element.name"
 REQUEST_NAME = "jobspan.request.name"
 REQUEST_OPERATIONS = "jobspan.request.operations"
+CALL_ID = "jobspan.call.id"
 
 ATTRIBUTES: Mapping[str, str] = {
     ERROR_TYPE: "class of the failure, of low cardinality; the same value on spans and metrics",
@@ -186,6 +190,9 @@ ATTRIBUTES: Mapping[str, str] = {
     SERVICE_VERSION: "version of jobspan",
     SERVICE_INSTANCE: "UID of the attempt for a wrapper, identity of the job database for the WMS",
     HOST_NAME: "worker node",
+    HTTP_METHOD: "method of a call to the WMS",
+    HTTP_ROUTE: "its route, with {names} where paths differ",
+    HTTP_CODE: "code of the answer; none when the caller had gone",
     JOB_ID: "JobID",
     JOB_ATTEMPT: "Attempt, counted from 1",
     JOB_UID: "UID of the attempt",
@@ -212,7 +219,7 @@ ATTRIBUTES: Mapping[str, str] = {
     CLOCK_OFFSET: "clock of the WMS minus clock of the node, seconds",
     STAGE_NAME: "lifecycle stage",
     STAGE_RESULT: "success, failure (payload), error (infrastructure), timeout, cancellation, skip",
-    LINK_TYPE: "what a link points to: submit, previous_attempt, caller",
+    LINK_TYPE: "what a link points to: submit, previous_attempt, caller, match",
     PAYLOAD_SIGNAL: "signal that ended the payload",
     PAYLOAD_CPU_USER: "user CPU of the payload and all its descendants, seconds",
     PAYLOAD_CPU_SYSTEM: "system CPU of the payload and all its descendants, seconds",
@@ -260,6 +267,7 @@ ATTRIBUTES: Mapping[str, str] = {
     STORAGE_ELEMENT: "storage element",
     REQUEST_NAME: "name of the combined request",
     REQUEST_OPERATIONS: "how many operations it has",
+    CALL_ID: "X-Request-ID of a call to the WMS, as its log lines have it",
 }
 
 # --- the accounting record ------------------------------------------------------------------------
@@ -524,5 +532,111 @@ METRICS: Mapping[str, Metric] = {
         *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
         *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, OUTBOX_DEAD, OUTBOX_EXPIRED, DELIVERY_COPIES, SHORTAGE, BUILD_INFO),
+    )
+}
+
+# --- metrics of the WMS ---------------------------------------------------------------------------
+
+#: Calls and transactions last from fractions of a millisecond to the longest long poll.
+CALL_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+WMS_REQUEST_DURATION = Metric(
+    name="jobspan_wms_request_duration_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Duration of calls to the WMS, by route and code; long polls (match, commands) wait inside it",
+    labels=("method", "route", "code"),
+    buckets=CALL_BUCKETS_SECONDS,
+)
+WMS_IN_PROGRESS = Metric(
+    name="jobspan_wms_requests_in_progress",
+    kind="gauge",
+    unit="calls",
+    help="Calls that are under way or wait for their turn, long polls among them",
+    labels=("route",),
+)
+WMS_TRANSACTION_DURATION = Metric(
+    name="jobspan_wms_transaction_duration_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Duration of transactions from begin to end, the commit among it",
+    labels=("kind",),
+    buckets=CALL_BUCKETS_SECONDS,
+)
+WMS_LOCK_WAIT = Metric(
+    name="jobspan_wms_lock_wait_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="How long transactions waited for a connection and their turn before they began",
+    labels=("kind",),
+    buckets=CALL_BUCKETS_SECONDS,
+)
+WMS_MATCHES = Metric(
+    name="jobspan_wms_matches_total",
+    kind="counter",
+    unit="matches",
+    help="Answers to slots that asked for a job: a job, or none in time",
+    labels=("outcome",),
+)
+WMS_HEARTBEATS = Metric(
+    name="jobspan_wms_heartbeats_total", kind="counter", unit="heartbeats", help="Heartbeats of jobs that arrived"
+)
+WMS_JOBS = Metric(
+    name="jobspan_wms_jobs", kind="gauge", unit="jobs", help="Jobs in the database, by status", labels=("status",)
+)
+WMS_WAITING = Metric(
+    name="jobspan_wms_waiting_jobs",
+    kind="gauge",
+    unit="jobs",
+    help="Waiting jobs by task queue; the 50 longest have a series each, all others are one (other)",
+    labels=("owner_group", "job_type", "site"),
+)
+WMS_LONGEST_WAIT = Metric(
+    name="jobspan_wms_longest_wait_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="How long the job has waited that has waited longest; 0 when none waits",
+)
+WMS_REQUESTS = Metric(
+    name="jobspan_wms_combined_requests",
+    kind="gauge",
+    unit="requests",
+    help="Combined requests (what is left to be done for ended jobs), by status",
+    labels=("status",),
+)
+WMS_COMMANDS = Metric(
+    name="jobspan_wms_commands_pending",
+    kind="gauge",
+    unit="commands",
+    help="Commands for wrappers that no wrapper has acknowledged",
+)
+WMS_SANDBOXES = Metric(name="jobspan_wms_sandboxes", kind="gauge", unit="sandboxes", help="Sandboxes that are stored")
+WMS_SANDBOX_BYTES = Metric(
+    name="jobspan_wms_sandboxes_bytes", kind="gauge", unit="bytes", help="What the stored sandboxes take"
+)
+WMS_INVENTORY_OK = Metric(
+    name="jobspan_wms_inventory_ok",
+    kind="gauge",
+    unit="",
+    help="1 when the databases could be counted for this scrape; without it the gauges of their content are missing",
+)
+WMS_SPANS_QUEUED = Metric(
+    name="jobspan_wms_spans_queued", kind="gauge", unit="spans", help="Spans of calls that no sink has taken yet"
+)
+WMS_SPANS_DROPPED = Metric(
+    name="jobspan_wms_spans_dropped_total",
+    kind="counter",
+    unit="spans",
+    help="Spans of calls that a sink did not get: beyond TraceRate, a full queue, a file or a collector that fails",
+    labels=("reason",),
+)
+
+#: What the WMS serves at its own endpoint; `BUILD_INFO` stands there too.
+WMS_METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        *(WMS_REQUEST_DURATION, WMS_IN_PROGRESS, WMS_TRANSACTION_DURATION, WMS_LOCK_WAIT, WMS_MATCHES, WMS_HEARTBEATS),
+        *(WMS_JOBS, WMS_WAITING, WMS_LONGEST_WAIT, WMS_REQUESTS, WMS_COMMANDS, WMS_SANDBOXES, WMS_SANDBOX_BYTES),
+        *(WMS_INVENTORY_OK, WMS_SPANS_QUEUED, WMS_SPANS_DROPPED),
     )
 }

@@ -5,7 +5,12 @@ dead wrapper would have, and a second copy of anything is recognised as a copy.
 """
 
 import hashlib
+import re
 import uuid
+from dataclasses import dataclass
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_SAMPLED = 1
 
 
 def attempt_uid(wms_id: str, job_id: int, attempt: int) -> str:
@@ -31,3 +36,18 @@ def span_id(uid: str, path: str, sequence: int = 0) -> str:
 def traceparent(trace: str, span: str) -> str:
     """W3C trace context, version 00, sampled."""
     return f"00-{trace}-{span}-01"
+
+
+@dataclass(frozen=True)
+class TraceContext:
+    """A span of somebody else's, as a `traceparent` header names it."""
+
+    trace_id: str
+    span_id: str
+    is_sampled: bool
+
+
+def parse_traceparent(text: str) -> TraceContext | None:
+    """What a W3C `traceparent` says; None if it is none (versions to come may say more, in this form)."""
+    found = _TRACEPARENT.fullmatch(text)
+    return TraceContext(found[1], found[2], bool(int(found[3], 16) & _SAMPLED)) if found else None

@@ -55,6 +55,13 @@ def some_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", metavar="ID", type=job_id, nargs="+", help="numbers of jobs")
 
 
+def has_log_format(parser: argparse._ActionsContainer) -> None:
+    """For services: how they log."""
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="log lines on stderr, for people or for machines"
+    )
+
+
 def may_end_with_parent(parser: argparse._ActionsContainer) -> None:
     """For services that other commands start: nothing of them is left when those are killed."""
     parser.add_argument(

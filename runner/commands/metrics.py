@@ -1,4 +1,4 @@
-"""`jobspan metrics`: what the agent exposes."""
+"""`jobspan metrics`: what the agent, or the WMS, exposes."""
 
 import argparse
 import re
@@ -8,13 +8,14 @@ from runner.commands.context import Command, Context
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grep", metavar="TEXT", default="", help="only metrics whose name contains TEXT")
+    parser.add_argument("--wms", action="store_true", help="those of the embedded WMS instead of the agent's")
 
 
 def _run(context: Context) -> int:
     from dashboards.check import samples
-    from runner.compose.reports import metrics_text
+    from runner.compose.reports import metrics_text, wms_metrics_text
 
-    text = metrics_text(context.config)
+    text = wms_metrics_text(context.config) if context.arguments.wms else metrics_text(context.config)
     wanted = context.arguments.grep
     for line in text.splitlines():
         if wanted in _name(line):
@@ -33,8 +34,16 @@ def _name(line: str) -> str:
 
 
 COMMAND = Command(
-    description=("Show what the agent on this folder exposes to Prometheus at this moment. It must be running."),
-    examples=("jobspan metrics", "jobspan metrics --grep cpu", "jobspan metrics --json"),
+    description=(
+        "Show what the agent on this folder, or with --wms the WMS, exposes to Prometheus at this moment. It must be "
+        "running."
+    ),
+    examples=(
+        "jobspan metrics",
+        "jobspan metrics --grep cpu",
+        "jobspan metrics --wms --grep jobs",
+        "jobspan metrics --json",
+    ),
     configure=_configure,
     run=_run,
 )

@@ -20,6 +20,7 @@ def _run(context: Context) -> int:
     terminal = context.terminal
     files = [packing.read_job(path) for path in context.arguments.files]
     client = open_client(context.config)
+    client.transport.traceparent = context.config.environment.get("TRACEPARENT", "")  # the caller's span, if it has one
     made = packing.submit_all(files, client)
     if not context.arguments.wait:
         for job_id, file in made:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 
 from runner.commands.announcing import announcer
-from runner.commands.context import Command, Context, end_with_parent, may_end_with_parent
+from runner.commands.context import Command, Context, end_with_parent, has_log_format, may_end_with_parent
 from runner.commands.overrides import with_options
 from runner.errors import ConfigError
 
@@ -25,6 +25,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "in the file [WMS] DatabasePasswordFile, since command lines can be seen by others",
     )
     serving.add_argument("--plain-http", action="store_true", help="serve a network without TLS all the same")
+    has_log_format(serving)
     may_end_with_parent(serving)
     users = parser.add_argument_group("for users and keys")
     users.add_argument("--group", metavar="NAME", action="append", help="user add, groups: a group that the user is in")
@@ -68,14 +69,17 @@ def _serve(context: Context) -> int:
     if arguments.tls_cert:
         wms = replace(wms, tls_cert=arguments.tls_cert, tls_key=arguments.tls_key or "")
     wms = replace(wms, plain_http=wms.plain_http or arguments.plain_http)
-    return run_wms(replace(context.config, wms=wms), announcer(context.terminal))
+    config = replace(context.config, wms=wms)
+    return run_wms(config, announcer(context.terminal), log_format=arguments.log_format, verbose=arguments.verbose)
 
 
 COMMAND = Command(
     description=(
         "Serve the embedded WMS (SQLite in the folder or another database) until SIGINT or SIGTERM. Its address is "
-        "written to wms.url in the folder, its tokens to tokens/. The first line on stdout says that it "
-        "answers. With an ACTION: who may log in, and which key signs; the server need not be stopped for that."
+        "written to wms.url in the folder, that of its metrics to wms-metrics.url, its tokens to tokens/. The "
+        "first line on stdout says that it answers. /healthz says that it lives, /readyz whether it can work. "
+        "Told to stop, it answers long polls at once and lets other calls end (ShutdownTime). With an ACTION: "
+        "who may log in, and which key signs; only `migrate` needs the server to be stopped."
     ),
     examples=(
         "jobspan wms",
@@ -86,6 +90,7 @@ COMMAND = Command(
         "jobspan wms user add alice --group local_user",
         "jobspan wms login-code alice",
         "jobspan wms rotate-keys",
+        "jobspan wms --log-format json",
     ),
     configure=_configure,
     run=_run,

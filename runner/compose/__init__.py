@@ -1,6 +1,6 @@
 """The only place that chooses adapters, and the entry of every process.
 
-* `wms`      the embedded WMS's process
+* `wms`      the embedded WMS's process; `wms_telemetry`: what watches it; `notify`: a word to systemd
 * `agent`    the agent's process: its spawner, telemetry and metrics
 * `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls; `ahead`: what it does before its job comes
 * `requests` the executor of combined requests

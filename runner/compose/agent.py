@@ -11,7 +11,8 @@ from runner.agent.job_agent import AgentParts, JobAgent
 from runner.agent.outbox import AGENT_FOLDER, expired
 from runner.agent.peek import PeekEndpoint
 from runner.compose.clients import METRICS_URL_FILE, client_with, token_source, wms_url
-from runner.compose.logs import log_to_stderr
+from runner.compose.logs import Form, log_to_stderr
+from runner.compose.notify import READY, notify
 from runner.compose.records import Records
 from runner.compose.shipping import shipping
 from runner.computing.inprocess import InProcessComputingElement
@@ -97,13 +98,15 @@ class NodeTelemetry:
         self._server.close()
 
 
-def run_agent(config: Config, *, drain: bool = False, announce: Callable[[str], None] = print) -> int:
+def run_agent(
+    config: Config, *, drain: bool = False, announce: Callable[[str], None] = print, log_format: Form = "text"
+) -> int:
     """Take jobs until told to stop, or with *drain* until there are none; the exit code."""
     spawner: Spawner = ZygoteSpawner(PRELOADED) if config.job_agent.warm_start else InterpreterSpawner()
     clock = SystemClock()
     harden()
     redact = Redactor.of(config)
-    log_to_stderr(redact)
+    log_to_stderr(redact, log_format)
     url = wms_url(config)
     peek = PeekEndpoint(
         config.jobs_folder,
@@ -124,6 +127,7 @@ def run_agent(config: Config, *, drain: bool = False, announce: Callable[[str], 
     agent = JobAgent(config, parts, clock, drain=drain)
     announce(f"agent for {urlsplit(url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
     sys.stdout.flush()
+    notify(config.environment, READY)
     return agent.run()
 
 

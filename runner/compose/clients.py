@@ -18,6 +18,7 @@ Role: TypeAlias = Literal["user", "pilot", "admin"]
 URL_FILE = "wms.url"
 METRICS_URL_FILE = "metrics.url"
 CREDENTIALS_FILE = "credentials.json"
+WMS_METRICS_URL_FILE = "wms-metrics.url"
 
 
 def wms_url(config: Config) -> str:

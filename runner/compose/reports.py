@@ -7,7 +7,7 @@ from pathlib import Path
 import requests
 
 from runner.agent.folders import JobFolder
-from runner.compose.clients import METRICS_URL_FILE
+from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.wms.client import WmsClient
@@ -54,19 +54,30 @@ def metrics_text(config: Config) -> str:
     Raises:
         UnavailableError: no agent runs here.
     """
+    return _scraped(config.folder / METRICS_URL_FILE, config.job_agent.metrics_token_file, "agent")
+
+
+def wms_metrics_text(config: Config) -> str:
+    """What the WMS on this folder exposes.
+
+    Raises:
+        UnavailableError: no WMS runs here.
+    """
+    return _scraped(config.folder / WMS_METRICS_URL_FILE, config.wms.metrics_token_file, "wms")
+
+
+def _scraped(url_file: Path, token_file: str, service: str) -> str:
     try:
-        url = (config.folder / METRICS_URL_FILE).read_text().strip()
+        url = url_file.read_text().strip()
         with requests.Session() as session:
             session.trust_env = False
-            headers = {}
-            if config.job_agent.metrics_token_file:
-                headers["Authorization"] = f"Bearer {Path(config.job_agent.metrics_token_file).read_text().strip()}"
+            headers = {"Authorization": f"Bearer {Path(token_file).read_text().strip()}"} if token_file else {}
             answer = session.get(url, headers=headers, timeout=5, allow_redirects=False)
             answer.raise_for_status()
     except FileNotFoundError:
-        raise UnavailableError(f"no agent runs on {config.folder}; start one with `jobspan agent`") from None
+        raise UnavailableError(f"no {service} runs on {url_file.parent}; start one with `jobspan {service}`") from None
     except requests.RequestException as error:
-        raise UnavailableError(f"the agent's metrics cannot be read: {type(error).__name__}") from error
+        raise UnavailableError(f"the metrics of the {service} cannot be read: {type(error).__name__}") from error
     return answer.text
 
 

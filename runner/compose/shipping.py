@@ -1,4 +1,4 @@
-"""Where spans and accounting events go; used by the agent, and by a wrapper that runs without one."""
+"""Where spans and accounting events go; used by the agent, by a wrapper that runs without one, and by the WMS."""
 
 from runner.config import Config
 from telemetry.live.otlp_files import OtlpFiles
@@ -8,14 +8,18 @@ from telemetry.live.shipping import Shipping
 
 def shipping(config: Config) -> Shipping:
     """Spans and accounting events: to files always, to the collector when one is configured."""
+    return Shipping(OtlpFiles(config.telemetry_folder), collector(config), service_name=config.telemetry.service_name)
+
+
+def collector(config: Config) -> OtlpHttp | None:
+    """The collector, when one is configured."""
     options = config.telemetry
-    http = None
-    if options.otlp_endpoint:
-        http = OtlpHttp(
-            options.otlp_endpoint,
-            headers=options.otlp_headers,
-            certificate=options.otlp_certificate or config.http.ca_bundle,
-            proxies=config.http.proxies,
-            timeout_seconds=options.otlp_timeout_seconds,
-        )
-    return Shipping(OtlpFiles(config.telemetry_folder), http, service_name=options.service_name)
+    if not options.otlp_endpoint:
+        return None
+    return OtlpHttp(
+        options.otlp_endpoint,
+        headers=options.otlp_headers,
+        certificate=options.otlp_certificate or config.http.ca_bundle,
+        proxies=config.http.proxies,
+        timeout_seconds=options.otlp_timeout_seconds,
+    )

@@ -38,8 +38,10 @@ from runner.wrapper.payload import LocalPayload
 from runner.wrapper.peeking import OutputDoor
 from runner.wrapper.workspace import JobFolders
 from telemetry.bus import Bus, Emit
+from telemetry.catalogue import ROOT_PATH
 from telemetry.clock import SystemClock
 from telemetry.facts import AttemptEnded, OperationFinished
+from telemetry.identity import span_id, trace_id, traceparent
 from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, read_journal
 
 _log = logging.getLogger("jobspan.wrapper")
@@ -114,6 +116,7 @@ def _run(given: _Given, process: _Process) -> int:
     starter = (ahead.waiting_starter() or WaitingStarter.fork(process.clock)).employ(terms)
     progress = Progress()
     client = client_with(config, process.token, given.wms_url, observe=_observer(bus.emit, progress, given.wms_url))
+    client.transport.traceparent = traceparent(trace_id(arguments.uid), span_id(arguments.uid, ROOT_PATH))
     reporter = Reporter(
         folders.control,
         client,

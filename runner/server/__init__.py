@@ -19,6 +19,8 @@ wrappers: they meet over HTTP only.
 | keys | the keys that sign tokens, and their rotation |
 | bells | waking long polls |
 | inbox | handing work over to a thread |
+| observer | who is told of calls and transactions |
+| observing | every call seen from outside: time, code, trace, request id |
 | settings | what all of it needs to know |
 | errors | what services refuse |
 """

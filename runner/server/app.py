@@ -5,9 +5,11 @@ from sqlalchemy.exc import DBAPIError
 
 from runner import __version__
 from runner.errors import ConfigError
-from runner.server.db.engine import Databases
+from runner.server.db.observed import ObservedDatabases
 from runner.server.db.opensearch_job_parameters import OpenSearchJobParameters
 from runner.server.keys import KeyRing
+from runner.server.observer import SILENT, Observer
+from runner.server.observing import Observing
 from runner.server.openapi import describe, operation_id
 from runner.server.routes import (
     about,
@@ -17,6 +19,7 @@ from runner.server.routes import (
     catalog,
     details,
     failures,
+    health,
     jobs,
     login_pages,
     matching,
@@ -36,6 +39,7 @@ from runner.server.services.context import ServiceContext
 from runner.server.services.explanations import Explanations
 from runner.server.services.file_catalog import FileCatalog
 from runner.server.services.file_status import FileStatus
+from runner.server.services.health import Health
 from runner.server.services.job_commands import JobCommands
 from runner.server.services.job_endings import JobEndings
 from runner.server.services.job_manager import JobManager
@@ -71,11 +75,14 @@ ROUTES = (
     well_known,
     auth,
     login_pages,
+    health,
 )
 
 
-def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
+def open_context(settings: ServerSettings, clock: Clock, observer: Observer = SILENT) -> ServiceContext:
     """The WMS in the folder of *settings*; folder, key and databases are made if they are not there.
+
+    *observer* is told of every transaction and every call.
 
     Raises:
         ConfigError: the database or the keys there cannot be used.
@@ -86,15 +93,18 @@ def open_context(settings: ServerSettings, clock: Clock) -> ServiceContext:
     address = settings.database
     try:
         parameters = OpenSearchJobParameters(settings.parameters_url) if settings.parameters_url else None
-        databases = Databases(address, settings.database_connections, parameters=parameters)
+        databases = ObservedDatabases(address, settings.database_connections, parameters=parameters)
+        databases.observe = observer.transaction
         wms_id = databases.repeated(lambda: _wms_id(databases))
     except DBAPIError as error:
         raise ConfigError(f"{address.shown}: cannot be used as a database: {error.orig}") from error
     mint = TokenMint(keys, wms_id, clock, earlier_secret=earlier)
-    return ServiceContext(settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id)
+    return ServiceContext(
+        settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id, observer=observer
+    )
 
 
-def _wms_id(databases: Databases) -> str:
+def _wms_id(databases: ObservedDatabases) -> str:
     with databases.write(durable=True) as transaction:
         return transaction.system.wms_id()
 
@@ -138,6 +148,7 @@ def application(context: ServiceContext) -> FastAPI:
         accounting_report=AccountingReport(context),
         login_flows=LoginFlows(context, registry, sessions),
         sessions=sessions,
+        health=Health(context),
     )
     app.state.services = repeating(services) if context.databases.is_shared else services
     for module in ROUTES:
@@ -146,4 +157,5 @@ def application(context: ServiceContext) -> FastAPI:
     describe(app, [module.router for module in ROUTES])
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, settings=context.settings)
+    app.add_middleware(Observing, observer=context.observer, clock=context.clock)
     return app

@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import math
 import os
 import secrets
 import signal
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from sqlalchemy.exc import DBAPIError
@@ -20,9 +22,11 @@ from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
 from runner.server.db.engine import upgrade
+from runner.server.observer import SILENT, Observer
 from runner.server.optimizing import OptimizerThreads
 from runner.server.services.accounting_report import AccountingReport
 from runner.server.services.context import ServiceContext
+from runner.server.services.inventory import Inventory
 from runner.server.services.job_cleaning_agent import JobCleaningAgent
 from runner.server.services.stalled_job_agent import StalledJobAgent
 from runner.server.settings import ServerSettings
@@ -33,8 +37,8 @@ from telemetry.clock import Clock
 URL_FILE = "wms.url"
 LOCK_FILE = "wms.lock"
 BACKLOG = 256
-#: Answers under way when the server is told to stop have so long; long polls answer at once.
-SHUTDOWN_SECONDS = 3
+#: A look at stalled jobs that is under way when the server is told to stop has so long.
+WATCH_STOP_SECONDS = 3.0
 ROLES = {
     "user": frozenset({Role.USER}),
     "pilot": frozenset({Role.PILOT}),
@@ -42,8 +46,16 @@ ROLES = {
 }
 
 
+class ServerObserver(Observer, Protocol):
+    """An observer that also wants to know, now and then, what there is in the databases."""
+
+    def watching(self, inventory: Inventory) -> contextlib.AbstractContextManager[object]:
+        """From the opening of the databases to their closing."""
+        ...
+
+
 class WmsServer(uvicorn.Server):
-    """uvicorn, but it stops in order: signals only ask for it, and long polls answer at once."""
+    """uvicorn, but it stops in order: signals only ask for it, long polls answer at once, other calls have a while."""
 
     def __init__(
         self, context: ServiceContext, announce: Callable[[], None], tls: ssl.SSLContext | None = None
@@ -53,7 +65,7 @@ class WmsServer(uvicorn.Server):
             log_config=None,
             access_log=False,  # presigned addresses would stand in it
             lifespan="off",
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=math.ceil(context.settings.shutdown_seconds),
             backlog=BACKLOG,
         )
         if tls is not None:
@@ -70,6 +82,7 @@ class WmsServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let long polls answer, then stop."""
+        self._context.observer.stopping()
         self._context.close_bells()
         await super().shutdown(sockets)
 
@@ -90,18 +103,24 @@ class WmsServer(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(config: Config, clock: Clock, announce: Callable[[str], None]) -> None:
+def serve(
+    config: Config, clock: Clock, announce: Callable[[str], None], observer: ServerObserver | None = None
+) -> None:
     """Serve the folder of *config* until SIGTERM or SIGINT. *announce* is called with the address, once it listens.
+
+    *observer* is told of calls and transactions.
 
     Raises:
         ConfigError: another server has the folder, or the address cannot be listened on.
     """
-    with running(config, clock, announce) as server:
+    with running(config, clock, announce, observer) as server:
         server.run()
 
 
 @contextlib.contextmanager
-def running(config: Config, clock: Clock, announce: Callable[[str], None]) -> Iterator["ReadyServer"]:
+def running(
+    config: Config, clock: Clock, announce: Callable[[str], None], observer: ServerObserver | None = None
+) -> Iterator["ReadyServer"]:
     """A server that has folder, lock, tokens and socket, and only needs to be run.
 
     Raises:
@@ -114,8 +133,10 @@ def running(config: Config, clock: Clock, announce: Callable[[str], None]) -> It
         tls = tls_context(config.wms)
         listener = stack.enter_context(_listen(config.wms.host, config.wms.port))
         _check_openness(listener, config.wms, tls)
-        context = open_context(ServerSettings.from_config(config), clock)
+        context = open_context(ServerSettings.from_config(config), clock, observer or SILENT)
         stack.callback(context.databases.close)
+        if observer is not None:
+            stack.enter_context(observer.watching(Inventory(context)))
         write_tokens(context, config.tokens_folder)
         context.mint.keys.when_changed(lambda: write_tokens(context, config.tokens_folder))
         url = _url(listener, config.wms.host, "https" if tls else "http")
@@ -154,9 +175,9 @@ class ReadyServer:
         try:
             self._server.run(sockets=[self._listener])
         finally:
-            self._optimizers.stop(SHUTDOWN_SECONDS)
-            self.cleaning.stop(SHUTDOWN_SECONDS)
-            self.watch.stop(SHUTDOWN_SECONDS)
+            self._optimizers.stop(WATCH_STOP_SECONDS)
+            self.cleaning.stop(WATCH_STOP_SECONDS)
+            self.watch.stop(WATCH_STOP_SECONDS)
 
     def stop(self) -> None:
         """Ask for the end, from any thread."""

@@ -108,6 +108,8 @@ class Transport:
         self.timeout_seconds = timeout_seconds
         self._observe = observe
         self._clock = clock or SystemClock()
+        #: The `traceparent` of every call that names no other: the WMS's own spans of them belong to it.
+        self.traceparent = ""
         self._mutex = threading.Lock()
         self._sessions: set[requests.Session] = set()
         self._free: list[requests.Session] = []
@@ -187,6 +189,8 @@ class Transport:
 
     def _send(self, request: Request, token: str) -> tuple[requests.Response, bytes]:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **request.headers}
+        if self.traceparent:
+            headers.setdefault("traceparent", self.traceparent)
         if token:
             headers["Authorization"] = f"Bearer {token}"
         patience = self.timeout_seconds + request.patience_seconds

@@ -16,9 +16,13 @@
 * `kills`       the same of limits, kills and signals
 * `counters`    the shares of ended attempts on disk, each UID once
 * `metrics`     tallies -> a Prometheus collector with exemplars, totals that never fall
+* `wms_state`   what the WMS's metrics are made of, as values
+* `wms_metrics` calls and transactions of the WMS, and what it holds -> a Prometheus collector
 * `exposition`  /metrics and /healthz
+* `call_spans`  calls to the WMS -> spans of its own, within its callers' traces
+* `call_shipper` the thread that ships those; it drops and counts, and never makes a call wait
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once
 * `waterfall`   the same as text
 
-Everything here runs in the agent (or in a wrapper that has none); a job runs without it.
+Everything here runs in the agent (or in a wrapper that has none), the last five in the WMS; a job runs without it.
 """

@@ -13,14 +13,12 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
-
-from telemetry.live.metrics import JobMetrics
 
 MOST_THREADS = 8
 REQUEST_TIMEOUT_SECONDS = 10.0
@@ -42,6 +40,14 @@ def render_metrics(registry: CollectorRegistry, accept: str) -> tuple[bytes, str
     except (ValueError, TypeError):  # a version that is no number
         encode, content_type = choose_encoder("")
     return encode(registry), content_type
+
+
+class HasRegistry(Protocol):
+    """Metrics that can be served."""
+
+    def registry(self) -> CollectorRegistry:
+        """A registry with all of them."""
+        ...
 
 
 class MetricsApp:
@@ -84,9 +90,9 @@ class MetricsApp:
     def _metrics(self, environ: WSGIEnvironment) -> Answer:
         try:
             body, content_type = render_metrics(self._registry, str(environ.get("HTTP_ACCEPT", "")))
-        except Exception:  # noqa: BLE001 - boundary of a request: the scraper gets a 500, the agent goes on
+        except Exception:  # noqa: BLE001 - boundary of a request: the scraper gets a 500, the process goes on
             _log.exception("cannot render the metrics")
-            return "500 Internal Server Error", {"Content-Type": _PLAIN}, b"the agent's log says why\n"
+            return "500 Internal Server Error", {"Content-Type": _PLAIN}, b"the log of this process says why\n"
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
         if "gzip" in str(environ.get("HTTP_ACCEPT_ENCODING", "")):
             return "200 OK", {**headers, "Content-Encoding": "gzip"}, gzip.compress(body, 5)
@@ -98,7 +104,7 @@ class MetricsServer:
 
     def __init__(
         self,
-        metrics: JobMetrics,
+        metrics: HasRegistry,
         *,
         host: str = "127.0.0.1",
         port: int = 0,

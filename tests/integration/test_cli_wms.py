@@ -279,3 +279,16 @@ def test_reconciliation_without_jobs_is_clean(tmp_path: Path, capsys: pytest.Cap
     with running_wms(tmp_path / "other") as other:
         assert cli.main(["--folder", str(other.folder), "reconcile", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["differences"] == []
+
+
+def test_a_submission_belongs_to_the_trace_around_it(
+    wms: RunningWms, jobspan: Jobspan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The TRACEPARENT of whoever calls `jobspan submit` reaches the WMS, and with the job its agent."""
+    trace = f"00-{'c' * 32}-{'d' * 16}-01"
+    monkeypatch.setenv("TRACEPARENT", trace)
+    (tmp_path / "traced.jdl").write_text('Executable = "/bin/true"; Site = "LCG.Traced.org";')
+    ((job,),) = [value(jobspan("submit", "traced.jdl", "--json"))]
+    match = wms.match(Site="LCG.Traced.org")
+    assert match is not None
+    assert (match["JobID"], match["SubmitTraceparent"]) == (job["job_id"], trace)

@@ -95,6 +95,8 @@ GET   /api/auth/authorize?{authorize}           + + + + + + + + + +
 POST  /api/auth/verify                          + + + + + + + + + +
 POST  /api/auth/token                           + + + + + + + + + +
 POST  /api/auth/revoke                          + + + + + + + + + +
+GET   /healthz                                  + + + + + + + + + +
+GET   /readyz                                   + + + + + + + + + +
 """
 #: What the open routes of logins take: it proves by itself who asks, or proves nothing.
 FORMS: dict[str, dict[str, str]] = {

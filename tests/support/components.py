@@ -112,6 +112,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
     "official-clients": _official,
+    "systemd-analyze": _program("systemd-analyze"),
 }
 
 

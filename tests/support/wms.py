@@ -10,8 +10,9 @@ from typing import Any
 
 import requests
 
+from runner.compose.wms_telemetry import WmsTelemetry
 from runner.config import Config, load
-from runner.server.serve import running
+from runner.server.serve import ServerObserver, running
 from runner.server.services.context import ServiceContext
 from runner.server.tokens import Identity, Role
 from telemetry.clock import Clock, SystemClock
@@ -102,17 +103,22 @@ def running_wms(
     clock: Clock | None = None,
     database: str = "",
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    observed: bool = False,
 ) -> Iterator[RunningWms]:
-    """A WMS that serves *folder* (the folder of everything, as `--folder`) from *database* until the block ends."""
+    """A WMS that serves *folder* (the folder of everything, as `--folder`) from *database* until the block ends.
+
+    *observed*: with its own metrics and spans, as `jobspan wms` has them.
+    """
     wms = {"Owner": "alice", "Database": database, **(overrides or {}).get("WMS", {})}
     options = {**(overrides or {}), "WMS": wms}
     config = load(folder=folder, environment={"HOME": str(folder)}, overrides=options)
-    with running_config(config, clock or SystemClock()) as wms:
+    observer = WmsTelemetry(config) if observed else None
+    with running_config(config, clock or SystemClock(), observer) as wms:
         yield wms
 
 
 @contextlib.contextmanager
-def running_config(config: Config, clock: Clock) -> Iterator[RunningWms]:
+def running_config(config: Config, clock: Clock, observer: ServerObserver | None = None) -> Iterator[RunningWms]:
     """A WMS with that configuration."""
     listening = threading.Event()
     urls: list[str] = []
@@ -121,7 +127,7 @@ def running_config(config: Config, clock: Clock) -> Iterator[RunningWms]:
         urls.append(url)
         listening.set()
 
-    with running(config, clock, announce) as ready:
+    with running(config, clock, announce, observer) as ready:
         thread = threading.Thread(target=ready.run, name="wms")
         thread.start()
         try:

@@ -60,7 +60,9 @@ def test_the_metrics_of_the_design_are_there_with_their_labels() -> None:
         assert names[f"jobspan_job_{name}"] == ("job_id",)
 
 
-@pytest.mark.parametrize("metric", catalogue.METRICS.values(), ids=lambda metric: metric.name)
+@pytest.mark.parametrize(
+    "metric", {**catalogue.METRICS, **catalogue.WMS_METRICS}.values(), ids=lambda metric: metric.name
+)
 def test_metrics_follow_the_rules_of_prometheus(metric: catalogue.Metric) -> None:
     """A counter ends in _total, everything has help, buckets rise, and job_id stands on gauges only."""
     assert re.fullmatch(r"jobspan_[a-z_]+[a-z]", metric.name)
@@ -85,7 +87,7 @@ def test_every_stage_has_its_span() -> None:
 def test_every_attribute_has_a_meaning() -> None:
     """Whatever constant of the module names an attribute stands in ATTRIBUTES with its meaning."""
     named = {value for name, value in vars(catalogue).items() if name.isupper() and isinstance(value, str)}
-    attributes = {value for value in named if re.match(r"(jobspan|process|service|host|log|error)\.", value)}
+    attributes = {value for value in named if re.match(r"(jobspan|process|service|host|log|error|http)\.", value)}
     spans_and_events = set(catalogue.SPANS) | set(catalogue.EVENTS) | {catalogue.ACCOUNTING_PREFIX}
     assert attributes - spans_and_events == set(catalogue.ATTRIBUTES)
     assert all(catalogue.ATTRIBUTES.values())

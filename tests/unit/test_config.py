@@ -178,6 +178,7 @@ def test_payload_inherits_nothing_secret_and_nothing_of_ours() -> None:
         "OTEL_EXPORTER_OTLP_HEADERS": "authorization=x",
         "JOBSPAN_FOLDER": "/var/jobspan",
         "TRACEPARENT": "00-0-0-01",
+        "NOTIFY_SOCKET": "/run/systemd/notify",
         "KEYBOARD": "us",
     }
     assert payload_environment(environment) == {"PATH": "/bin", "KEYBOARD": "us"}

@@ -4,33 +4,37 @@ import copy
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dashboards.check import empty_panels, problems, queried_panels, samples
-from dashboards.generate import DASHBOARD_PATH, dashboard, is_current, main
+from dashboards.generate import DASHBOARD_PATH, DASHBOARDS, dashboard, is_current, main
 from dashboards.promql import Matcher, UnreadableQuery, read
-from telemetry.catalogue import METRICS
+from dashboards.wms import wms_dashboard
+from telemetry.catalogue import METRICS, WMS_METRICS
 
 
 def test_the_file_is_up_to_date() -> None:
-    """grafana/jobspan.json is what `python -m dashboards.generate` writes."""
+    """The files in grafana/ are what `python -m dashboards.generate` writes."""
     assert is_current()
     assert main(["--check"]) == 0
     assert json.loads(DASHBOARD_PATH.read_text()) == dashboard()
 
 
-def test_the_dashboard_is_sound() -> None:
+@pytest.mark.parametrize("make", DASHBOARDS.values())
+def test_the_dashboard_is_sound(make: Callable[[], dict[str, Any]]) -> None:
     """Every metric, label, id and refId of the dashboard exists and is used as its kind asks."""
-    assert problems(dashboard()) == []
+    assert problems(make()) == []
 
 
-def test_panels_do_not_overlap_and_stay_on_the_grid() -> None:
+@pytest.mark.parametrize("make", DASHBOARDS.values())
+def test_panels_do_not_overlap_and_stay_on_the_grid(make: Callable[[], dict[str, Any]]) -> None:
     """No two panels share a cell of Grafana's 24 columns."""
     cells: set[tuple[int, int]] = set()
-    for panel in dashboard()["panels"]:
+    for panel in make()["panels"]:
         place = panel["gridPos"]
         own = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
         assert not own & cells, panel["title"]
@@ -38,14 +42,25 @@ def test_panels_do_not_overlap_and_stay_on_the_grid() -> None:
         cells |= own
 
 
-def test_every_metric_of_a_job_is_on_the_dashboard() -> None:
-    """What the design counts is shown: no metric but build info and the peek is left out."""
-    shown = {
+def shown_by(document: dict[str, Any]) -> set[str]:
+    """The metrics that a dashboard asks for."""
+    return {
         selector.metric
-        for panel in queried_panels(dashboard())
+        for panel in queried_panels(document)
         for target in panel["targets"]
         for selector in read(target["expr"]).selectors
     }
+
+
+def test_every_metric_of_the_wms_is_on_its_dashboard() -> None:
+    """What the WMS counts is shown."""
+    shown = shown_by(wms_dashboard())
+    assert [name for name, metric in WMS_METRICS.items() if not shown & set(metric.samples)] == []
+
+
+def test_every_metric_of_a_job_is_on_the_dashboard() -> None:
+    """What the design counts is shown: no metric but build info and the peek is left out."""
+    shown = shown_by(dashboard())
     hidden = {
         name for name, metric in METRICS.items() if not shown & set(metric.samples)
     }  # fmt: skip
@@ -144,8 +159,9 @@ def test_a_panel_without_samples_is_empty() -> None:
 def test_promtool_parses_every_query(tmp_path: Path) -> None:
     """The whole language, by Prometheus's own parser, with Grafana's variables filled in."""
     rules = [
-        {"record": f"check:panel{panel['id']}{target['refId']}", "expr": target["expr"]}
-        for panel in queried_panels(dashboard())
+        {"record": f"check:{number}:panel{panel['id']}{target['refId']}", "expr": target["expr"]}
+        for number, make in enumerate(DASHBOARDS.values())
+        for panel in queried_panels(make())
         for target in panel["targets"]
     ]
     text = json.dumps({"groups": [{"name": "dashboard", "rules": rules}]})

@@ -1,6 +1,14 @@
 """Ids that follow from who an attempt is: the same everywhere, for ever."""
 
-from telemetry.identity import attempt_uid, span_id, submission_uid, trace_id, traceparent
+from telemetry.identity import (
+    TraceContext,
+    attempt_uid,
+    parse_traceparent,
+    span_id,
+    submission_uid,
+    trace_id,
+    traceparent,
+)
 
 WMS = "6e8bc430-9c3a-11d9-9669-0800200c9a66"
 
@@ -31,3 +39,19 @@ def test_spans_of_an_attempt_differ() -> None:
 def test_trace_context() -> None:
     """The payload gets W3C trace context of version 00, sampled."""
     assert traceparent("a" * 32, "b" * 16) == f"00-{'a' * 32}-{'b' * 16}-01"
+
+
+def test_a_traceparent_is_read_as_it_is_written() -> None:
+    """Ours comes back, a caller's flag is honoured, and what is none by the W3C's rules is None."""
+    assert parse_traceparent(traceparent("a" * 32, "b" * 16)) == TraceContext("a" * 32, "b" * 16, True)
+    unsampled = parse_traceparent(f"00-{'a' * 32}-{'b' * 16}-02")
+    assert unsampled is not None
+    assert not unsampled.is_sampled
+    for text in (
+        "",
+        "00-0-0-01",
+        f"00-{'0' * 32}-{'b' * 16}-01",
+        f"00-{'A' * 32}-{'b' * 16}-01",
+        f"ff-{'a' * 32}-{'b' * 16}-01",
+    ):
+        assert parse_traceparent(text) is None

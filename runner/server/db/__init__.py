@@ -11,6 +11,8 @@
 | migrations | the steps between versions |
 | schema | the catalogue of tables; the form of times; row locks |
 | system_db | WMSID |
+| observed | `ObservedDatabases`: the same, with a look at the time |
+| inventory_db | counts over all of them, for the metrics |
 | job_db | attributes and descriptions of jobs |
 | task_queue_db | queues of waiting jobs that ask for the same |
 | site_mask_db | which sites get jobs, with history |

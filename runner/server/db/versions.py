@@ -49,6 +49,17 @@ def prepare(connection: Connection) -> None:
             raise ConfigError(_difference(version))
 
 
+def check(connection: Connection) -> None:
+    """Look at the version without changing anything.
+
+    Raises:
+        ConfigError: the tables are of another version, or are not there.
+    """
+    version = _present(connection, set(inspect(connection).get_table_names()))
+    if version != known()[-1]:
+        raise ConfigError(_difference(version))
+
+
 def migrate(connection: Connection) -> tuple[str, str]:
     """Bring the tables to our version; the versions before and after.
 

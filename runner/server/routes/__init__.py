@@ -17,6 +17,7 @@
 | auth | DiracX's /api/auth: device flow, tokens, sessions |
 | login_pages | the pages on which somebody approves a login |
 | about | info, userinfo |
+| health | /healthz, /readyz |
 | dependencies | the caller, the services, long polls |
 | failures | refusals to HTTP |
 | last_resort | errors that nobody expected |

@@ -17,6 +17,7 @@ from runner.server.services.context import ServiceContext
 from runner.server.services.explanations import Explanations
 from runner.server.services.file_catalog import FileCatalog
 from runner.server.services.file_status import FileStatus
+from runner.server.services.health import Health
 from runner.server.services.job_commands import JobCommands
 from runner.server.services.job_endings import JobEndings
 from runner.server.services.job_manager import JobManager
@@ -62,6 +63,7 @@ class Services:
     accounting_report: AccountingReport
     login_flows: LoginFlows
     sessions: Sessions
+    health: Health
 
 
 async def _services(request: Request) -> Services:

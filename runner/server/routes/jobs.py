@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from runner.server.errors import InvalidRequestError
@@ -16,20 +16,30 @@ from runner.server.models import (
     StatusUpdates,
     SummaryParams,
 )
+from runner.server.observing import told
 from runner.server.routes.dependencies import Caller, PageNumber, PerPage, Served
 from runner.server.services.job_monitoring import Page
 from runner.server.services.state_machine import Update
 from telemetry.clock import parse_utc
+from telemetry.identity import submission_uid
 
 router = APIRouter(prefix="/api/jobs")
 #: Moments outside are mistakes, and would not fit into 64 bits of nanoseconds.
 FIRST_YEAR, LAST_YEAR = 1970, 2200
+#: Submissions that the span of their call links to; a call may make a thousand.
+MOST_LINKS = 32
 
 
 @router.post("/jdl")
-def submit(texts: list[str], caller: Caller, services: Served, traceparent: Annotated[str, Header()] = "") -> Response:
+def submit(
+    texts: list[str], request: Request, caller: Caller, services: Served, traceparent: Annotated[str, Header()] = ""
+) -> Response:
     """Submit jobs: descriptions in JDL, JSON or YAML."""
-    return JSONResponse(services.job_manager.submit(caller, texts, traceparent=traceparent), 201)
+    inserted = services.job_manager.submit(caller, texts, traceparent=traceparent)
+    told(request).submissions = tuple(
+        submission_uid(services.context.wms_id, each["JobID"]) for each in inserted[:MOST_LINKS]
+    )
+    return JSONResponse(inserted, 201)
 
 
 @router.patch("/status")
@@ -40,8 +50,9 @@ def set_status(updates: StatusUpdates, caller: Caller, services: Served, force: 
 
 
 @router.patch("/heartbeat")
-def heartbeat(beats: dict[JobID, HeartbeatData], caller: Caller, services: Served) -> Response:
+def heartbeat(beats: dict[JobID, HeartbeatData], request: Request, caller: Caller, services: Served) -> Response:
     """Report that jobs live; the answer has the commands for them."""
+    told(request).heartbeats = len(beats)
     return JSONResponse(services.job_state_update.heartbeat(caller, beats))
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from runner.server.models import CommandIDs, CommandsParams, JobReportParams, MatchParams, TokenRequest
+from runner.server.observing import told
 from runner.server.routes.dependencies import Caller, JobPath, RenewingCaller, Served, poll
 from runner.server.routes.jobs import status_update
 from runner.server.services.job_state_update import Report
@@ -24,6 +25,7 @@ async def match(slot: MatchParams, request: Request, caller: Caller, services: S
         if services.pilots_logging.is_stopped(slot.PilotStamp):
             return STOP
         job = services.matcher.match(caller, slot)
+        told(request).match = job["UID"] if job else ""
         return {"Job": job} if job else None
 
     found = await poll(request, services.context.jobs_wait, slot.WaitSeconds, look)
@@ -61,8 +63,9 @@ def renew_token(
 
 
 @router.post("/jobs/{job_id}/report")
-def report(job_id: JobPath, said: JobReportParams, caller: Caller, services: Served) -> Response:
+def report(job_id: JobPath, said: JobReportParams, request: Request, caller: Caller, services: Served) -> Response:
     """Statuses, parameters and heartbeat in one call; a claim that is new to the token gives one with it."""
+    told(request).heartbeats = int(said.Heartbeat is not None)
     updates = [status_update(job_id, *each) for each in said.Statuses.items()]
     bearer = with_claim(caller, said.Claim)
     answer = services.job_state_update.report(bearer, job_id, Report(updates, said.Parameters, said.Heartbeat))

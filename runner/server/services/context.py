@@ -8,6 +8,7 @@ from runner.server.db.auth_db import AuthDB
 from runner.server.db.engine import Databases
 from runner.server.db.schema import now_ns
 from runner.server.inbox import Inbox
+from runner.server.observer import SILENT, Observer
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
@@ -24,6 +25,7 @@ class ServiceContext:
     clock: Clock
     mint: TokenMint
     wms_id: str
+    observer: Observer = SILENT
     jobs_wait: Bell = field(default_factory=Bell)
     commands_wait: Bell = field(default_factory=Bell)
     #: Jobs that were received, for the optimizers.
@@ -38,6 +40,11 @@ class ServiceContext:
         log.info("%s: user %r, address %s, %s", event, user[0], address or "-", detail or "-")
         values = {"Event": event, "UserName": user[0], "VO": user[1], "Address": address[:64], "Detail": detail[:255]}
         return auth.add_entry({"EntryTime": self.now_ns(), **values})
+
+    @property
+    def is_stopping(self) -> bool:
+        """The server was told to stop."""
+        return self.jobs_wait.is_closed
 
     def close_bells(self) -> None:
         """Let every long poll answer now."""

@@ -1,0 +1,32 @@
+"""What the WMS's metrics are made of, as values: what there is in its databases, and how its process fares. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+#: (OwnerGroup, JobType, Site): the requirements that the WMS keeps as columns.
+Queue: TypeAlias = tuple[str, str, str]
+#: All task queues that have no series of their own.
+OTHER_QUEUE: Queue = ("other", "other", "other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WmsState:
+    """What there is in the databases: jobs by status, waiting ones by task queue, and what else waits."""
+
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    waiting: Mapping[Queue, int] = field(default_factory=dict)
+    longest_wait_seconds: float = 0.0
+    requests: Mapping[str, int] = field(default_factory=dict)
+    commands: int = 0
+    sandboxes: int = 0
+    sandbox_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessState:
+    """How the process fares: calls under way by route, spans that wait for a sink, spans dropped by reason."""
+
+    in_progress: Mapping[str, int] = field(default_factory=dict)
+    spans_queued: int = 0
+    spans_dropped: Mapping[str, int] = field(default_factory=dict)
