@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.components import IN_CI, cgroup1_folder, cgroup2_folder, require
+from tests.support.diracx import RunningDiracx, running_diracx
 from tests.support.processes import kill, marked_by
 from tests.support.waiting import eventually
 
@@ -68,6 +70,14 @@ def no_process_left(clean_environment: None, tmp_path_factory: pytest.TempPathFa
             pytest.fail(
                 f"processes were left behind: {[(seen.pid, seen.command[:120]) for seen in left]}", pytrace=False
             )
+
+
+@pytest.fixture(scope="session")
+def diracx(clean_environment: None) -> Iterator[RunningDiracx]:
+    """A real DiracX server, one for all tests that need it: it takes ten seconds to start."""
+    require("diracx")
+    with tempfile.TemporaryDirectory(prefix="jobspan-diracx-") as folder, running_diracx(Path(folder)) as running:
+        yield running
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,15 +1,29 @@
 """`jobspan agent`: take jobs and run them, in the foreground."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.commands.announcing import announcer
-from runner.commands.context import Command, Context, end_with_parent, may_end_with_parent
+from runner.commands.context import Command, Context, end_with_parent, job_id, may_end_with_parent
 from runner.commands.overrides import with_options
+
+if TYPE_CHECKING:
+    from runner.job.description import JobDescription
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drain", action="store_true", help="end when the WMS has no job for us and all have ended")
     parser.add_argument("--slots", type=int, metavar="N", help="processors for jobs (option Slots)")
+    parser.add_argument(
+        "--job",
+        dest="jobs",
+        metavar="ID[=FILE]",
+        type=_named_job,
+        action="append",
+        help="with a DiracX server: run this job, which was submitted from this folder or is described in FILE, and "
+        "end when all named jobs have ended; may be repeated",
+    )
     may_end_with_parent(parser)
 
 
@@ -19,7 +33,20 @@ def _run(context: Context) -> int:
     end_with_parent(context)
     slots = context.arguments.slots
     config = context.config if slots is None else with_options(context.config, {"JobAgent": {"Slots": slots}})
-    return run_agent(config, drain=context.arguments.drain, announce=announcer(context.terminal))
+    jobs = {number: _description(path, number) for number, path in context.arguments.jobs or ()}
+    drain = context.arguments.drain or bool(jobs)
+    return run_agent(config, drain=drain, jobs=jobs, announce=announcer(context.terminal))
+
+
+def _named_job(text: str) -> tuple[int, Path | None]:
+    number, _, file = text.partition("=")
+    return job_id(number), Path(file) if file else None
+
+
+def _description(path: Path | None, number: int) -> "JobDescription | None":
+    from runner.commands.packing import read_job
+
+    return read_job(path).description.with_job_id(number) if path else None
 
 
 COMMAND = Command(
@@ -27,7 +54,7 @@ COMMAND = Command(
         "Take jobs from the WMS and run each in a wrapper of its own, until SIGINT or SIGTERM: jobs that run "
         "then are given back (Rescheduled) and end in order. The first line on stdout says where /metrics is."
     ),
-    examples=("jobspan agent --slots 4", "jobspan agent --drain"),
+    examples=("jobspan agent --slots 4", "jobspan agent --drain", "jobspan agent --job 17 --job 18=analysis.jdl"),
     configure=_configure,
     run=_run,
 )

@@ -22,7 +22,7 @@ from runner.agent.outbox import (
 )
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import has_ended, wrapper_lives
-from runner.compose.clients import client_with, token_path, wms_url
+from runner.compose.clients import open_wms
 from runner.compose.records import Records
 from runner.compose.shipping import shipping
 from runner.computing.inprocess import InProcessComputingElement
@@ -31,7 +31,6 @@ from runner.config import Config
 from runner.locks import FileLock, LockHeld
 from runner.wms.delivery import SINK
 from runner.wms.reports import parameters, update
-from runner.wms.tokens import FileToken
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import Clock, SystemClock, utc_text
 from telemetry.facts import JobMatched, StatusChanged, to_json
@@ -118,14 +117,14 @@ def _may_be_delivered(folder: JobFolder) -> bool:
 
 
 def _deliver(config: Config, folders: Sequence[JobFolder]) -> bool:
-    url, clock = wms_url(config), SystemClock()
+    wms, clock = open_wms(config), SystemClock()
     observer = Observer(config)
     parts = AgentParts(
-        client=client_with(config, FileToken(token_path(config, "pilot")), url),
-        job_client=lambda token: client_with(config, token, url),
+        client=wms.user("pilot"),
+        job_client=lambda folder: wms.attempt(folder.control, folder.attempt),
         computing_element=InProcessComputingElement(InterpreterSpawner(), slots=1),
         observer=observer,
-        records=Records(),
+        records=Records(keeper=wms.accounting),
         write_wrapper=write_wrapper,
     )
     try:

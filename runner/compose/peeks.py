@@ -6,11 +6,10 @@ from typing import Any
 
 import requests
 
-from runner.compose.clients import METRICS_URL_FILE, token_path
+from runner.compose.clients import METRICS_URL_FILE, open_wms
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.locks import lock_holder
-from runner.wms.tokens import FileToken
 
 TIMEOUT_SECONDS = 10.0
 _SUFFIX = "/metrics"
@@ -61,7 +60,7 @@ def peek_at(
             answer = session.get(
                 f"{base}/jobs/{job_id}/peek",
                 params=query,
-                headers={"Authorization": f"Bearer {FileToken(token_path(config, 'user')).token()}"},
+                headers={"Authorization": f"Bearer {open_wms(config).token().token()}"},
                 timeout=TIMEOUT_SECONDS + wait_seconds,
                 allow_redirects=False,
             )

@@ -7,9 +7,10 @@ from pathlib import Path
 import requests
 
 from runner.agent.folders import JobFolder
-from runner.compose.clients import METRICS_URL_FILE
+from runner.compose.clients import METRICS_URL_FILE, open_wms
 from runner.config import Config
 from runner.errors import UnavailableError
+from runner.wms.answers import AccountingPage
 from runner.wms.client import WmsClient
 from telemetry.clock import SystemClock, parse_utc
 from telemetry.journal import read_journal
@@ -80,14 +81,16 @@ def otlp_copies(config: Config, uid: str) -> int:
 def reconcile(config: Config, client: WmsClient) -> Reconciliation:
     """Hold the WMS's accounting, the OTLP events of this folder and all witnesses against each other."""
     problems: list[str] = []
-    accounting = client.all_accounting()
+    ledger = open_wms(config).accounting(client)
+    accounting = ledger.all_accounting() if ledger else AccountingPage([], 0, 0)
+    wms_id = str(client.info()["WMSID"])
     counters = read_counters(config.folder / "agent" / "counters.jsonl")
     events = read_accounting(OtlpFiles(config.telemetry_folder).logs)
     if events.damaged:
         problems.append(f"{events.damaged} lines of the OTLP log file are damaged")
     return compare(
         Evidence(
-            wms_id=str(client.info()["WMSID"]),
+            wms_id=wms_id,
             now_utc_ns=SystemClock().utc_ns(),
             wms=_records([*accounting.records, *accounting.conflicts], "record of the WMS", problems),
             duplicates_on_wire=accounting.duplicates,

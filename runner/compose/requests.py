@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runner.compose.clients import client_with, open_client, token_path
+from runner.compose.clients import open_wms
 from runner.config import Config
 from runner.data.ports import Replica
 from runner.data.storage import open_elements, open_failover_folder
@@ -15,7 +15,6 @@ from runner.failover.operations import OperationParts, Operations
 from runner.redaction import Redactor
 from runner.wms.answers import CatalogFile
 from runner.wms.client import WmsClient
-from runner.wms.tokens import FileToken
 from telemetry.clock import SystemClock, utc_text
 from telemetry.facts import Scalar
 
@@ -27,7 +26,7 @@ def open_executor(config: Config, url: str = "", *, stop: threading.Event | None
     Raises:
         UnavailableError: no WMS is known. ConfigError: there is no administrator's token.
     """
-    client = client_with(config, FileToken(token_path(config, "admin")), url) if url else open_client(config, "admin")
+    client = open_wms(config, url).user("admin")
     parts = OperationParts(
         catalog=_Catalogs(client),
         reports=_Reports(client),

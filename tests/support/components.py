@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from telemetry.measure.perf import TaskClock
+from tests.support import diracx
 
 #: Read at import, before the tests' environment is cleaned.
 IN_CI = os.environ.get("JOBSPAN_CI") == "1"
@@ -83,6 +84,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "root": _root,
     "faketime": _faketime,
     "promtool": _program("promtool"),
+    "diracx": diracx.missing,
     "prometheus": _program("prometheus"),
 }
 
