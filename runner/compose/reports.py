@@ -84,6 +84,8 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
     ledger = open_wms(config).accounting(client)
     accounting = ledger.all_accounting() if ledger else AccountingPage([], 0, 0)
     wms_id = str(client.info()["WMSID"])
+    # One service may keep the accounting of several WMSs, as one collector may serve them.
+    records = [each for each in accounting.records if each.get("WMSID") == wms_id]
     counters = read_counters(config.folder / "agent" / "counters.jsonl")
     events = read_accounting(OtlpFiles(config.telemetry_folder).logs)
     if events.damaged:
@@ -92,12 +94,13 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
         Evidence(
             wms_id=wms_id,
             now_utc_ns=SystemClock().utc_ns(),
-            wms=_records([*accounting.records, *accounting.conflicts], "record of the WMS", problems),
+            wms=_records([*records, *accounting.conflicts], "record of the WMS", problems),
             duplicates_on_wire=accounting.duplicates,
             otlp=_records([event.record for event in events.events], "OTLP event", problems),
             witnesses=[_witness(row) for row in client.witness()],
             contributions=[contribution(uid, tally.values) for uid, tally in counters.attempts.items()],
             problems=problems,
+            one_ledger=ledger is None,
         )
     )
 

@@ -1,5 +1,6 @@
 """A job's whole life on a real DiracX server: what a user types, what the server then says."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from tests.support.diracx import RunningDiracx
 from tests.support.diracx_site import DiracxSite, diracx_site
+from tests.support.waiting import eventually
+from tests.support.wms import running_wms
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def site(tmp_path: Path, diracx: RunningDiracx) -> Iterator[DiracxSite]:
 
 
 def test_a_good_job(site: DiracxSite) -> None:
-    """Submitted, run, Done: with its input and output sandbox, every status in order, and its record as an OTLP event."""
+    """Submitted, run, Done: with its sandboxes, every status in order, and its record as an OTLP event."""
     (site.config.folder / "greeting").write_text("hello from here\n")
     job_id = site.submit(
         Executable="/bin/cat", Arguments="greeting", InputSandbox=["greeting"], StdOutput="out", OutputSandbox=["out"],
@@ -33,6 +36,114 @@ def test_a_good_job(site: DiracxSite) -> None:
     (record,) = site.records(job_id)
     (event,) = site.events()
     assert event.canonical() == record.canonical()
-    assert (record["FinalMajorStatus"], record["Attempt"], record["Owner" if "Owner" in record else "User"]) == (
-        "Done", 1, "alice",
-    )  # fmt: skip
+    assert (record["FinalMajorStatus"], record["Attempt"], record["User"]) == ("Done", 1, "alice")
+
+
+def test_a_bad_job(site: DiracxSite) -> None:
+    """A payload that fails is Failed, in DIRAC's words."""
+    job_id = site.submit(Executable="/bin/false")
+    site.run(job_id)
+    assert site.status(job_id) == ("Failed", "Application Finished With Errors"), site.diagnosis()
+
+
+def test_killed(site: DiracxSite) -> None:
+    """A job that its user kills ends within seconds; its wrapper says no status after, and its outputs are saved."""
+    job_id = site.submit(
+        Executable="/bin/sh", Arguments="-c 'echo begun && exec sleep 600'", StdOutput="out", OutputSandbox=["out"]
+    )
+    with site.agent(job_id) as agent:
+        site.wait(job_id, "Running")
+        eventually(lambda: site.heartbeats(job_id), 30.0, "a heartbeat")
+        done = site.command("kill", str(job_id))
+        assert done.returncode == 0, done.stderr
+        killed_at = len(site.log(job_id))
+        assert agent.wait(60.0) == 0, site.diagnosis()
+    assert site.status(job_id)[0] == "Killed", site.diagnosis()
+    assert site.log(job_id)[killed_at:] == []
+    assert site.client.sandboxes(job_id, "output")
+    (record,) = site.records(job_id)
+    assert (record["FinalMajorStatus"], record["Signal"]) == ("Killed", 15)
+
+
+def test_a_kill_whose_command_was_lost(site: DiracxSite) -> None:
+    """DiracX gives a Kill out once; one that somebody else's heartbeat has fetched ends the job all the same."""
+    job_id = site.submit(Executable="/bin/sleep", Arguments="600")
+    with site.agent(job_id) as agent:
+        site.wait(job_id, "Running")
+        assert site.command("kill", str(job_id)).returncode == 0
+        site.diracx.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {}})
+        assert agent.wait(60.0) == 0, site.diagnosis()
+    assert [each["FinalMajorStatus"] for each in site.records(job_id)] == ["Killed"], site.diagnosis()
+
+
+def test_rescheduled(site: DiracxSite) -> None:
+    """A payload that asks for it gets a next attempt, which the same agent runs; the server counts both."""
+    flag = site.config.folder / "flag"
+    (site.config.folder / "try.sh").write_text(f"test -e {flag} && exit 0; touch {flag}; exit 222\n")
+    job_id = site.submit(Executable="/bin/sh", Arguments="try.sh", InputSandbox=["try.sh"])
+    site.run(job_id)
+    assert site.status(job_id) == ("Done", "Execution Complete"), site.diagnosis()
+    assert site.job(job_id)["RescheduleCounter"] == 1
+    ends = {each["Attempt"]: each["FinalMajorStatus"] for each in site.records(job_id)}
+    assert ends == {1: "Rescheduled", 2: "Done"}
+    assert len({each["UID"] for each in site.records(job_id)}) == 2
+
+
+def test_fenced(site: DiracxSite) -> None:
+    """An attempt whose job has gone on without it says nothing more about the job."""
+    job_id = site.submit(Executable="/bin/sleep", Arguments="3")
+    with site.agent(job_id):
+        site.wait(job_id, "Running")
+        assert site.command("reschedule", str(job_id)).returncode == 0
+        before = site.log(job_id)
+        eventually(lambda: site.records(job_id), 60.0, "the record of the attempt")
+        record = site.records(job_id)[0]
+    assert (record["FinalMajorStatus"], record["ErrorType"]) == ("Rescheduled", "fenced"), site.diagnosis()
+    assert ("Done", "Execution Complete", "JobWrapper") not in site.log(job_id)[: len(before) + 2]
+
+
+def test_reconciled_with_one_ledger(site: DiracxSite) -> None:
+    """Without an accounting service the telemetry is the only ledger: it is held against what the server saw."""
+    job_id = site.submit(Executable="/bin/true")
+    site.run(job_id)
+    done = site.command("reconcile", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert (result["matched"], result["witnessed"]["wms_status"]) == (1, 1)
+    assert result["summary"].startswith("The WMS keeps no accounting, the telemetry holds 1 record: ")
+    assert "\n0 " not in site.command("outbox", "list").stdout
+
+
+def test_accounting_by_our_own_service(tmp_path: Path, diracx: RunningDiracx) -> None:
+    """With AccountingURL the records of DiracX's jobs are kept by a `jobspan wms`, and both ledgers agree."""
+    with running_wms(tmp_path / "wms") as wms:
+        options = {"AccountingURL": wms.url, "AccountingTokenFile": str(wms.folder / "tokens" / "admin.token")}
+        with diracx_site(tmp_path / "node", diracx, WMS=options) as site:
+            job_id = site.submit(Executable="/bin/true")
+            site.run(job_id)
+            held = wms.call("GET", "/api/jobspan/accounting", token=wms.admin_token).json()["Records"]
+            assert [(each["JobID"], each["FinalMajorStatus"]) for each in held] == [(job_id, "Done")]
+            assert wms.call("GET", "/api/jobspan/accounting").json()["Records"] == []
+            done = site.command("reconcile", "--json")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert json.loads(done.stdout)["totals"]["wms"]["records"] == 1
+
+
+def test_what_diracx_could_not_read_is_refused(site: DiracxSite) -> None:
+    """A description that would hang the whole server is not sent, and the user reads which field it is."""
+    (site.config.folder / "bad.json").write_text(json.dumps({"Executable": "/bin/echo", "Arguments": "[a]"}))
+    done = site.command("submit", str(site.config.folder / "bad.json"))
+    assert done.returncode == 2
+    assert "Arguments: DiracX cannot read a text with '['" in done.stderr
+
+
+def test_what_diracx_has_not(site: DiracxSite) -> None:
+    """Commands that DiracX cannot serve say so, in one line."""
+    job_id = site.submit(Executable="/bin/true")
+    for command, words in (("parameters", "no call that reads the parameters"), ("accounting", "no accounting")):
+        done = site.command(command, str(job_id))
+        assert (done.returncode, len(done.stderr.splitlines())) == (4, 1), done.stderr
+        assert f"a DiracX server has {words}" in done.stderr
+    done = site.command("agent")
+    assert done.returncode == 2
+    assert "--job" in done.stderr

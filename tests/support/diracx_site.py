@@ -91,6 +91,10 @@ class DiracxSite:
         """Of the attempts of a job, from their journals."""
         return [each.record for each in attempts(self.config, job_id) if each.record]
 
+    def heartbeats(self, job_id: int) -> bool:
+        """Whether the server has heard one."""
+        return self.job(job_id)["HeartBeatTime"] is not None
+
     def events(self) -> list[Record]:
         """The accounting events in the node's OTLP file."""
         return [Record(each.record) for each in read_accounting(OtlpFiles(self.config.telemetry_folder).logs).events]

@@ -18,6 +18,7 @@ from telemetry.identity import attempt_uid
 from telemetry.ledger.record import InvalidRecord, Record, RecordKey
 
 OTHER_BODY = "the same record is here with another body"
+NEVER_HANDED_OUT = "this WMS never handed out an attempt with that UID, JobID and Attempt"
 OTHER_EXECUTION = "another execution of this attempt was the first to report Running"
 #: More are never honest; each answer has them all.
 MOST_CONFLICTS = 100
@@ -87,9 +88,11 @@ class Accounting:
     def _insert(self, transaction: Transaction, record: Record, claims: JobClaims | None) -> dict[str, Any]:
         key, now_ns = record.key, self._context.now_ns()
         attempt = transaction.attempts.by_uid(key.uid)
-        if attempt is None or (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
-            return _result(record, "conflict", "this WMS never handed out an attempt with that UID, JobID and Attempt")
-        if claims and attempt["RunningClaim"] not in (None, claims.claim):
+        if attempt is None and not self._is_foreign(record, claims):
+            return _result(record, "conflict", NEVER_HANDED_OUT)
+        if attempt and (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
+            return _result(record, "conflict", NEVER_HANDED_OUT)
+        if claims and attempt and attempt["RunningClaim"] not in (None, claims.claim):
             _keep_conflict(transaction, record, OTHER_EXECUTION, now_ns)
             return _result(record, "conflict", OTHER_EXECUTION)
         present = transaction.accounting.of_uid(key.uid)
@@ -101,8 +104,22 @@ class Accounting:
                 transaction.accounting.count_duplicate(row["RecordID"])
                 return _result(record, "duplicate", "")
         _store(transaction, record, present, now_ns)
-        self._attempt_ended(transaction, attempt, now_ns)
+        if attempt:
+            self._attempt_ended(transaction, attempt, now_ns)
         return _result(record, "inserted", "")
+
+    def _is_foreign(self, record: Record, claims: JobClaims | None) -> bool:
+        """Whether it is of another WMS, for which this one keeps the accounting: a DiracX server has none.
+
+        Its UID must be the one that follows from that WMS's id. A job token never speaks for another WMS.
+        """
+        wms_id = record.text("WMSID")
+        if claims is not None or wms_id == self._context.wms_id:
+            return False
+        try:
+            return record.key.uid == attempt_uid(wms_id, record.integer("JobID"), record.integer("Attempt"))
+        except ValueError:  # no UUID
+            return False
 
     def _attempt_ended(self, transaction: Transaction, attempt: Row, now_ns: int) -> None:
         """A record is made when nothing of the attempt runs any more."""

@@ -25,8 +25,8 @@ _LACKING = {
     "requests": "service for requests, so that nothing can be left to be done after the end of a job",
     "catalog": "file catalogue, so that a job there has no input or output data",
 }
-#: The end of an attempt, for a witness.
-_ENDS = frozenset({JobStatus.DONE, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.KILLED, JobStatus.RESCHEDULED})
+#: The end of an attempt, for a witness. When a job that was killed has really ended, DiracX is not told.
+_ENDS = frozenset({JobStatus.DONE, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.RESCHEDULED})
 COLUMNS = ("JobID", "Owner", "VO", "Status", "MinorStatus", "RescheduleCounter", "LoggingInfo")
 
 
@@ -112,18 +112,12 @@ class DiracxClient(WmsClient):
         self.sandboxes(job_id, "output")
 
     def witness(self, job_id: int | None = None, *, per_page: int = PAGE) -> list[Mapping[str, Any]]:
-        """What the server saw of the present attempt of each of our jobs; of earlier ones it keeps no account."""
-        user = checked.mapping(self._call("GET", "/api/auth/userinfo").body, "user")
-        conditions: list[Mapping[str, object]] = [
-            {"parameter": "Owner", "operator": "eq", "value": checked.text(user.get("preferred_username"), "user")}
-        ]
-        if job_id is not None:
-            conditions.append({"parameter": "JobID", "operator": "eq", "value": job_id})
+        """What the server saw of the present attempts of this folder's jobs; of earlier ones it keeps no account."""
+        wanted = self._descriptions.known() if job_id is None else [job_id]
         found: list[Mapping[str, Any]] = []
-        page = 1
-        while rows := self.search(COLUMNS, conditions, page=page, per_page=per_page):
-            found += [_witnessed(row, self.wms_id) for row in rows]
-            page += 1
+        for start in range(0, len(wanted), per_page):
+            rows = self.rows(wanted[start : start + per_page])
+            found += [_witnessed(row, self.wms_id) for row in rows.values()]
         return found
 
     def _call(self, method: str, path: str, **more: Any) -> Answer:

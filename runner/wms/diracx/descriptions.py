@@ -43,6 +43,10 @@ class Descriptions:
                 f"name its file: --job {job_id}=FILE"
             ) from None
 
+    def known(self) -> list[int]:
+        """The jobs that were submitted from this folder, or run in it."""
+        return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
+
     def _path(self, job_id: int) -> Path:
         return self._folder / f"{job_id}.json"
 

@@ -101,6 +101,7 @@ class DiracxAgentClient(DiracxClient):
             kept = self.set_statuses(job_id, _updates(steps, times))
         if kept.status != JobStatus.MATCHED:
             raise RefusedError(f"job {job_id} cannot be taken: it is {kept.status or 'in the future'}")
+        self._descriptions.keep(job_id, description)
         return self._matched(job_id, row, description, times)
 
     def _matched(
