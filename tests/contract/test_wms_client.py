@@ -78,7 +78,7 @@ class Jobspan:
     def take(self, job_id: int) -> Taken | None:
         ours = open_wms(load(folder=self.folder), self.wms.url)
         agent = ours.agent({})
-        offer = {"PilotStamp": "contract", "Site": self.wms.job(job_id)["Site"]}
+        offer = {"PilotStamp": "contract", "Site": self.wms.job(job_id)["Site"], "Processors": 8}
         matched = agent.match(offer, 0.0)
         if matched is None:
             return None

@@ -8,17 +8,17 @@ has. A file with nothing but a token in it will do as well.
 
 import fcntl
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import requests
 
 from runner.config import HttpConfig
-from runner.errors import ConfigError
+from runner.errors import ConfigError, UnavailableError
 from runner.wms import checked
 from runner.wms.tokens import write_secret
 from runner.wms.transport import new_session, read_bounded
@@ -29,7 +29,10 @@ CLIENT_ID = "myDIRACClientID"
 REFRESH_PATH = "/api/auth/token"
 #: With less life than this a token is exchanged; as in the official client.
 FRESH_SECONDS = 300
+#: After an exchange that has failed.
+PAUSE_SECONDS = 30
 LARGEST_ANSWER_BYTES = 1 << 20
+log = logging.getLogger("jobspan.wms")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Credentials:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._mutex = threading.Lock()
+        self._next_try_ns = 0
 
     def token(self) -> str:
         """The access token; exchanged for a new one when it is about to end.
@@ -82,40 +86,40 @@ class Credentials:
             found = self._read()
             if found.access_token != old or not found.refresh_token:
                 return found
-            answer = self._refresh(found.refresh_token)
-            if answer is None:
+            if self._clock.boottime_ns() < self._next_try_ns:
                 return found
-            new = _Credentials(
-                checked.text(answer.get("access_token"), "access_token"),
-                checked.optional_text(answer.get("refresh_token"), "refresh_token") or found.refresh_token,
-                self._now() + checked.whole(answer.get("expires_in"), "expires_in"),
-            )
+            try:
+                new = self._refreshed(found.refresh_token)
+            except (requests.RequestException, UnavailableError, ValueError) as error:
+                # Not now, or never more: the old token serves as long as it may.
+                log.warning("the token of DiracX cannot be exchanged: %s", type(error).__name__)
+                self._next_try_ns = self._clock.boottime_ns() + PAUSE_SECONDS * NANOSECONDS
+                return found
             self._write(new)
             return new
 
-    def _refresh(self, refresh_token: str) -> Mapping[str, Any] | None:
-        """DiracX's answer; None: not now, or never more, and the old token serves as long as it may."""
+    def _refreshed(self, refresh_token: str) -> _Credentials:
+        """What DiracX gives for *refresh_token*.
+
+        Raises:
+            RequestException, UnavailableError, ValueError: nothing.
+        """
         form = {"client_id": CLIENT_ID, "grant_type": "refresh_token", "refresh_token": refresh_token}
-        try:
-            with (
-                new_session(self._http, self._url) as session,
-                session.post(
-                    self._url + REFRESH_PATH,
-                    data=form,
-                    timeout=self._timeout_seconds,
-                    allow_redirects=False,
-                    stream=True,
-                ) as response,
-            ):
-                if response.status_code != 200:
-                    return None
-                content = read_bounded(response, LARGEST_ANSWER_BYTES, self._timeout_seconds)
-        except requests.RequestException:
-            return None
-        try:
-            return checked.mapping(json.loads(content), "token")
-        except ValueError:
-            return None
+        timeout_seconds = self._timeout_seconds
+        with (
+            new_session(self._http, self._url) as session,
+            session.post(
+                self._url + REFRESH_PATH, data=form, timeout=timeout_seconds, allow_redirects=False, stream=True
+            ) as response,
+        ):
+            if response.status_code != 200:
+                raise UnavailableError(f"HTTP {response.status_code}")
+            answer = checked.mapping(json.loads(read_bounded(response, LARGEST_ANSWER_BYTES, timeout_seconds)), "token")
+        return _Credentials(
+            checked.text(answer.get("access_token"), "access_token"),
+            checked.optional_text(answer.get("refresh_token"), "refresh_token") or refresh_token,
+            self._now() + checked.whole(answer.get("expires_in"), "expires_in"),
+        )
 
     def _read(self) -> _Credentials:
         try:
