@@ -297,6 +297,14 @@ def test_a_kill_reaches_the_agent(wms: Wms, job: Taken) -> None:
     assert job.agent.commands("contract", asked, 0.0) == []
 
 
+def test_a_job_that_says_it_is_tomorrow_can_be_killed(wms: Wms, job: Taken) -> None:
+    """A node whose clock is ahead does not make its job unkillable."""
+    job.last_ns = _CLOCK.utc_ns() + 3600 * 10**9
+    assert job.report(("Running", "Application")).status == "Running"
+    killed(wms, job.job_id)
+    assert row(wms, job.job_id)["Status"] == "Killed"
+
+
 # --- sandboxes ------------------------------------------------------------------------------------
 
 

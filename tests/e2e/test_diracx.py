@@ -1,11 +1,16 @@
 """A job's whole life on a real DiracX server: what a user types, what the server then says."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runner.locks import lock_holder
+from telemetry.clock import SystemClock
+from tests.support.components import faketime, require
 from tests.support.diracx import RunningDiracx
 from tests.support.diracx_site import DiracxSite, diracx_site
 from tests.support.waiting import eventually
@@ -147,3 +152,75 @@ def test_what_diracx_has_not(site: DiracxSite) -> None:
     done = site.command("agent")
     assert done.returncode == 2
     assert "--job" in done.stderr
+
+
+@pytest.mark.parametrize("offset", ["+3600s", "-3600s"])
+def test_a_node_whose_clock_is_wrong(site: DiracxSite, offset: str) -> None:
+    """DiracX orders by the time that a report carries: ours are dated by its clock, and a Kill is never too early."""
+    require("faketime")
+    job_id = site.submit(Executable="/bin/sleep", Arguments="600")
+    fake = {"LD_PRELOAD": faketime(), "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+    with site.agent(job_id, **fake) as agent:
+        site.wait(job_id, "Running")
+        assert site.command("kill", str(job_id)).returncode == 0
+        assert agent.wait(60.0) == 0, site.diagnosis()
+    assert site.status(job_id)[0] == "Killed", site.diagnosis()
+    assert [each["FinalMajorStatus"] for each in site.records(job_id)] == ["Killed"]
+    statuses = list(dict.fromkeys(status for status, _, _ in site.log(job_id)))
+    assert statuses == ["Received", "Checking", "Waiting", "Matched", "Running", "Killed"]
+
+
+def test_the_token_is_exchanged_while_the_job_runs(tmp_path: Path, diracx: RunningDiracx) -> None:
+    """A job outlives its owner's token: agent and wrapper get a new one from the server, and share it."""
+    with diracx_site(tmp_path / "node", diracx) as site:
+        job_id = site.submit(Executable="/bin/sleep", Arguments="1")
+        path = diracx.credentials(tmp_path / "node" / "credentials.json", seconds_left=200)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "access_token": "of yesterday"}))
+        site.run(job_id)
+        assert site.status(job_id) == ("Done", "Execution Complete"), site.diagnosis()
+        after = json.loads(path.read_text())
+        assert after["access_token"].count(".") == 2
+        assert after["expires_on"] > SystemClock().utc_ns() / 1e9 + 600
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_node_that_is_stopped(site: DiracxSite) -> None:
+    """Its job goes back to the server, and an agent that is named it again runs the next attempt."""
+    (site.config.folder / "job.sh").write_text(f"test -e {tmp_flag(site)} || exec sleep 600\n")
+    job_id = site.submit(Executable="/bin/sh", Arguments="job.sh", InputSandbox=["job.sh"])
+    with site.agent(job_id) as agent:
+        site.wait(job_id, "Running")
+        eventually(lambda: ("Running", "Application", "JobWrapper") in site.log(job_id), 30.0, "the payload")
+        agent.terminate()
+        assert agent.wait(60.0) == 0, site.diagnosis()
+    assert site.status(job_id)[0] == "Received", site.diagnosis()
+    tmp_flag(site).touch()
+    site.run(job_id)
+    assert site.status(job_id) == ("Done", "Execution Complete"), site.diagnosis()
+    assert [each["FinalMajorStatus"] for each in site.records(job_id)] == ["Rescheduled", "Done"]
+
+
+def test_a_wrapper_that_dies(site: DiracxSite) -> None:
+    """The agent ends its attempt for it, and the server hears so."""
+    job_id = site.submit(Executable="/bin/sleep", Arguments="600")
+    with site.agent(job_id) as agent:
+        site.wait(job_id, "Running")
+        eventually(lambda: ("Running", "Application", "JobWrapper") in site.log(job_id), 30.0, "the payload")
+        wrapper = lock_holder(site.config.jobs_folder / f"{job_id}.1" / "control" / "wrapper.lock")
+        assert wrapper
+        os.kill(wrapper, signal.SIGKILL)
+        assert agent.wait(60.0) == 0, site.diagnosis()
+    assert site.status(job_id) == ("Failed", "JobWrapper execution"), site.diagnosis()
+    assert [(each["FinalMajorStatus"], each["RecordedBy"]) for each in site.records(job_id)] == [("Failed", "agent")]
+
+
+def test_output_while_it_runs(site: DiracxSite) -> None:
+    """DiracX has no call for it; the agent shows it to the job's owner."""
+    job_id = site.submit(Executable="/bin/sh", Arguments="-c 'echo so far && exec sleep 600'")
+    with site.agent(job_id):
+        site.wait(job_id, "Running")
+        eventually(lambda: "so far" in site.command("peek", str(job_id)).stdout, 30.0, "the output")
+
+
+def tmp_flag(site: DiracxSite) -> Path:
+    return site.config.folder / "flag"

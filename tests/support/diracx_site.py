@@ -1,6 +1,7 @@
 """A node that works with a real DiracX server: its folder, the owner's token, and `jobspan` as a user types it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -46,21 +47,25 @@ class DiracxSite:
         return int(json.loads(done.stdout)[0]["job_id"])
 
     @contextmanager
-    def agent(self, *job_ids: int) -> Iterator["subprocess.Popen[bytes]"]:
-        """`jobspan agent --job ...`; it ends by itself, or is killed at the end of the block."""
+    def agent(self, *job_ids: int, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """`jobspan agent --job ...`; it ends by itself, or is told to at the end of the block."""
         named = [part for job_id in job_ids for part in ("--job", str(job_id))]
         command = [sys.executable, "-m", "runner.cli", "--folder", str(self.config.folder), "agent", *named]
         with (self.config.folder / "agent.log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
         try:
             yield process
         finally:
-            process.kill()
-            process.wait()
+            process.terminate()
+            try:
+                process.wait(DEADLINE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
-    def run(self, *job_ids: int) -> None:
+    def run(self, *job_ids: int, **environment: str) -> None:
         """Run these jobs to their end."""
-        with self.agent(*job_ids) as process:
+        with self.agent(*job_ids, **environment) as process:
             assert process.wait(DEADLINE_SECONDS) == 0, self.diagnosis()
 
     def job(self, job_id: int) -> Mapping[str, Any]:

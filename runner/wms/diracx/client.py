@@ -12,7 +12,7 @@ from runner.wms.client import WmsClient
 from runner.wms.diracx.descriptions import Descriptions, check_readable
 from runner.wms.tokens import TokenSource
 from runner.wms.transport import Answer, HttpCall
-from telemetry.clock import Clock, SystemClock, parse_utc, utc_text
+from telemetry.clock import NANOSECONDS, Clock, SystemClock, parse_utc, utc_text
 from telemetry.identity import attempt_uid, diracx_wms_id
 
 PAGE = 500
@@ -65,7 +65,7 @@ class DiracxClient(WmsClient):
 
     def now_utc_ns(self) -> int:
         """Now, by the server's clock as far as its answers tell."""
-        return self._clock.utc_ns() + round(self.clock_offset_seconds * 1e9)
+        return self._clock.utc_ns() + round(self.clock_offset_seconds * NANOSECONDS)
 
     def info(self) -> Mapping[str, Any]:
         """As our own WMS says it, from what DiracX tells; needs a token."""
@@ -89,6 +89,14 @@ class DiracxClient(WmsClient):
         """The description that was submitted from this folder."""
         kept = self._descriptions.of(job_id)
         return kept.to_mapping(), kept.to_jdl()
+
+    def kill(self, job_id: int, utc_ns: int) -> answers.KeptStatus:
+        """The user's order to end *job_id*. A node whose clock is ahead may have dated its reports into the future,
+        and DiracX would only log the order: then it is dated after them."""
+        kept = super().kill(job_id, utc_ns)
+        if kept.status:
+            return kept
+        return super().kill(job_id, max(utc_ns, last_record_ns(self.row(job_id))) + NANOSECONDS)
 
     def rows(self, job_ids: Sequence[int], columns: Sequence[str] = COLUMNS) -> dict[int, Mapping[str, Any]]:
         """What the server has of *job_ids*, by job."""
@@ -126,6 +134,11 @@ class DiracxClient(WmsClient):
             what = next((words for start, words in _LACKING.items() if kind.startswith(start)), "such call")
             raise NotFoundError(f"a DiracX server has no {what}", status_code=404)
         return super()._call(method, path, **more)
+
+
+def last_record_ns(row: Mapping[str, Any]) -> int:
+    """When the newest record of a job is dated, in whole seconds on MySQL: what is dated before it is only logged."""
+    return max((parse_utc(str(each["StatusTime"])) for each in row.get("LoggingInfo") or ()), default=0)
 
 
 def _witnessed(row: Mapping[str, Any], wms_id: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from runner.job.description import JobDescription
 from runner.job.status import FINAL_STATUSES, JobStatus
 from runner.wms import answers
 from runner.wms.diracx.attempt import GONE, STEP_NS
-from runner.wms.diracx.client import DiracxClient
+from runner.wms.diracx.client import DiracxClient, last_record_ns
 from runner.wms.diracx.credentials import Credentials
 from runner.wms.diracx.descriptions import Descriptions
 from telemetry.clock import NANOSECONDS, parse_utc, utc_text
@@ -92,7 +92,7 @@ class DiracxAgentClient(DiracxClient):
 
     def _take(self, job_id: int, row: Mapping[str, Any]) -> answers.MatchedJob:
         description = self._jobs[job_id] or self._descriptions.of(job_id)
-        start_ns = max(self.now_utc_ns(), _last_ns(row) + STEP_NS)
+        start_ns = max(self.now_utc_ns(), last_record_ns(row) + STEP_NS)
         steps = _PATHS[row["Status"]]
         times = [start_ns + number * STEP_NS for number in range(len(steps))]
         kept = self.set_statuses(job_id, _updates(steps, times))
@@ -109,7 +109,7 @@ class DiracxAgentClient(DiracxClient):
     ) -> answers.MatchedJob:
         attempt = int(row.get("RescheduleCounter") or 0) + 1
         submitted_ns = min(parse_utc(str(row["SubmissionTime"])), times[0])
-        waiting_ns = times[-2] if len(times) > 1 else _last_ns(row)
+        waiting_ns = times[-2] if len(times) > 1 else last_record_ns(row)
         return answers.MatchedJob(
             wms_id=self.wms_id,
             job_id=job_id,
@@ -140,11 +140,6 @@ def _updates(steps: Iterable[JobStatus], times: Iterable[int]) -> dict[str, dict
         utc_text(moment): {"Status": str(status), **minors.get(status, {}), "Source": SOURCE}
         for moment, status in zip(times, steps, strict=True)
     }
-
-
-def _last_ns(row: Mapping[str, Any]) -> int:
-    """The newest record of the job: what is dated before it is only logged."""
-    return max((parse_utc(str(each["StatusTime"])) for each in row.get("LoggingInfo") or ()), default=0)
 
 
 def _is_killed(row: Mapping[str, Any] | None, attempt: int) -> bool:
