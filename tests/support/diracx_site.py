@@ -87,10 +87,17 @@ class DiracxSite:
 
     def log(self, job_id: int) -> list[tuple[str, str, str]]:
         """Status, minor status and source of all that the server has logged."""
+        return [(each["Status"], each["MinorStatus"], each["Source"]) for each in self._logged(job_id)]
+
+    def times(self, job_id: int) -> list[str]:
+        """How all that the server has logged is dated."""
+        return [each["StatusTime"] for each in self._logged(job_id)]
+
+    def _logged(self, job_id: int) -> list[dict[str, Any]]:
         (row,) = self.client.search(
             ["JobID", "LoggingInfo"], [{"parameter": "JobID", "operator": "eq", "value": job_id}]
         )
-        return [(each["Status"], each["MinorStatus"], each["Source"]) for each in row["LoggingInfo"]]
+        return list(row["LoggingInfo"])
 
     def records(self, job_id: int) -> list[Record]:
         """Of the attempts of a job, from their journals."""
