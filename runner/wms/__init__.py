@@ -9,5 +9,6 @@
 * `reports`       facts as the dialect words them; `delivery`: one such delivery, from journal and acknowledgements;
   `standing`: what it knows meanwhile
 * `requests`      combined requests and file statuses; `request_delivery` brings a job's from its journal
+* `diracx`        all of this for a real DiracX server, which lacks much of it
 * `stores`        sandboxes and catalogue behind the wrapper's ports; `transfers` moves the bytes
 """

@@ -168,8 +168,8 @@ def test_an_exchange_that_fails_leaves_the_old_token(tmp_path: Path, reply: Repl
 
 def test_where_the_official_client_keeps_them() -> None:
     """Its file is ours when none is configured."""
-    assert default_path({"HOME": "/home/a"}) == Path("/home/a/.cache/diracx/credentials.json")
-    assert default_path({"HOME": "/home/a", "DIRACX_CREDENTIALS_PATH": "/x/c.json"}) == Path("/x/c.json")
+    assert default_path({"HOME": "/home/alice"}) == Path("/home/alice/.cache/diracx/credentials.json")
+    assert default_path({"HOME": "/home/alice", "DIRACX_CREDENTIALS_PATH": "/x/c.json"}) == Path("/x/c.json")
 
 
 # --- the rest -------------------------------------------------------------------------------------
