@@ -44,9 +44,16 @@ def _named_job(text: str) -> tuple[int, Path | None]:
 
 
 def _description(path: Path | None, number: int) -> "JobDescription | None":
-    from runner.commands.packing import read_job
+    from runner.commands.packing import local_files, read_job
+    from runner.errors import DescriptionError
 
-    return read_job(path).description.with_job_id(number) if path else None
+    if path is None:
+        return None
+    description = read_job(path).description.with_job_id(number)
+    if local := local_files(description):
+        reason = f"{local[0]} was never uploaded; name the sandbox (SB:...) that the job was submitted with"
+        raise DescriptionError(reason, source=str(path), field="InputSandbox")
+    return description
 
 
 COMMAND = Command(

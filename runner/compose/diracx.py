@@ -40,11 +40,14 @@ class DiracxWms:
         """For an agent that takes *jobs*.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: there are none, or there is no token. NotFoundError: nobody knows what one of them is to do.
         """
         if not jobs:
             raise ConfigError("a DiracX server matches no jobs: name those to run with --job ID")
-        return DiracxAgentClient(self.url, self.token(), self._descriptions(), jobs=jobs, **self._options())
+        kept, credentials = self._descriptions(), self.token()
+        credentials.token()
+        described = {job_id: given or kept.of(job_id) for job_id, given in jobs.items()}
+        return DiracxAgentClient(self.url, credentials, kept, jobs=described, **self._options())
 
     def attempt(self, control: Path, attempt: int, observe: Observe | None = None) -> WmsClient:
         """For an attempt, of which the number tells whether it is over."""

@@ -150,8 +150,32 @@ def test_what_diracx_has_not(site: DiracxSite) -> None:
         assert (done.returncode, len(done.stderr.splitlines())) == (4, 1), done.stderr
         assert f"a DiracX server has {words}" in done.stderr
     done = site.command("agent")
-    assert done.returncode == 2
-    assert "--job" in done.stderr
+    assert (done.returncode, "--job" in done.stderr) == (2, True)
+
+
+def test_jobs_that_cannot_be_run(site: DiracxSite) -> None:
+    """The agent says why, and does not wait for ever: unknown, described nowhere, with files of nobody."""
+    job_id = site.submit(Executable="/bin/true")
+    done = site.command("agent", "--job", "999999")
+    assert (done.returncode, "--job 999999=FILE" in done.stderr) == (4, True)
+    file = site.config.folder / "other.json"
+    file.write_text(json.dumps({"Executable": "/bin/echo", "Arguments": "%j", "InputSandbox": ["other.json"]}))
+    done = site.command("agent", "--job", f"{job_id}={file}")
+    assert (done.returncode, "never uploaded" in done.stderr) == (2, True)
+    file.write_text(json.dumps({"Executable": "/bin/echo", "Arguments": "%j"}))
+    done = site.command("agent", "--job", f"999999={file}", "--job", f"{job_id}={file}")
+    assert (done.returncode, "job 999999: there is no such job" in done.stderr) == (0, True), done.stderr
+    assert site.status(job_id) == ("Done", "Execution Complete")
+    done = site.command("agent", "--job", str(job_id))
+    assert (done.returncode, f"job {job_id}: Done" in done.stderr) == (0, True), done.stderr
+
+
+def test_a_token_that_the_server_does_not_take(site: DiracxSite) -> None:
+    """Ends the agent at once, in words."""
+    job_id = site.submit(Executable="/bin/true")
+    Path(site.config.wms.token_file).write_text("not.a.token")
+    done = site.command("agent", "--job", str(job_id))
+    assert (done.returncode, "Invalid JWT" in done.stderr) == (4, True), done.stderr
 
 
 @pytest.mark.parametrize("offset", ["+3600s", "-3600s"])

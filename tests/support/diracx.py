@@ -6,6 +6,9 @@ SQLite, which locks under several clients) and its S3 protocol (moto). OpenSearc
 
     with running_diracx(folder, "mariadb") as diracx:
         requests.post(diracx.url + "/api/jobs/search", headers=diracx.headers("alice"), ...)
+
+By hand `python -m tests.support.diracx [sqlite|mariadb]` says its address and where alice's token and credentials are,
+and ends with its standard input.
 """
 
 import base64
@@ -19,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -311,3 +315,23 @@ def _free_port() -> int:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    if reason := missing():
+        sys.exit(reason)
+    given = sys.argv[1] if len(sys.argv) > 1 else best_database()
+    database: Database = "mariadb" if given == "mariadb" else "sqlite"
+    with (
+        tempfile.TemporaryDirectory(prefix="jobspan-diracx-") as folder,
+        running_diracx(Path(folder), database) as server,
+    ):
+        token, credentials = Path(folder) / "alice.token", server.credentials(Path(folder) / "alice.json")
+        token.write_text(server.token())
+        print(json.dumps({"url": server.url, "token": str(token), "credentials": str(credentials)}), flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ as its owner, by moving it from Received over Checking and Waiting to Matched. N
 the same, so a job is to be named to one agent only.
 """
 
+import logging
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from telemetry.clock import NANOSECONDS, parse_utc, utc_text
 from telemetry.identity import attempt_uid
 
 SOURCE = "JobAgent"
+log = logging.getLogger("jobspan.agent")
 ASSIGNED = "Assigned"
 #: How often the server is asked whether a running job was killed.
 COMMANDS_SECONDS = 5.0
@@ -45,13 +47,15 @@ class DiracxAgentClient(DiracxClient):
         credentials: Credentials,
         descriptions: Descriptions,
         *,
-        jobs: Mapping[int, JobDescription | None],
+        jobs: Mapping[int, JobDescription],
         **options: Any,
     ) -> None:
-        """As a `DiracxClient`; *jobs* are to be run; one without description was submitted from this folder."""
+        """As a `DiracxClient`; *jobs* are to be run, by number."""
         super().__init__(url, credentials, descriptions, **options)
         self._credentials = credentials
         self._jobs = dict(jobs)
+        #: Those that were taken here.
+        self._ours: set[int] = set()
         self._pause = threading.Event()
         self._told: set[int] = set()
 
@@ -59,14 +63,17 @@ class DiracxAgentClient(DiracxClient):
         """The next of the named jobs that may be run; None when there is none now.
 
         Raises:
-            RefusedError: the server does not let us have it. NotFoundError: nobody knows what it is to do.
+            RefusedError: the server does not let us have it.
         """
         rows = self.rows(list(self._jobs), _COLUMNS) if self._jobs else {}
         for job_id in [each for each in self._jobs if each not in rows or rows[each]["Status"] in FINAL_STATUSES]:
+            log.info("job %d: %s", job_id, rows[job_id]["Status"] if job_id in rows else "there is no such job")
             del self._jobs[job_id]
         for job_id in self._jobs:
             if rows[job_id]["Status"] in _PATHS:
                 return self._take(job_id, rows[job_id])
+            if job_id not in self._ours:
+                log.warning("job %d cannot be taken: it is %s", job_id, rows[job_id]["Status"])
         self._pause.wait(wait_seconds)
         return None
 
@@ -87,11 +94,16 @@ class DiracxAgentClient(DiracxClient):
         self._told.update(command_ids)
 
     def register_pilot(self, stamp: str, **_: str) -> None:
-        """Raises RefusedError: the agent runs with the rights of the jobs' owner."""
+        """Nothing is registered; but a token that the server does not take shows now.
+
+        Raises:
+            UnauthorizedError: it does not. RefusedError: else, for the agent has the rights of the jobs' owner.
+        """
+        _ = self.wms_id
         raise RefusedError(f"agent {stamp} has the token of a job's owner, and is no pilot of DiracX", status_code=403)
 
     def _take(self, job_id: int, row: Mapping[str, Any]) -> answers.MatchedJob:
-        description = self._jobs[job_id] or self._descriptions.of(job_id)
+        description = self._jobs[job_id]
         start_ns = max(self.now_utc_ns(), last_record_ns(row) + STEP_NS)
         steps = _PATHS[row["Status"]]
         times = [start_ns + number * STEP_NS for number in range(len(steps))]
@@ -101,6 +113,7 @@ class DiracxAgentClient(DiracxClient):
             kept = self.set_statuses(job_id, _updates(steps, times))
         if kept.status != JobStatus.MATCHED:
             raise RefusedError(f"job {job_id} cannot be taken: it is {kept.status or 'in the future'}")
+        self._ours.add(job_id)
         self._descriptions.keep(job_id, description)
         return self._matched(job_id, row, description, times)
 
