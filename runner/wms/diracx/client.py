@@ -59,9 +59,12 @@ class DiracxClient(WmsClient):
         if not self._wms_id:
             well_known = self._call("GET", "/.well-known/openid-configuration", authorized=False).body
             issuer = checked.text(checked.mapping(well_known, "configuration").get("issuer"), "issuer")
-            user = checked.mapping(self._call("GET", "/api/auth/userinfo").body, "user")
-            self._wms_id = diracx_wms_id(issuer, checked.text(user.get("vo"), "vo"))
+            self._wms_id = diracx_wms_id(issuer, checked.text(self.userinfo().get("vo"), "vo"))
         return self._wms_id
+
+    def userinfo(self) -> Mapping[str, Any]:
+        """Whose token ours is."""
+        return checked.mapping(self._call("GET", "/api/auth/userinfo").body, "user")
 
     def now_utc_ns(self) -> int:
         """Now, by the server's clock as far as its answers tell."""

@@ -99,7 +99,7 @@ class DiracxAgentClient(DiracxClient):
         Raises:
             UnauthorizedError: it does not. RefusedError: else, for the agent has the rights of the jobs' owner.
         """
-        _ = self.wms_id
+        self.userinfo()
         raise RefusedError(f"agent {stamp} has the token of a job's owner, and is no pilot of DiracX", status_code=403)
 
     def _take(self, job_id: int, row: Mapping[str, Any]) -> answers.MatchedJob:
