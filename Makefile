@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help official demo test check conformance bench faults mutants lock clean
+.PHONY: help official diracx demo test check conformance bench faults mutants lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -63,6 +63,8 @@ lock: ## renew requirements.lock from what the package index offers now
 	@! grep -n -E '@|://|^-' build/requirements.lock || { echo "make lock: the lock must not name hosts or paths" >&2; exit 1; }
 	@mv build/requirements.lock requirements.lock && rm -rf build/lock && wc -l requirements.lock
 
+diracx: .cache/diracx/.installed ## a real DiracX server for the tests that need one, in an environment of its own below .cache
+
 clean: ## remove .venv, caches and what builds left
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -82,6 +84,12 @@ $(VENV)/.runner: $(VENV)/.python
 $(VENV)/.dev: $(VENV)/.python
 	$(call install,dev)
 	@touch $(VENV)/.runner $@
+
+.cache/diracx/.installed: tests/diracx.lock
+	@echo "installing a DiracX server into .cache/diracx with the versions of $< ..."
+	@rm -rf .cache/diracx && $(PYTHON) -m venv .cache/diracx
+	@.cache/diracx/bin/python -m pip install -q -r $<
+	@touch $@
 
 define install
 	@echo "installing .[$(1)] into $(VENV)$(if $(LOCK), with the versions of $(LOCK)) ..."

@@ -45,6 +45,13 @@ class WmsConfig:
         "PilotTokenFile", "", "file with the agent's token; empty: tokens/pilot.token in the folder"
     )
     ca_file: str = option("CAFile", "", "file with the certificate authorities of the WMS; empty: those of the system")
+    dialect: str = option(
+        "Dialect", "jobspan", "what answers at URL: our own WMS, or a DiracX server", choices=("jobspan", "diracx")
+    )
+    accounting_url: str = option(
+        "AccountingURL", "", "with a DiracX server: a `jobspan wms` that keeps the accounting; empty: OTLP alone"
+    )
+    accounting_token_file: str = option("AccountingTokenFile", "", "file with the token of a JobAdministrator there")
     timeout_seconds: float = option("Timeout", 10.0, "deadline of one call to the WMS, seconds", minimum=0.1)
     host: str = option("Host", "127.0.0.1", "address on which the embedded WMS listens")
     port: int = option("Port", 0, "its port; 0: any free one, written to wms.url in the folder", minimum=0)

@@ -18,6 +18,11 @@ def attempt_uid(wms_id: str, job_id: int, attempt: int) -> str:
     return str(uuid.uuid5(uuid.UUID(wms_id), f"{job_id}/{attempt}"))
 
 
+def diracx_wms_id(issuer: str, vo: str) -> str:
+    """WMSID of a DiracX server for one VO, which has none of its own: uuid5 of the issuer of its tokens and the VO."""
+    return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, issuer), vo))
+
+
 def submission_uid(wms_id: str, job_id: int) -> str:
     """UID of a job's submission, which is a trace of its own; attempts link to it."""
     return str(uuid.uuid5(uuid.UUID(wms_id), f"{job_id}/submit"))

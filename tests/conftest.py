@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 from tests.support.components import IN_CI, cgroup1_folder, cgroup2_folder, require
 from tests.support.databases import KINDS, DatabaseServers
+from tests.support.diracx import RunningDiracx, running_diracx
 from tests.support.processes import kill, marked_by
 from tests.support.waiting import eventually
 
@@ -89,6 +91,14 @@ def database(request: pytest.FixtureRequest, database_servers: DatabaseServers) 
 def fresh_database(request: pytest.FixtureRequest, database_servers: DatabaseServers) -> str:
     """The same for one test."""
     return database_servers.again(request.param)
+
+
+@pytest.fixture(scope="session")
+def diracx(clean_environment: None) -> Iterator[RunningDiracx]:
+    """A real DiracX server, one for all tests that need it: it takes ten seconds to start."""
+    require("diracx")
+    with tempfile.TemporaryDirectory(prefix="jobspan-diracx-") as folder, running_diracx(Path(folder)) as running:
+        yield running
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,9 +32,9 @@ from runner.process.keeper import LIFE_LOCK
 from runner.wms.answers import Refusal
 from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery
-from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
+from runner.wms.reporter import DELIVER_LOCK
 from runner.wms.request_delivery import deliver_requests, pending_requests
-from runner.wms.tokens import FileToken, JobTokenKeeper
+from runner.wms.tokens import TOKEN_FILE, JobTokenKeeper
 from runner.wrapper import workspace
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
@@ -289,7 +289,7 @@ class Aftercare:
         """The end as the WMS keeps it. One that does not answer has no say, and is not waited for again and again."""
         if time.monotonic() < self._ask_again_at:
             return end
-        client = self._parts.job_client(FileToken(folder.control / TOKEN_FILE))
+        client = self._parts.job_client(folder)
         try:
             return last_word(folder.control, client, folder.job_id, self._clock, end)
         except JobspanError as error:
@@ -321,7 +321,7 @@ class Aftercare:
 
     def _deliver_reports(self, case: Case) -> None:
         control, job_id = case.folder.control, case.folder.job_id
-        client = self._parts.job_client(FileToken(control / TOKEN_FILE))
+        client = self._parts.job_client(case.folder)
         try:
             delivery = Delivery(control, client, job_id=job_id, clock=self._clock)
             delivery.collect()

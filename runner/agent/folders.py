@@ -14,8 +14,7 @@ from runner.computing.inprocess import BATCH_SYSTEM
 from runner.config import Config
 from runner.job.status import JobStatus, MinorStatus
 from runner.wms.answers import MatchedJob
-from runner.wms.reporter import TOKEN_FILE
-from runner.wms.tokens import write_secret
+from runner.wms.tokens import TOKEN_FILE, write_secret
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched, ParametersSet, StatusChanged
 from telemetry.journal import SUFFIX, read_journal

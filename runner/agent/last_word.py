@@ -9,8 +9,8 @@ from runner.job.status import JobStatus, MinorStatus
 from runner.locks import FileLock
 from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery
-from runner.wms.reporter import DELIVER_LOCK, TOKEN_FILE
-from runner.wms.tokens import JobTokenKeeper
+from runner.wms.reporter import DELIVER_LOCK
+from runner.wms.tokens import TOKEN_FILE, JobTokenKeeper
 from telemetry.clock import Clock
 from telemetry.facts import AttemptEnded
 

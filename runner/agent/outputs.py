@@ -17,9 +17,8 @@ from runner.errors import JobspanError, UnavailableError
 from runner.job.status import JobStatus
 from runner.process.starter import payload_user
 from runner.wms.client import WmsClient
-from runner.wms.reporter import TOKEN_FILE
 from runner.wms.stores import WmsSandboxStore
-from runner.wms.tokens import FileToken, JobTokenKeeper, TokenSource
+from runner.wms.tokens import TOKEN_FILE, JobTokenKeeper
 from runner.wrapper.arguments import WrapperArguments
 from runner.wrapper.outcome import error_type_of
 from runner.wrapper.output_sandbox import ARCHIVE, Cuts, collect, pack_within
@@ -54,7 +53,7 @@ class Outputs:
     """Uploads in a dead wrapper's place, under the job's own token."""
 
     options: JobWrapperConfig
-    job_client: Callable[[TokenSource], WmsClient]
+    job_client: Callable[[JobFolder], WmsClient]
     clock: Clock
 
     def is_wanted(self, entries: Sequence[Entry]) -> bool:
@@ -156,7 +155,7 @@ class _Saving:
 
     def _upload(self, archive: Path) -> str:
         token = self._folder.control / TOKEN_FILE
-        client = self._outputs.job_client(FileToken(token))
+        client = self._outputs.job_client(self._folder)
         try:
             JobTokenKeeper(client, token, self._folder.job_id, self._outputs.clock).keep()
             store = WmsSandboxStore(client, job_id=self._folder.job_id, transfer_timeout_seconds=self._seconds)

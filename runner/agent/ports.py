@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from runner.agent.folders import JobFolder
 from runner.computing.inprocess import InProcessComputingElement
 from runner.wms.client import WmsClient
-from runner.wms.tokens import TokenSource
 
 #: Writes `Wrapper_<JobID>` and its arguments into a control folder: (control, job id, arguments) -> script.
 WriteWrapper: TypeAlias = Callable[[Path, int, Mapping[str, Any]], Path]
@@ -48,10 +48,10 @@ class RecordDelivery(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentParts:
-    """All that an agent is put together from. `client` shows the pilot's token, `job_client` makes one for a job's."""
+    """All that an agent is put together from. `client` has its own rights, `job_client` makes one for an attempt."""
 
     client: WmsClient
-    job_client: Callable[[TokenSource], WmsClient]
+    job_client: Callable[[JobFolder], WmsClient]
     computing_element: InProcessComputingElement
     observer: AgentObserver
     records: RecordDelivery

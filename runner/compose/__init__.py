@@ -4,8 +4,8 @@
 * `agent`    the agent's process: its spawner, telemetry and metrics
 * `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls; `ahead`: what it does before its job comes
 * `requests` the executor of combined requests
-* `clients`  a client of the WMS for a role; the token file of each
 * `registry` users and keys of the embedded WMS, for its operator
+* `clients`  the kind of WMS that a folder works with, and its clients: ours, or `diracx`, a DiracX server
 * `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
 * `outbox`   the outbox for its operator: listing, documents, another try

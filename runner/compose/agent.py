@@ -10,7 +10,7 @@ import runner
 from runner.agent.job_agent import AgentParts, JobAgent
 from runner.agent.outbox import AGENT_FOLDER, expired
 from runner.agent.peek import PeekEndpoint
-from runner.compose.clients import METRICS_URL_FILE, client_with, token_source, wms_url
+from runner.compose.clients import METRICS_URL_FILE, Jobs, Wms, open_wms
 from runner.compose.logs import Form, log_to_stderr
 from runner.compose.notify import READY, notify
 from runner.compose.records import Records
@@ -22,7 +22,6 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.process.linux import harden
 from runner.redaction import Redactor
-from runner.wms.tokens import FixedToken
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
 from telemetry.journal import read_journal
@@ -99,47 +98,55 @@ class NodeTelemetry:
 
 
 def run_agent(
-    config: Config, *, drain: bool = False, announce: Callable[[str], None] = print, log_format: Form = "text"
+    config: Config,
+    *,
+    drain: bool = False,
+    jobs: Jobs | None = None,
+    announce: Callable[[str], None] = print,
+    log_format: Form = "text",
 ) -> int:
-    """Take jobs until told to stop, or with *drain* until there are none; the exit code."""
+    """Take jobs until told to stop, or with *drain* until there are none; the exit code.
+
+    *jobs* are those to take from a WMS that matches none.
+    """
     spawner: Spawner = ZygoteSpawner(PRELOADED) if config.job_agent.warm_start else InterpreterSpawner()
     clock = SystemClock()
     harden()
     redact = Redactor.of(config)
     log_to_stderr(redact, log_format)
-    url = wms_url(config)
+    wms = open_wms(config)
+    client = wms.agent(jobs or {})
     peek = PeekEndpoint(
         config.jobs_folder,
-        partial(_may_read, config, url),
+        partial(_may_read, wms),
         redact=redact,
         requests_per_second=config.job_agent.peek_rate,
     )
     telemetry = NodeTelemetry(config, clock, peek)
-    client = client_with(config, token_source(config, "pilot", url), url)
     parts = AgentParts(
         client=client,
-        job_client=lambda token: client_with(config, token, url),
+        job_client=lambda folder: wms.attempt(folder.control, folder.attempt),
         computing_element=InProcessComputingElement(spawner, slots=config.job_agent.slots),
         observer=telemetry,
-        records=Records(),
+        records=Records(keeper=wms.accounting),
         write_wrapper=write_wrapper,
     )
     agent = JobAgent(config, parts, clock, drain=drain)
-    announce(f"agent for {urlsplit(url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
+    announce(f"agent for {urlsplit(wms.url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
     sys.stdout.flush()
     notify(config.environment, READY)
     return agent.run()
 
 
-def _may_read(config: Config, url: str, token: str, job_id: int) -> str:
+def _may_read(wms: Wms, token: str, job_id: int) -> str:
     """Ask the WMS whether *token* may read *job_id*; the WMS's identifier. Its secret is not ours to verify with.
 
     Raises:
         RefusedError, UnauthorizedError, NotFoundError: it may not. UnavailableError: no answer.
     """
-    client = client_with(config, FixedToken(token), url)
+    client = wms.visitor(token)
     try:
-        client.parameters(job_id)
+        client.check_may_read(job_id)
         return str(client.info()["WMSID"])
     finally:
         client.close()

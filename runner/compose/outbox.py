@@ -22,7 +22,7 @@ from runner.agent.outbox import (
 )
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import has_ended, wrapper_lives
-from runner.compose.clients import client_with, token_source, wms_url
+from runner.compose.clients import open_wms
 from runner.compose.records import Records
 from runner.compose.shipping import shipping
 from runner.computing.inprocess import InProcessComputingElement
@@ -117,14 +117,14 @@ def _may_be_delivered(folder: JobFolder) -> bool:
 
 
 def _deliver(config: Config, folders: Sequence[JobFolder]) -> bool:
-    url, clock = wms_url(config), SystemClock()
+    wms, clock = open_wms(config), SystemClock()
     observer = Observer(config)
     parts = AgentParts(
-        client=client_with(config, token_source(config, "pilot", url), url),
-        job_client=lambda token: client_with(config, token, url),
+        client=wms.user("pilot"),
+        job_client=lambda folder: wms.attempt(folder.control, folder.attempt),
         computing_element=InProcessComputingElement(InterpreterSpawner(), slots=1),
         observer=observer,
-        records=Records(),
+        records=Records(keeper=wms.accounting),
         write_wrapper=write_wrapper,
     )
     try:

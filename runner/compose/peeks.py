@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from runner.compose.clients import METRICS_URL_FILE, token_source, wms_url
+from runner.compose.clients import METRICS_URL_FILE, open_wms
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.locks import lock_holder
@@ -60,7 +60,7 @@ def peek_at(
             answer = session.get(
                 f"{base}/jobs/{job_id}/peek",
                 params=query,
-                headers={"Authorization": f"Bearer {token_source(config, 'user', wms_url(config)).token()}"},
+                headers={"Authorization": f"Bearer {open_wms(config).token().token()}"},
                 timeout=TIMEOUT_SECONDS + wait_seconds,
                 allow_redirects=False,
             )

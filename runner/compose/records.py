@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeAlias
 
 from runner.errors import RefusedError, UnavailableError
 from runner.job.requests import ACCOUNTING, FORWARD_DISET, CombinedRequest, Operation
@@ -11,11 +12,16 @@ from runner.wms.client import WmsClient
 from telemetry.ledger.deliver import Backoff, SendOutcome, deliver, pending
 from telemetry.ledger.record import Record
 
+#: From a client of the WMS of a job to one of the WMS that keeps its accounting.
+Keeper: TypeAlias = Callable[[WmsClient], WmsClient | None]
+
 
 class Records:
-    """Delivers the accounting record of an ended attempt to the WMS."""
+    """Delivers the accounting record of an ended attempt to whoever keeps the accounting."""
 
-    def __init__(self, deadline_seconds: float = 10.0) -> None:
+    def __init__(self, deadline_seconds: float = 10.0, *, keeper: Keeper = lambda client: client) -> None:
+        """*keeper* gives a client of that for the one of the WMS, which it may be; None: nobody keeps any."""
+        self._keeper = keeper
         self._backoff = Backoff(deadline_seconds=deadline_seconds)
         self._retry_after_seconds: float | None = None
 
@@ -32,7 +38,14 @@ class Records:
         record = pending(control)
         if record is None:
             return True
-        delivery = deliver(control, record, lambda each: _send(client, each), backoff=self._backoff)
+        keeper = self._keeper(client)
+        if keeper is None:
+            return True
+        try:
+            delivery = deliver(control, record, lambda each: _send(keeper, each), backoff=self._backoff)
+        finally:
+            if keeper is not client:
+                keeper.close()
         self._retry_after_seconds = delivery.retry_after_seconds
         return delivery.outcome != "pending"
 

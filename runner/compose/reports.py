@@ -7,9 +7,10 @@ from pathlib import Path
 import requests
 
 from runner.agent.folders import JobFolder
-from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE
+from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE, open_wms
 from runner.config import Config
 from runner.errors import UnavailableError
+from runner.wms.answers import AccountingPage
 from runner.wms.client import WmsClient
 from telemetry.clock import SystemClock, parse_utc
 from telemetry.journal import read_journal
@@ -91,21 +92,26 @@ def otlp_copies(config: Config, uid: str) -> int:
 def reconcile(config: Config, client: WmsClient) -> Reconciliation:
     """Hold the WMS's accounting, the OTLP events of this folder and all witnesses against each other."""
     problems: list[str] = []
-    accounting = client.all_accounting()
+    ledger = open_wms(config).accounting(client)
+    accounting = ledger.all_accounting() if ledger else AccountingPage([], 0, 0)
+    wms_id = str(client.info()["WMSID"])
+    # One service may keep the accounting of several WMSs, as one collector may serve them.
+    records = [each for each in accounting.records if each.get("WMSID") == wms_id]
     counters = read_counters(config.folder / "agent" / "counters.jsonl")
     events = read_accounting(OtlpFiles(config.telemetry_folder).logs)
     if events.damaged:
         problems.append(f"{events.damaged} lines of the OTLP log file are damaged")
     return compare(
         Evidence(
-            wms_id=str(client.info()["WMSID"]),
+            wms_id=wms_id,
             now_utc_ns=SystemClock().utc_ns(),
-            wms=_records([*accounting.records, *accounting.conflicts], "record of the WMS", problems),
+            wms=_records([*records, *accounting.conflicts], "record of the WMS", problems),
             duplicates_on_wire=accounting.duplicates,
             otlp=_records([event.record for event in events.events], "OTLP event", problems),
             witnesses=[_witness(row) for row in client.witness()],
             contributions=[contribution(uid, tally.values) for uid, tally in counters.attempts.items()],
             problems=problems,
+            one_ledger=ledger is None,
         )
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runner.compose.clients import client_with, open_client, token_source
+from runner.compose.clients import open_wms
 from runner.config import Config
 from runner.data.ports import Replica
 from runner.data.storage import open_elements, open_failover_folder
@@ -26,7 +26,7 @@ def open_executor(config: Config, url: str = "", *, stop: threading.Event | None
     Raises:
         UnavailableError: no WMS is known. ConfigError: there is no administrator's token.
     """
-    client = client_with(config, token_source(config, "admin", url), url) if url else open_client(config, "admin")
+    client = open_wms(config, url).user("admin")
     parts = OperationParts(
         catalog=_Catalogs(client),
         reports=_Reports(client),

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.compose import ahead
-from runner.compose.clients import client_with
+from runner.compose.clients import Wms, open_wms
 from runner.compose.logs import log_to_stderr
 from runner.compose.records import Records
 from runner.computing.birth import Birth, current
@@ -74,6 +74,16 @@ class _Process:
     obstacle: JobspanError | None
 
 
+@dataclass(frozen=True)
+class _Line:
+    """The line to the WMS."""
+
+    wms: Wms
+    client: WmsClient
+    reporter: Reporter
+    progress: Progress
+
+
 def wrapper_main(arguments_path: Path) -> int:
     """Run the attempt that *arguments_path* describes; the exit code of the wrapper."""
     birth = current()
@@ -115,7 +125,8 @@ def _run(given: _Given, process: _Process) -> int:
     # Before any thread: it is a fork, unless that was done when we were a spare.
     starter = (ahead.waiting_starter() or WaitingStarter.fork(process.clock)).employ(terms)
     progress = Progress()
-    client = client_with(config, process.token, given.wms_url, observe=_observer(bus.emit, progress, given.wms_url))
+    wms = open_wms(config, given.wms_url)
+    client = wms.attempt(folders.control, arguments.attempt, _observer(bus.emit, progress, given.wms_url))
     client.transport.traceparent = traceparent(trace_id(arguments.uid), span_id(arguments.uid, ROOT_PATH))
     reporter = Reporter(
         folders.control,
@@ -125,7 +136,7 @@ def _run(given: _Given, process: _Process) -> int:
         cancel=cancel,
         emit=bus.emit,
     )
-    parts = _parts(given, process, starter, reporter, progress, client)
+    parts = _parts(given, process, starter, _Line(wms, client, reporter, progress))
     control = ControlServer(folders.control, cancel, process.door.answer)
     control.catch_signals()
     with control:
@@ -138,9 +149,8 @@ def _run(given: _Given, process: _Process) -> int:
             client.close()
 
 
-def _parts(
-    given: _Given, process: _Process, starter: Starter, reporter: Reporter, progress: Progress, client: WmsClient
-) -> WrapperParts:
+def _parts(given: _Given, process: _Process, starter: Starter, line: _Line) -> WrapperParts:
+    client, reporter = line.client, line.reporter
     arguments, config, emit, cancel = given.arguments, given.config, process.bus.emit, process.cancel
     options = arguments.options(config.job_wrapper)
     watchdog = Watchdog(
@@ -166,10 +176,10 @@ def _parts(
         emit=emit,
         clock=process.clock,
         cancel=cancel,
-        progress=progress,
-        deliver_record=lambda: Records(_patience(RECORD_SECONDS, cancel)).deliver_or_forward(
-            given.folders.control, client, lambda: reporter.is_answered
-        ),
+        progress=line.progress,
+        deliver_record=lambda: Records(
+            _patience(RECORD_SECONDS, cancel), keeper=line.wms.accounting
+        ).deliver_or_forward(given.folders.control, client, lambda: reporter.is_answered),
         deliver_requests=lambda: deliver_requests(given.folders.control, client),
         start_boottime_ns=process.birth.start_boottime_ns,
         started_by=process.birth.started_by,

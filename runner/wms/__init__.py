@@ -11,5 +11,6 @@
   `standing`: what it knows meanwhile
 * `operations`    orders for many jobs, the site mask, pilots
 * `requests`      combined requests and file statuses; `request_delivery` brings a job's from its journal
+* `diracx`        all of this for a real DiracX server, which lacks much of it
 * `stores`        sandboxes and catalogue behind the wrapper's ports; `transfers` moves the bytes
 """

@@ -156,6 +156,10 @@ class WmsClient(RequestCalls, OperationCalls, DiracxDialect):
         """The parameters of a job."""
         return self._job_call("GET", job_id, "/parameters")
 
+    def check_may_read(self, job_id: int) -> None:
+        """Raises an error unless our token may read this job."""
+        self.parameters(job_id)
+
     def peek(self, job_id: int) -> answers.Peek:
         """The last lines of a job's output, as of its last heartbeat."""
         return answers.peek(self._job_call("GET", job_id, "/peek"))

@@ -27,11 +27,15 @@ class _Interval:
 class ClockOffset:
     """The estimate, WMS minus node. Safe from several threads."""
 
-    def __init__(self, initial_seconds: float = 0.0) -> None:
-        """*initial_seconds* is what somebody else measured; it holds until the first answer."""
-        self._initial_ns = round(initial_seconds * NANOSECONDS)
+    def __init__(self) -> None:
+        self._initial_ns = 0
         self._interval: _Interval | None = None
         self._mutex = threading.Lock()
+
+    def assume(self, seconds: float) -> None:
+        """What somebody else on this node measured: it holds until our first answer."""
+        with self._mutex:
+            self._initial_ns = round(seconds * NANOSECONDS)
 
     def saw(self, date_seconds: int, sent_utc_ns: int, received_utc_ns: int) -> None:
         """The WMS said *date_seconds* at some moment between sending and receiving (ours)."""
@@ -47,9 +51,9 @@ class ClockOffset:
     def nanoseconds(self) -> int:
         """To be added to our UTC to get the WMS's."""
         with self._mutex:
-            interval = self._interval
+            interval, initial_ns = self._interval, self._initial_ns
         if interval is None:
-            return self._initial_ns
+            return initial_ns
         if interval.low_ns <= 0 <= interval.high_ns:
             return 0
         # Over many answers the low end comes to within a second below the truth, however old they were.

@@ -162,6 +162,7 @@ class Delivery:
         fact = entry.fact
         if isinstance(fact, JobMatched):
             self._ending.uid = fact.uid
+            self._client.transport.offset.assume(fact.clock_offset_seconds)
             self._stamps.not_before(fact.match_end_utc_ns)
         elif isinstance(fact, KillRequested) and fact.origin == "user":
             self._killed(fact.reason)

@@ -19,14 +19,13 @@ from runner.wms.answers import Refusal
 from runner.wms.client import WmsClient
 from runner.wms.delivery import Delivery, Reported
 from runner.wms.standing import Naming
-from runner.wms.tokens import JobTokenKeeper
+from runner.wms.tokens import TOKEN_FILE, JobTokenKeeper
 from telemetry.bus import Emit
 from telemetry.clock import Clock
 from telemetry.facts import Entry, Fenced, HeartbeatMade
 from telemetry.outbox import WMS_DELIVERER, note_try
 
 DELIVER_LOCK = "deliver.lock"
-TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
 #: How often the journal is looked at when nobody calls `wake`: other writers (the agent) cannot. They write at the
 #: start of a job, so the pauses double as long as nothing is found, to the longest.
 IDLE_SECONDS = 0.5

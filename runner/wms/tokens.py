@@ -10,6 +10,8 @@ from typing import Protocol
 from runner.errors import ConfigError, FencedError, RefusedError
 from telemetry.clock import NANOSECONDS, Clock
 
+#: In the control folder of an attempt.
+TOKEN_FILE = "job.token"  # noqa: S105 - the name of a file
 #: Beside the token: the name under which an execution reports, from before it does until it has a token of that name.
 CLAIM_FILE = "job.claim"
 #: Taken for the life of a token that does not tell its end.

@@ -66,7 +66,7 @@ class SideTotals:
 class Reconciliation:
     """The result. `differences` are ordered by what is at stake, the largest first."""
 
-    #: Attempts that both ledgers hold, without any difference.
+    #: Attempts that both ledgers (or the only one) hold, without any difference.
     matched: int
     differences: tuple[Difference, ...]
     pending: tuple[Pending, ...]
@@ -81,6 +81,8 @@ class Reconciliation:
     witnessed: Mapping[str, int]
     #: What could not be read; while there is something, agreement proves nothing.
     problems: tuple[str, ...]
+    #: The WMS keeps no accounting: there was only the telemetry to look at.
+    one_ledger: bool = False
 
     @property
     def core_seconds_at_stake(self) -> float:

@@ -104,6 +104,7 @@ class Evidence:
 
     `otlp` holds an item for each event, copies included; events of another WMS (one collector may
     serve several) are counted and left out. `problems` are sentences about what could not be read.
+    `one_ledger`: the WMS keeps no accounting (DiracX), so that the telemetry is held against what others saw alone.
     """
 
     wms_id: str
@@ -115,6 +116,7 @@ class Evidence:
     witnesses: Sequence[AttemptWitness] = ()
     contributions: Sequence[Contribution] = ()
     problems: Sequence[str] = ()
+    one_ledger: bool = False
 
 
 def contribution(uid: str, values: Mapping[tuple[str, tuple[str, ...]], float]) -> Contribution:

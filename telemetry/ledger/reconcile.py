@@ -37,6 +37,12 @@ class _Case:
     copies: Mapping[str, int]
     conflicts: tuple[str, ...]
     others: Bystanders
+    one_ledger: bool = False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether every ledger has a record of it."""
+        return self.otlp is not None and (self.one_ledger or self.wms is not None)
 
     @property
     def any_record(self) -> Record | None:
@@ -68,9 +74,7 @@ def reconcile(evidence: Evidence, tolerances: Tolerances | None = None) -> Recon
     differences = [each for case in cases for each in _differences(case, allowed, is_pending=case.uid in pending)]
     faulty = {each.uid for each in differences}
     return Reconciliation(
-        matched=sum(
-            1 for case in cases if case.wms and case.otlp and case.uid not in faulty and case.uid not in pending
-        ),
+        matched=sum(1 for case in cases if case.is_held and case.uid not in faulty and case.uid not in pending),
         differences=tuple(
             sorted(differences, key=lambda d: (-d.core_seconds, d.job_id, d.attempt, d.kind, d.uid)),
         ),
@@ -81,6 +85,7 @@ def reconcile(evidence: Evidence, tolerances: Tolerances | None = None) -> Recon
         totals={"wms": _totals(wms), "otlp": _totals(otlp)},
         witnessed=_witnessed(cases),
         problems=tuple(evidence.problems),
+        one_ledger=evidence.one_ledger,
     )
 
 
@@ -103,6 +108,7 @@ def _cases(evidence: Evidence, wms: Folded, otlp: Folded) -> list[_Case]:
             copies.get(uid, {}),
             tuple(conflicts.get(uid, ())),
             Bystanders(witnesses.get(uid), contributions.get(uid)),
+            evidence.one_ledger,
         )
         for uid in sorted({*wms.current, *otlp.current, *witnesses})
     ]
@@ -118,7 +124,7 @@ def _pending(case: _Case, now_utc_ns: int, tolerances: Tolerances) -> str:
         ended_ns = witness.end_utc_ns if witness is not None and witness.has_ended else None
     else:
         ended_ns = record.utc_ns("EndTime") + record.micros("ClockOffset") * 1000
-    is_everywhere = case.wms is not None and case.otlp is not None and not is_open
+    is_everywhere = case.is_held and not is_open
     is_young = ended_ns is not None and now_utc_ns - ended_ns < tolerances.grace_seconds * 1e9
     return "ended a moment ago" if is_young and not is_everywhere else ""
 
@@ -155,6 +161,8 @@ def _presence(case: _Case) -> Difference | None:
         if witness is None or not witness.has_ended:
             return None
         return _difference(case, "missing", f"the WMS saw it end as {witness.status}, and nobody has a record")
+    if case.one_ledger and otlp is not None:
+        return None
     if wms is None:
         return _difference(case, "missing_in_wms", "the telemetry has the record, the WMS has not")
     if wms.key.recorded_by == "wms" and otlp is None:

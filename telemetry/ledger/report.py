@@ -29,6 +29,8 @@ def summary(result: Reconciliation) -> str:
     """One sentence that an accountant understands."""
     wms, otlp = result.totals["wms"], result.totals["otlp"]
     held = f"The WMS holds {_count(wms.records, 'record')} and the telemetry {otlp.records}"
+    if result.one_ledger:
+        held = f"The WMS keeps no accounting, the telemetry holds {_count(otlp.records, 'record')}"
     if result.differences:
         attempts = len({each.uid for each in result.differences})
         verdict = (
@@ -37,6 +39,8 @@ def summary(result: Reconciliation) -> str:
         )
     elif result.problems:
         verdict = "no difference, but not everything could be read"
+    elif result.one_ledger:
+        verdict = f"what others saw agrees with every one, {_core_hours(otlp.core_seconds)} in all"
     else:
         verdict = f"they agree on every one, {_core_hours(wms.core_seconds)} in all"
     waiting = f"; {_count(len(result.pending), 'attempt')} not due yet" if result.pending else ""
@@ -107,6 +111,8 @@ def _table(differences: Iterable[Difference], *, colour: bool) -> list[str]:
 def _footer(result: Reconciliation) -> list[str]:
     lines = []
     for side, name in _SIDES.items():
+        if side == "wms" and result.one_ledger:
+            continue
         each = result.totals[side]
         used = f"{_core_hours(each.core_seconds)}, {each.cpu_seconds / 3600:.6f} CPU hours"
         lines.append(f"{name + ':':<11}{_count(each.records, 'record')}, {used}")

@@ -8,8 +8,8 @@ import pytest
 
 from runner.process.cancel import Cancel
 from runner.wms.client import WmsClient
-from runner.wms.reporter import TOKEN_FILE, Reporter
-from runner.wms.tokens import FileToken, write_secret
+from runner.wms.reporter import Reporter
+from runner.wms.tokens import TOKEN_FILE, FileToken, write_secret
 from telemetry.bus import Bus
 from telemetry.clock import SystemClock
 from telemetry.facts import Fenced, StatusChanged

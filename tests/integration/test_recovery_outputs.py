@@ -11,6 +11,7 @@ from runner.agent.folders import JobFolder
 from runner.agent.outputs import Outputs
 from runner.config import JobWrapperConfig
 from runner.wms.client import WmsClient
+from runner.wms.tokens import TOKEN_FILE, FileToken
 from telemetry.catalogue import MOVED_BYTES
 from telemetry.clock import SystemClock
 from telemetry.facts import (
@@ -55,7 +56,9 @@ def folder(tmp_path: Path) -> JobFolder:
 
 def outputs(url: str) -> Outputs:
     options = JobWrapperConfig(output_sandbox_limit_bytes=LIMIT_BYTES)
-    return Outputs(options, lambda token: WmsClient(url, token, timeout_seconds=2.0), SystemClock())
+    return Outputs(
+        options, lambda job: WmsClient(url, FileToken(job.control / TOKEN_FILE), timeout_seconds=2.0), SystemClock()
+    )
 
 
 def entries(*facts: Fact) -> list[Entry]:

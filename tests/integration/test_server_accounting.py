@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from sqlalchemy import create_engine, select
 
 from runner.server.db.accounting_db import RECORDS
 from runner.server.tokens import Role
+from telemetry.identity import attempt_uid
 from telemetry.ledger.record import Record
 from tests.support.ledger import matched, whole_life
 from tests.support.tree import ROOT
@@ -233,3 +235,30 @@ def test_the_history_has_every_record_in_the_order_of_arrival(wms: RunningWms, j
     shown = [(each["Record"]["RecordedBy"], each["IsCurrent"], each["Duplicates"]) for each in rows]
     assert shown == [("wrapper", True, 0), ("agent", False, 1)]
     assert wms.call("GET", path, token=wms.token_for("bob", Role.USER)).json()["History"] == []
+
+
+def test_records_of_another_wms(wms: RunningWms, job: dict[str, Any]) -> None:
+    """The accounting of a WMS that keeps none is kept for it: once, beside ours, and shown to administrators alone."""
+    theirs = {"JobID": job["JobID"], "WMSID": str(uuid.uuid4()), "Attempt": 1}
+    theirs["UID"] = attempt_uid(theirs["WMSID"], theirs["JobID"], theirs["Attempt"])
+    record = record_of({**job, **theirs})
+    assert insert(wms, record, record_of(job)) == ["inserted", "inserted"]
+    assert insert(wms, record) == ["duplicate"]
+    assert insert(wms, {**record, "CPUTime": 1.5}) == ["conflict"]
+    assert {each["UID"] for each in held(wms, job)["Records"]} == {job["UID"]}
+    assert {each["UID"] for each in held(wms, job, wms.admin_token)["Records"]} == {job["UID"], theirs["UID"]}
+    assert wms.status(job["JobID"])[0] == "Matched"
+
+
+@pytest.mark.parametrize("wms_id", ["no uuid", "11111111-1111-1111-1111-111111111111"])
+def test_a_record_of_another_wms_has_the_uid_that_follows(wms: RunningWms, job: dict[str, Any], wms_id: str) -> None:
+    """One whose name does not follow from its WMS is none."""
+    assert insert(wms, {**record_of(job), "WMSID": wms_id, "UID": str(uuid.uuid4())}) == ["conflict"]
+
+
+def test_a_job_token_does_not_speak_for_another_wms(wms: RunningWms, job: dict[str, Any]) -> None:
+    """A payload that has stolen it cannot fill the ledger with jobs that never were."""
+    theirs = {"JobID": job["JobID"], "WMSID": str(uuid.uuid4()), "Attempt": 1}
+    theirs["UID"] = attempt_uid(theirs["WMSID"], theirs["JobID"], theirs["Attempt"])
+    body = {"Records": [record_of({**job, **theirs})]}
+    assert wms.call("POST", "/api/jobspan/accounting", body, token=job["JobToken"]).status_code == 403

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from telemetry.measure.perf import TaskClock
+from tests.support import diracx
 from tests.support.tree import ROOT
 
 #: Read at import, before the tests' environment is cleaned.
@@ -108,6 +109,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "root": _root,
     "faketime": _faketime,
     "promtool": _program("promtool"),
+    "diracx": diracx.missing,
     "prometheus": _program("prometheus"),
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),

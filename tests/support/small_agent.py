@@ -13,7 +13,7 @@ from runner.computing.zygote import ZygoteSpawner
 from runner.config import load
 from runner.errors import JobspanError
 from runner.wms.client import WmsClient
-from runner.wms.tokens import FileToken
+from runner.wms.tokens import TOKEN_FILE, FileToken
 from telemetry.clock import SystemClock
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
@@ -104,7 +104,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parts = AgentParts(
         client=WmsClient(url, FileToken(config.tokens_folder / "pilot.token"), timeout_seconds=3.0),
-        job_client=lambda token: WmsClient(url, token, timeout_seconds=3.0),
+        job_client=lambda job: WmsClient(url, FileToken(job.control / TOKEN_FILE), timeout_seconds=3.0),
         computing_element=InProcessComputingElement(spawner, slots=slots),
         observer=Observer(Path(folder) / "told"),
         records=Records(),

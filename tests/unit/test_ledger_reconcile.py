@@ -123,6 +123,17 @@ def test_a_record_may_be_missing_on_either_side_or_on_both(records: list[Record]
     assert missing.values["wms_status"]["FinalMajorStatus"] == "Done"
 
 
+def test_a_wms_without_accounting(records: list[Record]) -> None:
+    """The telemetry is the only ledger: it is held against what others saw, and nothing is missing in the WMS."""
+    clean = reconcile(honest(records, wms=(), one_ledger=True))
+    assert clean.is_clean
+    assert (clean.matched, clean.witnessed["wms_status"]) == (3, 3)
+    lost = reconcile(honest(records, wms=(), otlp=records[1:], one_ledger=True))
+    assert kinds(lost) == [(1, "missing")]
+    wrong = reconcile(honest(records, wms=(), otlp=swapped(records, 1, FinalMajorStatus="Failed"), one_ledger=True))
+    assert kinds(wrong) == [(2, "status")]
+
+
 @pytest.mark.parametrize(
     ("status", "end", "pilot", "expected"),
     [

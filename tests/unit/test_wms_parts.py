@@ -41,7 +41,8 @@ def test_a_server_may_ask_for_patience_within_reason() -> None:
 
 def test_no_offset_while_the_clocks_may_agree() -> None:
     """A Date header says the second only; while zero fits all answers, nothing is corrected."""
-    offset = ClockOffset(initial_seconds=3.0)
+    offset = ClockOffset()
+    offset.assume(3.0)  # by the agent, with the match
     assert offset.nanoseconds == 3 * NANOSECONDS
     for moment_ns in (100_000_000, 100_900_000_000, 250_400_000_000):
         offset.saw(moment_ns // NANOSECONDS, moment_ns, moment_ns + 5_000_000)

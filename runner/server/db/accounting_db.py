@@ -117,5 +117,7 @@ def _of(query: Select[*Rest], table: Table, job_id: int | None, owner: tuple[str
         query = query.where(table.c.JobID == job_id)
     if owner is not None:
         query = query.join(JOBS, JOBS.c.JobID == table.c.JobID)
+        # A record of another WMS may have the number of a job of ours: it is nobody's here.
+        query = query.where(table.c["UID"].in_(select(METADATA.tables["job_attempts"].c["UID"])))
         query = query.where(JOBS.c.Owner == owner[0], JOBS.c["VO"] == owner[1])
     return query

@@ -19,6 +19,7 @@ from telemetry.identity import attempt_uid
 from telemetry.ledger.record import InvalidRecord, Record, RecordKey
 
 OTHER_BODY = "the same record is here with another body"
+NEVER_HANDED_OUT = "this WMS never handed out an attempt with that UID, JobID and Attempt"
 OTHER_EXECUTION = "another execution of this attempt was the first to report Running"
 #: More are never honest; each answer has them all.
 MOST_CONFLICTS = 100
@@ -88,12 +89,8 @@ class Accounting:
     def _insert(self, transaction: Transaction, record: Record, claims: JobClaims | None) -> dict[str, Any]:
         key, now_ns = record.key, self._context.now_ns()
         attempt = transaction.attempts.by_uid(key.uid)
-        if attempt is None or (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
-            return _result(record, "conflict", "this WMS never handed out an attempt with that UID, JobID and Attempt")
-        if claims and attempt["RunningClaim"] not in (None, claims.claim):
-            if record["PayloadStarted"] is not False:  # one that was fenced off in time has used nothing of note
-                _keep_conflict(transaction, record, OTHER_EXECUTION, now_ns)
-            return _result(record, "conflict", OTHER_EXECUTION)
+        if reason := self._refusal(transaction, record, attempt, claims):
+            return _result(record, "conflict", reason)
         present = transaction.accounting.of_uid(key.uid)
         for row in present:
             if _key(row) == key:
@@ -103,8 +100,34 @@ class Accounting:
                 transaction.accounting.count_duplicate(row["RecordID"])
                 return _result(record, "duplicate", "")
         _store(transaction, record, present, now_ns)
-        self._attempt_ended(transaction, attempt, now_ns)
+        if attempt:
+            self._attempt_ended(transaction, attempt, now_ns)
         return _result(record, "inserted", "")
+
+    def _refusal(self, transaction: Transaction, record: Record, attempt: Row | None, claims: JobClaims | None) -> str:
+        """Why *record* is not that of *attempt*; empty when it may be."""
+        if attempt is None:
+            return "" if self._is_foreign(record, claims) else NEVER_HANDED_OUT
+        if (attempt["JobID"], attempt["Attempt"]) != (record["JobID"], record["Attempt"]):
+            return NEVER_HANDED_OUT
+        if claims is None or attempt["RunningClaim"] in (None, claims.claim):
+            return ""
+        if record["PayloadStarted"] is not False:  # one that was fenced off in time has used nothing of note
+            _keep_conflict(transaction, record, OTHER_EXECUTION, self._context.now_ns())
+        return OTHER_EXECUTION
+
+    def _is_foreign(self, record: Record, claims: JobClaims | None) -> bool:
+        """Whether it is of another WMS, for which this one keeps the accounting: a DiracX server has none.
+
+        Its UID must be the one that follows from that WMS's id. A job token never speaks for another WMS.
+        """
+        wms_id = record.text("WMSID")
+        if claims is not None or wms_id == self._context.wms_id:
+            return False
+        try:
+            return record.key.uid == attempt_uid(wms_id, record.integer("JobID"), record.integer("Attempt"))
+        except ValueError:  # no UUID
+            return False
 
     def _attempt_ended(self, transaction: Transaction, attempt: Row, now_ns: int) -> None:
         """A record is made when nothing of the attempt runs any more."""
