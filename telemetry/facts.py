@@ -280,8 +280,7 @@ class SamplerLate(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class ClockStepped(Fact):
-    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before. No duration is
-    affected: those are by a clock that does not step."""
+    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before; durations stand."""
 
     step_seconds: float
 
