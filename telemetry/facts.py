@@ -280,8 +280,7 @@ class SamplerLate(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class ClockStepped(Fact):
-    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before. No duration is
-    affected: those are by a clock that does not step."""
+    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before; durations stand."""
 
     step_seconds: float
 
@@ -292,7 +291,8 @@ class UsageSettled(Fact):
 
     `memory_method` is that of the group's peak where there is one, else that of the peak of RSS. Peaks of swap and
     threads are the kernel's own by the control group that their methods name, or else the most that any look has seen
-    ("sampled"); None: nobody has seen any.
+    ("sampled"); of memory and swap together only control groups of version 1 keep one. `oom_kills` are processes that
+    the kernel has killed for want of memory, by the group. None: nobody has seen any, or nobody tells.
     """
 
     DURABLE: ClassVar[bool] = True
@@ -318,11 +318,9 @@ class UsageSettled(Fact):
     io_pressure_seconds: float | None = None
     peak_swap_bytes: int | None = None
     swap_method: str = ""
-    #: Of memory and swap together, which only control groups of version 1 keep.
     peak_memory_swap_bytes: int | None = None
     peak_threads: int | None = None
     threads_method: str = ""
-    #: Processes that the kernel has killed because memory ran out, as the control group tells; None: nobody tells.
     oom_kills: int | None = None
 
 
