@@ -21,7 +21,7 @@ from runner.server.db.address import DatabaseAddress
 from runner.server.db.engine import Databases
 from runner.server.db.job_db import JOBS
 from runner.server.db.leases_db import LEASES
-from runner.server.db.versions import known, run_steps
+from runner.server.db.versions import BEGUN, known, run_steps
 from runner.server.serve import migrate_database
 from tests.support.databases import PASSWORD, DatabaseServers
 from tests.support.migration import difference
@@ -102,6 +102,20 @@ def test_two_processes_may_make_one_database(database_servers: DatabaseServers, 
     with ThreadPoolExecutor(4) as pool:
         found = [pool.submit(open_and_ask) for _ in range(4)]
         assert len({each.result(WAIT_SECONDS) for each in found}) == 1
+
+
+def test_tables_that_were_half_made_are_completed(address: DatabaseAddress) -> None:
+    """A first start that was killed while it made the tables is gone on with by the next."""
+    Databases(address).close()
+    engine = create_engine(address.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{BEGUN}'")
+        connection.exec_driver_sql("DROP TABLE pilots_logging")
+    Databases(address).close()
+    with engine.connect() as connection:
+        left = difference(connection).upgrade_ops.as_diffs()
+    engine.dispose()
+    assert left == []
 
 
 @pytest.mark.parametrize(("version", "said"), [("0001", "jobspan wms --migrate"), ("9999", "newer than")])
