@@ -31,6 +31,8 @@ from tests.support.wms import RunningWms, running_wms
 SERVERS = ("mariadb", "postgresql")
 FIRST_RELEASE = ROOT / "tests" / "data" / "first_release.sql"
 WAIT_SECONDS = 20.0
+#: What must not happen has so long to happen.
+CHANCE_SECONDS = 0.3
 
 
 @pytest.fixture
@@ -239,6 +241,32 @@ def test_one_of_many_gets_the_lease(databases: Databases) -> None:
     assert got.count(True) == 1
     winner = str(got.index(True))
     assert [take(winner, 1050), take("x", 1100), take("x", 1150), take(winner, 1160)] == [True, False, True, False]
+
+
+def test_a_job_that_is_decided_about_is_nobody_elses(databases: Databases) -> None:
+    """A second call that reads the job in order to change it sees what the first has made of it."""
+    number = job(databases, UserPriority=0)
+    begun, read = threading.Event(), threading.Event()
+
+    def add_one() -> None:
+        begun.set()
+        with databases.write() as transaction:
+            row = transaction.jobs.get(number)
+            read.set()
+            assert row is not None
+            transaction.jobs.change(number, {"UserPriority": row["UserPriority"] + 1})
+
+    with ThreadPoolExecutor(1) as pool:
+        with databases.write() as transaction:
+            row = transaction.jobs.get(number)
+            second = pool.submit(add_one)
+            assert begun.wait(WAIT_SECONDS)
+            assert not read.wait(CHANCE_SECONDS)
+            assert row is not None
+            transaction.jobs.change(number, {"UserPriority": row["UserPriority"] + 1})
+        second.result(WAIT_SECONDS)
+    with databases.read() as transaction:
+        assert (transaction.jobs.get(number) or {})["UserPriority"] == 2
 
 
 def test_who_waits_in_a_ring_is_tried_again(databases: Databases) -> None:
