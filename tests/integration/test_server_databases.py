@@ -21,7 +21,7 @@ from runner.server.db.address import DatabaseAddress
 from runner.server.db.engine import Databases
 from runner.server.db.job_db import JOBS
 from runner.server.db.leases_db import LEASES
-from runner.server.db.versions import known, run_steps
+from runner.server.db.versions import BEGUN, known, run_steps
 from runner.server.serve import migrate_database
 from tests.support.databases import PASSWORD, DatabaseServers
 from tests.support.migration import difference
@@ -31,6 +31,8 @@ from tests.support.wms import RunningWms, running_wms
 SERVERS = ("mariadb", "postgresql")
 FIRST_RELEASE = ROOT / "tests" / "data" / "first_release.sql"
 WAIT_SECONDS = 20.0
+#: What must not happen has so long to happen.
+CHANCE_SECONDS = 0.3
 
 
 @pytest.fixture
@@ -102,6 +104,20 @@ def test_two_processes_may_make_one_database(database_servers: DatabaseServers, 
     with ThreadPoolExecutor(4) as pool:
         found = [pool.submit(open_and_ask) for _ in range(4)]
         assert len({each.result(WAIT_SECONDS) for each in found}) == 1
+
+
+def test_tables_that_were_half_made_are_completed(address: DatabaseAddress) -> None:
+    """A first start that was killed while it made the tables is gone on with by the next."""
+    Databases(address).close()
+    engine = create_engine(address.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{BEGUN}'")
+        connection.exec_driver_sql("DROP TABLE pilots_logging")
+    Databases(address).close()
+    with engine.connect() as connection:
+        left = difference(connection).upgrade_ops.as_diffs()
+    engine.dispose()
+    assert left == []
 
 
 @pytest.mark.parametrize(("version", "said"), [("0001", "jobspan wms migrate"), ("9999", "newer than")])
@@ -225,6 +241,32 @@ def test_one_of_many_gets_the_lease(databases: Databases) -> None:
     assert got.count(True) == 1
     winner = str(got.index(True))
     assert [take(winner, 1050), take("x", 1100), take("x", 1150), take(winner, 1160)] == [True, False, True, False]
+
+
+def test_a_job_that_is_decided_about_is_nobody_elses(databases: Databases) -> None:
+    """A second call that reads the job in order to change it sees what the first has made of it."""
+    number = job(databases, UserPriority=0)
+    begun, read = threading.Event(), threading.Event()
+
+    def add_one() -> None:
+        begun.set()
+        with databases.write() as transaction:
+            row = transaction.jobs.get(number)
+            read.set()
+            assert row is not None
+            transaction.jobs.change(number, {"UserPriority": row["UserPriority"] + 1})
+
+    with ThreadPoolExecutor(1) as pool:
+        with databases.write() as transaction:
+            row = transaction.jobs.get(number)
+            second = pool.submit(add_one)
+            assert begun.wait(WAIT_SECONDS)
+            assert not read.wait(CHANCE_SECONDS)
+            assert row is not None
+            transaction.jobs.change(number, {"UserPriority": row["UserPriority"] + 1})
+        second.result(WAIT_SECONDS)
+    with databases.read() as transaction:
+        assert (transaction.jobs.get(number) or {})["UserPriority"] == 2
 
 
 def test_who_waits_in_a_ring_is_tried_again(databases: Databases) -> None:

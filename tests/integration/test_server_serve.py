@@ -144,7 +144,7 @@ def test_an_unusable_database_is_refused_in_words(tmp_path: Path, damage: str) -
         database.write_bytes(b"not a database" * 1000)
     else:
         with sqlite3.connect(database) as connection:
-            connection.execute("UPDATE system_facts SET Value = '99' WHERE Name = 'SchemaVersion'")
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.close()
     with pytest.raises(ConfigError, match="database"), running(config, SystemClock(), lambda _: None):
         pass

@@ -4,14 +4,30 @@ MySQL and MariaDB compare texts as bytes here, as SQLite does, trailing spaces i
 there holds 64 KiB unless it is a LONGTEXT. PostgreSQL does both by itself.
 """
 
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Text
+from sqlalchemy import Insert, Table, Text
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
 
 MARIADB_COLLATION = "utf8mb4_nopad_bin"
 MYSQL_COLLATION = "utf8mb4_0900_bin"
+
+
+@lru_cache(maxsize=100)
+def upsert(table: Table, dialect: str) -> Insert:
+    """An insertion into *table* that replaces the row of the same key, for a dialect by its name."""
+    rest = [column.name for column in table.columns if not column.primary_key]
+    if dialect in ("mysql", "mariadb"):
+        replacing = mysql.insert(table)
+        mine: Insert = replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in rest})
+        return mine
+    inserting = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    values = {name: inserting.excluded[name] for name in rest}
+    theirs: Insert = inserting.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
+    return theirs
 
 
 @compiles(Text, "mysql", "mariadb")

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, Connection, String, Table, Text, delete, insert, select
+from sqlalchemy import Column, Connection, String, Table, Text, select
 
+from runner.server.db.dialects import upsert
 from runner.server.db.schema import METADATA, Serial, now_ns, time_column
 from telemetry.clock import SystemClock
 
@@ -33,12 +34,10 @@ class ElasticJobParametersDB:
         """Set parameters; the last value of a name counts."""
         if not values:
             return
-        mine = PARAMETERS.c.JobID == job_id
-        self._connection.execute(delete(PARAMETERS).where(mine, PARAMETERS.c.Name.in_(list(values))))
         rows = [
             {"JobID": job_id, "Name": name, "Value": json.dumps(value), "Time": at_ns} for name, value in values.items()
         ]
-        self._connection.execute(insert(PARAMETERS), rows)
+        self._connection.execute(upsert(PARAMETERS, self._connection.dialect.name), rows)
 
     def get_job_parameters(self, job_id: int, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Parameters of a job; all of them unless *names* says which."""

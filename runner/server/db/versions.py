@@ -43,8 +43,7 @@ def prepare(connection: Connection) -> None:
             present = {_VERSION.name}
         version = _present(connection, present)
         if version == BEGUN:
-            METADATA.create_all(connection)
-            connection.execute(update(_VERSION), {"version_num": known()[-1]})
+            _make(connection)
         elif version != known()[-1]:
             raise ConfigError(_difference(version))
 
@@ -71,12 +70,20 @@ def migrate(connection: Connection) -> tuple[str, str]:
         if not present & {_VERSION.name, *METADATA.tables}:
             raise ConfigError("the database is empty: there is nothing to migrate, and the WMS makes its tables itself")
         before = _present(connection, present)
-        if before not in ("", *known()):
+        if before == BEGUN:
+            _make(connection)
+        elif before not in ("", *known()):
             raise ConfigError(_difference(before))
-        if not before:
+        elif not before:
             _adopt(connection)
         run_steps(connection)
     return before or "none", known()[-1]
+
+
+def _make(connection: Connection) -> None:
+    """All tables as the modules declare them; those that are there stay."""
+    METADATA.create_all(connection)
+    connection.execute(update(_VERSION), {"version_num": known()[-1]})
 
 
 def _present(connection: Connection, tables: set[str]) -> str:
