@@ -6,6 +6,7 @@ priorities, and then takes the first job of the first one that has one left.
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from runner.job.description import from_mapping
@@ -14,6 +15,7 @@ from runner.job.status import JobStatus
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
 from runner.server.db.site_mask_db import BANNED
+from runner.server.db.task_queue_db import FilledQueue
 from runner.server.models import MatchParams
 from runner.server.services import job_states, shares
 from runner.server.services.context import ServiceContext
@@ -60,13 +62,13 @@ class Matcher:
         if lost := self._lost(slot, offer, start_ns):
             return lost
         self._context.received.settle(SETTLE_SECONDS)
-        for queue_id in self._candidates(identity.vo, offer):
-            if answer := self._take(queue_id, slot, offer, start_ns):
+        for queue, job_type in self._candidates(identity.vo, offer):
+            if answer := self._take(queue, job_type, slot, offer, start_ns):
                 return answer
         return None
 
-    def _candidates(self, vo: str, offer: SlotOffer) -> list[int]:
-        """The queues whose jobs may come here, the next one first."""
+    def _candidates(self, vo: str, offer: SlotOffer) -> list[tuple[FilledQueue, str]]:
+        """The queues whose jobs may come here, each with the type of its jobs, the next one first."""
         with self._context.databases.read() as transaction:
             filled = transaction.task_queues.filled(vo, offer.cpu_work_seconds)
             if not filled or (offer.site and transaction.site_mask.status(offer.site) == BANNED):
@@ -76,7 +78,7 @@ class Matcher:
             matters = shares.needs_usage(wanted[each.queue_id] for each in fitting)
             in_use = transaction.task_queues.in_use(job_states.WITH_WRAPPER, vo) if matters else []
         ordered = shares.ordered(fitting, wanted, in_use, self._context.settings.shares)
-        return [each.queue_id for each in ordered]
+        return [(each, wanted[each.queue_id].job_type) for each in ordered]
 
     def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
@@ -102,19 +104,31 @@ class Matcher:
             row, description = transaction.jobs.get(job_id), transaction.jobs.description(job_id)
         return row is not None and not requirements_of(row, description).unmet(offer)
 
-    def _take(self, queue_id: int, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
+    def _take(
+        self, queue: FilledQueue, job_type: str, slot: MatchParams, offer: SlotOffer, start_ns: int
+    ) -> dict[str, Any] | None:
         """Give the first job of the queue away; None when the queue is empty, or its jobs may not come here now."""
-        while True:
+        job_ids = [queue.first_job]
+        while job_ids:
             with self._context.databases.write() as transaction:
-                job_ids = transaction.task_queues.waiting(queue_id, TRIES)
-                if not job_ids:
+                if self._limiter.refusal(transaction, slot.Site, job_type):
                     return None
-                for row in filter(None, map(transaction.jobs.get, job_ids)):
-                    if self._limiter.refusal(transaction, slot.Site, row["JobType"]):
-                        return None
-                    if row["Status"] == JobStatus.WAITING and (claims := self._claim(transaction, row, slot)):
-                        self._limiter.matched(slot.Site, row["JobType"])
-                        return self._answer(transaction, row, claims, offer, start_ns)
+                claimed = self._claim_one(transaction, job_ids, slot)
+                if claimed is None:  # others were first: look again, where only one can write
+                    job_ids = transaction.task_queues.waiting(queue.queue_id, TRIES)
+                    claimed = self._claim_one(transaction, job_ids, slot)
+                if claimed is not None:
+                    self._limiter.matched(slot.Site, job_type)
+                    return self._answer(transaction, *claimed, offer, start_ns)
+        return None
+
+    def _claim_one(
+        self, transaction: Transaction, job_ids: Sequence[int], slot: MatchParams
+    ) -> tuple[Row, JobClaims] | None:
+        for row in filter(None, map(transaction.jobs.get, job_ids)):
+            if row["Status"] == JobStatus.WAITING and (claims := self._claim(transaction, row, slot)):
+                return row, claims
+        return None
 
     def _claim(self, transaction: Transaction, row: Row, slot: MatchParams) -> JobClaims | None:
         """Make the job's attempt the slot's, unless another server was first."""
