@@ -187,7 +187,7 @@ class PilotMessage(Body):
     Time: Annotated[AwareDatetime, Field(ge=FIRST_MOMENT, lt=LAST_MOMENT)] | None = None
     Severity: Annotated[str, Field(max_length=16)] = "INFO"
     Source: Annotated[str, Field(max_length=64)] = ""
-    Message: Annotated[str, Field(max_length=64 << 10)]
+    Message: Annotated[str, Field(max_length=16_000)]
 
 
 class PilotMessages(Body):

@@ -63,6 +63,17 @@ def test_a_sandbox_without_a_job_expires(site: Site) -> None:
     assert len(list(site.wms.context.settings.sandboxes.iterdir())) == 2
 
 
+def test_a_sandbox_that_a_job_takes_at_the_last_moment_stays(site: Site) -> None:
+    """Between the look for old sandboxes and the removal a job may have got one."""
+    used = site.upload(b"used").json()["pfn"]
+    site.wms.submit(f'Executable = "/bin/true"; InputSandbox = "{used}"; Site = "LCG.Nowhere.org";')
+    later_ns = site.wms.context.now_ns() + 1
+    with site.wms.context.databases.write() as transaction:
+        sandbox = transaction.sandboxes.get(used.partition("|")[2])
+        assert sandbox is not None
+        assert not transaction.sandboxes.remove_unassigned(sandbox["SBId"], later_ns)
+
+
 def test_a_quota_bounds_what_one_user_stores(site: Site) -> None:
     """What would exceed it is refused in words, until there is room again; the same content once more costs nothing."""
     assert site.upload(b"x" * 900).status_code == 200

@@ -45,6 +45,7 @@ class Site:
             looked = self.agent.look()
             assert looked is not None
             total = {name: count + getattr(looked, name) for name, count in total.items()}
+        self.wms.settle()
         return Looked(**total)
 
     def running(self, description: str = 'Executable = "/bin/true";') -> dict[str, Any]:

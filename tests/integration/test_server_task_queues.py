@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import inspect
 
-from runner.server.tokens import Role
+from runner.server.app import open_context
+from runner.server.models import MatchParams
+from runner.server.services.job_manager import JobManager
+from runner.server.services.job_tokens import JobTokens
+from runner.server.services.matcher import Matcher
+from runner.server.services.optimization_mind import OptimizationMind
+from runner.server.settings import ServerSettings
+from runner.server.tokens import Identity, Role
+from telemetry.clock import SystemClock
 from tests.support.wms import RunningWms, running_wms
 
 OPTIONS = {
@@ -167,12 +176,34 @@ def test_jobs_of_one_queue_and_of_several_all_find_a_slot(wms: RunningWms) -> No
 
 
 def test_jobs_from_before_there_were_queues_are_found(tmp_path: Path) -> None:
-    """A job that waits without a queue gets one when the WMS starts."""
+    """A job that waits without a queue gets one when the WMS starts, and the tables their indexes."""
     with running_wms(tmp_path) as wms:
         job_id = wms.submit()
         assert wms.context.received.settle(10)
         with wms.context.databases.write() as transaction:
             transaction.jobs.change(job_id, {"TaskQueueID": None})
+            transaction.connection.exec_driver_sql("DROP INDEX jobs_by_queue")
         assert wms.match() is None
     with running_wms(tmp_path) as wms:
+        with wms.context.databases.read() as transaction:
+            names = [each["name"] for each in inspect(transaction.connection).get_indexes("jobs")]
+        assert "jobs_by_queue" in names
         assert (wms.match() or {})["JobID"] == job_id
+
+
+def test_two_servers_on_one_database_give_each_job_once(tmp_path: Path) -> None:
+    """Each has connections, caches and locks of its own; the database alone decides whose a job is."""
+    clock, settings = SystemClock(), ServerSettings(folder=tmp_path)
+    pilot = Identity("pilot", "pilots", "local", frozenset({Role.PILOT}))
+    owner = Identity("alice", "local_user", "local", frozenset({Role.USER}))
+    contexts = [open_context(settings, clock) for _ in range(2)]
+    jobs = JobManager(contexts[0]).submit(owner, ['Executable = "/bin/true"; Parameters = 60;'])
+    ids = [each["JobID"] for each in jobs]
+    OptimizationMind(contexts[1]).advance(ids)
+    matchers = [Matcher(each, JobTokens(each)) for each in contexts]
+    slot = MatchParams(PilotStamp="p", Site="A")
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda number: matchers[number % 2].match(pilot, slot), range(80)))
+    assert sorted(each["JobID"] for each in found if each) == sorted(ids)
+    for context in contexts:
+        context.databases.close()

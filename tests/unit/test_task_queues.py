@@ -56,7 +56,7 @@ def test_a_slot_grants_what_it_has_within_what_a_job_can_use() -> None:
 
 
 def test_the_group_that_has_least_of_its_share_is_next() -> None:
-    """Then the owner who has least, then the most urgent job, then the oldest."""
+    """Then the owner who has least, then the most urgent job; those that are equal in all of it stay together."""
     wanted = {
         1: of("a", "big"),
         2: of("b", "big"),
@@ -64,11 +64,9 @@ def test_the_group_that_has_least_of_its_share_is_next() -> None:
         4: of("c", "small", Tags="x"),
         5: of("b", "big"),
     }
-    queues = [FilledQueue(1, 1, 10), FilledQueue(2, 1, 11), FilledQueue(3, 1, 12), FilledQueue(4, 5, 13)]
-    queues.append(FilledQueue(5, 1, 9))
+    queues = [FilledQueue(1, 1), FilledQueue(2, 1), FilledQueue(3, 1), FilledQueue(4, 5), FilledQueue(5, 1)]
     in_use = [InUse("a", "big", 4), InUse("b", "big", 1), InUse("c", "small", 3)]
-    found = [each.queue_id for each in ordered(queues, wanted, in_use, {"big": 2.0})]
-    assert found == [5, 2, 1, 4, 3]
+    assert ordered(queues, wanted, in_use, {"big": 2.0}) == [[2, 5], [1], [4], [3]]
     assert needs_usage(wanted.values())
     assert not needs_usage([wanted[3], wanted[4]])
 

@@ -3,7 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Double, Index, Select, String, Table, func, insert, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Index,
+    Select,
+    String,
+    Table,
+    func,
+    insert,
+    literal_column,
+    select,
+)
 
 from runner.server.db.accounting_db import RECORDS
 from runner.server.db.job_db import Row
@@ -54,7 +67,9 @@ class AccountingTypeDB:
         """
         by: list[ColumnElement[Any]] = [JOB_TYPE.c[name] for name in group_by]
         if bucket_ns is not None:
-            by.insert(0, (JOB_TYPE.c.EndTime - JOB_TYPE.c.EndTime % bucket_ns).label("Bucket"))
+            # Written out, because PostgreSQL takes two parameters for two expressions, and one is in GROUP BY.
+            width: ColumnElement[int] = literal_column(str(int(bucket_ns)))
+            by.insert(0, (JOB_TYPE.c.EndTime - JOB_TYPE.c.EndTime % width).label("Bucket"))
         totals = [func.sum(JOB_TYPE.c[name]).label(name) for name in VALUES]
         query = _chosen(select(*by, func.count().label("Jobs"), *totals), wanted).group_by(*by).order_by(*by)
         return list(self._connection.execute(query).mappings())

@@ -6,6 +6,8 @@ second truth. Looking for work costs some steps in an index for each queue, howe
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -50,16 +52,15 @@ _first_job = (
     .correlate(TASK_QUEUES)
     .scalar_subquery()
 )
-_FILLED = select(TASK_QUEUES.c.TaskQueueID, _urgency.label("Urgency"), _first_job.label("FirstJob"))
+_FILLED = select(TASK_QUEUES.c.TaskQueueID, _urgency.label("Urgency"))
+_FIRST = select(TASK_QUEUES.c.TaskQueueID, _first_job.label("FirstJob"))
 
 
-@dataclass(frozen=True)
-class FilledQueue:
-    """A queue in which jobs wait: how urgent its most urgent job is, and the oldest of those."""
+class FilledQueue(NamedTuple):
+    """A queue in which jobs wait, and how urgent its most urgent job is."""
 
     queue_id: int
     urgency: int
-    first_job: int
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,13 @@ class TaskQueueDB:
         query = _FILLED.where(TASK_QUEUES.c["VO"] == vo)
         if cpu_work is not None:
             query = query.where(TASK_QUEUES.c.CPUWork <= cpu_work)
-        rows = self._connection.execute(query).all()
-        return [FilledQueue(*row) for row in rows if row.FirstJob is not None]
+        return [FilledQueue(*row) for row in self._connection.execute(query).all() if row[1] is not None]
+
+    def first_jobs(self, queue_ids: Collection[int]) -> list[tuple[int, int]]:
+        """Those of the queues that have jobs, each with the oldest of its most urgent ones; the oldest comes first."""
+        query = _FIRST.where(TASK_QUEUES.c.TaskQueueID.in_(list(queue_ids)))
+        found = [(int(row[0]), int(row[1])) for row in self._connection.execute(query).all() if row[1] is not None]
+        return sorted(found, key=itemgetter(1))
 
     def requirements(self, queue_ids: Collection[int]) -> dict[int, str]:
         """What the jobs of these queues ask for; it never changes."""

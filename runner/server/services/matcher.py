@@ -6,6 +6,8 @@ priorities, and then takes the first job of the first one that has one left.
 
 import json
 import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from runner.job.description import from_mapping
@@ -37,6 +39,15 @@ SETTLE_SECONDS = 1.0
 _OPEN = frozenset({"MinNumberOfProcessors", "MaxNumberOfProcessors", "WholeNode"})
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A match call: the slot, what it offers, and since when it asks."""
+
+    slot: MatchParams
+    offer: SlotOffer
+    start_ns: int
+
+
 class Matcher:
     """Looks for the queue that is next, and gives its first job away."""
 
@@ -60,23 +71,28 @@ class Matcher:
         if lost := self._lost(slot, offer, start_ns):
             return lost
         self._context.received.settle(SETTLE_SECONDS)
-        for queue_id in self._candidates(identity.vo, offer):
-            if answer := self._take(queue_id, slot, offer, start_ns):
+        asked = _Asked(slot, offer, start_ns)
+        for job_type, queue_id, first_job in self._candidates(identity.vo, offer):
+            if answer := self._take(queue_id, first_job, job_type, asked):
                 return answer
         return None
 
-    def _candidates(self, vo: str, offer: SlotOffer) -> list[int]:
-        """The queues whose jobs may come here, the next one first."""
+    def _candidates(self, vo: str, offer: SlotOffer) -> Iterator[tuple[str, int, int]]:
+        """The queues whose jobs may come here: their type, their number, their first job. The next one first."""
         with self._context.databases.read() as transaction:
             filled = transaction.task_queues.filled(vo, offer.cpu_work_seconds)
             if not filled or (offer.site and transaction.site_mask.status(offer.site) == BANNED):
-                return []
+                return
             wanted = self._queues.requirements(transaction, [each.queue_id for each in filled])
-            fitting = [each for each in filled if not wanted[each.queue_id].unmet(offer)]
-            matters = shares.needs_usage(wanted[each.queue_id] for each in fitting)
+            fitting = self._queues.fitting(offer, wanted)
+            matters = shares.needs_usage(wanted[each] for each in fitting)
             in_use = transaction.task_queues.in_use(job_states.WITH_WRAPPER, vo) if matters else []
-        ordered = shares.ordered(fitting, wanted, in_use, self._context.settings.shares)
-        return [each.queue_id for each in ordered]
+        chosen = (each for each in filled if each.queue_id in fitting)
+        for equals in shares.ordered(chosen, wanted, in_use, self._context.settings.shares):
+            with self._context.databases.read() as transaction:
+                firsts = transaction.task_queues.first_jobs(equals)
+            for queue_id, first_job in firsts:
+                yield wanted[queue_id].job_type, queue_id, first_job
 
     def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
@@ -94,7 +110,7 @@ class Matcher:
                         transaction.attempts.change(job_id, attempt, {"PilotStamp": slot.PilotStamp})
                         transaction.pilots.move_job(job_id, attempt, slot.PilotStamp)
                         claims = JobClaims(job_id, attempt, known["Claim"])
-                        return self._answer(transaction, row, claims, offer, start_ns)
+                        return self._answer(transaction, row, claims, _Asked(slot, offer, start_ns))
         return None
 
     def _fits(self, job_id: int, offer: SlotOffer) -> bool:
@@ -102,19 +118,29 @@ class Matcher:
             row, description = transaction.jobs.get(job_id), transaction.jobs.description(job_id)
         return row is not None and not requirements_of(row, description).unmet(offer)
 
-    def _take(self, queue_id: int, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
+    def _take(self, queue_id: int, first_job: int, job_type: str, asked: _Asked) -> dict[str, Any] | None:
         """Give the first job of the queue away; None when the queue is empty, or its jobs may not come here now."""
-        while True:
+        slot, job_ids = asked.slot, [first_job]
+        while job_ids:
             with self._context.databases.write() as transaction:
-                job_ids = transaction.task_queues.waiting(queue_id, TRIES)
-                if not job_ids:
+                if self._limiter.refusal(transaction, slot.Site, job_type):
                     return None
-                for row in filter(None, map(transaction.jobs.get, job_ids)):
-                    if self._limiter.refusal(transaction, slot.Site, row["JobType"]):
-                        return None
-                    if row["Status"] == JobStatus.WAITING and (claims := self._claim(transaction, row, slot)):
-                        self._limiter.matched(slot.Site, row["JobType"])
-                        return self._answer(transaction, row, claims, offer, start_ns)
+                claimed = self._claim_one(transaction, job_ids, slot)
+                if claimed is None:  # others were first: look again, where only one can write
+                    job_ids = transaction.task_queues.waiting(queue_id, TRIES)
+                    claimed = self._claim_one(transaction, job_ids, slot)
+                if claimed is not None:
+                    self._limiter.matched(slot.Site, job_type)
+                    return self._answer(transaction, *claimed, asked)
+        return None
+
+    def _claim_one(
+        self, transaction: Transaction, job_ids: Sequence[int], slot: MatchParams
+    ) -> tuple[Row, JobClaims] | None:
+        for row in filter(None, map(transaction.jobs.get, job_ids)):
+            if row["Status"] == JobStatus.WAITING and (claims := self._claim(transaction, row, slot)):
+                return row, claims
+        return None
 
     def _claim(self, transaction: Transaction, row: Row, slot: MatchParams) -> JobClaims | None:
         """Make the job's attempt the slot's, unless another server was first."""
@@ -140,9 +166,7 @@ class Matcher:
         transaction.pilots.assign_job(job_id, attempt, slot.PilotStamp, now_ns)
         return claims
 
-    def _answer(
-        self, transaction: Transaction, row: Row, claims: JobClaims, offer: SlotOffer, start_ns: int
-    ) -> dict[str, Any]:
+    def _answer(self, transaction: Transaction, row: Row, claims: JobClaims, asked: _Asked) -> dict[str, Any]:
         job_id, attempt = claims.job_id, claims.attempt
         names = ("Owner", "OwnerGroup", "VO", "JobName", "JobGroup", "JobType", "SubmitTraceparent")
         return {
@@ -151,10 +175,10 @@ class Matcher:
             "Attempt": attempt,
             "UID": attempt_uid(self._context.wms_id, job_id, attempt),
             "Claim": claims.claim,
-            "Description": _granted(transaction.jobs.description(job_id), offer),
+            "Description": _granted(transaction.jobs.description(job_id), asked.offer),
             **{name: row[name] for name in names},
             **self._tokens.issue(row, claims),
-            "Times": self._times(row, start_ns),
+            "Times": self._times(row, asked.start_ns),
             "PreviousUID": transaction.attempts.previous_uid(job_id, attempt),
         }
 

@@ -5,8 +5,8 @@ gives the same in the long run and the same every time. Among the jobs of one ow
 come first, and among those the oldest.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 from runner.job.matching import Requirements
 from runner.server.db.task_queue_db import FilledQueue, InUse
@@ -16,25 +16,28 @@ DEFAULT_SHARE = 1.0
 
 
 def ordered(
-    queues: Collection[FilledQueue],
+    queues: Iterable[FilledQueue],
     requirements: Mapping[int, Requirements],
     in_use: Iterable[InUse],
     shares: Mapping[str, float],
-) -> list[FilledQueue]:
-    """*queues* in the order in which they are to be served."""
+) -> list[list[int]]:
+    """The numbers of *queues* in the order in which they are to be served; those in one list are equals."""
     by_group: Counter[str] = Counter()
     by_owner: Counter[tuple[str, str]] = Counter()
     for each in in_use:
         by_group[each.owner_group] += each.count
         by_owner[each.owner_group, each.owner] += each.count
-
-    def key(queue: FilledQueue) -> tuple[float, int, int, int]:
-        wanted = requirements[queue.queue_id]
-        group = wanted.owner_group
-        used = by_group[group] / max(1e-9, shares.get(group, DEFAULT_SHARE))
-        return used, by_owner[group, wanted.owner], -queue.urgency, queue.first_job
-
-    return sorted(queues, key=key)
+    ranks: dict[tuple[str, str], tuple[float, int]] = {}
+    classes: defaultdict[tuple[float, int, int], list[int]] = defaultdict(list)
+    for queue_id, urgency in queues:
+        wanted = requirements[queue_id]
+        owner = (wanted.owner_group, wanted.owner)
+        rank = ranks.get(owner)
+        if rank is None:
+            used = by_group[wanted.owner_group] / max(1e-9, shares.get(wanted.owner_group, DEFAULT_SHARE))
+            rank = ranks[owner] = (used, by_owner[owner])
+        classes[*rank, -urgency].append(queue_id)
+    return [classes[rank] for rank in sorted(classes)]
 
 
 def needs_usage(requirements: Iterable[Requirements]) -> bool:

@@ -1,14 +1,16 @@
 """Task queues: which queue a job belongs to, and what is known of the queues."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from runner.job.description import from_mapping
-from runner.job.matching import Requirements
+from runner.job.matching import Requirements, SlotOffer
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
 
 MOST_KNOWN = 10_000
+MOST_OFFERS = 64
 
 
 def requirements_of(row: Row, description: Mapping[str, Any]) -> Requirements:
@@ -28,6 +30,8 @@ class KnownQueues:
 
     def __init__(self) -> None:
         self._known: dict[int, Requirements] = {}
+        #: By offer, whether each queue fits: the same agents ask again and again.
+        self._fits = lru_cache(MOST_OFFERS)(_no_answers)
 
     def requirements(self, transaction: Transaction, queue_ids: Sequence[int]) -> dict[int, Requirements]:
         """What each of *queue_ids* asks for."""
@@ -38,3 +42,21 @@ class KnownQueues:
             found |= {queue_id: Requirements.from_text(text) for queue_id, text in texts.items()}
             self._known = found if len(known) > MOST_KNOWN else {**known, **found}
         return found
+
+    def fitting(self, offer: SlotOffer, wanted: Mapping[int, Requirements]) -> set[int]:
+        """Those queues of *wanted* whose jobs may go where *offer* is."""
+        answers = self._fits(offer)
+        if len(answers) > MOST_KNOWN:
+            answers.clear()
+        found = set()
+        for queue_id, requirements in wanted.items():
+            fits = answers.get(queue_id)
+            if fits is None:
+                fits = answers[queue_id] = not requirements.unmet(offer)
+            if fits:
+                found.add(queue_id)
+        return found
+
+
+def _no_answers(_offer: SlotOffer) -> dict[int, bool]:
+    return {}
