@@ -115,6 +115,7 @@ class KeyRing:
             ConfigError: it is there, and holds no keys.
         """
         self._path = path
+        self._name = str(path)
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
         if not path.exists():
@@ -128,7 +129,7 @@ class KeyRing:
 
     def refresh(self) -> None:
         """Read the file again if it has changed; else this is one `stat`. Damaged, it is left aside."""
-        stamp = _stamp(self._path)
+        stamp = _stamp(self._name)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -190,10 +191,10 @@ class KeyRing:
         return self._clock.utc_ns() // NANOSECONDS + round(seconds)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path | str) -> tuple[int, int]:
     """What changes with the file; (0, 0) if it is not there."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # with each call: a Path's own costs more
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_ino

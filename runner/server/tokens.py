@@ -109,7 +109,7 @@ class TokenMint:
         Raises:
             UnauthenticatedError: not one of ours, or its time is over.
         """
-        document = self._in_time(self._signed(token))
+        document = self._in_time(self._signed(token).document)
         if document.get("purpose") != REFRESH:
             raise UnauthenticatedError("Invalid JWT")
         return str(document["jti"])
@@ -131,7 +131,9 @@ class TokenMint:
         Raises:
             UnauthenticatedError: not a token of this WMS, or its time is over.
         """
-        return self._identity(self._in_time(self._signed(token)))
+        known = self._signed(token)
+        self._in_time(known.document)
+        return known.bearer
 
     def identify_for_renewal(self, token: str, grace_seconds: float) -> Identity:
         """The same, also for a job token whose time is over, for *grace_seconds* after its end.
@@ -140,18 +142,19 @@ class TokenMint:
             UnauthenticatedError: not a token of this WMS, or another than a job token and over.
             FencedAttemptError: a job token that is over for longer.
         """
-        document = self._signed(token)
-        identity = self._identity(document)
-        over_ns = self._clock.utc_ns() - int(document["exp"]) * NANOSECONDS
+        known = self._signed(token)
+        identity = known.bearer
+        over_ns = self._clock.utc_ns() - int(known.document["exp"]) * NANOSECONDS
         if over_ns >= 0 and identity.job is None:
             raise UnauthenticatedError(EXPIRED)
         if over_ns > grace_seconds * NANOSECONDS:
             raise FencedAttemptError("fenced: this job token ended too long ago to be renewed")
         return identity
 
-    def _identity(self, document: Mapping[str, Any]) -> Identity:
-        if "purpose" in document:  # not made to say who somebody is
-            raise UnauthenticatedError("Invalid JWT")
+    def _identity(self, document: Mapping[str, Any]) -> Identity | None:
+        """Who bears what says *document*; None: it was not made to say so."""
+        if "purpose" in document:
+            return None
         try:
             job = self._job_claims(document.get("jobspan"))
             known = frozenset(Role) - {Role.JOB}
@@ -201,10 +204,10 @@ class TokenMint:
         self.keys.refresh()
         key = self.keys.current
         token = jwt.encode(document, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
-        self._verified.add(token, _Known(document, key))
+        self._verified.add(token, _Known(document, key, self._identity(document)))
         return token
 
-    def _signed(self, token: str) -> dict[str, Any]:
+    def _signed(self, token: str) -> "_Known":
         """What we have signed, whether its time is over or not.
 
         Raises:
@@ -212,14 +215,16 @@ class TokenMint:
         """
         self.keys.refresh()
         known = self._verified.get(token)
-        if known is not None and self.keys.is_believed(known.key):
-            return known.document
+        if known is not None and known.key is not None and self.keys.is_believed(known.key):
+            return known
         key = self._key_of(token)
         if key is None:
-            return _checked(token, self._earlier_key, EARLIER_ALGORITHM)
+            document = _checked(token, self._earlier_key, EARLIER_ALGORITHM)
+            return _Known(document, None, self._identity(document))
         document = _checked(token, key.public, ALGORITHM)
-        self._verified.add(token, _Known(document, key))
-        return document
+        known = _Known(document, key, self._identity(document))
+        self._verified.add(token, known)
+        return known
 
     def _key_of(self, token: str) -> SigningKey | None:
         """The key that must have signed *token*: its header only chooses among ours. (None: the earlier secret.)"""
@@ -251,10 +256,22 @@ class TokenMint:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a token says, and the key that signed it."""
+    """What a token says, the key that signed it (None: the earlier secret), and whom it names, if it does."""
 
     document: dict[str, Any]
-    key: SigningKey
+    key: SigningKey | None
+    identity: Identity | None
+
+    @property
+    def bearer(self) -> Identity:
+        """Whom it names.
+
+        Raises:
+            UnauthenticatedError: nobody; it was made for something else.
+        """
+        if self.identity is None:
+            raise UnauthenticatedError("Invalid JWT")
+        return self.identity
 
 
 class _Verified:
