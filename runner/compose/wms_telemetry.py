@@ -82,9 +82,7 @@ class WmsTelemetry:
             self._open[id(scope)] = scope
 
     def ended(self, scope: Mapping[str, Any], call: Call) -> None:
-        """It is over."""
-        with self._mutex:
-            self._open.pop(id(scope), None)
+        """It is over: counted before it is no longer under way, so that no scrape misses it."""
         self._metrics.request(call.method, call.route, call.status_code, call.duration_ns / 1e9)
         if call.told.match is not None:
             self._metrics.match(found=bool(call.told.match))
@@ -92,6 +90,8 @@ class WmsTelemetry:
             self._metrics.heartbeats(call.told.heartbeats)
         if self._shipper is not None and call.ids.is_sampled and call.route not in _PROBES:
             self._shipper.offer(_span(call))
+        with self._mutex:
+            self._open.pop(id(scope), None)
 
     def transaction(self, kind: str, waited_seconds: float, held_seconds: float) -> None:
         """A transaction is over."""

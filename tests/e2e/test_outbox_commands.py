@@ -31,7 +31,8 @@ def test_a_dead_letter_is_tried_again(tmp_path: Path, running: Collector, capsys
     """What a collector has refused for good stands in the list with its reason; re-opened, the running agent delivers
     it without a restart, and where no agent runs the command does."""
     running.replies += [Reply(status=400)] * 4
-    with running_site(tmp_path / "site", Telemetry={"OTLPEndpoint": running.endpoint}) as site:
+    options = {"Telemetry": {"OTLPEndpoint": running.endpoint}, "WMS": {"TraceRate": 0}}  # refused is the agent alone
+    with running_site(tmp_path / "site", **options) as site:
         jobs = [site.submit(Executable="/bin/true") for _ in range(2)]
         for job_id in jobs:
             site.wait(job_id, "Done")

@@ -71,6 +71,7 @@ def test_no_secret_is_found_where_deliveries_fail(
             tmp_path / "site",
             JobWrapper={"CleanUpFlag": False},
             Telemetry={"OTLPEndpoint": running.endpoint},
+            WMS={"TraceRate": 0},  # the refusal is for the agent
         ) as site:
             pilot = (site.config.tokens_folder / "pilot.token").read_text().strip()
             job_id = site.submit(Executable="/bin/sh", Arguments=f"-c 'read line < {go_on}'", Shell=False)

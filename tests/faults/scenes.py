@@ -171,7 +171,8 @@ class BadCollector(Scene):
         self._collector = Collector(folder / "collector", self.faults)
         endpoint = f"https://127.0.0.1:{self._collector.port}"
         certificate = str(self._collector.certificate)
-        self.tables = {"Telemetry": {"OTLPEndpoint": endpoint, "OTLPCertificate": certificate, "OTLPTimeout": 1.0}}
+        telemetry = {"OTLPEndpoint": endpoint, "OTLPCertificate": certificate, "OTLPTimeout": 1.0}
+        self.tables = {"Telemetry": telemetry, "WMS": {"TraceRate": 0}}  # what is done wrong is done to the agent
 
     def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
         """When all has been done, every record must have arrived; copies are folded by their UID."""

@@ -42,9 +42,19 @@ def exposition(wms: RunningWms) -> str:
     return answer.text
 
 
+def settled(wms: RunningWms) -> str:
+    """The same, when every call that was made has been counted: an answer is sent before its call is over."""
+
+    def found() -> str:
+        text = exposition(wms)
+        return "" if "jobspan_wms_requests_in_progress{" in text else text
+
+    return eventually(found, 20, "all calls to be over")
+
+
 def scrape(wms: RunningWms) -> dict[str, dict[tuple[str, ...], float]]:
     """Samples by name, then by the values of their labels in the catalogue's order."""
-    text = exposition(wms)
+    text = settled(wms)
     known = {sample: metric for metric in catalogue.WMS_METRICS.values() for sample in metric.samples}
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(text):
@@ -94,7 +104,7 @@ def test_every_panel_of_the_dashboard_shows_something(wms: RunningWms) -> None:
     """No query of the WMS's dashboard is empty, as soon as there is a job."""
     wms.submit(JOB % "LCG.Else.org")
     polling = threading.Thread(target=wms.match, args=(30.0,), kwargs={"Site": "LCG.None.org"})
-    assert empty_panels(wms_dashboard(), exposition(wms)) == ["Calls under way: jobspan_wms_requests_in_progress"]
+    assert empty_panels(wms_dashboard(), settled(wms)) == ["Calls under way: jobspan_wms_requests_in_progress"]
     polling.start()
     eventually(lambda: empty_panels(wms_dashboard(), exposition(wms)) == [], 10, "the long poll to be shown")
     wms.submit(JOB % "LCG.None.org")
