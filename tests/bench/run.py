@@ -18,7 +18,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.table import Row, table
 
-PARTS = ("accuracy", "sampling", "output", "start", "latency", "memory", "many", "durability", "blackhole", "recovery")
+PARTS = (
+    "accuracy",
+    "sampling",
+    "output",
+    "start",
+    "latency",
+    "memory",
+    "many",
+    "durability",
+    "blackhole",
+    "recovery",
+    "diracx",
+)
 
 
 def main() -> None:
