@@ -59,7 +59,7 @@ def missing() -> str:
     """Why there is no DiracX server here; empty when there is one."""
     if not INSTALLED.exists():
         return "no DiracX server is installed; `make diracx` does it"
-    return ""
+    return "" if shutil.which("git") else "git is not installed, in which DiracX keeps its configuration"
 
 
 def best_database() -> Database:
