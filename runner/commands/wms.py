@@ -67,7 +67,9 @@ def _serve(context: Context) -> int:
     end_with_parent(context)
     arguments, wms = context.arguments, context.config.wms
     if arguments.tls_cert:
-        wms = replace(wms, tls_cert=arguments.tls_cert, tls_key=arguments.tls_key or "")
+        wms = replace(wms, tls_cert=arguments.tls_cert, tls_key="")
+    if arguments.tls_key:
+        wms = replace(wms, tls_key=arguments.tls_key)
     wms = replace(wms, plain_http=wms.plain_http or arguments.plain_http)
     config = replace(context.config, wms=wms)
     return run_wms(config, announcer(context.terminal), log_format=arguments.log_format, verbose=arguments.verbose)

@@ -98,6 +98,22 @@ def test_a_client_believes_only_the_authority_that_it_was_told(
         client.userinfo()
 
 
+def test_a_key_without_its_certificate_is_not_passed_over(tmp_path: Path, made: certificates.Certificates) -> None:
+    """`jobspan wms --tls-key` alone ends in words, instead of serving without TLS."""
+    command = [
+        sys.executable,
+        "-m",
+        "runner.cli",
+        "--folder",
+        str(tmp_path / "site"),
+        "wms",
+        "--tls-key",
+        str(made.key),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (result.returncode, "TLSCert" in result.stderr) == (2, True), result.stderr
+
+
 def test_old_tls_is_refused(served: tuple[str, list[str]], made: certificates.Certificates) -> None:
     """Nothing before TLS 1.2 is spoken, and nothing without TLS is answered."""
     address = (str(urlsplit(served[0]).hostname), urlsplit(served[0]).port or 0)
