@@ -55,7 +55,7 @@ class OptimizerThreads:
             handed = inbox.take(1 if slowly else BATCH, LOOK_SECONDS)
             try:
                 if handed:
-                    self._follow(self._mind.advance([each.number for each in handed], slowly=slowly))
+                    self._follow(self._advance(handed, slowly))
                 elif not slowly:
                     inbox.put(self._overlooked())
             except Exception as error:  # noqa: BLE001 - a full disk or a busy database passes; the thread must outlive it
@@ -64,6 +64,10 @@ class OptimizerThreads:
                 inbox.done(handed)
                 if slowly:
                     self._in_slow_hands.difference_update(each.number for each in handed)
+
+    def _advance(self, handed: list[Handed], slowly: bool) -> Advanced:
+        numbers = [each.number for each in handed]
+        return self._context.databases.repeated(lambda: self._mind.advance(numbers, slowly=slowly))
 
     def _follow(self, advanced: Advanced) -> None:
         now_ns = self._context.clock.boottime_ns()

@@ -47,13 +47,17 @@ def references(value: object) -> Iterator[str]:
 def test_it_has_the_version_of_the_server(document: dict[str, Any]) -> None:
     """OpenAPI 3.1, and in info.version the version of jobspan that answers."""
     assert document["openapi"].startswith("3.1.")
-    assert document["info"] == {"title": "jobspan WMS", "version": runner.__version__}
+    info = document["info"]
+    assert (info["title"], info["version"]) == ("jobspan WMS", runner.__version__)
 
 
 def test_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
     """Generated clients call operations by their names: each has one, and no two share one."""
     found = Counter(each["operationId"] for _, _, each in operations(document))
-    assert [name for name, count in found.items() if count > 1 or not name.isidentifier()] == []
+    # DiracX's own names of /.well-known begin with a dot, which generators leave out.
+    assert [
+        name for name, count in found.items() if count > 1 or not name.lstrip(".").replace("-", "_").isidentifier()
+    ] == []
     assert {("get", "/healthz"), ("get", "/readyz"), ("post", "/api/jobs/jdl")} <= {
         (method, path) for method, path, _ in operations(document)
     }

@@ -78,9 +78,9 @@ def test_a_schema_of_another_version_is_named(tmp_path: Path) -> None:
     """A database that somebody has migrated under the running server is not ready for it."""
     with running_wms(tmp_path) as wms:
         with sqlite3.connect(tmp_path / "wms" / "wms.sqlite") as connection:
-            connection.execute("UPDATE system_facts SET Value = '99' WHERE Name = 'SchemaVersion'")
+            connection.execute("UPDATE alembic_version SET version_num = '0099'")
         connection.close()
-        assert "version 99" in unready(wms, "schema")
+        assert "version 0099" in unready(wms, "schema")
 
 
 def test_a_database_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

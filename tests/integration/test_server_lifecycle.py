@@ -36,7 +36,10 @@ def report(wms: RunningWms, job_id: int, status: str | None = None, minor: str |
 
 
 def reschedule(wms: RunningWms, job_id: int, query: str = "", token: str = ""):
-    return wms.call("POST", f"/api/jobs/reschedule{query}", {"job_ids": [job_id]}, token=token)
+    """Reschedule a job, which the optimizers then take as far as it gets; the answer."""
+    answer = wms.call("POST", f"/api/jobs/reschedule{query}", {"job_ids": [job_id]}, token=token)
+    wms.settle()
+    return answer
 
 
 def test_a_job_goes_through_the_optimisers_to_waiting(wms: RunningWms) -> None:

@@ -136,6 +136,7 @@ def test_queues_have_a_bounded_number_of_series(wms: RunningWms) -> None:
     for number in range(53):
         token = wms.token_for("alice", Role.USER, group=f"group_{number}")
         assert wms.call("POST", "/api/jobs/jdl", [JOB % "ANY"], token=token).status_code == 201
+    wms.settle()
     waiting = scrape(wms)["jobspan_wms_waiting_jobs"]
     assert len(waiting) == 51
     assert waiting[("other", "other", "other")] == 3

@@ -9,7 +9,7 @@ from runner.server.openapi import DIALECT
 from tests.support.wms import RunningWms, running_wms
 
 #: Routes of logins, of presigned addresses, and what one must know first: nobody has a token there yet.
-OPEN = ("/.well-known/", "/api/auth/", "/api/jobspan/info", "/api/jobspan/sandboxes")
+OPEN = ("/healthz", "/readyz", "/.well-known/", "/api/auth/", "/api/jobspan/info", "/api/jobspan/sandboxes")
 
 
 @pytest.fixture(scope="module")

@@ -81,9 +81,9 @@ GET   /api/jobspan/accounting/export            - + + + - - - - - -
 POST  /api/jobspan/sandboxes                    - - - - - - - - - -
 GET   /api/jobspan/sandboxes                    - - - - - - - - - -
 POST  /api/jobs/reschedule                      - + - + + + - + - -
-GET   /api/auth/refresh-tokens                  - + + + + - - + - -
+GET   /api/auth/refresh-tokens                  - + + + + - - + + +
 DELETE /api/auth/refresh-tokens/{jti}           - + - + - - - - - -
-GET   /api/config/                              - + + + + - - + - -
+GET   /api/config/                              - + + + + - - + + +
 GET   /.well-known/openid-configuration         + + + + + + + + + +
 GET   /.well-known/jwks.json                    + + + + + + + + + +
 GET   /.well-known/dirac-metadata               + + + + + + + + + +

@@ -38,8 +38,22 @@ def call(server: ServerProcess, method: str, path: str, body: Any, role: str = "
 
 
 def submit(server: ServerProcess, count: int) -> set[int]:
+    """Submit *count* jobs, which the optimizers of that process bring to Waiting."""
     rows = call(server, "POST", "/api/jobs/jdl", ['Executable = "/bin/true";'] * count)
-    return {row["JobID"] for row in rows}
+    jobs = {row["JobID"] for row in rows}
+    wanted = {
+        "parameters": ["JobID"],
+        "search": [
+            {"parameter": "JobID", "operator": "in", "values": sorted(jobs)},
+            {"parameter": "Status", "operator": "eq", "value": "Waiting"},
+        ],
+    }
+    eventually(
+        lambda: len(call(server, "POST", "/api/jobs/search?per_page=1000", wanted)) == count,
+        DEADLINE_SECONDS,
+        "the optimizers",
+    )
+    return jobs
 
 
 def match(server: ServerProcess, stamp: str) -> dict[str, Any] | None:
@@ -72,7 +86,7 @@ def test_what_one_does_the_other_knows(servers: list[ServerProcess]) -> None:
     with ThreadPoolExecutor(1) as pool:
         body = {"PilotStamp": "p", "Site": "LCG.Twin.org", "WaitSeconds": 30}
         waiting = pool.submit(call, first, "POST", "/api/jobspan/match", body, "pilot")
-        (job,) = submit(second, 1)
+        (job,) = {row["JobID"] for row in call(second, "POST", "/api/jobs/jdl", ['Executable = "/bin/true";'])}
         found = waiting.result(DEADLINE_SECONDS)["Job"]
         assert found["JobID"] == job
         body = {"PilotStamp": "p", "Jobs": [{"JobID": job, "Attempt": 1}], "WaitSeconds": 30}

@@ -15,6 +15,7 @@ from telemetry.ledger.record import Record
 from telemetry.ledger.sanity import inconsistencies
 from tests.support.clock import JumpClock
 from tests.support.ledger import matched, whole_life
+from tests.support.tree import ROOT
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
@@ -293,15 +294,6 @@ def test_the_undelivered_kill_of_an_attempt_does_not_hit_the_next(site: Site) ->
     assert site.beat(first) == 409
 
 
-#: What has changed since databases got a version.
-FIRST_RELEASE = (
-    "DROP TABLE alembic_version",
-    "DROP TABLE pilots_logging",
-    "DROP INDEX jobs_of_owner",
-    "CREATE INDEX jobs_by_owner ON jobs (Owner, OwnerGroup)",
-)
-
-
 def test_the_thread_of_the_server_looks_by_itself(tmp_path: Path) -> None:
     """By the machine's clock, with nobody asking."""
     quick = {"StalledTime": 0.4, "FailedTime": 0.8}
@@ -315,19 +307,18 @@ def test_the_thread_of_the_server_looks_by_itself(tmp_path: Path) -> None:
 
 def test_a_database_of_the_version_before_opens(tmp_path: Path) -> None:
     """Columns and tables that were added since are made by the migration; what is there stays."""
-    with running_wms(tmp_path) as wms:
-        job_id = wms.submit()
-    with sqlite3.connect(tmp_path / "wms" / "wms.sqlite") as database:
+    file = tmp_path / "wms" / "wms.sqlite"
+    file.parent.mkdir()
+    with sqlite3.connect(file) as database:
+        database.executescript((ROOT / "tests" / "data" / "first_release.sql").read_text())
         database.execute("ALTER TABLE job_attempts DROP COLUMN LastSignTime")
         database.execute("ALTER TABLE job_attempts DROP COLUMN Slot")
         database.execute("DROP TABLE leases")
         database.execute("DROP TABLE accounting_conflicts")
-        for statement in FIRST_RELEASE:
-            database.execute(statement)
     database.close()
     migrate_database(load(folder=tmp_path, environment={}))
     with running_wms(tmp_path) as wms:
         match = wms.match()
         assert match
-        assert match["JobID"] == job_id
+        assert match["JobID"] == 3
         assert StalledJobAgent(wms.context).look() == Looked()

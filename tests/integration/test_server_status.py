@@ -130,6 +130,7 @@ def test_the_first_attempts_token_is_fenced_off_by_the_second(wms: RunningWms, j
     """After a reschedule every call with the old token is answered 409 with the mark, and changes nothing."""
     job_id, token = running(wms, job), job["JobToken"]
     assert wms.call("POST", "/api/jobs/reschedule", {"job_ids": [job_id]}).status_code == 200
+    wms.settle()
     before = wms.job(job_id)
     info = {"checksum_algorithm": "sha256", "checksum": "0" * 64, "size": 1, "format": "tar.bz2"}
     answers = [

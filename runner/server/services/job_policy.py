@@ -79,6 +79,8 @@ _ANY = frozenset({Relation.OWN, Relation.GROUP, Relation.OTHER})
 _USER, _ADMIN, _PILOT, _JOB = Role.USER, Role.ADMIN, Role.PILOT, Role.JOB
 _SHARING, _MONITOR, _SITES = Role.SHARING, Role.MONITOR, Role.SITES
 #: What owners do with their jobs, members of their group who share, and administrators with all.
+#: Whoever can log in, whatever else he may do; and pilots.
+_PEOPLE = (_USER, _SHARING, _MONITOR, _SITES, _PILOT)
 _OWNERS = {_USER: _OWN, _SHARING: _SHARED, _ADMIN: _ANY}
 
 TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
@@ -122,9 +124,9 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.RESET: _OWNERS,
     Right.READ_SITE_MASK: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL, _SITES: _GENERAL},
     Right.SET_SITE_MASK: {_ADMIN: _GENERAL, _SITES: _GENERAL},
-    Right.READ_SESSIONS: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _OWN},
-    Right.REVOKE_SESSION: {_USER: _OWN, _ADMIN: _ANY, _PILOT: _OWN},
-    Right.READ_CONFIGURATION: {_USER: _GENERAL, _ADMIN: _GENERAL, _PILOT: _GENERAL},
+    Right.READ_SESSIONS: {**dict.fromkeys(_PEOPLE, _OWN), _ADMIN: _ANY},
+    Right.REVOKE_SESSION: {**dict.fromkeys(_PEOPLE, _OWN), _ADMIN: _ANY},
+    Right.READ_CONFIGURATION: dict.fromkeys((*_PEOPLE, _ADMIN), _GENERAL),
 }
 
 

@@ -3,5 +3,5 @@
 | module | what it brings |
 |---|---|
 | v0001_first_release | the tables of the first release, which wrote no version |
-| v0002_pilots_logging | what pilots write about themselves; an index for searches by owner and status |
+| v0002_sites_users_queues | task queues, site mask, pilots' logs and orders, users and logins, sums over accounting |
 """

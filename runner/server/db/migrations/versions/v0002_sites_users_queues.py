@@ -1,4 +1,4 @@
-"""Sites users queues."""
+"""Task queues, site mask, what pilots say, users and logins, sums over accounting; the first release refuses it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,18 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """From 0001 to 0002."""
+    _sums()
+    _logins()
+    _sessions()
+    _pilots()
+    _sites()
+    _queues()
+    facts = sa.table("system_facts", sa.column("Name"), sa.column("Value"))
+    op.execute(sa.update(facts).where(facts.c.Name == "SchemaVersion").values(Value="2"))
+
+
+def _sums() -> None:
+    """Accounting records as columns, to be summed up."""
     op.create_table(
         "accounting_type_job",
         sa.Column(
@@ -40,19 +52,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("RecordID"),
     )
     op.create_index("accounting_by_end", "accounting_type_job", ["VO", "EndTime"], unique=False)
-    op.create_table(
-        "auth_audit",
-        sa.Column("EntryID", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("EntryTime", sa.BigInteger(), nullable=False),
-        sa.Column("Event", sa.String(length=32), nullable=False),
-        sa.Column("UserName", sa.String(length=64), nullable=False),
-        sa.Column("VO", sa.String(length=64), nullable=False),
-        sa.Column("Address", sa.String(length=64), nullable=False),
-        sa.Column("Detail", sa.String(length=255), nullable=False),
-        sa.PrimaryKeyConstraint("EntryID"),
-        sqlite_autoincrement=True,
-    )
-    op.create_index("audit_by_time", "auth_audit", ["EntryTime", "Event"], unique=False)
+
+
+def _logins() -> None:
+    """Users, and logins under way."""
     op.create_table(
         "auth_flows",
         sa.Column("FlowID", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -81,6 +84,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("CodeHash"),
     )
     op.create_table(
+        "auth_user_groups",
+        sa.Column("UserName", sa.String(length=64), nullable=False),
+        sa.Column("VO", sa.String(length=64), nullable=False),
+        sa.Column("GroupName", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("UserName", "VO", "GroupName"),
+    )
+    op.create_table(
+        "auth_users",
+        sa.Column("UserName", sa.String(length=64), nullable=False),
+        sa.Column("VO", sa.String(length=64), nullable=False),
+        sa.Column("PasswordHash", sa.String(length=255), nullable=True),
+        sa.Column("CreationTime", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("UserName", "VO"),
+    )
+
+
+def _sessions() -> None:
+    """Refresh tokens and the audit log."""
+    op.create_table(
+        "auth_audit",
+        sa.Column("EntryID", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("EntryTime", sa.BigInteger(), nullable=False),
+        sa.Column("Event", sa.String(length=32), nullable=False),
+        sa.Column("UserName", sa.String(length=64), nullable=False),
+        sa.Column("VO", sa.String(length=64), nullable=False),
+        sa.Column("Address", sa.String(length=64), nullable=False),
+        sa.Column("Detail", sa.String(length=255), nullable=False),
+        sa.PrimaryKeyConstraint("EntryID"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("audit_by_time", "auth_audit", ["EntryTime", "Event"], unique=False)
+    op.create_table(
         "auth_refresh_tokens",
         sa.Column("JTI", sa.String(length=64), nullable=False),
         sa.Column("SessionID", sa.String(length=64), nullable=False),
@@ -97,21 +132,10 @@ def upgrade() -> None:
     )
     op.create_index("refresh_tokens_of_session", "auth_refresh_tokens", ["SessionID"], unique=False)
     op.create_index("refresh_tokens_of_user", "auth_refresh_tokens", ["UserName", "VO"], unique=False)
-    op.create_table(
-        "auth_user_groups",
-        sa.Column("UserName", sa.String(length=64), nullable=False),
-        sa.Column("VO", sa.String(length=64), nullable=False),
-        sa.Column("GroupName", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("UserName", "VO", "GroupName"),
-    )
-    op.create_table(
-        "auth_users",
-        sa.Column("UserName", sa.String(length=64), nullable=False),
-        sa.Column("VO", sa.String(length=64), nullable=False),
-        sa.Column("PasswordHash", sa.String(length=255), nullable=True),
-        sa.Column("CreationTime", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("UserName", "VO"),
-    )
+
+
+def _pilots() -> None:
+    """What pilots say, offer, and are told."""
     op.create_table(
         "pilot_offers",
         sa.Column("PilotStamp", sa.String(length=32), nullable=False),
@@ -142,6 +166,10 @@ def upgrade() -> None:
     )
     op.create_index("logs_of_pilot", "pilots_logging", ["PilotStamp", "LogID"], unique=False)
     op.create_index("pilot_logs_by_arrival", "pilots_logging", ["ArrivalTime"], unique=False)
+
+
+def _sites() -> None:
+    """The site mask."""
     op.create_table(
         "site_mask",
         sa.Column("Site", sa.String(length=100), nullable=False),
@@ -162,6 +190,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ChangeID"),
     )
     op.create_index("mask_history_by_site", "site_mask_history", ["Site", "ChangeID"], unique=False)
+
+
+def _queues() -> None:
+    """Task queues, and the indexes by which they are searched."""
     op.create_table(
         "task_queues",
         sa.Column(
