@@ -73,9 +73,9 @@ def missing_kinds(seen: Seen) -> set[str]:
     return kinds_of_a_wrapper() - found
 
 
-#: What the clock makes, or how much is sent at once: how many of them there are differs from job to job. The first is
-#: always there.
-TIMED = frozenset({"UsageSampled", "OutputSeen", "HeartbeatMade", "wms-status.acks"})
+#: What the clock makes, or how much is sent at once (a call is an operation): how many of them there are differs from
+#: job to job. The first is always there.
+TIMED = frozenset({"UsageSampled", "OutputSeen", "HeartbeatMade", "OperationFinished", "wms-status.acks"})
 
 
 def is_fleeting(seen: Seen, trial: Trial) -> bool:
