@@ -2,10 +2,10 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
-from telemetry.facts import Entry, Fact
+from telemetry.facts import FIELD_NAMES, Entry, Fact
 
 Emit: TypeAlias = Callable[[Fact], object]
 Listener: TypeAlias = Callable[[Entry], None]
@@ -14,6 +14,7 @@ FREE_TEXT = frozenset(
     {"message", "cause", "reason", "executable", "application_status", "parameters", "values", "attributes"}
     | {"names", "request"}
 )
+_FREE_TEXT_OF = {kind: tuple(name for name in names if name in FREE_TEXT) for kind, names in FIELD_NAMES.items()}
 
 
 class FactWriter(Protocol):
@@ -67,10 +68,10 @@ class Bus:
 def masked(fact: Fact, mask: Callable[[str], str]) -> Fact:
     """*fact* with *mask* applied to its free text; fields of a closed vocabulary stay as they are."""
     changes = {}
-    for item in fields(fact):
-        value = getattr(fact, item.name)
-        if item.name in FREE_TEXT and value and (hidden := _masked(value, mask)) != value:
-            changes[item.name] = hidden
+    for name in _FREE_TEXT_OF[type(fact)]:
+        value = getattr(fact, name)
+        if value and (hidden := _masked(value, mask)) != value:
+            changes[name] = hidden
     return replace(fact, **changes) if changes else fact
 
 

@@ -280,7 +280,8 @@ class SamplerLate(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class ClockStepped(Fact):
-    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before; durations stand."""
+    """The wall clock was set by *step_seconds* (backwards when negative) since the sample before. No duration is
+    affected: those are by a clock that does not step."""
 
     step_seconds: float
 
@@ -464,6 +465,7 @@ class UnknownFact(Fact):
 
 
 KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasses__() if kind is not UnknownFact}
+FIELD_NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in Fact.__subclasses__()}
 
 
 @dataclass(frozen=True)
@@ -485,7 +487,7 @@ def to_json(entry: Entry) -> dict[str, Any]:
         kind, data = fact.kind, dict(fact.data)
     else:
         kind = type(fact).__name__
-        data = {item.name: getattr(fact, item.name) for item in fields(fact)}
+        data = {name: getattr(fact, name) for name in FIELD_NAMES[type(fact)]}
     return {
         "v": FORMAT_VERSION,
         "writer": entry.writer,
@@ -520,9 +522,7 @@ def from_json(line: Mapping[str, Any]) -> Entry:
 
 
 def _fact(kind: str, data: Mapping[str, Any]) -> Fact:
-    known = KINDS.get(kind)
-    if known is None:
+    if (known := KINDS.get(kind)) is None:
         return UnknownFact(kind=kind, data=dict(data))
-    names = {item.name for item in fields(known)}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name in names}
-    return known(**values)
+    given = ((name, value) for name, value in data.items() if name in FIELD_NAMES[known])
+    return known(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})

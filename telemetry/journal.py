@@ -11,10 +11,10 @@ new line.
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,9 @@ from telemetry.facts import Entry, Fact, UnreadableFact, from_json, to_json
 SUFFIX = ".journal.jsonl"
 #: Room kept for the closing facts of a job when the disk runs full.
 RESERVE_BYTES = 1 << 20
+#: Files whose facts are kept for the next reader, and how large one of them is at most.
+_MOST_RECENT = 16
+_LARGEST_RECENT_BYTES = 1 << 18
 
 
 class JournalBusy(RuntimeError):
@@ -155,28 +158,82 @@ class JournalTail:
 
     def poll(self) -> list[Entry]:
         """The entries completed since the last call, in the order of `merge`."""
+        try:
+            names = sorted(name for name in os.listdir(self.folder) if name.endswith(SUFFIX))
+        except (FileNotFoundError, NotADirectoryError):  # the job's folder was cleaned up under us
+            return []
         entries: list[Entry] = []
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            entries.extend(self._read(path))
+        for name in names:
+            entries.extend(self._read(self.folder / name))
         return merge(entries)
 
-    def _read(self, path: Path) -> Iterator[Entry]:
-        start = self._offsets.get(path, 0)
+    def _read(self, path: Path) -> tuple[Entry, ...]:
         try:
-            with path.open("rb") as file:
-                file.seek(start)
-                data = file.read()
-        except FileNotFoundError:  # the job's folder was cleaned up under us
-            return
-        end = data.rfind(b"\n") + 1
-        self._offsets[path] = start + end
-        for line in data[:end].splitlines():
-            if not line:
-                continue
-            try:
-                yield from_json(json.loads(line))
-            except (UnreadableFact, ValueError):
-                self.damaged += 1
+            with open(path, "rb", buffering=0) as file:
+                lines = _read_on(file, self._offsets.get(path, 0))
+        except FileNotFoundError:  # as above
+            return ()
+        self._offsets[path] = lines.end
+        self.damaged += lines.damaged
+        return lines.entries
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """What a file holds up to *end*, behind the offset at which it was begun."""
+
+    entries: tuple[Entry, ...]
+    damaged: int
+    end: int
+
+
+class _Recent:
+    """The files that were read last: at the end of a job many read its whole journal, which grows no more."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._lines: dict[tuple[int, ...], _Lines] = {}
+
+    def find(self, stamp: tuple[int, ...]) -> _Lines | None:
+        with self._mutex:
+            return self._lines.get(stamp)
+
+    def keep(self, stamp: tuple[int, ...], lines: _Lines) -> None:
+        with self._mutex:
+            self._lines[stamp] = lines
+            while len(self._lines) > _MOST_RECENT:
+                del self._lines[next(iter(self._lines))]
+
+
+_recent = _Recent()
+
+
+def _read_on(file: io.FileIO, start: int) -> _Lines:
+    if start:
+        return _decoded(file, start)
+    status = os.fstat(file.fileno())
+    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if (known := _recent.find(stamp)) is not None:
+        return known
+    lines = _decoded(file, 0)
+    if 0 < lines.end == status.st_size <= _LARGEST_RECENT_BYTES:
+        _recent.keep(stamp, lines)
+    return lines
+
+
+def _decoded(file: io.FileIO, start: int) -> _Lines:
+    file.seek(start)
+    data = file.readall()
+    end = data.rfind(b"\n") + 1
+    entries, damaged = [], 0
+    for line in data[:end].splitlines():
+        if not line:
+            continue
+        try:
+            entries.append(from_json(json.loads(str(line, "utf-8"))))
+        except (UnreadableFact, ValueError):
+            damaged += 1
+    return _Lines(tuple(entries), damaged, start + end)
 
 
 def read_journal(folder: Path) -> list[Entry]:
@@ -191,6 +248,8 @@ def merge(entries: list[Entry]) -> list[Entry]:
     that lived through both has counted them, else by the smallest UTC seen in each. A writer's own
     sequence is never broken.
     """
+    if len({entry.boot_id for entry in entries}) < 2:
+        return sorted(entries, key=lambda e: (e.boottime_ns, e.writer, e.sequence))
     order = {boot_id: number for number, boot_id in enumerate(_boots(entries))}
     return sorted(entries, key=lambda e: (order[e.boot_id], e.boottime_ns, e.writer, e.sequence))
 
@@ -200,8 +259,6 @@ def _boots(entries: list[Entry]) -> list[str]:
     for entry in entries:
         first_utc[entry.boot_id] = min(entry.utc_ns, first_utc.get(entry.boot_id, entry.utc_ns))
     by_utc = sorted(first_utc, key=lambda boot_id: (first_utc[boot_id], boot_id))
-    if len(by_utc) < 2:
-        return by_utc
     before: dict[str, set[str]] = {boot_id: set() for boot_id in by_utc}
     for one, other in pairwise(sorted(entries, key=lambda e: (e.writer, e.sequence))):
         if one.writer == other.writer and one.boot_id != other.boot_id:

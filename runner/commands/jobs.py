@@ -18,6 +18,9 @@ COLUMNS = (
 #: What the WMS calls a job without JobName.
 UNNAMED = "Unknown"
 POLL_SECONDS = 0.25
+#: Who has waited long is told a little later: a look costs the WMS as much as a report of a job.
+LONGEST_POLL_SECONDS = 2.0
+_SHARE_OF_WAIT = 0.1
 #: A WMS that is away for less than this does not end a wait.
 PATIENCE_SECONDS = 30.0
 PAGE = 500
@@ -111,7 +114,7 @@ def watch(
         UnavailableError: the WMS has been away for *patience_seconds*.
     """
     pause = threading.Event()
-    last_seen = time.monotonic()
+    begun = last_seen = time.monotonic()
     while True:
         try:
             rows = find(client, ids)
@@ -123,7 +126,8 @@ def watch(
             yield rows
             if all(row.is_over for row in rows):
                 return
-        pause.wait(POLL_SECONDS)
+        waited = time.monotonic() - begun
+        pause.wait(max(POLL_SECONDS, min(_SHARE_OF_WAIT * waited, LONGEST_POLL_SECONDS)))
 
 
 def wait(client: WmsClient, ids: Sequence[int], show: Callable[[Sequence[JobRow]], None]) -> list[JobRow]:

@@ -11,7 +11,7 @@ import pytest
 from runner.agent.recovery import WRAPPER_DIED, recover
 from telemetry.clock import SystemClock
 from telemetry.facts import AttemptEnded, Fenced, StatusChanged
-from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, is_written, read_journal
+from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, JournalTail, is_written, read_journal
 from telemetry.outbox import Acknowledgements
 from tests.support.clock import JumpClock
 from tests.support.tree import ROOT
@@ -148,3 +148,24 @@ def test_a_spent_reserve_is_an_error_and_no_crash(small_disk: Path) -> None:
     found = [entry.fact for entry in read_journal(small_disk)]
     assert len(found) == kept + 1
     assert found[-1] == ENDED
+
+
+def test_a_reader_sees_what_was_written_since_another_read(tmp_path: Path) -> None:
+    """Facts are decoded once for all readers of a journal, and no reader is told of the journal as it was before."""
+    with Journal(tmp_path, "wrapper", SystemClock()) as journal:
+        journal.append(Fenced(reason="first"))
+        assert [entry.fact for entry in read_journal(tmp_path)] == [Fenced(reason="first")]
+        assert [entry.fact for entry in read_journal(tmp_path)] == [Fenced(reason="first")]
+        journal.append(Fenced(reason="second"))
+        assert [entry.fact for entry in read_journal(tmp_path)] == [Fenced(reason="first"), Fenced(reason="second")]
+
+
+def test_every_reader_counts_the_damaged_lines(tmp_path: Path) -> None:
+    """A line that is no fact is counted by the second reader of a journal as by the first."""
+    with Journal(tmp_path, "wrapper", SystemClock()) as journal:
+        journal.append(Fenced(reason="whole"))
+    with (tmp_path / "wrapper.journal.jsonl").open("ab") as file:
+        file.write(b"\xff torn\n")
+    first, second = JournalTail(tmp_path), JournalTail(tmp_path)
+    assert (len(first.poll()), first.damaged) == (1, 1)
+    assert (len(second.poll()), second.damaged) == (1, 1)

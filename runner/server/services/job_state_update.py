@@ -110,7 +110,7 @@ class JobStateUpdate:
             if said.heartbeat is not None:
                 row = transaction.jobs.get_many([job_id])[job_id] if said.updates else rows[job_id]
                 _take_heartbeat(transaction, row, said.heartbeat, now_ns, claim)
-            if identity.job is not None:
+            if identity.job is not None and not said.updates and said.heartbeat is None:  # else it is signed already
                 transaction.attempts.sign(job_id, identity.job.attempt, now_ns)
             commands = _commands(transaction, transaction.jobs.get_many([job_id]))
         if ordered:
@@ -156,8 +156,6 @@ class _Status:
         if folded.accepted:
             self._follow(folded)
             ordered = self._order_kill(folded)
-        if self._claim is not None:
-            self._transaction.attempts.sign(row["JobID"], job_states.current_attempt(row), self._now_ns)
         self._remember_report(folded)
         return self._answer(folded, changes), ordered
 
@@ -229,9 +227,12 @@ class _Status:
         return True
 
     def _remember_report(self, folded: Folded) -> None:
-        if self._claim is not None and folded.in_time:
-            changes = {"LastReportTime": folded.present.reported_ns}
-            self._transaction.attempts.change(self._row["JobID"], job_states.current_attempt(self._row), changes)
+        if self._claim is None:
+            return
+        changes = {"LastSignTime": self._now_ns}
+        if folded.in_time:
+            changes["LastReportTime"] = folded.present.reported_ns
+        self._transaction.attempts.change(self._row["JobID"], job_states.current_attempt(self._row), changes)
 
     def _answer(self, folded: Folded, changes: Mapping[str, Any]) -> dict[str, Any]:
         after = folded.present
