@@ -30,7 +30,7 @@ def _arm_agent(striker: Striker) -> None:
     from telemetry.live import shipping
 
     template.TEMPLATE = template.TEMPLATE.replace(_HOOK, _ARMED)
-    compose.PRELOADED = (*compose.PRELOADED, "tests.faults.points")
+    compose.PRELOADED = (*compose.PRELOADED, "tests.faults.armed_starters")
 
     def of_path(position: int) -> Any:
         return lambda args, _: _attempt_in(args[position])
