@@ -75,18 +75,18 @@ def missing_kinds(seen: Seen) -> set[str]:
 
 #: What the clock makes, or how much is sent at once (a call is an operation): how many of them there are differs from
 #: job to job. The first is always there.
-TIMED = frozenset({"UsageSampled", "OutputSeen", "HeartbeatMade", "OperationFinished", "wms-status.acks"})
+REPORT = "POST /api/jobspan/jobs/{id}/report"
+TIMED = frozenset({"UsageSampled", "OutputSeen", "HeartbeatMade", "OperationFinished", "wms-status.acks", REPORT})
 
 
 def is_fleeting(seen: Seen, trial: Trial) -> bool:
     """Whether a point of *trial* was passed by some of the undisturbed jobs of its shape, and not by others; or is one
     more of those that the clock makes."""
     always = seen.always.get(trial.shape)
-    points = [strike.point for strike in trial.strikes]
-    if always is not None and any(kind_of(each) in TIMED and not each.endswith("#1") for each in points):
+    named = {strike.point for strike in trial.strikes} | {f"{each.call}#{each.number}" for each in trial.network}
+    if always is not None and any(kind_of(each) in TIMED and not each.endswith("#1") for each in named):
         return True
     passed = {*seen.points.get(trial.shape, ()), *seen.calls.get(trial.shape, ())}
-    named = set(points) | {f"{each.call}#{each.number}" for each in trial.network}
     return always is not None and bool(named & passed - always)
 
 
