@@ -17,7 +17,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client, wanted = open_client(context.config), context.arguments.id
     past, page = client.accounting_history(wanted), client.accounting(wanted, per_page=1)

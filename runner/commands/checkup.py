@@ -129,7 +129,8 @@ def _tokens(config: Config) -> Iterator[Finding]:
 
 
 def _wms(config: Config) -> Iterator[Finding]:
-    from runner.compose.clients import open_client, wms_url
+    from runner.compose.clients import wms_url
+    from runner.compose.kinds import open_client
 
     try:
         url = wms_url(config)

@@ -16,7 +16,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     order: Order = "remove" if context.arguments.remove else "delete"
     said = open_client(context.config).order(order, context.arguments.ids)

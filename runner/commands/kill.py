@@ -6,7 +6,7 @@ from runner.commands.context import Command, Context, some_jobs
 def _run(context: Context) -> int:
     from runner.commands import jobs
     from runner.commands.killing import kill
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client = open_client(context.config)
     outcomes = [kill(client, row) for row in jobs.find(client, context.arguments.ids)]

@@ -5,7 +5,7 @@ from runner.commands.context import Command, Context, one_job
 
 def _run(context: Context) -> int:
     from runner.commands.jobs import find
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client = open_client(context.config)
     find(client, [context.arguments.id])

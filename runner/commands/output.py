@@ -14,7 +14,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(context: Context) -> int:
     from runner.commands.fetching import fetch_output
     from runner.commands.jobs import find
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     number, client = context.arguments.id, open_client(context.config)
     find(client, [number])

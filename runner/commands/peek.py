@@ -27,7 +27,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(context: Context) -> int:
     from runner.commands import jobs
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
     from runner.errors import ConfigError
 
     client = open_client(context.config)

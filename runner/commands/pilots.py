@@ -21,7 +21,7 @@ def _run(context: Context) -> int:
 
 
 def _list(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     rows = open_client(context.config).pilots(context.arguments.job)
     if rows:
@@ -34,7 +34,7 @@ def _list(context: Context) -> int:
 
 
 def _logs(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client, job = open_client(context.config), context.arguments.job
     stamps = context.arguments.stamps or ([str(each["PilotStamp"]) for each in client.pilots(job)] if job else [])
@@ -52,7 +52,7 @@ def _logs(context: Context) -> int:
 
 
 def _kill(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     stamps = context.arguments.stamps
     if not stamps:

@@ -4,7 +4,8 @@ from runner.commands.context import Command, Context, no_arguments
 
 
 def _run(context: Context) -> int:
-    from runner.compose.clients import Role, open_client, token_path
+    from runner.compose.clients import Role, token_path
+    from runner.compose.kinds import open_client
     from runner.compose.reports import reconcile
     from telemetry.ledger.report import exit_code, render_text, to_json
 

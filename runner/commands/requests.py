@@ -26,7 +26,7 @@ def _run(context: Context) -> int:
 
 
 def _list(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client = open_client(context.config)
     rows = _all(
@@ -37,7 +37,7 @@ def _list(context: Context) -> int:
 
 
 def _show(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     if not context.arguments.ids:
         raise ConfigError("which one? `jobspan requests show ID`; `jobspan requests list` has the numbers")
@@ -53,7 +53,7 @@ def _show(context: Context) -> int:
 
 
 def _execute(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
     from runner.compose.requests import open_executor
 
     ids: list[int] | None = context.arguments.ids or None
@@ -80,7 +80,7 @@ def _execute(context: Context) -> int:
 
 
 def _files(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client = open_client(context.config)
     rows = _all(lambda page: client.file_statuses(context.arguments.job, page=page, per_page=PAGE))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def _run(context: Context) -> int:
     from runner.commands.jobs import find
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     ids, client = context.arguments.ids, open_client(context.config)
     find(client, ids)

@@ -24,7 +24,7 @@ def _run(context: Context) -> int:
 
 
 def _show(context: Context, action: str) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client, names = open_client(context.config), context.arguments.sites
     rows = client.sites() if action == "list" else client.site_history()
@@ -40,7 +40,7 @@ def _show(context: Context, action: str) -> int:
 
 
 def _set(context: Context, *, banned: bool) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     names = context.arguments.sites
     if not names:

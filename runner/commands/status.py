@@ -16,7 +16,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(context: Context) -> int:
     from runner.commands import jobs
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client = open_client(context.config)
     ids = context.arguments.ids

@@ -15,7 +15,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(context: Context) -> int:
     from runner.commands import jobs, packing
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     terminal = context.terminal
     files = [packing.read_job(path) for path in context.arguments.files]

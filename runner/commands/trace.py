@@ -22,7 +22,7 @@ def _run(context: Context) -> int:
 
 def _wms_id(context: Context) -> str:
     """Which WMS's job it is, when one answers; the spans of a site that is down can be looked at, too."""
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
     from runner.errors import JobspanError
 
     try:

@@ -7,7 +7,7 @@ SHOWN = (("preferred_username", "user"), ("vo", "VO"), ("dirac_group", "group"),
 
 
 def _run(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     client = open_client(context.config)
     who = client.userinfo()

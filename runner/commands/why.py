@@ -5,7 +5,7 @@ from runner.commands.terminal import one_line
 
 
 def _run(context: Context) -> int:
-    from runner.compose.clients import open_client
+    from runner.compose.kinds import open_client
 
     answer = open_client(context.config).why(context.arguments.id)
     terminal = context.terminal

@@ -5,7 +5,7 @@
 * `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls; `ahead`: what it does before its job comes
 * `requests` the executor of combined requests
 * `registry` users and keys of the embedded WMS, for its operator
-* `clients`  the kind of WMS that a folder works with, and its clients: ours, or `diracx`, a DiracX server
+* `kinds`    the kind of WMS that a folder works with: ours, or `diracx`, a DiracX server; `clients`: tokens, addresses
 * `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
 * `outbox`   the outbox for its operator: listing, documents, another try

@@ -10,7 +10,8 @@ import runner
 from runner.agent.job_agent import AgentParts, JobAgent
 from runner.agent.outbox import AGENT_FOLDER, expired
 from runner.agent.peek import PeekEndpoint
-from runner.compose.clients import METRICS_URL_FILE, Jobs, Wms, open_wms
+from runner.compose.clients import METRICS_URL_FILE, Jobs
+from runner.compose.kinds import Wms, open_wms
 from runner.compose.logs import Form, log_to_stderr
 from runner.compose.notify import READY, notify
 from runner.compose.records import Records

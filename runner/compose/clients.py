@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from runner.config import Config, HttpConfig
-from runner.errors import ConfigError, UnavailableError
+from runner.errors import UnavailableError
 from runner.job.description import JobDescription
 from runner.wms.client import WmsClient
 from runner.wms.credentials import CredentialsToken, read_credentials
 from runner.wms.login import LoginClient
-from runner.wms.tokens import TOKEN_FILE, FileToken, FixedToken, TokenSource
+from runner.wms.tokens import FileToken, TokenSource
 from runner.wms.transport import HttpCall, Transport
 from telemetry.clock import SystemClock
 
@@ -81,110 +81,6 @@ def login_client(config: Config, url: str) -> LoginClient:
 def client_with(config: Config, token: TokenSource, url: str, *, observe: Observe | None = None) -> WmsClient:
     """A client with *token*, and with this configuration's way out to the network."""
     return WmsClient(url, token, http=_way_out(config), timeout_seconds=config.wms.timeout_seconds, observe=observe)
-
-
-class Wms(Protocol):
-    """A WMS of some kind, and clients for all that a node asks it."""
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        ...
-
-    def user(self, role: Role = "user") -> WmsClient:
-        """With the rights of *role*. Raises ConfigError: there is no such token."""
-        ...
-
-    def token(self, role: Role = "user") -> TokenSource:
-        """The token of *role*."""
-        ...
-
-    def agent(self, jobs: Jobs) -> WmsClient:
-        """For an agent that was named *jobs*, or none. Raises ConfigError: this WMS wants it otherwise."""
-        ...
-
-    def attempt(self, control: Path, attempt: int, observe: Observe | None = None) -> WmsClient:
-        """For the attempt with that number, in the folder *control*."""
-        ...
-
-    def visitor(self, token: str) -> WmsClient:
-        """With somebody's *token*."""
-        ...
-
-    def accounting(self, client: WmsClient) -> WmsClient | None:
-        """Who keeps the accounting, seen with the rights of *client* if it is the WMS itself; None: nobody."""
-        ...
-
-
-class JobspanWms:
-    """Clients of our own WMS at *url*."""
-
-    def __init__(self, config: Config, url: str) -> None:
-        self._config = config
-        self.url = url
-
-    def user(self, role: Role = "user") -> WmsClient:
-        """With the rights of *role*.
-
-        Raises:
-            ConfigError: there is no such token.
-        """
-        source = self.token(role)
-        if isinstance(source, FileToken) and not source.path.is_file():
-            raise ConfigError(
-                f"{source.path}: no {role} token there; the owner of the WMS's folder has it: set TokenFile, "
-                "or log in with `jobspan login`"
-            )
-        return client_with(self._config, source, self.url)
-
-    def token(self, role: Role = "user") -> TokenSource:
-        """The token of *role*."""
-        return token_source(self._config, role, self.url)
-
-    def agent(self, jobs: Jobs) -> WmsClient:
-        """For an agent, which gets its jobs from the matcher.
-
-        Raises:
-            ConfigError: it was named some.
-        """
-        if jobs:
-            raise ConfigError("the WMS matches jobs itself; --job is for a DiracX server (Dialect in [WMS])")
-        return client_with(self._config, self.token("pilot"), self.url)
-
-    def attempt(self, control: Path, attempt: int, observe: Observe | None = None) -> WmsClient:
-        """For the attempt in the folder *control*: with its job's token, which tells which attempt it is of."""
-        return client_with(self._config, FileToken(control / TOKEN_FILE), self.url, observe=observe)
-
-    def visitor(self, token: str) -> WmsClient:
-        """With somebody's *token*."""
-        return client_with(self._config, FixedToken(token), self.url)
-
-    def accounting(self, client: WmsClient) -> WmsClient | None:
-        """It keeps its accounting itself."""
-        return client
-
-
-def open_wms(config: Config, url: str = "") -> Wms:
-    """The clients for the WMS at *url*, else for the one that this folder works with: the one place that tells one
-    kind from the other.
-
-    Raises:
-        UnavailableError: no WMS is known.
-    """
-    if config.wms.dialect == "diracx":
-        from runner.compose.diracx import DiracxWms
-
-        return DiracxWms(config, url or wms_url(config))
-    return JobspanWms(config, url or wms_url(config))
-
-
-def open_client(config: Config, role: Role = "user") -> WmsClient:
-    """A client with the rights of *role*.
-
-    Raises:
-        UnavailableError: no WMS is known. ConfigError: there is no such token.
-    """
-    return open_wms(config).user(role)
 
 
 def _way_out(config: Config) -> HttpConfig:

@@ -22,7 +22,7 @@ from runner.agent.outbox import (
 )
 from runner.agent.ports import AgentParts
 from runner.agent.recovery import has_ended, wrapper_lives
-from runner.compose.clients import open_wms
+from runner.compose.kinds import open_wms
 from runner.compose.records import Records
 from runner.compose.shipping import shipping
 from runner.computing.inprocess import InProcessComputingElement

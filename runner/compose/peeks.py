@@ -6,7 +6,8 @@ from typing import Any
 
 import requests
 
-from runner.compose.clients import METRICS_URL_FILE, open_wms
+from runner.compose.clients import METRICS_URL_FILE
+from runner.compose.kinds import open_wms
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.locks import lock_holder

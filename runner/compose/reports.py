@@ -7,7 +7,8 @@ from pathlib import Path
 import requests
 
 from runner.agent.folders import JobFolder
-from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE, open_wms
+from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE
+from runner.compose.kinds import open_wms
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.wms.answers import AccountingPage

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runner.compose.clients import open_wms
+from runner.compose.kinds import open_wms
 from runner.config import Config
 from runner.data.ports import Replica
 from runner.data.storage import open_elements, open_failover_folder

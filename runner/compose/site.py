@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from runner.compose.clients import open_client
+from runner.compose.kinds import open_client
 from runner.config import CONFIG_VARIABLE, Config
 from runner.errors import UnavailableError
 from runner.wms.client import WmsClient

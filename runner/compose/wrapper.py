@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.compose import ahead
-from runner.compose.clients import Wms, open_wms
+from runner.compose.kinds import Wms, open_wms
 from runner.compose.logs import log_to_stderr
 from runner.compose.records import Records
 from runner.computing.birth import Birth, current

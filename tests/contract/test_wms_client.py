@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from runner.compose.clients import open_wms
+from runner.compose.kinds import open_wms
 from runner.config import load
 from runner.errors import FencedError, NotFoundError, UnauthorizedError
 from runner.job.description import from_mapping

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.agent.folders import JobFolder, Pilot, job_matched, wrapper_arguments
-from runner.compose.clients import open_client
+from runner.compose.kinds import open_client
 from runner.wrapper.template import write_wrapper
 from telemetry.catalogue import ROOT_SPAN, stage_span
 from telemetry.clock import SystemClock

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose.clients import client_with, open_client
+from runner.compose.clients import client_with
+from runner.compose.kinds import open_client
 from runner.compose.reports import reconcile
 from runner.compose.site import Service
 from runner.data.storage import FolderStorageElement

@@ -19,7 +19,7 @@ from typing import Any
 from runner.agent.aftercare import SETTLED
 from runner.agent.folders import JobFolder
 from runner.commands.packing import JobFile, submit
-from runner.compose.clients import open_client
+from runner.compose.kinds import open_client
 from runner.config import Config, load
 from runner.errors import JobspanError
 from runner.job.description import from_mapping

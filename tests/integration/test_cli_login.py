@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from runner import cli
-from runner.compose.clients import login_client, open_client
+from runner.compose.clients import login_client
+from runner.compose.kinds import open_client
 from runner.config import load
 from runner.errors import ConfigError, UnauthorizedError
 from runner.server.services.registry import Registry

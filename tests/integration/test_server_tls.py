@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runner.compose.clients import open_client
+from runner.compose.kinds import open_client
 from runner.config import load
 from runner.errors import ConfigError, UnavailableError
 from runner.server.serve import running

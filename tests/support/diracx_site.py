@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.compose.clients import open_client
+from runner.compose.kinds import open_client
 from runner.compose.reports import attempts
 from runner.config import Config
 from runner.wms.client import WmsClient
