@@ -18,7 +18,7 @@ from tests.support.http_faults import black_hole
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
 
-ROUNDS = 60
+ROUNDS = 240
 WARM_UP = 3
 MOST_PERCENT = 2.0
 
