@@ -18,7 +18,10 @@ from telemetry.clock import SystemClock
 from telemetry.identity import diracx_wms_id
 from tests.support.http_faults import FaultyServer, Reply, Seen, faulty_server
 
-NOW = SystemClock().utc_ns() // 10**9
+
+def now() -> int:
+    """Seconds of this moment, not of that in which the tests were collected."""
+    return SystemClock().utc_ns() // 10**9
 
 
 # --- descriptions ---------------------------------------------------------------------------------
@@ -82,7 +85,7 @@ def credentials(path: Path, url: str = "http://127.0.0.1:9") -> Credentials:
 
 
 def written(path: Path, **changes: Any) -> Path:
-    document = {"access_token": "old", "refresh_token": "r1", "expires_on": NOW + 3600}
+    document = {"access_token": "old", "refresh_token": "r1", "expires_on": now() + 3600}
     path.write_text(json.dumps(document | changes))
     return path
 
@@ -122,11 +125,11 @@ def exchange(seen: Seen) -> Reply:
 def test_a_token_that_ends_soon_is_exchanged(tmp_path: Path, server: tuple[FaultyServer, str]) -> None:
     """By its refresh token; the file has the new ones for everybody, and stays its owner's alone."""
     faulty, url = server
-    path = written(tmp_path / "c", expires_on=NOW + 100)
+    path, begun = written(tmp_path / "c", expires_on=now() + 100), now()
     assert credentials(path, url).token() == "new"
     document = json.loads(path.read_text())
     assert (document["access_token"], document["refresh_token"]) == ("new", "r2")
-    assert NOW + 1100 < document["expires_on"] < NOW + 1400
+    assert begun + 1100 < document["expires_on"] < now() + 1400
     assert path.stat().st_mode & 0o077 == 0
     assert [seen.path for seen in faulty.seen] == ["/api/auth/token"]
 
@@ -134,7 +137,7 @@ def test_a_token_that_ends_soon_is_exchanged(tmp_path: Path, server: tuple[Fault
 def test_a_refresh_token_is_used_once(tmp_path: Path, server: tuple[FaultyServer, str]) -> None:
     """However many processes and threads find the token too old: DiracX takes a second use for a theft."""
     faulty, url = server
-    path = written(tmp_path / "c", expires_on=NOW + 100)
+    path = written(tmp_path / "c", expires_on=now() + 100)
     barrier = threading.Barrier(8)
 
     def ask(_: int) -> str:
@@ -159,7 +162,7 @@ def test_a_refused_token_is_exchanged_though_it_seems_fresh(tmp_path: Path, serv
 )
 def test_an_exchange_that_fails_leaves_the_old_token(tmp_path: Path, reply: Reply) -> None:
     """It serves as long as it may, and the file is as it was."""
-    path = written(tmp_path / "c", expires_on=NOW + 100)
+    path = written(tmp_path / "c", expires_on=now() + 100)
     before = path.read_bytes()
     with faulty_server(lambda _: reply) as (_, url):
         assert credentials(path, url).token() == "old"
