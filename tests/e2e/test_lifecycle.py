@@ -161,7 +161,7 @@ def test_a_job_fills_as_many_slots_as_it_asks_for(tmp_path: Path) -> None:
         wide = site.submit(Executable="/bin/sh", Arguments=f"-c 'until [ -e {go} ]; do :; done'", NumberOfProcessors=2)
         site.wait(wide, "Running")
         narrow = site.submit(Executable="/bin/true")
-        assert site.status(narrow)[0] == "Waiting"
+        site.wait(narrow, "Waiting")
         go.touch()
         site.wait(narrow, "Done")
         first, second = site.wait_record(wide), site.wait_record(narrow)
