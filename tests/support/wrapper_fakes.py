@@ -46,6 +46,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.reached = threading.Event()
+        #: Set when a call has got through.
+        self.passed = threading.Event()
         self._open = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -53,7 +55,8 @@ class Gate:
         """Wait here."""
         self._threads.append(threading.current_thread())
         self.reached.set()
-        self._open.wait(8)
+        self._open.wait(60)
+        self.passed.set()
 
     def open(self) -> None:
         """Let everybody through, and wait until their threads have ended: the next test may fork."""

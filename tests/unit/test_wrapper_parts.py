@@ -177,10 +177,9 @@ def test_a_kill_wakes_who_waits(cancel: Cancel) -> None:
     interruptible, gate = Interruptible(cancel), Gate()
     threading.Thread(target=lambda: gate.reached.wait(10) and cancel.request("user", "stop"), daemon=True).start()
     try:
-        begin = time.monotonic()
         with pytest.raises(Cancelled, match="user: stop"):
             interruptible(gate.pass_through)
-        assert time.monotonic() - begin < 2
+        assert not gate.passed.is_set()
         with pytest.raises(Cancelled):
             interruptible(lambda: pytest.fail("this must not run"))
     finally:
@@ -198,7 +197,8 @@ def test_patience_is_shared_and_bounded(cancel: Cancel) -> None:
         begin = time.monotonic()
         with pytest.raises(Cancelled):
             patient(gate.pass_through)
-        assert 0.1 < time.monotonic() - begin < 2
+        assert time.monotonic() - begin > 0.1
+        assert not gate.passed.is_set()
         with pytest.raises(Cancelled):
             patient.check()
     finally:
