@@ -7,6 +7,8 @@ LOCK ?= requirements.lock
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+#: So many processes run the tests, a module of them in one; PYTEST_ARGS="-n0 --pdb" has pytest run them itself.
+TEST_WORKERS ?= 2
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
 DEMO_ARGS ?=
@@ -27,7 +29,7 @@ demo: $(VENV)/.runner ## install, run the demo jobs from submission to reconcili
 	@$(BIN)/jobspan demo --jobs tests/data/demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev ## all tests except mutants and benchmarks; PYTEST_ARGS="-k word" narrows them
-	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -22,6 +22,9 @@ settings.load_profile("ci" if IN_CI else "here")
 
 #: In the environment of every process that a test starts, unless the test or the product cleans it away.
 MARK = f"PYTEST_RUN_MARK={secrets.token_hex(8)}"
+#: How long processes and control groups of a test that is through may take to go.
+LEAVING_SECONDS = 20.0
+GROUPS = pytest.StashKey[set[Path]]()
 REMOVED_PREFIXES = ("OTEL_", "JOBSPAN_", "PYTHONDONTWRITE", "TRACE", "BAGGAGE", "REQUESTS_CA", "CURL_CA", "SSL_CERT")
 
 
@@ -62,7 +65,7 @@ def no_process_left(clean_environment: None, tmp_path_factory: pytest.TempPathFa
         return not marked_by(MARK.encode(), base)
 
     try:
-        eventually(gone, 5.0)
+        eventually(gone, LEAVING_SECONDS)
     except AssertionError:
         left = marked_by(MARK.encode(), base)
         for seen in left:
@@ -101,23 +104,32 @@ def diracx(clean_environment: None) -> Iterator[RunningDiracx]:
         yield running
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_cgroup_left() -> Iterator[None]:
-    """When all tests are through, no empty control group of ours is left that was not there before."""
-    before = _groups()
-    yield
-    suspects = _groups() - before
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remember the control groups that were there before, for the end."""
+    session.config.stash[GROUPS] = _groups()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """When all tests are through, no empty control group of ours is left that was not there before.
+
+    Asked for where there is no other worker that may be in the middle of a test: after all of them.
+    """
+    if hasattr(session.config, "workerinput"):
+        return
+    suspects = _groups() - session.config.stash[GROUPS]
 
     def gone() -> bool:
         suspects.intersection_update(_groups())
         return not suspects
 
     try:
-        eventually(gone, 3.0)
+        eventually(gone, LEAVING_SECONDS)
     except AssertionError:
         for group in suspects:
             group.rmdir()
-        pytest.fail(f"control groups were left behind: {sorted(map(str, suspects))}", pytrace=False)
+        print(f"\nFAILED control groups were left behind: {sorted(map(str, suspects))}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _groups() -> set[Path]:

@@ -120,5 +120,6 @@ def test_a_node_that_was_cut_off_delivers_when_it_is_back(
         assert reporter.drain(20.0)
         assert reporter.stop(5.0)
     client.close()
+    wms.settle()
     assert bool(facts_of(read_journal(control), Fenced)) == replaced
     assert wms.status(job["JobID"])[0] == ("Waiting" if replaced else "Done")

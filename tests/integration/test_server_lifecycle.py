@@ -96,6 +96,7 @@ def test_a_match_carries_all_that_the_agent_needs(wms: RunningWms) -> None:
     text = 'Executable = "/bin/echo"; Arguments = "%j"; JobName = "n"; JobGroup = "g"; Site = "LCG.All.org";'
     answer = wms.call("POST", "/api/jobs/jdl", [text], headers={"traceparent": trace})
     job_id = answer.json()[0]["JobID"]
+    wms.settle()
     match = wms.match(Site="LCG.All.org")
     assert match
     info = wms.call("GET", "/api/jobspan/info", token=None).json()
@@ -116,6 +117,7 @@ def test_a_match_carries_all_that_the_agent_needs(wms: RunningWms) -> None:
 def test_an_invalid_trace_context_is_dropped(wms: RunningWms, trace: str) -> None:
     """What is no W3C trace context is not handed on."""
     wms.call("POST", "/api/jobs/jdl", [SITE % "LCG.Trace.org"], headers={"traceparent": trace})
+    wms.settle()
     match = wms.match(Site="LCG.Trace.org")
     assert match
     assert match["SubmitTraceparent"] == ""
@@ -165,8 +167,9 @@ def test_waiting_calls_do_not_use_up_the_server(wms: RunningWms) -> None:
     with ThreadPoolExecutor(45) as pool:
         waiting = [pool.submit(wms.match, 30.0, Site=f"LCG.Many{number}.org") for number in range(45)]
         eventually(lambda: threading.active_count() > 45, 10, "all callers to be under way")
-        for number in range(45):
-            wms.submit(SITE % f"LCG.Many{number}.org")
+        wms.submit(SITE % "LCG.Many0.org")
+        rest = [SITE % f"LCG.Many{number}.org" for number in range(1, 45)]
+        assert wms.call("POST", "/api/jobs/jdl", rest).status_code == 201
         assert all(each.result(20) for each in waiting)
 
 
@@ -268,6 +271,7 @@ def test_a_server_that_died_half_way_is_taken_up_again(tmp_path) -> None:
         wms_id = before.call("GET", "/api/jobspan/info", token=None).json()["WMSID"]
         old_token = before.user_token
     with running_wms(tmp_path) as after:
+        after.settle()
         assert after.call("GET", "/api/jobspan/info", token=None).json()["WMSID"] == wms_id
         assert after.status(job_id)[0] == "Waiting"
         assert after.call("GET", "/api/auth/userinfo", token=old_token).status_code == 200

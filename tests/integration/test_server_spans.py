@@ -95,6 +95,7 @@ def test_what_the_caller_does_not_sample_and_probes_are_no_spans(wms: RunningWms
 def test_one_trace_leads_from_the_match_to_the_payload(wms: RunningWms) -> None:
     """The call that gave out an attempt stands below the attempt's span `match`; that of the submission links to it."""
     wms.call("POST", "/api/jobs/jdl", ['Executable = "/bin/true";'], headers=traced())
+    wms.settle()
     job = wms.match()
     assert job is not None
     wms.match()

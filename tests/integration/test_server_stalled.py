@@ -284,6 +284,7 @@ def test_the_undelivered_kill_of_an_attempt_does_not_hit_the_next(site: Site) ->
     job_id = first["JobID"]
     site.passes(FAILED + 80)
     assert site.wms.call("POST", "/api/jobs/reschedule", {"job_ids": [job_id]}).status_code == 200
+    site.wms.settle()
     second = site.wms.match()
     assert second
     assert second["Attempt"] == 2

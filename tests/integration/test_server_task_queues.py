@@ -40,6 +40,7 @@ def submit(wms: RunningWms, site: str, demands: str = "", *, token: str = "") ->
     text = f'Executable = "/bin/true"; Site = "{site}"; {demands}'
     answer = wms.call("POST", "/api/jobs/jdl", [text], token=token)
     assert answer.status_code == 201, answer.text
+    wms.settle()
     return int(answer.json()[0]["JobID"])
 
 

@@ -35,6 +35,14 @@ def is_alive(pid: int) -> bool:
     return seen is not None and seen.state not in "ZX"
 
 
+def held_up_seconds(pid: int) -> float:
+    """How long the first thread of *pid*, or of its zombie, could have run and got no CPU; 0 where nobody counts."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
 def living() -> list[Seen]:
     """All processes of the machine that we may see and that are no zombies."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
