@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from telemetry.facts import (
     WrapperStarted,
 )
 from telemetry.journal import read_journal
+from tests.support.ports import free_port
 from tests.support.processes import is_alive
 from tests.support.site import Site, running_site, site_config
 from tests.support.waiting import eventually
@@ -195,9 +195,7 @@ def test_a_node_that_died_is_closed_by_the_next_agent(tmp_path: Path) -> None:
 
 def test_outputs_wait_for_a_wms_that_is_away(tmp_path: Path) -> None:
     """The end does not wait for the WMS, the outputs do: they are uploaded when it is back."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    config = site_config(tmp_path / "site", WMS={"Port": port})
+    config = site_config(tmp_path / "site", WMS={"Port": free_port()})
     with LocalSite(config) as local:
         site = Site(config, local.client, local.agent, local.wms)
         job_id = submit(site)

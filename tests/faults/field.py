@@ -6,7 +6,6 @@ import os
 import secrets
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from tests.faults import shapes
 from tests.faults.plan import Plan, Shot, Strike, Trial, shot_of
 from tests.faults.points import FOLDER
 from tests.faults.relay import Relay
+from tests.support.ports import free_port
 from tests.support.processes import marked_by
 from tests.support.waiting import eventually
 
@@ -290,8 +290,7 @@ def field(
     prefix: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Field]:
     """A site for the length of a campaign."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     given = dict(tables or {})
     given["WMS"] = {"Port": port, **given.get("WMS", {})}
     running = Field(folder, slots, given, port, prefix or {})

@@ -19,6 +19,7 @@ from telemetry.live.otlp_http import OtlpHttp, SendResult
 from telemetry.live.spans import render
 from tests.support.attempts import play, uid_of
 from tests.support.collector import Collector, Reply, collector
+from tests.support.ports import free_port
 from tests.support.waiting import at_best
 
 RENDERED = render(play().entries, {"UID": uid_of(), "EndTime": "2026-01-15T12:00:09.500000Z"})
@@ -151,10 +152,7 @@ def test_retry_after_is_heard_within_reason(running: Collector, text: str, secon
 
 def test_nobody_there_is_tried_again() -> None:
     """A refused connection is to be tried again, and the message names no URL, which may hold a password."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    sender = OtlpHttp(f"http://user:secretpassword@127.0.0.1:{port}", timeout_seconds=1.0)
+    sender = OtlpHttp(f"http://user:secretpassword@127.0.0.1:{free_port()}", timeout_seconds=1.0)
     result = sender.send_spans(RENDERED.spans)
     sender.close()
     assert result.outcome == "retry"

@@ -16,6 +16,7 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import OperationalError
 
 from tests.support.components import require
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 #: What the tests that concern databases run on.
@@ -47,7 +48,7 @@ class DatabaseServer(ABC):
         require(self.kind)
         self.options = options
         self.folder = Path(tempfile.mkdtemp(prefix="jobspan-test-", dir=None if on_disk else _roomy_memory()))
-        self.port = _free_port()
+        self.port = free_port()
         self._numbers = count(1)
         self._has_common = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -259,9 +260,3 @@ def _roomy_memory() -> str | None:
     memory = Path("/dev/shm")
     is_roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES
     return str(memory) if is_roomy else None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

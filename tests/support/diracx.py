@@ -19,7 +19,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from typing import Any, Literal, TypeAlias
 
 import requests
 
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 Database: TypeAlias = Literal["sqlite", "mariadb"]
@@ -145,13 +145,13 @@ def running_diracx(folder: Path, database: Database | None = None) -> Iterator[R
 
 
 def _start(folder: Path, database: Database, processes: "_Processes") -> RunningDiracx:
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     api_key = secrets.token_hex(16)
     environment = _clean_environment()
     keystore = folder / "jwks.json"
     _run([_program("python"), "-m", "diracx.logic", "rotate-jwk", "--jwks-path", str(keystore)], environment, folder)
     _write_configuration(folder / "cs", environment)
-    s3_url = f"http://127.0.0.1:{_free_port()}"
+    s3_url = f"http://127.0.0.1:{free_port()}"
     environment |= {
         "DIRACX_CONFIG_BACKEND_URL": f"git+file://{folder}/cs",
         "DIRACX_SERVICE_AUTH_TOKEN_KEYSTORE": f"file://{keystore}",
@@ -231,7 +231,7 @@ def _start_mariadb(folder: Path, processes: _Processes) -> str:
     environment = _clean_environment()
     install = ["mariadb-install-db", *own, "--auth-root-authentication-method=normal", "--skip-test-db"]
     _run(install, environment, folder)
-    port = _free_port()
+    port = free_port()
     processes.start(
         [mariadbd(), *own, f"--port={port}", "--bind-address=127.0.0.1", f"--socket={sock}",
          f"--pid-file={folder}/pid", "--innodb-buffer-pool-size=64M", "--sql-mode=STRICT_TRANS_TABLES",
@@ -305,12 +305,6 @@ def _clean_environment() -> dict[str, str]:
     """No mark of a test's (the server may outlive it), and nothing that would configure it otherwise."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONWARNINGS": "ignore"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _die_with_parent() -> None:
