@@ -235,7 +235,9 @@ class UsageSampled(Fact):
     """One look at the payload's process tree: totals since its start, never falling, and gauges.
 
     Each quantity names its method (of a control group, or "walk"); None is what nobody tells here. Context switches
-    and swap are as the last deep look (one a heartbeat) has seen them.
+    and swap are as the last deep look (one a heartbeat) has seen them. Peaks are those so far: of RSS, processes, swap
+    and threads the most that any look has seen; those that `peaks_method` tells (a control group's own, of memory with
+    its page cache) as of the last deep look. They are what is known of the peaks should nobody settle the account.
     """
 
     stage: StageName
@@ -265,6 +267,16 @@ class UsageSampled(Fact):
     io_pressure_seconds: float | None = None
     #: Of the wrapper itself with its starter, beside all of the above.
     wrapper_cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    peak_pss_bytes: int | None = None
+    peak_swap_bytes: int = 0
+    peak_threads: int = 0
+    max_processes: int = 0
+    peaks_method: str = ""
+    peak_cgroup_memory_bytes: int | None = None
+    peak_cgroup_swap_bytes: int | None = None
+    peak_memory_swap_bytes: int | None = None
+    peak_cgroup_threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

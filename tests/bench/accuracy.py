@@ -1,7 +1,8 @@
 """How near the reported CPU comes to what was used: every process shape by every method, and by others' ways.
 
 The witness is a control group that the benchmark makes around watchdog and payload; without the right to make one it is
-the kernel's task clock of both (see tests/conformance/README.md). The rows are the suite of tests/conformance, at its worst shape.
+the kernel's task clock of both (see tests/conformance/README.md). The rows are the suite of tests/conformance, at its
+worst shape.
 """
 
 import os
