@@ -1,15 +1,16 @@
 """The facts: what happened to a job, frozen when it happened. Pure.
 
 A fact is never changed, and everything else (status, spans, metrics, the accounting record) is a
-fold over facts. Fields are plain JSON values; units stand in names. `DURABLE` facts are forced to
-disk before the caller goes on. Rules of evolution: facts and fields are added, never renamed; a
-reader skips kinds and fields that it does not know (`FORMAT_VERSION` changes only when that rule
-is not enough).
+fold over facts. Fields are plain JSON values; units stand in names. `DURABLE` facts are forced to disk before the
+caller goes on. Rules of evolution: facts and fields are added, never renamed; a reader skips kinds and fields that it
+does not know (`FORMAT_VERSION` changes only when that rule is not enough).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias
+
+from telemetry.peaks_so_far import PeaksSoFar
 
 FORMAT_VERSION = 1
 
@@ -231,13 +232,11 @@ class PayloadEnded(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsageSampled(Fact):
+class UsageSampled(Fact, PeaksSoFar):
     """One look at the payload's process tree: totals since its start, never falling, and gauges.
 
-    Each quantity names its method (of a control group, or "walk"); None is what nobody tells here. Context switches
-    and swap are as the last deep look (one a heartbeat) has seen them. Peaks are those so far: of RSS, processes, swap
-    and threads the most that any look has seen; those that `peaks_method` tells (a control group's own, of memory with
-    its page cache) as of the last deep look. They are what is known of the peaks should nobody settle the account.
+    Each names its method (a control group's, or "walk"). None: nobody tells it here. Switches and swap are as of the
+    last deep look (one a heartbeat); `PeaksSoFar` are further fields.
     """
 
     stage: StageName
@@ -267,16 +266,6 @@ class UsageSampled(Fact):
     io_pressure_seconds: float | None = None
     #: Of the wrapper itself with its starter, beside all of the above.
     wrapper_cpu_seconds: float = 0.0
-    peak_rss_bytes: int = 0
-    peak_pss_bytes: int | None = None
-    peak_swap_bytes: int = 0
-    peak_threads: int = 0
-    max_processes: int = 0
-    peaks_method: str = ""
-    peak_cgroup_memory_bytes: int | None = None
-    peak_cgroup_swap_bytes: int | None = None
-    peak_memory_swap_bytes: int | None = None
-    peak_cgroup_threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

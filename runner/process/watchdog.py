@@ -280,7 +280,7 @@ class Watchdog(threading.Thread):
                 memory_pressure_seconds=usage.memory_pressure_seconds,
                 io_pressure_seconds=usage.io_pressure_seconds,
                 wrapper_cpu_seconds=self._wrapper_cpu_seconds(),
-                **peaks_so_far(usage),
+                **vars(peaks_so_far(usage)),
             )
         )
         for seen in state.payload.output.seen() if state.payload else ():

@@ -1,28 +1,13 @@
 """Who tells a peak: the kernel where a control group keeps it, else the looks that were taken. Pure."""
 
 from dataclasses import replace
-from typing import TypedDict
 
 from telemetry.facts import UsageSettled
 from telemetry.measure.snapshot import NO_PEAKS, Peaks, UsageReading
+from telemetry.peaks_so_far import PeaksSoFar
 
 #: The method of the most that any look has seen: a lower bound of the peak.
 SAMPLED = "sampled"
-
-
-class PeaksSoFar(TypedDict):
-    """The fields of `UsageSampled` that tell peaks."""
-
-    peak_rss_bytes: int
-    peak_pss_bytes: int | None
-    peak_swap_bytes: int
-    peak_threads: int
-    max_processes: int
-    peaks_method: str
-    peak_cgroup_memory_bytes: int | None
-    peak_cgroup_swap_bytes: int | None
-    peak_memory_swap_bytes: int | None
-    peak_cgroup_threads: int | None
 
 
 def peaks_so_far(reading: UsageReading) -> PeaksSoFar:
