@@ -231,7 +231,7 @@ class GroupMeter:
     _asleep: _Asleep = field(default_factory=_Asleep, init=False)
 
     def sums(self, walker: TreeWalker, /) -> MemberSums | None:
-        """By the controllers, and by the members for what no controller tells; of a sleeping group what was seen last."""
+        """By the controllers, and by the members for what none of those tells; of a sleeping group as seen last."""
         asleep = self._asleep
         if not asleep.holds(self.group.clock(), self.asleep_samples):
             account = self.group.account()
