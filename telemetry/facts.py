@@ -1,15 +1,16 @@
 """The facts: what happened to a job, frozen when it happened. Pure.
 
 A fact is never changed, and everything else (status, spans, metrics, the accounting record) is a
-fold over facts. Fields are plain JSON values; units stand in names. `DURABLE` facts are forced to
-disk before the caller goes on. Rules of evolution: facts and fields are added, never renamed; a
-reader skips kinds and fields that it does not know (`FORMAT_VERSION` changes only when that rule
-is not enough).
+fold over facts. Fields are plain JSON values; units stand in names. `DURABLE` facts are forced to disk before the
+caller goes on. Rules of evolution: facts and fields are added, never renamed; a reader skips kinds and fields that it
+does not know (`FORMAT_VERSION` changes only when that rule is not enough).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias
+
+from telemetry.peaks_so_far import PeaksSoFar
 
 FORMAT_VERSION = 1
 
@@ -231,11 +232,11 @@ class PayloadEnded(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsageSampled(Fact):
+class UsageSampled(Fact, PeaksSoFar):
     """One look at the payload's process tree: totals since its start, never falling, and gauges.
 
-    Each quantity names its method (of a control group, or "walk"); None is what nobody tells here. Context switches
-    and swap are as the last deep look (one a heartbeat) has seen them.
+    Each names its method (a control group's, or "walk"). None: nobody tells it here. Switches and swap are as of the
+    last deep look (one a heartbeat); `PeaksSoFar` are further fields.
     """
 
     stage: StageName

@@ -69,8 +69,8 @@ def _settled(facts: Sequence[Fact], remnants: Remnants) -> UsageSettled | None:
         _usage(account, remnants.method, samples, _last(facts, PayloadEnded)),
         remnants.peaks,
         remnants.method,
-        seen_swap_bytes=max((each.swap_bytes for each in samples), default=0),
-        seen_threads=max((each.threads for each in samples), default=0),
+        seen_swap_bytes=max((max(each.swap_bytes, each.peak_swap_bytes) for each in samples), default=0),
+        seen_threads=max((max(each.threads, each.peak_threads) for each in samples), default=0),
     )
 
 
@@ -83,7 +83,7 @@ def _usage(
     if user + system > 0:  # the total is exact, the share may be in ticks
         user = account.cpu_seconds * user / (user + system)
     last = samples[-1] if samples else None
-    rss = [each.rss_bytes for each in samples] + [ended.max_rss_bytes if ended else 0]
+    rss = [max(each.rss_bytes, each.peak_rss_bytes) for each in samples] + [ended.max_rss_bytes if ended else 0]
     faults = (account.minor_faults, account.major_faults)
     return UsageSettled(
         cpu_user_seconds=min(user, account.cpu_seconds),
@@ -93,7 +93,7 @@ def _usage(
         orphan_cpu_seconds=0.0,
         peak_rss_bytes=max(rss),
         memory_method=SAMPLED,
-        max_processes=max((each.processes for each in samples), default=1),
+        max_processes=max((max(each.processes, each.max_processes) for each in samples), default=1),
         read_bytes=account.read_bytes or (last.read_bytes if last else 0),
         written_bytes=account.written_bytes or (last.written_bytes if last else 0),
         io_method=last.io_method if last else "",

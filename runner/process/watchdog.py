@@ -44,6 +44,7 @@ from telemetry.facts import (
 )
 from telemetry.journal import JournalFull
 from telemetry.measure import procfs
+from telemetry.measure.peaks import peaks_so_far
 from telemetry.measure.snapshot import NOTHING_USED, UsageReading
 
 _MEGABYTE = 1 << 20
@@ -279,6 +280,7 @@ class Watchdog(threading.Thread):
                 memory_pressure_seconds=usage.memory_pressure_seconds,
                 io_pressure_seconds=usage.io_pressure_seconds,
                 wrapper_cpu_seconds=self._wrapper_cpu_seconds(),
+                **vars(peaks_so_far(usage)),
             )
         )
         for seen in state.payload.output.seen() if state.payload else ():

@@ -1,6 +1,6 @@
 """What an attempt's payload has used: the settled account, or the best that a cut-off journal tells. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from telemetry.facts import OutputSeen, PayloadEnded, UsageSampled, UsageSettled
@@ -104,10 +104,8 @@ def cpu(attempt: Attempt, times: Timeline) -> Cpu:
 
 
 def memory(attempt: Attempt) -> Memory:
-    """Memory, processes and storage traffic: the settled account, else the highest samples."""
-    samples = _samples(attempt)
+    """Memory, processes and storage traffic: the settled account, else the highest that the samples tell."""
     settled = _settled(attempt)
-    rss = [*(each.rss_bytes for each in samples), *(each.max_rss_bytes for each in attempt.facts(PayloadEnded))]
     if settled is not None:
         return Memory(
             settled.peak_rss_bytes,
@@ -123,13 +121,45 @@ def memory(attempt: Attempt) -> Memory:
             settled.peak_threads,
             settled.threads_method or None,
         )
+    return _sampled_memory(_samples(attempt), attempt.facts(PayloadEnded))
+
+
+def _sampled_memory(samples: Sequence[UsageSampled], ended: Sequence[PayloadEnded]) -> Memory:
+    """Peaks as the samples tell them: what was seen, and the control group's own up to the last look at them."""
+    rss = [*(max(each.rss_bytes, each.peak_rss_bytes) for each in samples), *(each.max_rss_bytes for each in ended)]
+    group = next((each.peaks_method for each in reversed(samples) if each.peaks_method), "")
+    own_bytes = _known(each.peak_cgroup_memory_bytes for each in samples)
+    swap = _Peak(_known(each.peak_cgroup_swap_bytes for each in samples), [each.peak_swap_bytes for each in samples])
+    threads = _Peak(_known(each.peak_cgroup_threads for each in samples), [each.peak_threads for each in samples])
     return Memory(
         peak_rss_bytes=_most(rss),
-        method="sampled" if rss else None,
-        max_processes=_most(each.processes for each in samples),
+        peak_pss_bytes=_known(each.peak_pss_bytes for each in samples),
+        peak_cgroup_bytes=own_bytes,
+        method=group if own_bytes is not None else "sampled" if rss else None,
+        max_processes=_most(max(each.processes, each.max_processes) for each in samples),
         read_bytes=_most(each.read_bytes for each in samples),
         written_bytes=_most(each.written_bytes for each in samples),
+        peak_swap_bytes=swap.value,
+        swap_method=swap.method(group),
+        peak_memory_swap_bytes=_known(each.peak_memory_swap_bytes for each in samples),
+        peak_threads=threads.value,
+        threads_method=threads.method(group),
     )
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """What a control group *told*, or else the most that was *seen*; nothing, if that is 0."""
+
+    told: int | None
+    seen: Sequence[int]
+
+    @property
+    def value(self) -> int | None:
+        return self.told if self.told is not None else _most(self.seen) or None
+
+    def method(self, group: str) -> str | None:
+        return group if self.told is not None else "sampled" if self.value else None
 
 
 def waits(attempt: Attempt) -> Waits:
@@ -179,6 +209,11 @@ def _highest(accounts: list[Cpu]) -> Cpu:
 
 def _most(values: Iterable[int]) -> int:
     return max(values, default=0)
+
+
+def _known(values: Iterable[int | None]) -> int | None:
+    """The largest of those that are known."""
+    return max((each for each in values if each is not None), default=None)
 
 
 def _us(seconds: float) -> int:

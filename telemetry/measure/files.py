@@ -35,7 +35,7 @@ class KernelFiles:
     def read_anew(self, name: str) -> bytes | None:
         """The same of a file that does not show the present when it is kept open."""
         try:
-            descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._own_descriptor())
         except OSError:
             return None
         try:
@@ -62,13 +62,16 @@ class KernelFiles:
 
     def links(self) -> int:
         """The links of the folder: two, and in a folder of the kernel's one for each folder in it; 0: it is gone."""
-        descriptor = self._descriptors.get(".")
         try:
-            if descriptor is None:
-                descriptor = self._descriptors["."] = os.open(self.folder, os.O_PATH | os.O_CLOEXEC)
-            return os.fstat(descriptor).st_nlink
+            return os.fstat(self._own_descriptor()).st_nlink
         except OSError:
             return 0
+
+    def _own_descriptor(self) -> int:
+        descriptor = self._descriptors.get(".")
+        if descriptor is None:
+            descriptor = self._descriptors["."] = os.open(self.folder, os.O_PATH | os.O_CLOEXEC)
+        return descriptor
 
     def close(self) -> None:
         """Close what is open. Idempotent; a reading opens again."""

@@ -3,10 +3,28 @@
 from dataclasses import replace
 
 from telemetry.facts import UsageSettled
-from telemetry.measure.snapshot import Peaks
+from telemetry.measure.snapshot import NO_PEAKS, Peaks, UsageReading
+from telemetry.peaks_so_far import PeaksSoFar
 
 #: The method of the most that any look has seen: a lower bound of the peak.
 SAMPLED = "sampled"
+
+
+def peaks_so_far(reading: UsageReading) -> PeaksSoFar:
+    """What a sample tells of the peaks up to its *reading*."""
+    own = reading.peaks
+    return PeaksSoFar(
+        peak_rss_bytes=reading.peak_rss_bytes,
+        peak_pss_bytes=reading.peak_pss_bytes,
+        peak_swap_bytes=reading.peak_swap_bytes,
+        peak_threads=reading.peak_threads,
+        max_processes=reading.max_processes,
+        peaks_method="" if own == NO_PEAKS else reading.peaks_method,
+        peak_cgroup_memory_bytes=own.memory_bytes,
+        peak_cgroup_swap_bytes=own.swap_bytes,
+        peak_memory_swap_bytes=own.memory_swap_bytes,
+        peak_cgroup_threads=own.threads,
+    )
 
 
 def with_peaks(

@@ -1,7 +1,8 @@
 """How near the reported CPU comes to what was used: every process shape by every method, and by others' ways.
 
 The witness is a control group that the benchmark makes around watchdog and payload; without the right to make one it is
-what the payload was programmed to burn. The rows are the suite of tests/conformance, at its worst shape.
+the kernel's task clock of both (see tests/conformance/README.md). The rows are the suite of tests/conformance, at its
+worst shape.
 """
 
 import os
@@ -62,7 +63,7 @@ def _worst(found: Sequence[bench.Row]) -> str:
 
 def _rows(method: str, found: Sequence[bench.Row], beside: str) -> Iterator[Row]:
     user = "root" if os.geteuid() == 0 else "ordinary user"
-    witness = "cgroup" if all(row.reference is not None for row in found) else "programmed"
+    witness = " and ".join(dict.fromkeys(row.witness or "programmed" for row in found))
     aim = (
         "within max(0.05 s, 1 %)"
         if method in EXACT

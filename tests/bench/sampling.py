@@ -3,12 +3,16 @@
 For trees of 10 and 100 processes and 200 to 4,000 sleeping processes on the node. Ours is what the starter does for
 each question of the watchdog, and what the watchdog adds; psutil is `Process(root).children(recursive=True)` with
 `cpu_times()` of each, which gives CPU only. Both are measured in one process, in turns, by the CPU that they use: on a
-busy machine that says more than the time that passes. Where no controller tells memory it must be read of each
-process: what that costs alone (`statm` of each, open) is the floor, and stands beside such a sample. Methods: each
-that the machine grants; a group with all controllers of version 2 where there is none, as files of a folder.
+busy machine that says more than the time that passes. The floor beside ours is what the system calls of a sample cost
+that looks at everything, the same calls on the same files with nothing between them. Methods: each that the machine
+grants; a group with all controllers of version 2 where there is none, as files of a folder.
+
+By a control group each tree is measured twice: awake (everything is looked at in every sample, as of a tree that has
+computed since the one before) and asleep (most samples of a group whose CPU stands still look at nothing else).
 """
 
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -40,6 +44,9 @@ METHODS = ("files", "cgroup1", "cgroup2", "wait4")
 NODES = (200, 2000, 4000)
 #: Forks processes that do nothing but read descriptor 3, until its other end is closed. A shell is small: so are they.
 SLEEPERS = "i=1; while [ $i -lt $1 ]; do (read x <&3) & i=$((i+1)); done; echo; read x <&3; wait"
+#: In so many samples there is one that looks at everything.
+TRACED_SAMPLES = 30
+TRACED_CALLS = ("open", "pread", "read", "close", "fstat", "statvfs")
 #: What a group with every controller shows: version 2 as of Linux 6.12.
 CONTROLLERS = {
     "cpu.stat": "usage_usec 1200\nuser_usec 1000\nsystem_usec 200\nnice_usec 0\n",
@@ -81,7 +88,7 @@ class Figures:
 
     ours: list[float]
     theirs: list[float]
-    #: Reading the memory of each process, and nothing else.
+    #: The system calls of a sample that looks at everything, and nothing else.
     floor: float
 
 
@@ -110,16 +117,35 @@ def _measure(tree: ProcessTree, folder: str, rounds: int) -> Figures:
     for _ in range(rounds):
         ours.append(_milliseconds(sample, 100))
         theirs.append(_milliseconds(lambda: _psutil(root), 1))
-    return Figures(ours=ours, theirs=theirs, floor=_floor([each.pid for each in root.children(recursive=True)]))
+    return Figures(ours=ours, theirs=theirs, floor=_floor(sample))
 
 
-def _floor(pids: list[int]) -> float:
-    files = [os.open(f"/proc/{pid}/statm", os.O_RDONLY) for pid in pids]
+def _floor(sample: Callable[[], object]) -> float:
+    """The calls of the longest of some samples again: they get the same descriptors, the lowest that are free."""
+    calls = max((_traced(sample) for _ in range(TRACED_SAMPLES)), key=len)
+    return min(_milliseconds(lambda: [act(*values) for act, values in calls], 20) for _ in range(9))
+
+
+def _traced(sample: Callable[[], object]) -> list[tuple[Callable[..., object], tuple[object, ...]]]:
+    """The system calls of one sample."""
+    calls: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+
+    def traced(act: Callable[..., object]) -> Callable[..., object]:
+        def call(*values: object) -> object:
+            calls.append((act, values))
+            return act(*values)
+
+        return call
+
+    real = {name: getattr(os, name) for name in TRACED_CALLS}
+    for name, act in real.items():
+        setattr(os, name, traced(act))
     try:
-        return _milliseconds(lambda: [os.pread(file, 256, 0) for file in files], 100)
+        sample()
     finally:
-        for file in files:
-            os.close(file)
+        for name, act in real.items():
+            setattr(os, name, act)
+    return calls
 
 
 @contextmanager
@@ -146,11 +172,13 @@ def _meter(method: str, folder: str) -> Iterator[Meter]:
             meter.close()
 
 
-def _serve(method: str, size: int, rounds: int) -> None:
+def _serve(method: str, size: int, rounds: int, is_awake: bool) -> None:
     """In a process of its own, as the starter is: a tree of *size*, measured for each line that comes in."""
     become_subreaper()
     with tempfile.TemporaryDirectory() as folder, _meter(method, folder) as meter:
         group = meter.group if method != "files" else None
+        if is_awake and isinstance(meter, GroupMeter):
+            meter.asleep_samples = 0
         with family(size, group):
             if method == "files":
                 Path(folder, "cgroup.procs").write_text("".join(f"{pid}\n" for pid in range(10000, 10000 + size)))
@@ -162,10 +190,10 @@ def _serve(method: str, size: int, rounds: int) -> None:
 
 
 @contextmanager
-def _starter(method: str, size: int, rounds: int) -> Iterator[Callable[[], Figures | None]]:
+def _starter(method: str, size: int, rounds: int, is_awake: bool) -> Iterator[Callable[[], Figures | None]]:
     """A function that has such a process measure; it returns None where the method is not granted."""
     process = subprocess.Popen(
-        [sys.executable, __file__, method, str(size), str(rounds)],
+        [sys.executable, __file__, method, str(size), str(rounds), "awake" * is_awake],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -198,18 +226,18 @@ def rows(quick: bool) -> Iterator[Row]:
     nodes = NODES[:2] if quick else NODES
     rounds = 3 if quick else 15
     for method in METHODS:
-        for size in (10, 100):
+        for size, is_awake in itertools.product((10, 100), (True, False) if method != "wait4" else (False,)):
             found: dict[int, Figures] = {}
-            with _starter(method, size, rounds) as ask:
+            with _starter(method, size, rounds, is_awake) as ask:
                 for node in nodes:
                     with family(node - len(psutil.pids())):
                         figures = ask()
                         if figures is not None:
                             found[node] = figures
-            yield from _rows_of(method, size, found)
+            yield from _rows_of(method, size, found, " awake" if is_awake else " asleep" if method != "wait4" else "")
 
 
-def _rows_of(method: str, size: int, found: dict[int, Figures]) -> Iterator[Row]:
+def _rows_of(method: str, size: int, found: dict[int, Figures], state: str) -> Iterator[Row]:
     if not found:
         return
     kind = "walk" if method == "wait4" else "group"
@@ -219,9 +247,9 @@ def _rows_of(method: str, size: int, found: dict[int, Figures]) -> Iterator[Row]
     figures = found[node]
     times = [theirs / ours for ours, theirs in zip(figures.ours, figures.theirs, strict=True)]
     aim_ms, aim_times = AIMS_MS[kind, size], AIMS_TIMES[kind, size]
-    floor = f"; floor {figures.floor * 1000:.0f} us: memory of each" if method == "cgroup2" else ""
+    floor = f"; floor {figures.floor * 1000:.0f} us: its system calls alone"
     yield Row(
-        what=f"one sample, {name}, tree of {size}, {node} processes on the node",
+        what=f"one sample, {name}, tree of {size}{state}, {node} processes on the node",
         ours=f"{spread([each * 1000 for each in figures.ours])} us{floor}",
         against=f"psutil {statistics.median(figures.theirs):.1f} ms",
         ratio=f"{spread(times)} times cheaper",
@@ -241,4 +269,4 @@ def _rows_of(method: str, size: int, found: dict[int, Figures]) -> Iterator[Row]
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), bool(sys.argv[4]))

@@ -12,14 +12,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from telemetry.measure.cgroup import ControlGroup, own_group
 from tests.conformance import payload
 from tests.conformance.shapes import Shape
+from tests.conformance.witness import NOISE_SECONDS, Witness, witness
 from tests.support.processes import kill, look, marked_by
 from tests.support.tree import ROOT
 
@@ -35,8 +35,6 @@ CAPPED = ("wait4",)
 KILL_AT = 0.4
 #: And what an interpreter needs before it burns.
 KILL_AFTER_SECONDS = 0.05
-#: What cannot be told apart from the watchdog by a group around both: its own last steps.
-REFERENCE_NOISE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,11 @@ class Row:
     programmed: float
     #: What interpreters and forks may add to that.
     allowed: float
-    #: By a control group around the watchdog and its payload, less the watchdog's own; None without the right to one.
+    #: By a witness around the watchdog and its payload, less the watchdog's own; None where none can know.
     reference: float | None = None
+    #: Which witness that is, and what it may have counted beside.
+    witness: str = ""
+    noise: float = NOISE_SECONDS
     reported: float = 0.0
     uncertainty: float = 0.0
     wall: float = 0.0
@@ -115,7 +116,7 @@ class Row:
 
     def _bounded(self) -> list[str]:
         """A method that states an uncertainty must keep it."""
-        noise = REFERENCE_NOISE_SECONDS
+        noise = self.noise
         high = self._bounds()[1] if self.reference is None else self.reference + noise
         least = 0.0 if self.is_killed else self.programmed
         low = (least if self.reference is None else self.reference) - noise
@@ -135,14 +136,15 @@ class Row:
 class Watchdog:
     """An adapter's process: one line in, one line out."""
 
-    def __init__(self, command: Sequence[str] = OURS) -> None:
-        """Start it, and hear what it can do.
+    def __init__(self, command: Sequence[str], by: Witness) -> None:
+        """Start it, and hear what it can do; what it runs is seen *by* a witness who is there already.
 
         Raises:
             RuntimeError: it has died or does not answer, here as in `run`.
         """
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, bufsize=0)
         self.pid = self._process.pid
+        self.witness = by
         self._rest = b""
         hello = self._answer()
         self.name = str(hello["watchdog"])
@@ -188,13 +190,14 @@ class Watchdog:
 
 
 @contextmanager
-def watching(command: Sequence[str] = OURS) -> Iterator[Watchdog]:
-    """A watchdog for the block."""
-    watchdog = Watchdog(command)
-    try:
-        yield watchdog
-    finally:
-        watchdog.close()
+def watching(command: Sequence[str] = OURS, by: str = "") -> Iterator[Watchdog]:
+    """A watchdog for the block, and the best witness that is granted, or the one named *by*."""
+    with witness(by) as it:
+        watchdog = Watchdog(command, it)
+        try:
+            yield watchdog
+        finally:
+            watchdog.close()
 
 
 def user_nobody() -> dict[str, Any] | None:
@@ -251,25 +254,23 @@ def measure(
     request["end_after_seconds"] = KILL_AFTER_SECONDS + burn_seconds * KILL_AT if is_killed else None
     costs = calibrate(python)
     begin = time.monotonic()
-    with _reference(watchdog.pid) as group:
+    with watchdog.witness.around(watchdog.pid) as seen:
         answer = watchdog.run(request)
         wall = time.monotonic() - begin
         left = marked_by(f"{MARK_VARIABLE}={mark}".encode(), place)
-        survivors = ({each.pid for each in left} | set(group.pids() if group else ())) - {watchdog.pid}
-        used = group.cpu().total_seconds if group else None
-        for seen in filter(None, map(look, survivors)):
-            kill(seen)
+        survivors = ({each.pid for each in left} | set(seen.pids())) - {watchdog.pid}
+        used = seen.seconds()
+        for survivor in filter(None, map(look, survivors)):
+            kill(survivor)
     refused = answer.get("refused", "")
     if answer.get("exit_code") == payload.NOT_GRANTED:
         refused = "the shape cannot be made here"
-    reference = used - answer["own_cpu_seconds"] if used is not None and not refused else None
-    return Row(
+    row = Row(
         shape=shape,
         method=method,
         user=name,
         programmed=burn_seconds,
         allowed=costs.allowed_seconds(shape, burn_seconds),
-        reference=reference,
         reported=answer.get("cpu_seconds", 0.0),
         uncertainty=answer.get("uncertainty_seconds", 0.0),
         wall=wall,
@@ -279,6 +280,10 @@ def measure(
         is_killed=is_killed,
         not_granted=refused,
     )
+    if refused or (row.is_auto_reaped and not watchdog.witness.sees_auto_reaped):
+        return row
+    known = {"reference": used - answer["own_cpu_seconds"], "noise": watchdog.witness.noise_seconds}
+    return replace(row, witness=watchdog.witness.name, **known)
 
 
 def _request(shape: Shape, method: str, place: Path, argv: list[str]) -> dict[str, Any]:
@@ -298,25 +303,3 @@ def _request(shape: Shape, method: str, place: Path, argv: list[str]) -> dict[st
         "sample_seconds": 0.2 if shape.is_sampled else 2 * LIMIT_SECONDS,
         "limit_seconds": LIMIT_SECONDS,
     }
-
-
-@contextmanager
-def _reference(pid: int) -> Iterator[ControlGroup | None]:
-    """A control group around the process *pid* and all that it starts meanwhile."""
-    try:
-        home = own_group() / "cgroup.procs"
-        group = ControlGroup.create(f"reference-{secrets.token_hex(4)}")
-    except OSError:
-        yield None
-        return
-    try:
-        try:
-            (group.path / "cgroup.procs").write_text(str(pid))
-        except OSError:
-            yield None
-        else:
-            yield group
-    finally:
-        with contextlib.suppress(OSError):
-            home.write_text(str(pid))
-        group.remove()

@@ -13,7 +13,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.conformance.bench import OURS, Row, Watchdog, measure, user_nobody, watching
 from tests.conformance.shapes import SHAPES, Shape
+from tests.conformance.witness import WITNESSES, WitnessNotGranted
 
-HEAD = ("shape", "method", "programmed", "cgroup", "reported", "error", "uncertainty", "survivors", "")
+HEAD = ("shape", "method", "programmed", "witness", "reported", "error", "uncertainty", "survivors", "")
 FORM = "{:<18} {:<16} {:>10} {:>10} {:>10} {:>8} {:>11} {:>9}  {}"
 
 
@@ -31,8 +32,19 @@ def main() -> int:
     """Print the table; 1 if something in it does not conform."""
     options = _options()
     command = shlex.split(options.watchdog) if options.watchdog else OURS
+    try:
+        return _run(options, command)
+    except WitnessNotGranted as refusal:
+        print(f"no witness {options.witness}: {refusal}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="jobspan-conformance-") as name, watching(command) as watchdog:
+    with (
+        tempfile.TemporaryDirectory(prefix="jobspan-conformance-") as name,
+        watching(command, options.witness) as watchdog,
+    ):
         Path(name).chmod(0o711)
         absent = [each for each in options.method or () if each not in watchdog.granted]
         if absent:
@@ -92,6 +104,7 @@ def _introduce(watchdog: Watchdog, burn_seconds: float, count: int) -> None:
     print(f"{watchdog.name}; {burn_seconds:g} s of CPU in each of {count} programs; all in seconds of CPU")
     for method, (is_granted, reason) in watchdog.methods.items():
         print(f"  {method}: {'granted' if is_granted else 'not granted'}: {reason}")
+    print(f"witness: {watchdog.witness.name}: {watchdog.witness.what}")
     print(FORM.format(*HEAD), flush=True)
 
 
@@ -116,6 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--burn", type=float, default=1.0, metavar="SECONDS", help="CPU of each program (%(default)s)")
     parser.add_argument("--shape", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--method", action="append", metavar="NAME", help="only this one; may be repeated")
+    parser.add_argument("--witness", default="", choices=tuple(WITNESSES), help="not the best one that is granted")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows to this file too")
     parser.add_argument(
         "--watchdog", metavar="COMMAND", help="an adapter of another watchdog, see README.md beside this"

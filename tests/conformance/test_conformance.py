@@ -13,6 +13,7 @@ import pytest
 from tests.conformance.bench import Row, Watchdog, measure, user_nobody, watching
 from tests.conformance.run import line
 from tests.conformance.shapes import SHAPES, Shape
+from tests.conformance.witness import WITNESSES, WitnessNotGranted
 from tests.support.tree import ROOT
 
 BURN_SECONDS = 0.16
@@ -74,6 +75,33 @@ def test_all_methods_of_the_machine_are_measured(watchdog: Watchdog) -> None:
     assert "wait4" in watchdog.granted
 
 
+@pytest.mark.parametrize("name", list(WITNESSES))
+@pytest.mark.parametrize(
+    "shape", [each for each in SHAPES if each.name in ("daemon", "crowd", "auto_reaped")], ids=lambda shape: shape.name
+)
+def test_every_witness_tells_lost_and_invented_time(open_folder: Path, name: str, shape: Shape) -> None:
+    """Whoever is the witness: what is reported right conforms, and 0.1 s more or less than was used does not.
+
+    (Of auto-reaped children the sums over those waited for tell nothing, and say so.)
+    """
+    try:
+        with watching(by=name) as it:
+            row = measure(it, shape, "wait4", burn_seconds=BURN_SECONDS, folder=open_folder)
+    except WitnessNotGranted as refusal:
+        pytest.skip(f"{name}: {refusal}")
+    assert row.problems() == [], line(row)
+    if row.reference is None:
+        assert (name, shape.name) == ("waited", "auto_reaped")
+        return
+    assert row.witness == name
+    exact = replace(row, reported=row.reference, uncertainty=0.01)
+    assert exact.problems() == []
+    assert replace(exact, reported=row.reference - 0.1).problems() == [LESS]
+    assert replace(exact, reported=row.reference + 0.1).problems() == [MORE]
+
+
+LESS = "less than was used, and not by the uncertainty"
+MORE = "more than was used"
 GOOD = Row(
     shape=SHAPES[0],
     method="wait4",
@@ -98,21 +126,21 @@ LOST = replace(GOOD, shape=replace(SHAPES[0], is_auto_reaped=True), reported=0.2
         (replace(GOOD, survivors=1), "1 survivors"),
         (replace(GOOD, exit_code=1), "the program failed with 1"),
         (replace(GOOD, reported_method="cgroup2"), "measured by cgroup2"),
-        (replace(GOOD, reported=0.9), "less than was used, and not by the uncertainty"),
-        (replace(GOOD, reported=0.9, reference=None), "less than was used, and not by the uncertainty"),
-        (replace(GOOD, reported=1.2), "more than was used"),
+        (replace(GOOD, reported=0.9), LESS),
+        (replace(GOOD, reported=0.9, reference=None), LESS),
+        (replace(GOOD, reported=1.2), MORE),
         (replace(GOOD, uncertainty=0.2), "uncertainty above 0.100"),
         (replace(GOOD, reference=2.0, reported=2.0), "the reference lies outside of 0.950 to 1.080"),
         (replace(GOOD, method="cgroup2", reported_method="cgroup2", reported=0.9), "error above 0.050"),
         (replace(LOST, uncertainty=0.9), ""),
-        (replace(LOST, uncertainty=0.5), "less than was used, and not by the uncertainty"),
+        (replace(LOST, uncertainty=0.5), LESS),
         (replace(LOST, uncertainty=1e6), "uncertainty above"),
-        (replace(LOST, uncertainty=0.9, reported=1.07), "more than was used"),
+        (replace(LOST, uncertainty=0.9, reported=1.07), MORE),
         (replace(GOOD, survivors=1, not_granted="for a reason"), ""),
         (replace(GOOD, is_killed=True, exit_code=-9, reference=0.4, reported=0.39), ""),
         (replace(GOOD, is_killed=True, exit_code=-9, reference=0.4, reported=0.3), "less than was used"),
         (replace(GOOD, is_killed=True, exit_code=-9, reference=None, reported=0.3), ""),
-        (replace(GOOD, is_killed=True, exit_code=-9, reference=None, reported=1.3), "more than was used"),
+        (replace(GOOD, is_killed=True, exit_code=-9, reference=None, reported=1.3), MORE),
     ],
 )
 def test_verdicts(row: Row, problem: str) -> None:

@@ -244,7 +244,9 @@ def test_output_while_it_runs(site: DiracxSite) -> None:
     job_id = site.submit(Executable="/bin/sh", Arguments="-c 'echo so far && exec sleep 600'")
     with site.agent(job_id):
         site.wait(job_id, "Running")
-        eventually(lambda: "so far" in site.command("peek", str(job_id)).stdout, 30.0, "the output")
+        shown = eventually(lambda: site.command("peek", str(job_id)).stdout, 30.0, "the output")
+        assert shown == "so far\n"
+        assert site.status(job_id)[0] == "Running"
 
 
 def tmp_flag(site: DiracxSite) -> Path:

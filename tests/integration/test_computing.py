@@ -176,8 +176,11 @@ def test_a_starter_ends_with_a_spare_that_is_killed(tmp_path: Path) -> None:
     with element("zygote", "runner.compose.wrapper") as made:
         _, spare = serving(made)
         (starter,) = eventually(lambda: children_of(spare))
+        assert is_alive(starter)
         os.kill(spare, signal.SIGKILL)
-        eventually(lambda: made.ask("strays") == 0 and look(starter) is None)
+        eventually(lambda: made.ask("strays") == 0 and look(starter) is None, what="the end of the starter")
+        assert look(spare) is None
+        assert [pid for pid in children_of(made.process.pid) if not is_alive(pid)] == []
 
 
 def test_a_spare_that_dies_costs_nothing(warm: Element, tmp_path: Path) -> None:

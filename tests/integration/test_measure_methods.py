@@ -218,6 +218,25 @@ def test_samples_name_their_methods_and_the_wrapper_s_own_cost(tmp_path: Path) -
     assert settled.io_method
 
 
+def test_samples_tell_the_peaks_so_far(tmp_path: Path) -> None:
+    """Memory that is given back is gone from the gauges, and stays in the peaks: those never fall, and the account
+    that is settled is not below them."""
+    script = "import os, time; x = bytearray(b'x' * (40 << 20)); time.sleep(0.4); del x; time.sleep(0.4)"
+    journal = run_watched(tmp_path, QUICK, sys.executable, "-I", "-S", "-c", script)
+    samples = [each for each in journal.facts(UsageSampled) if each.cpu_method]
+    for name in ("peak_rss_bytes", "max_processes", "peak_threads"):
+        values = [getattr(each, name) for each in samples]
+        assert values == sorted(values)
+    last = next(each for each in reversed(samples) if each.rss_bytes)
+    assert last.rss_bytes < 40 << 20 < last.peak_rss_bytes
+    assert last.max_processes >= 1
+    settled = journal.facts(UsageSettled)[-1]
+    assert settled.peak_rss_bytes >= last.peak_rss_bytes
+    own = [(each.peaks_method, each.peak_cgroup_memory_bytes or 0) for each in samples]
+    assert all(bool(method) for method, memory in own if memory)
+    assert (settled.peak_cgroup_memory_bytes or 0) >= max(memory for _, memory in own)
+
+
 def test_a_watchdog_that_is_stopped_says_so(tmp_path: Path) -> None:
     """A fact tells for how long nobody looked; no limit is hit for it, and no time goes backwards."""
     pid = os.fork()

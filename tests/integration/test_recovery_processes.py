@@ -132,6 +132,7 @@ def sample(seconds: float) -> UsageSampled:
         cpu_method="any",
         wall_seconds=1.0,
         rss_bytes=5 << 20,
+        peak_rss_bytes=6 << 20,
         processes=1,
     )
 
@@ -163,7 +164,7 @@ def test_the_last_account(tmp_path: Path, method: str) -> None:
         assert (settled.cpu_method, found.text("CPUMethod")) == (method, method)
         assert found.number("CPUTime") >= 0.49  # version 1 is entered some moments after the fork
         assert found.number("CPUUncertainty") == 0.0
-        assert found.integer("PeakRSS") == 5 << 20
+        assert found.integer("PeakRSS") == 6 << 20
     else:
         assert (found.text("CPUMethod"), found.number("CPUTime")) == ("sampled", 0.1)
         looked = next(entry for entry in entries if isinstance(entry.fact, UsageSampled))

@@ -1,6 +1,7 @@
 """Facts to record: what each number is, and what a cut-off journal still tells."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -294,6 +295,34 @@ def test_peaks_are_recorded_with_their_methods() -> None:
     )  # fmt: skip
     life.recover()
     assert [life.record()[name] for name in fields] == [4096, "sampled", 8192, 7, "cgroup1"]
+
+
+def test_peaks_of_samples_stand_in_for_an_account_that_nobody_settled() -> None:
+    """The most that any look had seen by then, not the last; the control group's own with its method."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    seen = UsageSampled(
+        stage="execute", cpu_user_seconds=1.0, cpu_system_seconds=0.0, cpu_method="cgroup1", wall_seconds=1.0,
+        rss_bytes=5, processes=1, threads=1, peak_rss_bytes=50, max_processes=4, peak_threads=6, peak_swap_bytes=7,
+    )  # fmt: skip
+    life.emit(seen)
+    life.recover()
+    record = life.record()
+    assert (record["PeakRSS"], record["MemoryMethod"], record["MaxProcesses"]) == (50, "sampled", 4)
+    assert (record["PeakCgroupMemory"], record["PeakMemorySwap"]) == (None, None)
+    assert (record["PeakSwap"], record["SwapMethod"]) == (7, "sampled")
+    assert (record["PeakThreads"], record["ThreadsMethod"]) == (6, "sampled")
+    life.emit(
+        replace(
+            seen, peaks_method="cgroup1", peak_cgroup_memory_bytes=90, peak_memory_swap_bytes=95, peak_cgroup_threads=8
+        )
+    )
+    life.recover()
+    record = life.record()
+    assert (record["PeakCgroupMemory"], record["MemoryMethod"], record["PeakMemorySwap"]) == (90, "cgroup1", 95)
+    assert (record["PeakSwap"], record["SwapMethod"]) == (7, "sampled")
+    assert (record["PeakThreads"], record["ThreadsMethod"]) == (8, "cgroup1")
 
 
 def test_a_second_end_by_the_same_witness_is_a_further_revision() -> None:
