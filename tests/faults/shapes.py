@@ -18,9 +18,16 @@ from tests.faults.plan import Strike
 
 PAYLOADS = Path(__file__).parents[1] / "support" / "payloads"
 LFN = "/local/faults/numbers.txt"
-#: Works long enough for samples and heartbeats, with a child of its own, and writes a line now and then.
+#: Works long enough for samples and heartbeats, with a child of its own, and writes a line now and then. With "wait" it
+#: goes on, for half a minute at most, until a part of what is planned for the job has been done.
 SCRIPT = """#!/bin/sh
 cat numbers.txt
+if [ "$1" = wait ]; then
+    i=0
+    until [ -e ../../../faults/$JOBSPAN_JOB_ID.1.done ] || [ $i -ge 600 ]; do
+        i=$((i+1)); [ $((i % 4)) = 1 ] && echo "waited $i"; sleep 0.05
+    done
+fi
 dd if=/dev/zero of=big bs=1k count=64 2>/dev/null
 i=0
 while [ $i -lt 3 ]; do echo "line $i"; head -c 3000000 /dev/zero | cksum; i=$((i+1)); done

@@ -175,6 +175,5 @@ def _reconciliation(report: Mapping[str, Any], verdict: Verdict) -> None:
 
 
 def _status(field: Field, job_id: int) -> str:
-    (row,) = field.client.search(["Status", "MinorStatus"], [{"parameter": "JobID", "operator": "eq", "value": job_id}])
     unsettled = [folder.root.name for folder in field.folders(job_id) if not (folder.control / "settled").exists()]
-    return f"{row['Status']} / {row['MinorStatus']}, not settled: {unsettled or 'nothing'}"
+    return f"{field.statuses([job_id])[job_id]}, not settled: {unsettled or 'nothing'}"
