@@ -43,7 +43,7 @@ class Striker:
         self._folder = site / FOLDER
         self._plans: dict[str, Plan | None] = {}
         self._passed: Counter[tuple[str, str]] = Counter()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
 
     def number(self, attempt: str, names: Sequence[str]) -> list[str]:
         """*names* of one place, with the number of their passing in this process, which are also written down."""
@@ -89,8 +89,10 @@ class Striker:
             temporary.write_text(json.dumps(asdict(shot)))
             temporary.replace(done)
             (self._folder / f"{attempt}{DONE}").touch()
-            if effect := self._carry_out(strike, shot, control):
-                done.with_suffix(".effect").write_text(effect)
+            # What another thread notices of these it says after their effect is known: it may be struck over it.
+            with self._mutex if strike.what.startswith(("clock", "pause")) else contextlib.nullcontext():
+                if effect := self._carry_out(strike, shot, control):
+                    done.with_suffix(".effect").write_text(effect)
 
     def pass_by(self, attempt: str, points: Collection[str], moment: Moment) -> None:
         """The process is at *points* now: several names of one place."""

@@ -70,12 +70,13 @@ SHAPES: Mapping[str, Shape] = {
     "failing": Shape({"Executable": "/bin/sh", "Arguments": "-c 'echo no; exit 3'", "OutputSandbox": ["std.out"]}),
     "again": Shape({"Executable": "/bin/sh", "Arguments": "-c '[ $JOBSPAN_JOB_ATTEMPT = 2 ] || exit 222'"}),
     "limit": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 1}),
-    "disturbed": Shape(
-        {"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 3},
-        strikes=(
-            Strike("wrapper:PayloadStarted#1", "after", "clock:2"),
-            Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),
-        ),
+    "stepped": Shape(
+        {"Executable": "/bin/sleep", "Arguments": "1"},
+        strikes=(Strike("wrapper:PayloadStarted#1", "after", "clock:2"),),
+    ),
+    "late": Shape(
+        {"Executable": "/bin/sleep", "Arguments": "2"},
+        strikes=(Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),),
     ),
     "patient": Shape(
         {"Executable": "/bin/sh", "Arguments": "-c 'until [ -e go-on ]; do sleep 0.1; done'", "MaxWallClockTime": 120},

@@ -8,6 +8,7 @@ import pytest
 from telemetry.facts import Entry, HeartbeatMade, StatusChanged
 from tests.faults import run
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, excuse
+from tests.faults.collectors import FAULTS
 from tests.faults.naming import REPORT, of_acknowledgement, of_call, places, waits_for_payload
 from tests.faults.plan import Plan, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
@@ -71,17 +72,19 @@ def test_every_fault_leaves_one_end_and_one_record(
     assert problems == []
 
 
-class BadInSomeWays(BadCollector):
-    """One of each kind of answer that is none; `make faults` has them all."""
+class BadInEachWay(BadCollector):
+    """All of it for the agent, and some for the WMS, which sends once a second; `make faults` has all of both."""
 
-    faults = ("503", "html", "rubbish", "hole", "lost", "wrong certificate", "down")
+    wms_faults = ("html", "503", "reset")
 
 
-def test_a_collector_that_does_much_wrong_loses_no_record(tmp_path: Path) -> None:
-    """Down, silent, lying, with a wrong certificate: each record arrives in the end, once by UID."""
-    trials = tuple(Trial("collector", "bare") for _ in range(12))
-    verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadInSomeWays), trials, tmp_path / "site")
+def test_a_collector_that_does_everything_wrong_loses_no_record(tmp_path: Path) -> None:
+    """Down, silent, lying, with a wrong certificate: each record arrives in the end, once by UID, and the WMS sends
+    on."""
+    trials = tuple(Trial("collector", "bare") for _ in range(16))  # of three requests one goes wrong
+    verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadInEachWay), trials, tmp_path / "site")
     assert [problem for each in verdicts for problem in each.problems] == []
+    assert [len(each.faults) for each in verdicts[-2:]] == [len(FAULTS), 3]
 
 
 def test_a_wms_whose_clock_is_an_hour_off_changes_nothing(tmp_path: Path) -> None:
