@@ -1,4 +1,4 @@
-"""A collector, by TLS, that does something else with every third request, until it has done all of it."""
+"""A collector, by TLS, that does something else with one request in some, until it has done all of it."""
 
 import contextlib
 import gzip
@@ -23,7 +23,7 @@ _ANSWERS: Mapping[str, tuple[int, dict[str, str], bytes]] = {
     "html": (200, {"Content-Type": "text/html"}, b"<html>log in</html>"),
     "rubbish": (200, {"Content-Type": "application/x-protobuf"}, b"\xff\xff\xff"),
 }
-#: In which order; a request that goes well, and another, stand between any two of them.
+#: In which order; at least one request that goes well stands between any two of them.
 FAULTS = (*_ANSWERS, "hole", "slow", "reset", "lost", "cut", "wrong certificate", "down")
 _DOWN_SECONDS = 1.0
 
@@ -31,24 +31,26 @@ _DOWN_SECONDS = 1.0
 class Collector:
     """Listens on loopback; `done` says what it has done, `uids` what has reached it."""
 
-    def __init__(self, folder: Path, faults: Sequence[str] = FAULTS) -> None:
+    def __init__(self, folder: Path, faults: Sequence[str], one_in: int) -> None:
+        #: Requests that went well.
+        self.taken = 0
+        self.faults = tuple(faults)
+        #: Set when all was done, for those who wait for that.
+        self.through = threading.Event()
         self.done: list[tuple[str, str]] = []
         self.uids: list[str] = []
         self.certificate = _certificate(folder, "right")
         self._right = _context(self.certificate)
         self._wrong = _context(_certificate(folder, "wrong"))
         self._left = list(faults)
+        self._one_in = one_in
         self._count = 0
         self._closed = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
+        self.endpoint = f"https://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
-
-    @property
-    def is_through(self) -> bool:
-        """Whether all was done."""
-        return not self._left
 
     def close(self) -> None:
         """Stop listening."""
@@ -65,12 +67,15 @@ class Collector:
             except OSError:
                 return
             self._count += 1
-            fault = self._left.pop(0) if self._left and self._count % 3 == 1 else ""
+            fault = self._left.pop(0) if self._left and self._count % self._one_in == 1 else ""
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(10)
                 effect = self._one(connection, fault)
                 if fault:
                     self.done.append((fault, effect))
+                    self.through.set() if not self._left else None
+                else:
+                    self.taken += 1
 
     def _one(self, raw: socket.socket, fault: str) -> str:
         if fault == "down":

@@ -28,8 +28,9 @@ from telemetry.facts import JobMatched, PayloadStarted
 from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
 from tests.faults import shapes
+from tests.faults.naming import waits_for_payload
 from tests.faults.plan import Plan, Shot, Strike, Trial, shot_of
-from tests.faults.points import FOLDER
+from tests.faults.points import DONE, FOLDER
 from tests.faults.relay import Relay
 from tests.support.ports import free_port
 from tests.support.processes import marked_by
@@ -114,6 +115,7 @@ class Field:
         self.relay = Relay(port)
         self.relay.end_wms = self._end_wms
         self.relay.last_fact = self.last_fact
+        self.relay.on_done = lambda job_id: (folder / FOLDER / f"{job_id}.1{DONE}").touch()
         (folder / FOLDER).mkdir(parents=True)
         tables = {**tables, "WMS": {"URL": f"http://127.0.0.1:{self.relay.port}", **tables.get("WMS", {})}}
         merged = {name: {**TABLES.get(name, {}), **tables.get(name, {})} for name in {*TABLES, *tables}}
@@ -160,7 +162,8 @@ class Field:
         plan = Plan(shape.strikes + trial.strikes)
         (self.folder / FOLDER / f"{job_id}.1.json").write_text(json.dumps(plan.to_json()))
         self.relay.plan(job_id, trial.network)
-        description = from_mapping({**shape.description, "JobName": f"{trial.shape}"}, source="faults")
+        waiting = {"Arguments": "wait"} if any(waits_for_payload(each) for each in trial.points) else {}
+        description = from_mapping({**shape.description, **waiting, "JobName": f"{trial.shape}"}, source="faults")
         (given,) = submit([JobFile(self.folder / "job.json", description, self.folder)], self.user)
         assert given == job_id
         return job_id
@@ -206,10 +209,10 @@ class Field:
                 return path.read_text()
         return ""
 
-    def points(self, attempt: str) -> list[str]:
-        """The points that the processes have passed for *attempt*."""
+    def points(self, attempt: str) -> list[list[str]]:
+        """The places that the processes have passed for *attempt*, each with all of its names."""
         path = self.folder / FOLDER / f"{attempt}.points"
-        return path.read_text().splitlines() if path.exists() else []
+        return [line.split("\t") for line in path.read_text().splitlines()] if path.exists() else []
 
     def folders(self, job_id: int) -> list[JobFolder]:
         """The attempts of the job on this node."""
@@ -264,11 +267,17 @@ class Field:
                 provoke(self.user, job_id)
                 self._provoked.add(job_id)
 
-    def _final(self, jobs: Mapping[int, Trial]) -> list[int]:
+    def statuses(self, jobs: Iterable[int]) -> dict[int, str]:
+        """How the WMS says that *jobs* stand: status and minor status."""
         rows = self.client.search(
-            ["JobID", "Status"], [{"parameter": "JobID", "operator": "in", "values": list(jobs)}], per_page=1000
+            ["JobID", "Status", "MinorStatus"],
+            [{"parameter": "JobID", "operator": "in", "values": list(jobs)}],
+            per_page=1000,
         )
-        return [int(str(row["JobID"])) for row in rows if row["Status"] in FINAL_STATUSES]
+        return {int(str(row["JobID"])): f"{row['Status']} / {row['MinorStatus']}" for row in rows}
+
+    def _final(self, jobs: Iterable[int]) -> list[int]:
+        return [job_id for job_id, status in self.statuses(jobs).items() if status.split(" / ")[0] in FINAL_STATUSES]
 
     def _is_settled(self, job_id: int) -> bool:
         return all(_is_settled(folder.control) for folder in self.folders(job_id))

@@ -1,11 +1,11 @@
 """What is planned for a job, and what came of it: plain values, passed to the processes as JSON. Pure.
 
 A *point* is a place that a process passes while it works for one attempt: `wrapper:StageStarted#2` (the second
-StageStarted that the wrapper writes), `wms-status.acks#1`, `agent:forked#1`. A *moment* is before it, in the
-middle of its line ("torn"), or just after it.
+StageStarted that the wrapper writes), `wms-accounting.acks#1`, `agent:forked#1`; `naming` has the
+rules. A *moment* is before it, in the middle of its line ("torn"), or just after it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -80,6 +80,11 @@ class Trial:
     strikes: tuple[Strike, ...] = ()
     network: tuple[Any, ...] = ()
 
+    @property
+    def points(self) -> frozenset[str]:
+        """Where it is struck: points of processes, and calls."""
+        return frozenset((*(each.point for each in self.strikes), *(f"{n.call}#{n.number}" for n in self.network)))
+
     def __str__(self) -> str:
         said = [str(each) for each in (*self.strikes, *self.network)]
         return f"{self.group}: {self.shape}: {', then '.join(said) or 'nothing'}"
@@ -102,14 +107,9 @@ class Verdict:
     duplicates: int = 0
     survivors: int = 0
     problems: list[str] = field(default_factory=list)
-    #: Whether its point, which jobs pass only now and then, did not come along in any of the tries.
-    passed_by: bool = False
+    #: Of a trial whose point, which some jobs never pass, did not come along in any of the tries: why that is so.
+    excused: str = ""
 
     def problem(self, text: str) -> None:
         """Something that must not be."""
         self.problems.append(text)
-
-
-def ordinals(points: Sequence[str]) -> list[str]:
-    """*points* without copies, in order of first passing."""
-    return list(dict.fromkeys(points))

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ from runner.locks import lock_holder
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.journal import Journal, read_journal
 from telemetry.outbox import Acknowledgements
+from tests.faults import naming
 from tests.faults.plan import Moment, Plan, Shot, Strike
 from tests.support.processes import look
 
 #: Below the folder of the site.
 FOLDER = "faults"
 FILLER = "filler"
+#: Beside the plan of an attempt, as soon as a part of it is carried out: the payloads that wait for that see it.
+DONE = ".done"
 
 
 class Striker:
@@ -40,27 +43,27 @@ class Striker:
         self._folder = site / FOLDER
         self._plans: dict[str, Plan | None] = {}
         self._passed: Counter[tuple[str, str]] = Counter()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
 
-    def number(self, attempt: str, point: str) -> str:
-        """*point* with the number of its passing in this process, which is also written down."""
+    def number(self, attempt: str, names: Sequence[str]) -> list[str]:
+        """*names* of one place, with the number of their passing in this process, which are also written down."""
         plan = self._plan(attempt)
         if plan is None:
-            return ""
+            return []
         with self._mutex:
-            self._passed[attempt, point] += 1
-            named = f"{point}#{self._passed[attempt, point]}"
+            self._passed.update((attempt, name) for name in names)
+            named = [f"{name}#{self._passed[attempt, name]}" for name in names]
         if plan.record:
             with (self._folder / f"{attempt}.points").open("a") as file:
-                file.write(named + "\n")
+                file.write("\t".join(named) + "\n")
         return named
 
-    def due(self, attempt: str, point: str, moment: Moment) -> list[tuple[Strike, Path]]:
+    def due(self, attempt: str, points: Collection[str], moment: Moment) -> list[tuple[Strike, Path]]:
         """The strikes planned for here and now. Each is given once, whatever dies afterwards."""
         plan = self._plan(attempt)
         found = []
         for number, strike in enumerate(plan.strikes if plan else ()):
-            if (strike.point, strike.moment) == (point, moment):
+            if strike.point in points and strike.moment == moment:
                 done = self._folder / f"{attempt}.{number}.shot"
                 with contextlib.suppress(FileExistsError):
                     os.close(os.open(done, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -85,12 +88,15 @@ class Striker:
             temporary = done.with_suffix(".new")
             temporary.write_text(json.dumps(asdict(shot)))
             temporary.replace(done)
-            if effect := self._carry_out(strike, shot, control):
-                done.with_suffix(".effect").write_text(effect)
+            (self._folder / f"{attempt}{DONE}").touch()
+            # What another thread notices of these it says after their effect is known: it may be struck over it.
+            with self._mutex if strike.what.startswith(("clock", "pause")) else contextlib.nullcontext():
+                if effect := self._carry_out(strike, shot, control):
+                    done.with_suffix(".effect").write_text(effect)
 
-    def pass_by(self, attempt: str, point: str, moment: Moment) -> None:
-        """The process is at *point* now."""
-        if point and (strikes := self.due(attempt, point, moment)):
+    def pass_by(self, attempt: str, points: Collection[str], moment: Moment) -> None:
+        """The process is at *points* now: several names of one place."""
+        if strikes := self.due(attempt, points, moment):
             self.strike(attempt, strikes)
 
     def _plan(self, attempt: str) -> Plan | None:
@@ -202,14 +208,22 @@ def arm(site: Path) -> Striker:
 
 
 def _arm_journal(striker: Striker) -> None:
-    write, append = Journal._write, Journal.append
-    names = threading.local()
+    from runner.wms.client import WmsClient
+
+    write, append, report = Journal._write, Journal.append, WmsClient.report
+    here = threading.local()
+    stages: dict[str, str] = {}
 
     def writing(self: Journal, line: bytes) -> None:
-        attempt = self._path.parent.parent.name
-        names.point = point = striker.number(attempt, f"{self._writer}:{json.loads(line)['fact']}")
-        striker.pass_by(attempt, point, "before")
-        if point and (strikes := striker.due(attempt, point, "torn")):
+        attempt, known = self._path.parent.parent.name, json.loads(line)
+        kind, data = known["fact"], known["data"]
+        stage = stages.get(attempt, naming.BEFORE_ANY_STAGE)
+        names = naming.of_fact(self._writer, kind, data, stage, getattr(here, "reported", ()))
+        if kind == "StageStarted":
+            stages[attempt] = data["stage"]
+        here.points = points = striker.number(attempt, names)
+        striker.pass_by(attempt, points, "before")
+        if strikes := striker.due(attempt, points, "torn"):
             os.write(self._fd, b"\n" * self._torn + line[: len(line) // 2])
             self._torn = True
             striker.strike(attempt, strikes)
@@ -218,27 +232,42 @@ def _arm_journal(striker: Striker) -> None:
     @functools.wraps(append)
     def appending(self: Journal, fact: Any) -> Any:
         entry = append(self, fact)
-        striker.pass_by(self._path.parent.parent.name, names.point, "after")
+        striker.pass_by(self._path.parent.parent.name, here.points, "after")
         return entry
+
+    @functools.wraps(report)
+    def reporting(self: WmsClient, job_id: int, statuses: Any, *rest: Any) -> Any:
+        here.reported = naming.labels(statuses.values())
+        try:
+            return report(self, job_id, statuses, *rest)
+        finally:
+            here.reported = ()
 
     Journal._write = writing  # type: ignore[method-assign]
     Journal.append = appending  # type: ignore[method-assign]
+    WmsClient.report = reporting  # type: ignore[method-assign]
 
 
 def _arm_acknowledgements(striker: Striker) -> None:
     append = Acknowledgements._append
 
     def acknowledging(self: Acknowledgements, *lines: dict[str, object]) -> None:
-        attempt = self._path.parent.parent.name
-        point = striker.number(attempt, self._path.name.removesuffix(".jsonl"))
-        striker.pass_by(attempt, point, "before")
-        if point and (strikes := striker.due(attempt, point, "torn")):
-            with self._path.open("ab") as file:
-                file.write(b"\n" * self._torn + json.dumps(lines[0]).encode()[:20])
-            self._torn = True
-            striker.strike(attempt, strikes)
+        attempt, sink = self._path.parent.parent.name, self._path.name.removesuffix(".jsonl")
+        entries = read_journal(self._path.parent) if sink == naming.STATUS_ACKS else []
+        named = [
+            striker.number(attempt, naming.of_acknowledgement(sink, line, self._positions, entries)) for line in lines
+        ]
+        points = [point for each in named for point in each]
+        striker.pass_by(attempt, points, "before")
+        for number, each in enumerate(named):
+            if strikes := striker.due(attempt, each, "torn"):
+                whole = "".join(json.dumps(line) + "\n" for line in lines[:number])
+                with self._path.open("ab") as file:
+                    file.write(b"\n" * self._torn + whole.encode() + json.dumps(lines[number]).encode()[:20])
+                self._torn = True
+                striker.strike(attempt, strikes)
         append(self, *lines)
-        striker.pass_by(attempt, point, "after")
+        striker.pass_by(attempt, points, "after")
 
     Acknowledgements._append = acknowledging  # type: ignore[method-assign]
 
@@ -252,12 +281,12 @@ def around(
     @functools.wraps(inner)
     def outer(*args: Any, **options: Any) -> Any:
         attempt = attempt_of(args, None)
-        named = striker.number(attempt, point) if attempt else ""
+        named = striker.number(attempt, [point]) if attempt else []
         if attempt:
             striker.pass_by(attempt, named, "before")
         result = inner(*args, **options)
         if attempt is None and (attempt := attempt_of(args, result)):
-            named = striker.number(attempt, point)
+            named = striker.number(attempt, [point])
         if attempt:
             striker.pass_by(attempt, named, "after")
         return result

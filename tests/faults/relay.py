@@ -9,10 +9,12 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.faults.naming import of_call
 
 #: What may happen to a call: name -> what it is.
 WHATS: Mapping[str, str] = {
@@ -63,11 +65,12 @@ class Relay:
     def __init__(self, upstream_port: int) -> None:
         self.upstream_port = upstream_port
         self.done: list[Done] = []
-        #: Calls of each attempt, in order.
-        self.calls: dict[tuple[int, int], list[str]] = {}
+        #: Calls of each attempt, in order, each with all of its names.
+        self.calls: dict[tuple[int, int], list[list[str]]] = {}
         #: Called with a signal's name, to end the WMS.
         self.end_wms: Callable[[str], object] = lambda _: None
         self.last_fact: Callable[[int], str] = lambda _: ""
+        self.on_done: Callable[[int], object] = lambda _: None
         self.down = threading.Event()
         #: Calls that came while it was down.
         self.refused = 0
@@ -126,22 +129,23 @@ class Relay:
         with self._mutex:
             self._plans[job_id] = list(faults)
 
-    def due(self, owner: tuple[int, int], call: str, *, anybody: bool) -> tuple[int, NetworkFault] | None:
-        """The fault for this call, taken off the plan; with *anybody* any job's will do."""
+    def due(self, owner: tuple[int, int], names: Sequence[str], *, anybody: bool) -> tuple[int, NetworkFault] | None:
+        """The fault for the call of these *names*, taken off the plan; with *anybody* any job's will do."""
         with self._mutex:
-            self._counts[*owner, call] += 1
-            number = self._counts[*owner, call]
-            self.calls.setdefault(owner, []).append(f"{call}#{number}")
+            self._counts.update((*owner, name) for name in names)
+            numbers = {name: self._counts[*owner, name] for name in names}
+            self.calls.setdefault(owner, []).append([f"{name}#{number}" for name, number in numbers.items()])
             jobs = list(self._plans) if anybody else [owner[0]] if owner[1] == 1 else []
             for job_id in jobs:
                 for fault in self._plans.get(job_id, []):
-                    if fault.call == call and (anybody or fault.number == number):
+                    if fault.call in numbers and (anybody or fault.number == numbers[fault.call]):
                         self._plans[job_id].remove(fault)
                         return job_id, fault
         return None
 
     def note(self, job_id: int, fault: NetworkFault, effect: str, last_fact: str) -> None:
         """It was done."""
+        self.on_done(job_id)
         with self._mutex:
             self.done.append(Done(job_id, fault, last_fact, effect))
 
@@ -176,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _one(self, call: str, body: bytes) -> None:
         owner = _owner(self.headers.get("Authorization", ""), body)
-        due = self.relay.due(owner, call, anybody=owner == (0, 0))
+        due = self.relay.due(owner, _names(call, body), anybody=owner == (0, 0))
         if due is None:
             return self._pass_on(body)
         job_id, fault = due
@@ -290,6 +294,12 @@ _PAGES: Mapping[str, tuple[int, dict[str, str], bytes]] = {
     "302": (302, {"Location": "http://127.0.0.1:9/login"}, b""),
     "html": (200, {"Content-Type": "text/html"}, b"<html><body>Please log in</body></html>"),
 }
+
+
+def _names(call: str, body: bytes) -> list[str]:
+    with contextlib.suppress(ValueError, AttributeError):
+        return of_call(call, json.loads(body))
+    return [call]
 
 
 def _owner(authorization: str, body: bytes) -> tuple[int, int]:

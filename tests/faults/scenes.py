@@ -162,20 +162,24 @@ class TwoAgents(Scene):
 
 
 class BadCollector(Scene):
-    """A collector that does everything wrong once."""
+    """A collector for the agent, and one for the WMS, that do everything wrong once."""
 
-    faults = FAULTS
+    faults = wms_faults = FAULTS
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._collector = Collector(folder / "collector", self.faults)
-        endpoint = f"https://127.0.0.1:{self._collector.port}"
-        certificate = str(self._collector.certificate)
-        telemetry = {"OTLPEndpoint": endpoint, "OTLPCertificate": certificate, "OTLPTimeout": 1.0}
-        self.tables = {"Telemetry": telemetry, "WMS": {"TraceRate": 0}}  # what is done wrong is done to the agent
+        self._agents = Collector(folder / "collector", self.faults, 3)  # two in a row are needed: spans, and the record
+        self._wmss = Collector(folder / "wms-collector", self.wms_faults, 2)
+        telemetry = {"OTLPEndpoint": self._agents.endpoint, "OTLPCertificate": str(self._agents.certificate)}
+        self.tables = {"Telemetry": {**telemetry, "OTLPTimeout": 1.0}}
+        chosen = {"ENDPOINT": self._wmss.endpoint, "CERTIFICATE": self._wmss.certificate}
+        self.prefix = {"wms": ["env", *(f"OTEL_EXPORTER_OTLP_{name}={value}" for name, value in chosen.items())]}
 
     def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
         """When all has been done, every record must have arrived; copies are folded by their UID."""
+        return [self._of_agent(site, jobs), self._of_wms(site)]
+
+    def _of_agent(self, site: Field, jobs: Mapping[int, Trial]) -> Verdict:
         controls = [folder.control for job_id in jobs for folder in site.folders(job_id)]
         uids = [folder.uid for job_id in jobs for folder in site.folders(job_id)]
 
@@ -187,23 +191,44 @@ class BadCollector(Scene):
             eventually(arrived, 120.0)
         except AssertionError:
             verdict.problem("not all attempts are settled with the collector")
-        for fault, effect in self._collector.done:
-            verdict.faults.append(
-                {"fault": f"collector: {fault}", "last_fact": "agent:WrapperReaped", "effect": effect}
-            )
-            if not effect:
-                verdict.problem(f"without effect: {fault}")
-        if left := set(self.faults) - {fault for fault, _ in self._collector.done}:
-            verdict.problem(f"never reached: {sorted(left)}")
-        copies = Counter(self._collector.uids)
+        _note(verdict, self._agents, "agent:WrapperReaped")
+        copies = Counter(self._agents.uids)
         if missing := [uid for uid in uids if not any(each.startswith(uid) for each in copies)]:
             verdict.problem(f"{len(missing)} records have not arrived")
         verdict.duplicates = sum(count - 1 for count in copies.values())
-        return [verdict]
+        return verdict
+
+    def _of_wms(self, site: Field) -> Verdict:
+        """Its spans may be dropped, and are counted then; it goes on sending, and lives."""
+        verdict = Verdict("the collector does everything wrong to the WMS", "collector of the WMS", 0)
+        deadline = time.monotonic() + 180.0
+        while not self._wmss.through.wait(0.2) and time.monotonic() < deadline:
+            site.client.search(["JobID"], [], per_page=1)  # a call makes a span, and spans make requests
+        taken = self._wmss.taken
+        site.client.search(["JobID"], [], per_page=1)
+        try:
+            eventually(lambda: self._wmss.taken > taken, 60.0)
+        except AssertionError:
+            verdict.problem("the WMS sends no more spans")
+        _note(verdict, self._wmss, "no fact")
+        if site.deaths or site.wms.process.poll() is not None:
+            verdict.problem(f"somebody has died: {dict(site.deaths)}")
+        return verdict
 
     def close(self) -> None:
         """Stop listening."""
-        self._collector.close()
+        self._agents.close()
+        self._wmss.close()
+
+
+def _note(verdict: Verdict, bad: Collector, last_fact: str) -> None:
+    """What the collector has done, and what it has not."""
+    for fault, effect in bad.done:
+        verdict.faults.append({"fault": f"collector: {fault}", "last_fact": last_fact, "effect": effect})
+        if not effect:
+            verdict.problem(f"without effect: {fault}")
+    if left := set(bad.faults) - {fault for fault, _ in bad.done}:
+        verdict.problem(f"never reached: {sorted(left)}")
 
 
 class Hostile(Scene):

@@ -18,9 +18,16 @@ from tests.faults.plan import Strike
 
 PAYLOADS = Path(__file__).parents[1] / "support" / "payloads"
 LFN = "/local/faults/numbers.txt"
-#: Works long enough for samples and heartbeats, with a child of its own, and writes a line now and then.
+#: Works long enough for samples and heartbeats, with a child of its own, and writes a line now and then. With "wait" it
+#: goes on, for half a minute at most, until a part of what is planned for the job has been done.
 SCRIPT = """#!/bin/sh
 cat numbers.txt
+if [ "$1" = wait ]; then
+    i=0
+    until [ -e ../../../faults/$JOBSPAN_JOB_ID.1.done ] || [ $i -ge 600 ]; do
+        i=$((i+1)); [ $((i % 4)) = 1 ] && echo "waited $i"; sleep 0.05
+    done
+fi
 dd if=/dev/zero of=big bs=1k count=64 2>/dev/null
 i=0
 while [ $i -lt 3 ]; do echo "line $i"; head -c 3000000 /dev/zero | cksum; i=$((i+1)); done
@@ -63,12 +70,13 @@ SHAPES: Mapping[str, Shape] = {
     "failing": Shape({"Executable": "/bin/sh", "Arguments": "-c 'echo no; exit 3'", "OutputSandbox": ["std.out"]}),
     "again": Shape({"Executable": "/bin/sh", "Arguments": "-c '[ $JOBSPAN_JOB_ATTEMPT = 2 ] || exit 222'"}),
     "limit": Shape({"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 1}),
-    "disturbed": Shape(
-        {"Executable": "/usr/bin/python3", "Arguments": BURN, "MaxWallClockTime": 3},
-        strikes=(
-            Strike("wrapper:PayloadStarted#1", "after", "clock:2"),
-            Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),
-        ),
+    "stepped": Shape(
+        {"Executable": "/bin/sleep", "Arguments": "1"},
+        strikes=(Strike("wrapper:PayloadStarted#1", "after", "clock:2"),),
+    ),
+    "late": Shape(
+        {"Executable": "/bin/sleep", "Arguments": "2"},
+        strikes=(Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),),
     ),
     "patient": Shape(
         {"Executable": "/bin/sh", "Arguments": "-c 'until [ -e go-on ]; do sleep 0.1; done'", "MaxWallClockTime": 120},

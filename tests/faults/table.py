@@ -28,13 +28,14 @@ def table(verdicts: Sequence[Verdict]) -> str:
 def coverage(verdicts: Sequence[Verdict], kinds: Set[str], others: Mapping[str, str]) -> str:
     """Which *kinds* of a wrapper's facts were struck by a signal while it wrote them; *others* are no wrapper's."""
     said = [fault["fault"] for each in verdicts for fault in each.faults]
-    struck = {kind for kind in kinds if any(re.search(rf" wrapper:{kind}#", each) for each in said)}
-    passed_by = sum(each.passed_by for each in verdicts)
+    struck = {kind for kind in kinds if any(re.search(rf" wrapper:{kind}[\[#]", each) for each in said)}
     lines = ["", f"facts of a wrapper: {len(kinds)} kinds, {len(struck)} struck"]
     if left := sorted(kinds - struck):
         lines.append(f"  not struck: {', '.join(left)}")
     lines += [f"  no wrapper's: {kind}, {reason}" for kind, reason in others.items()]
-    lines.append(f"not passed this time, in any of the tries: {passed_by} trials")
+    excused = [each for each in verdicts if each.excused]
+    lines.append(f"excused, as their point did not come along in any of the tries: {len(excused)} trials")
+    lines += [f"  {each.trial}: {each.excused}" for each in excused]
     return "\n".join(lines)
 
 

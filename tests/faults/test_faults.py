@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from telemetry.facts import Entry, HeartbeatMade, StatusChanged
 from tests.faults import run
-from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, is_fleeting
+from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, excuse
+from tests.faults.collectors import FAULTS
+from tests.faults.naming import REPORT, of_acknowledgement, of_call, places, waits_for_payload
 from tests.faults.plan import Plan, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
 from tests.faults.run import fire
@@ -15,6 +18,7 @@ from tests.faults.table import coverage, table
 from tests.support.components import require
 
 KILL = "SIGKILL"
+DONE = "Done / Execution Complete"
 #: One of each kind of fault; `make faults` has them all.
 TRIALS = (
     Trial("wrapper", "full", (Strike("wrapper:WrapperStarted#1", "before", KILL),)),
@@ -28,7 +32,7 @@ TRIALS = (
     Trial("wrapper", "full", (Strike("wrapper:StageStarted#4", "after", "SIGTERM"),)),
     Trial("wrapper", "limit", (Strike("wrapper:PayloadStarted#1", "after", "SIGINT"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/match", 1, "lost"),)),
-    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/jobs/{id}/report", 1, "lost"),)),
+    Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "html"),)),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
@@ -68,17 +72,19 @@ def test_every_fault_leaves_one_end_and_one_record(
     assert problems == []
 
 
-class BadInSomeWays(BadCollector):
-    """One of each kind of answer that is none; `make faults` has them all."""
+class BadInEachWay(BadCollector):
+    """All of it for the agent, and some for the WMS, which sends once a second; `make faults` has all of both."""
 
-    faults = ("503", "html", "rubbish", "hole", "lost", "wrong certificate", "down")
+    wms_faults = ("html", "503", "reset")
 
 
-def test_a_collector_that_does_much_wrong_loses_no_record(tmp_path: Path) -> None:
-    """Down, silent, lying, with a wrong certificate: each record arrives in the end, once by UID."""
-    trials = tuple(Trial("collector", "bare") for _ in range(12))
-    verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadInSomeWays), trials, tmp_path / "site")
+def test_a_collector_that_does_everything_wrong_loses_no_record(tmp_path: Path) -> None:
+    """Down, silent, lying, with a wrong certificate: each record arrives in the end, once by UID, and the WMS sends
+    on."""
+    trials = tuple(Trial("collector", "bare") for _ in range(16))  # of three requests one goes wrong
+    verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadInEachWay), trials, tmp_path / "site")
     assert [problem for each in verdicts for problem in each.problems] == []
+    assert [len(each.faults) for each in verdicts[-2:]] == [len(FAULTS), 3]
 
 
 def test_a_wms_whose_clock_is_an_hour_off_changes_nothing(tmp_path: Path) -> None:
@@ -91,24 +97,68 @@ def test_a_wms_whose_clock_is_an_hour_off_changes_nothing(tmp_path: Path) -> Non
 
 
 def test_a_fault_that_is_never_reached_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The suite believes in no fault that it has not seen. What one of two undisturbed jobs had passed is struck for a
-    few times; when it does not come along it is no fault, and is named."""
+    """The suite believes in no fault that it has not seen. What only some undisturbed jobs have passed is struck for a
+    few times; when it does not come along, and the job ends as those did, it is no fault, and is named with the
+    reason."""
     monkeypatch.setattr(run, "TRIES", 1)
     rare, never = (Strike(f"wrapper:{name}#99", "after", KILL) for name in ("OutputSeen", "NoSuchFact"))
-    sure = "wrapper:StageStarted#1"
-    seen = Seen({"bare": [rare.point, sure]}, {}, {"bare": {sure}})
+    seen = Seen({}, {}, {"bare": {rare.point: 2, never.point: 6}}, 6, {"bare": {DONE}})
     trials = [Trial("rare", "bare", (rare,)), Trial("never", "bare", (never,))]
-    verdicts = run.fire(Campaign("rare", "", lambda _: []), trials, tmp_path / "site", partial(is_fleeting, seen))
-    assert [(each.group, each.passed_by, each.problems) for each in verdicts] == [
-        ("rare", False, []),
-        ("never", False, []),
-        ("rare", True, []),
-        ("never", False, [f"never reached: {never}"]),
+    verdicts = run.fire(Campaign("rare", "", lambda _: []), trials, tmp_path / "site", partial(excuse, seen))
+    reason = f"2 of 6 undisturbed jobs pass {rare.point}; this one ended as they do, without it"
+    assert [(each.group, each.excused, each.problems) for each in verdicts] == [
+        ("rare", "", []),
+        ("never", "", []),
+        ("rare", reason, []),
+        ("never", "", [f"never reached: {never}"]),
     ]
-    assert is_fleeting(seen, Trial("timed", "bare", (Strike("wrapper:UsageSampled#2", "after", KILL),)))
-    assert not is_fleeting(seen, Trial("timed", "bare", (Strike("wrapper:UsageSampled#1", "after", KILL),)))
-    assert not is_fleeting(seen, Trial("sure", "bare", (Strike(sure, "after", KILL),)))
-    assert "not passed this time, in any of the tries: 1 trials" in coverage(verdicts, {"OutputSeen"}, {})
+    assert coverage(verdicts, {"OutputSeen"}, {}).splitlines()[-2:] == [
+        "excused, as their point did not come along in any of the tries: 1 trials",
+        f"  {verdicts[2].trial}: {reason}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "is_excused"),
+    [(6, "Done / Execution Complete", False), (0, "Done / Execution Complete", False), (5, "Failed / Any", False)],
+)
+def test_what_every_job_passes_is_never_excused(count: int, status: str, is_excused: bool) -> None:
+    """Nor is what none has passed, and nothing of a job that ended in another way than the undisturbed ones."""
+    trial = Trial("any", "bare", (Strike("wrapper:UsageSampled[execute]#2", "after", KILL),))
+    (point,) = trial.points
+    seen = Seen({}, {}, {"bare": {point: count}}, 6, {"bare": {DONE}})
+    assert bool(excuse(seen, trial, status)) is is_excused
+
+
+def test_a_payload_waits_for_what_the_clock_makes(tmp_path: Path) -> None:
+    """Samples, heartbeats and pieces of output that a short job never has come along at the first try."""
+    points = ("wrapper:UsageSampled[execute]#25", "wrapper:HeartbeatMade[execute]#6", "wrapper:OutputSeen#12")
+    assert all(waits_for_payload(each) for each in points)
+    assert not waits_for_payload("wrapper:UsageSampled[initialize]#2")
+    verdicts = fire(
+        Campaign("timed", "", lambda _: []),
+        [Trial("timed", "full", (Strike(each, "after", KILL),)) for each in points],
+        tmp_path / "site",
+    )
+    assert [(len(each.faults), each.excused, each.problems) for each in verdicts] == [(1, "", [])] * 3
+
+
+def test_names_of_points_depend_on_no_batch() -> None:
+    """However statuses go along together: each has its own points, in the call and when it is acknowledged."""
+    facts = [StatusChanged(status="Running"), HeartbeatMade(values={}), StatusChanged(minor_status="Application")]
+    entries = [Entry("wrapper", number, 0, 0, "", fact) for number, fact in enumerate(facts, 1)]
+    first, second = (f"wms-status.acks[wrapper StatusChanged {number}]" for number in (1, 2))
+
+    def names(sequence: int, position: int) -> list[str]:
+        line = {"writer": "wrapper", "sequence": sequence, "outcome": "accepted"}
+        return of_acknowledgement("wms-status.acks", line, {"wrapper": position}, entries)
+
+    assert names(3, 0) == [first, second] == [*names(1, 0), *names(3, 1)]
+    body = {"Statuses": {"1": {"Status": "Running"}, "2": {"MinorStatus": "Application"}}}
+    assert of_call(REPORT, body) == [f"{REPORT}[Running]", f"{REPORT}[Application]"]
+    # What has always gone together is one place; what has gone alone once is one of its own.
+    assert places([[["a", "b", "c"], ["d"]], [["a", "b"], ["c"]]]) == ["a", "c", "d"]
+    assert places([[["a", "b"]], [["a"]]]) == ["a", "b"]
 
 
 def test_the_coverage_names_what_was_not_struck() -> None:

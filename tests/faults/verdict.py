@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.compose.reports import reconcile
 from runner.job.status import FINAL_STATUSES, JobStatus, is_allowed
-from telemetry.facts import AttemptEnded, Fact, JobMatched, KillRequested, SamplerLate, WrapperReaped
+from telemetry.facts import AttemptEnded, Fact, JobMatched, KillRequested, WrapperReaped
 from telemetry.journal import read_journal
 from telemetry.ledger.report import to_json
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
@@ -68,7 +68,7 @@ def _injections(field: Field, trial: Trial, verdict: Verdict) -> None:
 def _effect(field: Field, job_id: int, shot: Shot) -> str:
     """What was seen of a strike; empty: nothing."""
     if shot.strike.what not in _SIGNALS:
-        return field.effect(job_id, shot.strike) or _seen_late(field, job_id, shot)
+        return field.effect(job_id, shot.strike)
     number = _SIGNALS[shot.strike.what]
     if not shot.pids:
         return ""
@@ -77,13 +77,6 @@ def _effect(field: Field, job_id: int, shot: Shot) -> str:
     if not shot.strike.point.startswith("wrapper"):
         return "" if _living(shot) else "stopped in order"
     return _heard([each.fact for folder in field.folders(job_id)[:1] for each in read_journal(folder.control)], shot)
-
-
-def _seen_late(field: Field, job_id: int, shot: Shot) -> str:
-    """Of a process that was killed as it went on after a pause: its watchdog had noticed."""
-    facts = [each.fact for folder in field.folders(job_id)[:1] for each in read_journal(folder.control)]
-    was_late = any(isinstance(fact, SamplerLate) for fact in facts)
-    return "noticed by the watchdog" if was_late and shot.strike.what.startswith("pause") else ""
 
 
 def _living(shot: Shot) -> bool:
@@ -175,6 +168,5 @@ def _reconciliation(report: Mapping[str, Any], verdict: Verdict) -> None:
 
 
 def _status(field: Field, job_id: int) -> str:
-    (row,) = field.client.search(["Status", "MinorStatus"], [{"parameter": "JobID", "operator": "eq", "value": job_id}])
     unsettled = [folder.root.name for folder in field.folders(job_id) if not (folder.control / "settled").exists()]
-    return f"{row['Status']} / {row['MinorStatus']}, not settled: {unsettled or 'nothing'}"
+    return f"{field.statuses([job_id])[job_id]}, not settled: {unsettled or 'nothing'}"
