@@ -5,8 +5,9 @@ SQLite's own queue is a back-off by sleeping (a plain server has a 99th percenti
 clients there). On a database server, writers lock the rows that they decide by: the row of a job
 stands for everything that belongs to it. A deadlock that is left, and a lost connection, end a
 transaction; `Databases.repeated` does the whole call again.
-A `durable` transaction is on the disk when it returns: it shares that sync with others of its time. Any other survives the death of the process,
-not of the machine (PostgreSQL: nor of its server; MariaDB and MySQL: that is the server's setting).
+A `durable` transaction is on the disk when it returns (on SQLite it shares that sync with others of its
+time); any other survives the death of the process, not of the machine (PostgreSQL: nor of its server;
+MariaDB and MySQL: that is the server's setting).
 """
 
 import secrets

@@ -70,7 +70,7 @@ class JobAttemptsDB:
             self._connection.execute(_CHANGE, {"job_id": job_id, "attempt": attempt, **changes})
 
     def heard(self, job_id: int, attempt: int, values: Mapping[str, Any], now_ns: int) -> None:
-        """Its agent or wrapper was heard of just now; *values*, if there are any, replace those of the last heartbeat."""
+        """Its agent or wrapper was heard of just now; *values*, if any, replace those of the last heartbeat."""
         newest = {"LastHeartbeat": json.dumps(values)} if values else {}
         self.change(job_id, attempt, {"LastSignTime": now_ns, **newest})
 
