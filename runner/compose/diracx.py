@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from runner.compose.clients import Jobs, Observe, Role, client_with
+from runner.compose.clients import Jobs, Observe, Role, client_with, credentials_path
 from runner.config import Config
 from runner.errors import ConfigError
 from runner.wms.client import WmsClient
+from runner.wms.credentials import read_credentials
 from runner.wms.diracx.attempt import DiracxAttemptClient
 from runner.wms.diracx.client import DiracxClient
 from runner.wms.diracx.credentials import Credentials, default_path
@@ -74,11 +75,17 @@ class DiracxWms:
         return client_with(self._config, FileToken(path), options.accounting_url)
 
     def token(self, role: Role = "user") -> Credentials:
-        """The owner's, whatever the *role*."""
-        named = self._config.wms.token_file
-        path = Path(named).expanduser() if named else default_path(self._config.environment)
+        """The owner's, whatever the *role*: of TokenFile, else of our own login there, else of the official client's."""
+        path = self._token_path()
         timeout_seconds = self._config.wms.timeout_seconds
         return Credentials(path, self.url, http=self._config.http, timeout_seconds=timeout_seconds, clock=SystemClock())
+
+    def _token_path(self) -> Path:
+        if named := self._config.wms.token_file:
+            return Path(named).expanduser()
+        path = credentials_path(self._config)
+        login = read_credentials(path)
+        return path if login and login.url == self.url else default_path(self._config.environment)
 
     def _descriptions(self) -> Descriptions:
         return Descriptions(self._config.folder / DESCRIPTIONS)

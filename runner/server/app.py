@@ -1,5 +1,6 @@
 """The application: databases, services and routes put together."""
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 
@@ -77,6 +78,9 @@ ROUTES = (
     login_pages,
     health,
 )
+#: So many of the calls that jobs make all the time are in threads at once: on a file there is one writer, and one
+#: that is ready to follow it.
+FILE_LINE, SERVER_LINE = 2, 16
 
 
 def open_context(settings: ServerSettings, clock: Clock, observer: Observer = SILENT) -> ServiceContext:
@@ -151,6 +155,7 @@ def application(context: ServiceContext) -> FastAPI:
         health=Health(context),
     )
     app.state.services = repeating(services) if context.databases.is_shared else services
+    app.state.line = CapacityLimiter(SERVER_LINE if context.databases.is_shared else FILE_LINE)
     for module in ROUTES:
         app.include_router(module.router)
     failures.install(app)

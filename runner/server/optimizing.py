@@ -8,8 +8,8 @@ from runner.server.services.context import ServiceContext
 from runner.server.services.optimization_mind import Advanced, OptimizationMind
 from telemetry.clock import NANOSECONDS
 
-#: So many jobs are written in one transaction.
-BATCH = 50
+#: So many jobs are written in one transaction: as many milliseconds others wait for their turn.
+BATCH = 8
 #: Looks for jobs that another server has left on their way, and for those that are on hold.
 LOOK_SECONDS = 5.0
 #: Pause after an error of the database.

@@ -22,6 +22,7 @@ from runner.errors import ConfigError
 from runner.locks import FileLock, LockHeld
 from runner.server.app import application, open_context
 from runner.server.db.engine import upgrade
+from runner.server.http import BoundedHttp
 from runner.server.observer import SILENT, Observer
 from runner.server.optimizing import OptimizerThreads
 from runner.server.services.accounting_report import AccountingReport
@@ -62,6 +63,8 @@ class WmsServer(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             application(context),
+            http=BoundedHttp,
+            loop="uvloop",
             log_config=None,
             access_log=False,  # presigned addresses would stand in it
             lifespan="off",

@@ -33,7 +33,7 @@ TIMEOUT_SECONDS = 30.0
 
 def rows(rounds: int) -> Iterator[Row]:
     """The three of them, medians of *rounds*, in turns."""
-    with tempfile.TemporaryDirectory(prefix="jobspan-floor-") as name, _served(Path(name)) as url:
+    with tempfile.TemporaryDirectory(prefix="jobspan-floor-") as name, served(Path(name)) as url:
         session = requests.Session()
         session.trust_env = False
         with (Path(name) / "lines").open("ab", buffering=0) as file:
@@ -84,7 +84,7 @@ def _line(file: Any) -> None:
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
     """The address of a call."""
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "tests.bench.floor", str(folder)]

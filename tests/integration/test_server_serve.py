@@ -1,5 +1,6 @@
 """The process of the WMS: one a folder, secrets closed, an end in order."""
 
+import contextlib
 import signal
 import socket
 import sqlite3
@@ -240,3 +241,34 @@ def test_an_unexpected_error_costs_one_call_only(
     assert "GET /api/jobspan/jobs/1/peek failed" in caplog.text
     assert "hunter2" not in caplog.text
     assert wms.call("GET", "/api/jobspan/info").status_code == 200
+
+
+def test_a_head_that_does_not_end_is_refused(tmp_path: Path) -> None:
+    """Nobody fills the memory with headers: beyond 64 KiB of them the answer is 400, and the connection ends."""
+    with server(tmp_path) as (_, url), connection_to(url) as sock:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(40):
+                sock.sendall(b"x" * 4096)
+        assert sock.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_head_of_usual_length_is_read_in_whatever_pieces(tmp_path: Path) -> None:
+    """A call that comes byte by byte is answered, and so is the next one on its connection."""
+    call = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 2000 + b"\r\n\r\n"
+    with server(tmp_path) as (_, url), connection_to(url) as sock:
+        for _ in range(2):
+            for number in range(0, len(call), 7):
+                sock.sendall(call[number : number + 7])
+            answer = b""
+            while not answer.endswith(b"ok\n"):
+                part = sock.recv(1 << 16)
+                assert part, answer
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def connection_to(url: str) -> socket.socket:
+    """A connection of its own."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=20)

@@ -1,8 +1,8 @@
 """A real DiracX server, as it comes from PyPI, in an environment of its own (`make diracx` installs it).
 
 Everything listens on loopback, on free ports, and lives in one folder. Real are DiracX, its database (MariaDB, or
-SQLite, which locks under several clients) and its S3 protocol (moto). OpenSearch is a stand-in
-(`opensearch_stand_in.py`). Usable from tests and benchmarks alike:
+SQLite, which locks under several clients) and its S3 protocol (moto). OpenSearch and the
+identity provider are stand-ins (`opensearch_stand_in.py`, `identity_provider.py`). Usable from tests and benchmarks alike:
 
     with running_diracx(folder, "mariadb") as diracx:
         requests.post(diracx.url + "/api/jobs/search", headers=diracx.headers("alice"), ...)
@@ -30,6 +30,7 @@ from typing import Any, Literal, TypeAlias
 
 import requests
 
+from tests.support.identity_provider import CLIENT_ID, IdentityProvider, identity_provider
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -53,6 +54,11 @@ _GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dirac_pilot": (("GenericPilot", "LimitedDelegation"), ("pilotuser",)),
 }
 _GROUP_OF = {user: group for group, (_, users) in _GROUPS.items() for user in users}
+
+
+def subject(user: str) -> str:
+    """What the identity provider calls *user*."""
+    return f"00000000-0000-0000-0000-{_USERS.index(user) + 1:012d}"
 
 
 def missing() -> str:
@@ -80,6 +86,7 @@ class RunningDiracx:
     folder: Path
     database: Database
     _api_key: str
+    identities: IdentityProvider
     _tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     vo: str = VO
 
@@ -141,16 +148,16 @@ def running_diracx(folder: Path, database: Database | None = None) -> Iterator[R
     with ExitStack() as stack:
         processes = _Processes(folder)
         stack.callback(processes.stop)
-        yield _start(folder, database, processes)
+        yield _start(folder, database, processes, stack.enter_context(identity_provider()))
 
 
-def _start(folder: Path, database: Database, processes: "_Processes") -> RunningDiracx:
+def _start(folder: Path, database: Database, processes: "_Processes", identities: IdentityProvider) -> RunningDiracx:
     url = f"http://127.0.0.1:{free_port()}"
     api_key = secrets.token_hex(16)
     environment = _clean_environment()
     keystore = folder / "jwks.json"
     _run([_program("python"), "-m", "diracx.logic", "rotate-jwk", "--jwks-path", str(keystore)], environment, folder)
-    _write_configuration(folder / "cs", environment)
+    _write_configuration(folder / "cs", environment, identities.url)
     s3_url = f"http://127.0.0.1:{free_port()}"
     environment |= {
         "DIRACX_CONFIG_BACKEND_URL": f"git+file://{folder}/cs",
@@ -179,7 +186,7 @@ def _start(folder: Path, database: Database, processes: "_Processes") -> Running
     serve = [_program("uvicorn"), "--factory", "diracx.routers.factory:create_app", "--host", "127.0.0.1"]
     processes.start([*serve, "--port", url.rpartition(":")[2], "--no-access-log"], environment, "diracx")
     _await_http(f"{url}/api/health/ready", processes)
-    return RunningDiracx(url, folder, database, api_key)
+    return RunningDiracx(url, folder, database, api_key, identities)
 
 
 class _Processes:
@@ -251,15 +258,15 @@ def _start_mariadb(folder: Path, processes: _Processes) -> str:
     return f"mysql+aiomysql://dirac:{password}@127.0.0.1:{port}"
 
 
-def _write_configuration(folder: Path, environment: Mapping[str, str]) -> None:
+def _write_configuration(folder: Path, environment: Mapping[str, str], identities: str) -> None:
     """DiracX reads its configuration from a git repository; JSON is YAML."""
-    subjects = {user: f"00000000-0000-0000-0000-{number:012d}" for number, user in enumerate(_USERS, 1)}
+    subjects = {user: subject(user) for user in _USERS}
     groups = {
         name: {"Properties": list(properties), "Quota": None, "Users": [subjects[user] for user in users]}
         for name, (properties, users) in _GROUPS.items()
     }
     registry = {
-        "IdP": {"URL": "https://idp.invalid", "ClientID": "idp-client"},
+        "IdP": {"URL": identities, "ClientID": CLIENT_ID},
         "DefaultGroup": "dirac_user",
         "Users": {subject: {"PreferedUsername": user} for user, subject in subjects.items()},
         "Groups": groups,

@@ -64,6 +64,11 @@ class DatabaseAddress:
         return self.url.get_backend_name() == SQLITE
 
     @property
+    def path(self) -> Path:
+        """The file, where it is one."""
+        return Path(self.url.database or "")
+
+    @property
     def shown(self) -> str:
         """The address without user, password and options."""
         if self.is_sqlite:

@@ -1,7 +1,7 @@
 """Connections: how each kind of database is set up, and which of its errors pass.
 
-SQLite: WAL, so that readers never wait. `relaxed` transactions survive the death of the process,
-`durable` ones that of the machine too.
+SQLite: WAL, so that readers never wait. A commit survives the death of the process; that of the machine
+only after a sync (`shared_sync`).
 MariaDB, MySQL, PostgreSQL: writers run at READ COMMITTED and lock the rows that they decide by;
 readers see one moment (REPEATABLE READ). Times are whole numbers, so sessions' zones do not matter.
 """
@@ -50,25 +50,24 @@ _POSTGRESQL_TAKEN = "23505"
 
 @dataclass(frozen=True)
 class Engines:
-    """Pools of connections: for looking, for changes, and for changes that must be on the disk."""
+    """Pools of connections: for looking, and for changes."""
 
     reading: Engine
-    relaxed: Engine
-    durable: Engine
+    writing: Engine
 
     def close(self) -> None:
         """Let go of all connections."""
-        for engine in (self.reading, self.relaxed, self.durable):
+        for engine in (self.reading, self.writing):
             engine.dispose()
 
 
 def open_engines(address: DatabaseAddress, connections: int) -> Engines:
     """Pools for *address*, on a server of at most *connections* each for looking and for changes."""
     if address.is_sqlite:
-        relaxed = _sqlite(address, "NORMAL")
-        return Engines(relaxed, relaxed, _sqlite(address, "FULL"))
+        both = _sqlite(address)
+        return Engines(both, both)
     writing = _server(address, "READ COMMITTED", connections)
-    return Engines(_server(address, "REPEATABLE READ", connections), writing, writing)
+    return Engines(_server(address, "REPEATABLE READ", connections), writing)
 
 
 def is_passing(error: DBAPIError) -> bool:
@@ -118,7 +117,7 @@ def _server(address: DatabaseAddress, isolation: Any, connections: int) -> Engin
     )
 
 
-def _sqlite(address: DatabaseAddress, synchronous: str) -> Engine:
+def _sqlite(address: DatabaseAddress) -> Engine:
     engine = create_engine(
         address.url,
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
@@ -131,7 +130,7 @@ def _sqlite(address: DatabaseAddress, synchronous: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # BEGIN is ours: the driver would begin DEFERRED, and too late
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "temp_store=MEMORY"):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine

@@ -5,8 +5,9 @@ SQLite's own queue is a back-off by sleeping (a plain server has a 99th percenti
 clients there). On a database server, writers lock the rows that they decide by: the row of a job
 stands for everything that belongs to it. A deadlock that is left, and a lost connection, end a
 transaction; `Databases.repeated` does the whole call again.
-A `durable` transaction is on the disk when it returns; any other survives the death of the process,
-not of the machine (PostgreSQL: nor of its server; MariaDB and MySQL: that is the server's setting).
+A `durable` transaction is on the disk when it returns (on SQLite it shares that sync with others of its
+time); any other survives the death of the process, not of the machine (PostgreSQL: nor of its server;
+MariaDB and MySQL: that is the server's setting).
 """
 
 import secrets
@@ -38,6 +39,7 @@ from runner.server.db.pilots_logging_db import PilotsLoggingDB
 from runner.server.db.registry_db import RegistryDB
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
+from runner.server.db.shared_sync import SharedSync, WriteAheadLog
 from runner.server.db.site_mask_db import SiteMaskDB
 from runner.server.db.system_db import SystemDB
 from runner.server.db.task_queue_db import TaskQueueDB
@@ -183,9 +185,10 @@ class Databases:
         self._is_sqlite = address.is_sqlite
         self._parameters = parameters
         self._turn: AbstractContextManager[None] = Turn() if address.is_sqlite else nullcontext()
+        self._sync = SharedSync(WriteAheadLog(address.path).sync) if address.is_sqlite else None
         self._thread = threading.local()
         try:
-            with self._engines.durable.connect() as connection:
+            with self._engines.writing.connect() as connection:
                 check_server(connection)
                 connection.rollback()
                 prepare(connection)
@@ -212,8 +215,7 @@ class Databases:
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Transaction]:
         """Changes that happen all or not at all; *durable*: forced to the disk before this returns."""
-        engine = self._engines.durable if durable else self._engines.relaxed
-        with self._turn, engine.connect() as connection:
+        with self._turn, self._engines.writing.connect() as connection:
             if self._is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             elif not durable and connection.dialect.name == "postgresql":
@@ -226,6 +228,8 @@ class Databases:
                 raise
             self._thread.commits = self._commits() + 1  # before: nobody knows what became of one that fails
             connection.commit()
+        if durable and self._sync is not None:
+            self._sync.wait()
         for step in transaction.later:
             step()
 
@@ -261,7 +265,7 @@ def upgrade(address: DatabaseAddress) -> tuple[str, str]:
     """
     engines = open_engines(address, 1)
     try:
-        with engines.durable.connect() as connection:
+        with engines.writing.connect() as connection:
             return migrate(connection)
     finally:
         engines.close()

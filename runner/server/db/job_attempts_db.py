@@ -32,6 +32,7 @@ ATTEMPTS = Table(
 )
 _last_sign = func.coalesce(ATTEMPTS.c.LastSignTime, ATTEMPTS.c.RunningTime, ATTEMPTS.c.MatchTime)
 _ONE = select(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
+_CHANGE = update(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
 _has_record = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == ATTEMPTS.c["UID"]).exists()
 
 
@@ -66,12 +67,12 @@ class JobAttemptsDB:
     def change(self, job_id: int, attempt: int, changes: Mapping[str, Any]) -> None:
         """Set columns of one attempt."""
         if changes:
-            statement = update(ATTEMPTS).where(ATTEMPTS.c.JobID == job_id, ATTEMPTS.c.Attempt == attempt)
-            self._connection.execute(statement, dict(changes))
+            self._connection.execute(_CHANGE, {"job_id": job_id, "attempt": attempt, **changes})
 
-    def set_heartbeat(self, job_id: int, attempt: int, values: Mapping[str, Any]) -> None:
-        """Keep the newest heartbeat of an attempt."""
-        self.change(job_id, attempt, {"LastHeartbeat": json.dumps(values)})
+    def heard(self, job_id: int, attempt: int, values: Mapping[str, Any], now_ns: int) -> None:
+        """Its agent or wrapper was heard of just now; *values*, if any, replace those of the last heartbeat."""
+        newest = {"LastHeartbeat": json.dumps(values)} if values else {}
+        self.change(job_id, attempt, {"LastSignTime": now_ns, **newest})
 
     def sign(self, job_id: int, attempt: int, now_ns: int) -> None:
         """Its agent or wrapper was heard of just now."""

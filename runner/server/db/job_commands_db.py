@@ -2,7 +2,18 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Connection, Integer, String, Table, UniqueConstraint, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
 from runner.server.db.job_db import Row
 from runner.server.db.schema import METADATA, Serial, time_column
@@ -18,6 +29,11 @@ COMMANDS = Table(
     time_column("AcknowledgeTime"),
     UniqueConstraint("JobID", "Attempt", "Command"),
     sqlite_autoincrement=True,
+)
+_PENDING = (
+    select(COMMANDS)
+    .where(COMMANDS.c.JobID.in_(bindparam("job_ids", expanding=True)), COMMANDS.c.AcknowledgeTime.is_(None))
+    .order_by(COMMANDS.c.CommandID)
 )
 
 
@@ -38,12 +54,7 @@ class JobCommandsDB:
 
     def pending(self, job_ids: Iterable[int]) -> list[Row]:
         """Commands for *job_ids* that nobody has acknowledged, oldest first."""
-        query = (
-            select(COMMANDS)
-            .where(COMMANDS.c.JobID.in_(list(job_ids)), COMMANDS.c.AcknowledgeTime.is_(None))
-            .order_by(COMMANDS.c.CommandID)
-        )
-        return list(self._connection.execute(query).mappings())
+        return list(self._connection.execute(_PENDING, {"job_ids": list(job_ids)}).mappings())
 
     def get(self, command_ids: Iterable[int]) -> list[Row]:
         """Those of *command_ids* that exist."""

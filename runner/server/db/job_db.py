@@ -73,6 +73,8 @@ TIMES = frozenset(name for name in ATTRIBUTES if name.endswith("Time"))
 
 _ONE = select(JOBS).where(JOBS.c.JobID == bindparam("job_id"))
 _LOCKED = for_decision(_ONE, True)
+_ADD, _DESCRIBE = insert(JOBS), insert(DESCRIPTIONS)
+_CHANGE = update(JOBS).where(JOBS.c.JobID == bindparam("job_id"))
 _DESCRIPTION = select(DESCRIPTIONS.c.Description).where(DESCRIPTIONS.c.JobID == bindparam("job_id"))
 
 
@@ -85,7 +87,7 @@ class JobDB:
 
     def add(self, attributes: Mapping[str, Any]) -> int:
         """A new job; its JobID."""
-        return inserted_id(self._connection.execute(insert(JOBS), dict(attributes)))
+        return inserted_id(self._connection.execute(_ADD, dict(attributes)))
 
     def get(self, job_id: int) -> Row | None:
         """All columns of one job."""
@@ -99,7 +101,7 @@ class JobDB:
     def change(self, job_id: int, changes: Mapping[str, Any]) -> None:
         """Set columns of one job."""
         if changes:
-            self._connection.execute(update(JOBS).where(JOBS.c.JobID == job_id), dict(changes))
+            self._connection.execute(_CHANGE, {"job_id": job_id, **changes})
 
     def change_from(self, job_id: int, status: str, changes: Mapping[str, Any]) -> bool:
         """Set columns of one job if it still has that *status*; whether it had. Of many callers one succeeds."""
@@ -116,7 +118,7 @@ class JobDB:
     def set_description(self, job_id: int, description: Mapping[str, Any]) -> None:
         """Keep the description of a new job, as DIRAC keys."""
         values = {"JobID": job_id, "Description": json.dumps(description)}
-        self._connection.execute(insert(DESCRIPTIONS), values)
+        self._connection.execute(_DESCRIBE, values)
 
     def description(self, job_id: int) -> dict[str, Any]:
         """The description of a job; empty when there is no such job."""

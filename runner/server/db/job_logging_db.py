@@ -21,6 +21,7 @@ LOGGING = Table(
     Column("Source", String(32), nullable=False),
     Index("logging_by_job", "JobID", "StatusTime", "SequenceID"),
 )
+_ADD = insert(LOGGING)
 
 
 class JobLoggingDB:
@@ -33,7 +34,7 @@ class JobLoggingDB:
         """New records."""
         values = [dict(row) for row in rows]
         if values:
-            self._connection.execute(insert(LOGGING), values)
+            self._connection.execute(_ADD, values[0] if len(values) == 1 else values)
 
     def get(self, job_ids: Iterable[int]) -> dict[int, list[Row]]:
         """The records of *job_ids*, each job's by time and then by arrival."""

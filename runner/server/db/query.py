@@ -27,9 +27,11 @@ _INTEGERS = (Integer, BigInteger)
 
 def search(connection: Connection, query: Select[Any], first: int, count: int) -> tuple[int, list[Row]]:
     """How many rows *query* has in all, and *count* of them from *first* on."""
+    rows = list(connection.execute(query.offset(first).limit(count)).mappings())
+    if len(rows) < count and (rows or not first):
+        return first + len(rows), rows  # that was the last of them
     total = connection.scalar(select(func.count()).select_from(query.order_by(None).subquery()))
-    rows = connection.execute(query.offset(first).limit(count)).mappings()
-    return int(total or 0), list(rows)
+    return int(total or 0), rows
 
 
 def filtered(query: Select[Any], columns: Columns, specs: Iterable[SearchSpec]) -> Select[Any]:

@@ -17,7 +17,7 @@ from runner.server.models import (
     SummaryParams,
 )
 from runner.server.observing import told
-from runner.server.routes.dependencies import Caller, PageNumber, PerPage, Served
+from runner.server.routes.dependencies import Caller, PageNumber, PerPage, Served, in_line
 from runner.server.services.job_monitoring import Page
 from runner.server.services.state_machine import Update
 from telemetry.clock import parse_utc
@@ -43,17 +43,21 @@ def submit(
 
 
 @router.patch("/status")
-def set_status(updates: StatusUpdates, caller: Caller, services: Served, force: bool = False) -> Response:
+async def set_status(
+    updates: StatusUpdates, request: Request, caller: Caller, services: Served, force: bool = False
+) -> Response:
     """Report statuses, by job and time."""
     folded = {job_id: [status_update(job_id, *each) for each in several.items()] for job_id, several in updates.items()}
-    return JSONResponse(services.job_state_update.set_status(caller, folded, force=force))
+    return JSONResponse(
+        await in_line(request, lambda: services.job_state_update.set_status(caller, folded, force=force))
+    )
 
 
 @router.patch("/heartbeat")
-def heartbeat(beats: dict[JobID, HeartbeatData], request: Request, caller: Caller, services: Served) -> Response:
+async def heartbeat(beats: dict[JobID, HeartbeatData], request: Request, caller: Caller, services: Served) -> Response:
     """Report that jobs live; the answer has the commands for them."""
     told(request).heartbeats = len(beats)
-    return JSONResponse(services.job_state_update.heartbeat(caller, beats))
+    return JSONResponse(await in_line(request, lambda: services.job_state_update.heartbeat(caller, beats)))
 
 
 @router.patch("/metadata")

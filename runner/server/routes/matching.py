@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from runner.server.models import CommandIDs, CommandsParams, JobReportParams, MatchParams, TokenRequest
 from runner.server.observing import told
-from runner.server.routes.dependencies import Caller, JobPath, RenewingCaller, Served, poll
+from runner.server.routes.dependencies import Caller, JobPath, RenewingCaller, Served, in_line, poll
 from runner.server.routes.jobs import status_update
 from runner.server.services.job_state_update import Report
 from runner.server.services.job_tokens import with_claim
@@ -63,12 +63,15 @@ def renew_token(
 
 
 @router.post("/jobs/{job_id}/report")
-def report(job_id: JobPath, said: JobReportParams, request: Request, caller: Caller, services: Served) -> Response:
+async def report(
+    job_id: JobPath, said: JobReportParams, request: Request, caller: Caller, services: Served
+) -> Response:
     """Statuses, parameters and heartbeat in one call; a claim that is new to the token gives one with it."""
     told(request).heartbeats = int(said.Heartbeat is not None)
     updates = [status_update(job_id, *each) for each in said.Statuses.items()]
     bearer = with_claim(caller, said.Claim)
-    answer = services.job_state_update.report(bearer, job_id, Report(updates, said.Parameters, said.Heartbeat))
+    parts = Report(updates, said.Parameters, said.Heartbeat)
+    answer = await in_line(request, lambda: services.job_state_update.report(bearer, job_id, parts))
     if bearer != caller:
         answer |= services.job_tokens.name(bearer)
     return JSONResponse(answer)

@@ -257,11 +257,8 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
     peek = values.pop(PEEK, None)
     if peek is not None:
         transaction.parameters.set_job_parameters(job_id, {PEEK: sendable(peek[-PEEK_CHARACTERS:])}, now_ns)
-    if values:
-        transaction.attempts.set_heartbeat(
-            job_id, job_states.current_attempt(row), {**values, "Time": utc_text(now_ns)}
-        )
-    transaction.attempts.sign(job_id, job_states.current_attempt(row), now_ns)
+    said = {**values, "Time": utc_text(now_ns)} if values else {}
+    transaction.attempts.heard(job_id, job_states.current_attempt(row), said, now_ns)
     changes: dict[str, Any] = {"HeartBeatTime": now_ns}
     if row["Status"] not in (JobStatus.MATCHED, JobStatus.STALLED):
         transaction.jobs.change(job_id, changes)

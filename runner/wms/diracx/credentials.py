@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import requests
@@ -41,6 +41,8 @@ class _Credentials:
     refresh_token: str = ""
     #: Seconds since 1970; None: the file does not say.
     expires_on: int | None = None
+    #: The server that has given them, as `jobspan login` notes it; the official client does not.
+    url: str = ""
 
 
 class Credentials:
@@ -89,7 +91,7 @@ class Credentials:
             if self._clock.boottime_ns() < self._next_try_ns:
                 return found
             try:
-                new = self._refreshed(found.refresh_token)
+                new = replace(self._refreshed(found.refresh_token), url=found.url)
             except (requests.RequestException, UnavailableError, ValueError) as error:
                 # Not now, or never more: the old token serves as long as it may.
                 log.warning("the token of DiracX cannot be exchanged: %s", type(error).__name__)
@@ -129,7 +131,7 @@ class Credentials:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise ConfigError(
-                f"no token in {self.path} ({reason}); log in with `dirac login`, or set TokenFile in [WMS]"
+                f"no token in {self.path} ({reason}); log in with `jobspan login` or `dirac login`, or set TokenFile in [WMS]"
             ) from error
         try:
             found = _parsed(text)
@@ -137,6 +139,8 @@ class Credentials:
             raise ConfigError(f"{self.path} holds no credentials of DiracX") from error
         if not found.access_token or not found.access_token.isprintable():
             raise ConfigError(f"{self.path} holds no token")
+        if found.url and found.url != self._url:
+            raise ConfigError(f"{self.path} is a login at {found.url}, not at {self._url}")
         return found
 
     def _write(self, new: _Credentials) -> None:
@@ -144,6 +148,7 @@ class Credentials:
             "access_token": new.access_token,
             "refresh_token": new.refresh_token or None,
             "expires_on": new.expires_on,
+            **({"url": new.url} if new.url else {}),
         }
         write_secret(self.path, json.dumps(document), durable=True)
 
@@ -160,6 +165,7 @@ def _parsed(text: str) -> _Credentials:
         str(document["access_token"]),
         str(document.get("refresh_token") or ""),
         int(expires_on) if expires_on is not None else None,
+        str(document.get("url") or ""),
     )
 
 
