@@ -13,31 +13,32 @@ LOOKS = 20
 
 
 def test_jobs_leave_nothing_in_the_agent() -> None:
-    """After 40 jobs more an agent has as many descriptors and threads as before, and at most 5 % more memory."""
+    """After 40 jobs more an agent has no more descriptors and threads than before, and at most 5 % more memory."""
     with a_place() as place, place.process("agent", "--slots", "1") as agent:
         _run(place, WARM_UP)
         before = _at_rest(agent.pid)
         _run(place, JOBS)
 
-        def same() -> bool:
+        def no_more() -> bool:
             after = belongings(agent.pid)
-            return (after.descriptors, after.threads) == (before.descriptors, before.threads)
+            return after.descriptors <= before.descriptors and after.threads <= before.threads
 
-        eventually(same, 10, "as many descriptors and threads as before")
+        eventually(no_more, 60, f"no more descriptors and threads than {before}")
         assert belongings(agent.pid).rss_bytes <= 1.05 * before.rss_bytes
     assert not Path(place.folder).exists()
 
 
 def _at_rest(pid: int) -> Belongings:
-    """What the process holds when it does nothing."""
+    """What the process holds when it does nothing: a call that a busy machine holds up may look like that, too, and
+    has more."""
     seen: list[Belongings] = []
 
     def rests() -> bool:
         seen.append(belongings(pid))
         return len(seen) >= LOOKS and len({(each.descriptors, each.threads) for each in seen[-LOOKS:]}) == 1
 
-    eventually(rests, 20, "an agent at rest")
-    return seen[-1]
+    eventually(rests, 60, "an agent at rest")
+    return min(seen, key=lambda each: (each.descriptors, each.threads))
 
 
 def _run(place: Place, count: int) -> None:
