@@ -29,16 +29,27 @@ def test_jobs_leave_nothing_in_the_agent() -> None:
 
 
 def _at_rest(pid: int) -> Belongings:
-    """What the process holds when it does nothing: a call that a busy machine holds up may look like that, too, and
-    has more."""
+    """What the process holds when it does nothing; one that is only kept from a CPU is not at rest."""
     seen: list[Belongings] = []
 
     def rests() -> bool:
+        if not _sleeps(pid):
+            seen.clear()
+            return False
         seen.append(belongings(pid))
         return len(seen) >= LOOKS and len({(each.descriptors, each.threads) for each in seen[-LOOKS:]}) == 1
 
     eventually(rests, 60, "an agent at rest")
-    return min(seen, key=lambda each: (each.descriptors, each.threads))
+    return seen[-1]
+
+
+def _sleeps(pid: int) -> bool:
+    """Whether every thread of the process waits for something, and none for a CPU."""
+    try:
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+        return False
+    return set(states) == {"S"}
 
 
 def _run(place: Place, count: int) -> None:
