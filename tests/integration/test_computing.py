@@ -172,7 +172,7 @@ def test_a_spare_has_forked_its_starter(tmp_path: Path) -> None:
 
 
 def test_a_starter_ends_with_a_spare_that_is_killed(tmp_path: Path) -> None:
-    """Nothing is left of the starter, no zombie of the agent's either. (The spare is waited for with the next start.)"""
+    """Nothing is left of the starter, no zombie of the agent's either; the spare is waited for with the next start."""
     with element("zygote", "runner.compose.wrapper") as made:
         _, spare = serving(made)
         (starter,) = eventually(lambda: children_of(spare))
