@@ -138,6 +138,8 @@ def _traced(sample: Callable[[], object]) -> list[Callable[[], object]]:
                 opened.add(found)
             if name not in ("read", "close") or values[0] in opened:
                 calls.append(partial(act, *values, **named))
+            if name == "close":
+                opened.discard(values[0])
             return found
 
         return call
