@@ -76,10 +76,6 @@ class ControlGroup:
         """Whether the kernel (5.14 and newer) kills all of the group at once."""
         return (self.path / "cgroup.kill").exists()
 
-    def clock(self) -> bytes:
-        """CPU as the kernel writes it: the same as before, and none of the group has computed."""
-        return self.files.read("cpu.stat") or b""
-
     def account(self) -> GroupAccount:
         """All that the group's controllers tell; CPU of every process that ever was in it or below.
 

@@ -77,10 +77,6 @@ class ControllerGroups:
         """With a freezer all can be killed at once; else they are signalled until none is left."""
         return self.freezer is not None
 
-    def clock(self) -> bytes:
-        """CPU as the kernel writes it: the same as before, and none of the group has computed."""
-        return self.cpuacct.files.read("cpuacct.usage") or b""
-
     def account(self) -> GroupAccount:
         """What the controllers tell; user and system of CPU only in the kernel's ticks.
 

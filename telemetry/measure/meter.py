@@ -18,7 +18,7 @@ from telemetry.measure.snapshot import (
     UsageReading,
 )
 from telemetry.measure.tree import TICK_SECONDS, TreeState
-from telemetry.measure.walker import BYTES_LOOKS, TreeWalker
+from telemetry.measure.walker import TreeWalker
 
 #: The method of what only looks at processes tell of the living, and wait4 of the ended.
 WALK = "walk"
@@ -44,10 +44,6 @@ class Group(Protocol):
     @property
     def can_kill(self) -> bool:
         """Whether `kill` ends all of its processes at once."""
-        ...
-
-    def clock(self) -> bytes:
-        """What stays the same as long as none of its processes has computed; empty: the group is gone."""
         ...
 
     def account(self) -> GroupAccount:
@@ -183,36 +179,6 @@ class SampledMeter(Wait4Meter):
 
 
 @dataclass
-class _Asleep:
-    """What was seen of a group, for as long as its CPU stands still: it has neither forked, nor written, nor grown.
-
-    The kernel can take memory from who sleeps, and bytes are looked at in turn, of some members at each look: after
-    some samples somebody looks all the same, and before the first of them often enough to have seen all.
-    """
-
-    clock: bytes = b""
-    account: GroupAccount | None = None
-    sums: MemberSums | None = None
-    looks: int = 0
-    repeated: int = 0
-
-    def holds(self, clock: bytes, most: int) -> bool:
-        """Whether nothing has to be looked at now that the group's CPU is *clock*; not more than *most* times."""
-        if not clock or clock != self.clock or self.sums is None:
-            self.clock, self.looks = clock, 0
-            return False
-        if self.looks * BYTES_LOOKS <= self.sums.processes or self.repeated >= most:
-            return False
-        self.repeated += 1
-        return True
-
-    def remember(self, account: GroupAccount, sums: MemberSums) -> None:
-        """What was just seen."""
-        self.account, self.sums, self.repeated = account, sums, 0
-        self.looks += 1
-
-
-@dataclass
 class GroupMeter:
     """The kernel's own account of control groups: exact CPU for every process shape, auto-reaped ones included.
 
@@ -222,24 +188,15 @@ class GroupMeter:
 
     group: Group
     method: str
-    #: So many samples of a sleeping group say again what was seen, before it is looked at again.
-    asleep_samples: int = 8
     looks_only = False
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _account: GroupAccount | None = field(default=None, init=False)
     _peaks: Peaks = field(default=NO_PEAKS, init=False)
-    _asleep: _Asleep = field(default_factory=_Asleep, init=False)
 
     def sums(self, walker: TreeWalker, /) -> MemberSums | None:
-        """By the controllers, and by the members for what none of those tells; of a sleeping group as seen last."""
-        asleep = self._asleep
-        if not asleep.holds(self.group.clock(), self.asleep_samples):
-            account = self.group.account()
-            asleep.remember(account, self._looked(account, walker))
-        self._account = asleep.account
-        return asleep.sums
-
-    def _looked(self, account: GroupAccount, walker: TreeWalker) -> MemberSums:
+        """By the controllers, and by the members for what no controller tells."""
+        account = self.group.account()
+        self._account = account
         moved = (account.read_bytes, account.written_bytes)
         if account.rss_bytes is None:
             return walker.sums(self.group.members(), threads=account.threads or 0)

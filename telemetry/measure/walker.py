@@ -20,7 +20,7 @@ _FILES_EACH = 4
 #: Descriptors that are left to everything else, where the limit is low.
 _FILES_LEFT = 128
 #: Of so many processes of a group the bytes are looked at by one call.
-BYTES_LOOKS = 4
+_BYTES_LOOKS = 4
 #: A walk that finds new processes is repeated; a fork bomb must not hold it for ever.
 _WALKS = 10
 _STAT_BYTES = 1024
@@ -153,9 +153,9 @@ class TreeWalker:
         """
         wants_memory = rss_bytes is None
         held = self._held(pids, wants_memory)
-        for kept in held[self._turn : self._turn + BYTES_LOOKS]:
+        for kept in held[self._turn : self._turn + _BYTES_LOOKS]:
             kept.moved()
-        self._turn = self._turn + BYTES_LOOKS if self._turn + BYTES_LOOKS < len(pids) else 0
+        self._turn = self._turn + _BYTES_LOOKS if self._turn + _BYTES_LOOKS < len(pids) else 0
         if len(self._kept) != len(held):  # some are gone, or there are more than can be kept
             self._forget_all_but(pids)
         return MemberSums(

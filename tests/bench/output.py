@@ -6,6 +6,9 @@ A program in C (in Python where there is no compiler) writes 2 GiB of 100-byte l
 line. Rounds are interleaved; the volume is written and deleted once before, for the first touch of memory makes a run
 ten times slower. Each payload times itself, between its first and its last write. With less than 12 GiB of room the
 volume is smaller, and the rows say so.
+
+To count lines every byte must be read. The floor beside each figure is what a bare reader does to a redirect: one loop
+that reads what is new and counts its lines, every 20 ms, and keeps nothing.
 """
 
 import os
@@ -79,6 +82,20 @@ class Run:
     complete_after_seconds: float
 
 
+#: The bare reader: of the file argv[1], until its stdin ends; lines and its own CPU seconds go to stdout.
+BARE = """
+import os, select, sys, time
+file, at, lines, begin = os.open(sys.argv[1], os.O_RDONLY), 0, 0, time.process_time()
+is_over = False
+while not is_over:
+    is_over = bool(select.select([0], [], [], 0.02)[0])
+    while data := os.pread(file, 256 << 10, at):
+        at += len(data)
+        lines += data.count(b"\\n")
+print(lines, time.process_time() - begin)
+"""
+
+
 def rows(quick: bool) -> Iterator[Row]:
     """Two rows for each way of writing, and one for the end."""
     with _folder() as folder:
@@ -88,38 +105,64 @@ def rows(quick: bool) -> Iterator[Row]:
         _redirected(folder, [*writer, str(lines), "655"])
         for way, each in WAYS.items():
             command = [*writer, str(lines), str(each)]
-            plain, followed = [], []
+            plain, bare, followed = [], [], []
             for _ in range(2 if quick else ROUNDS):
                 plain.append(_redirected(folder, command))
+                bare.append(_barely_followed(folder, command, lines))
                 followed.append(_followed(folder, command, lines))
-            yield from _compared(f"{volume / GIB:.2g} GiB of 100-byte lines, {way}", volume, plain, followed)
+            yield from _compared(f"{volume / GIB:.2g} GiB of 100-byte lines, {way}", volume, plain, bare, followed)
 
 
-def _compared(what: str, volume: int, plain: Sequence[float], followed: Sequence[Run]) -> Iterator[Row]:
-    ratios = [alone / each.payload_seconds for alone, each in zip(plain, followed, strict=True)]
+def _compared(
+    what: str, volume: int, plain: Sequence[float], bare: Sequence[Run], followed: Sequence[Run]
+) -> Iterator[Row]:
+    ratios, floors = (
+        [alone / run.payload_seconds for alone, run in zip(plain, by, strict=True)] for by in (followed, bare)
+    )
     seconds = statistics.median(each.payload_seconds for each in followed)
-    cpu = [each.our_cpu_seconds / (volume / GIB) for each in followed]
-    late = [each.complete_after_seconds for each in followed]
     yield Row(
         what=f"{what}: payload's speed",
         ours=f"{seconds:.2f} s",
-        against=f"redirect, {statistics.median(plain):.2f} s",
+        against=f"redirect, {statistics.median(plain):.2f} s; floor, a bare reader beside it: {spread(floors)}",
         ratio=spread(ratios),
         aim="at least 0.95",
         reached=statistics.median(ratios) >= 0.95,
     )
+    cpu, least = ([each.our_cpu_seconds / (volume / GIB) for each in by] for by in (followed, bare))
     yield Row(
         what=f"{what}: our CPU a GiB",
         ours=f"{spread(cpu)} s",
+        against=f"floor, a bare reader: {spread(least)} s",
         aim="at most 0.6 s",
         reached=statistics.median(cpu) <= 0.6,
     )
+    late, soonest = ([each.complete_after_seconds for each in by] for by in (followed, bare))
     yield Row(
         what=f"{what}: counts complete after the end",
         ours=f"{spread(late)} s",
+        against=f"floor, a bare reader: {spread(soonest)} s",
         aim="at most 0.5 s",
         reached=statistics.median(late) <= 0.5,
     )
+
+
+def _barely_followed(folder: Path, command: Sequence[str], lines: int) -> Run:
+    """The floor: the payload's time with its output in a file that a bare reader follows."""
+    path = folder / "barely"
+    path.touch()
+    reader = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", BARE, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with path.open("ab") as file:
+        seconds = _run(command, file.fileno())
+    ended = time.monotonic()
+    told, _ = reader.communicate()
+    late = time.monotonic() - ended
+    path.unlink()
+    counted, cpu = told.split()
+    if int(counted) != lines:
+        raise RuntimeError(f"{counted} lines were counted, {lines} were written")
+    return Run(seconds, float(cpu), late)
 
 
 def _redirected(folder: Path, command: Sequence[str]) -> float:

@@ -4,15 +4,13 @@ For trees of 10 and 100 processes and 200 to 4,000 sleeping processes on the nod
 each question of the watchdog, and what the watchdog adds; psutil is `Process(root).children(recursive=True)` with
 `cpu_times()` of each, which gives CPU only. Both are measured in one process, in turns, by the CPU that they use: on a
 busy machine that says more than the time that passes. The floor beside ours is what the system calls of a sample cost
-that looks at everything, the same calls on the same files with nothing between them. Methods: each that the machine
-grants; a group with all controllers of version 2 where there is none, as files of a folder.
+alone, the same calls on the same files with nothing between them. Methods: each that the machine grants; a group with
+all controllers of version 2 where there is none, as files of a folder.
 
-By a control group each tree is measured twice: awake (everything is looked at in every sample, as of a tree that has
-computed since the one before) and asleep (most samples of a group whose CPU stands still look at nothing else).
+A payload that has not computed since the last poll is not sampled at all, which is not what is measured here.
 """
 
 import contextlib
-import itertools
 import json
 import os
 import statistics
@@ -23,7 +21,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -44,7 +44,7 @@ METHODS = ("files", "cgroup1", "cgroup2", "wait4")
 NODES = (200, 2000, 4000)
 #: Forks processes that do nothing but read descriptor 3, until its other end is closed. A shell is small: so are they.
 SLEEPERS = "i=1; while [ $i -lt $1 ]; do (read x <&3) & i=$((i+1)); done; echo; read x <&3; wait"
-#: In so many samples there is one that looks at everything.
+#: Of so many samples the one with the most calls: bytes are looked at in turn.
 TRACED_SAMPLES = 30
 TRACED_CALLS = ("open", "pread", "read", "close", "fstat", "statvfs")
 #: What a group with every controller shows: version 2 as of Linux 6.12.
@@ -88,7 +88,7 @@ class Figures:
 
     ours: list[float]
     theirs: list[float]
-    #: The system calls of a sample that looks at everything, and nothing else.
+    #: The system calls of a sample, and nothing else.
     floor: float
 
 
@@ -123,23 +123,30 @@ def _measure(tree: ProcessTree, folder: str, rounds: int) -> Figures:
 def _floor(sample: Callable[[], object]) -> float:
     """The calls of the longest of some samples again: they get the same descriptors, the lowest that are free."""
     calls = max((_traced(sample) for _ in range(TRACED_SAMPLES)), key=len)
-    return min(_milliseconds(lambda: [act(*values) for act, values in calls], 20) for _ in range(9))
+    return min(_milliseconds(lambda: [call() for call in calls], 20) for _ in range(9))
 
 
-def _traced(sample: Callable[[], object]) -> list[tuple[Callable[..., object], tuple[object, ...]]]:
-    """The system calls of one sample."""
-    calls: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+def _traced(sample: Callable[[], object]) -> list[Callable[[], object]]:
+    """The system calls of one sample; not those on a file that was opened in another way than by a call."""
+    calls: list[Callable[[], object]] = []
+    opened: set[object] = set()
 
-    def traced(act: Callable[..., object]) -> Callable[..., object]:
-        def call(*values: object) -> object:
-            calls.append((act, values))
-            return act(*values)
+    def traced(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any, **named: Any) -> Any:
+            found = act(*values, **named)
+            if name == "open":
+                opened.add(found)
+            if name not in ("read", "close") or values[0] in opened:
+                calls.append(partial(act, *values, **named))
+            if name == "close":
+                opened.discard(values[0])
+            return found
 
         return call
 
     real = {name: getattr(os, name) for name in TRACED_CALLS}
     for name, act in real.items():
-        setattr(os, name, traced(act))
+        setattr(os, name, traced(name, act))
     try:
         sample()
     finally:
@@ -172,13 +179,11 @@ def _meter(method: str, folder: str) -> Iterator[Meter]:
             meter.close()
 
 
-def _serve(method: str, size: int, rounds: int, is_awake: bool) -> None:
+def _serve(method: str, size: int, rounds: int) -> None:
     """In a process of its own, as the starter is: a tree of *size*, measured for each line that comes in."""
     become_subreaper()
     with tempfile.TemporaryDirectory() as folder, _meter(method, folder) as meter:
         group = meter.group if method != "files" else None
-        if is_awake and isinstance(meter, GroupMeter):
-            meter.asleep_samples = 0
         with family(size, group):
             if method == "files":
                 Path(folder, "cgroup.procs").write_text("".join(f"{pid}\n" for pid in range(10000, 10000 + size)))
@@ -190,10 +195,10 @@ def _serve(method: str, size: int, rounds: int, is_awake: bool) -> None:
 
 
 @contextmanager
-def _starter(method: str, size: int, rounds: int, is_awake: bool) -> Iterator[Callable[[], Figures | None]]:
+def _starter(method: str, size: int, rounds: int) -> Iterator[Callable[[], Figures | None]]:
     """A function that has such a process measure; it returns None where the method is not granted."""
     process = subprocess.Popen(
-        [sys.executable, __file__, method, str(size), str(rounds), "awake" * is_awake],
+        [sys.executable, __file__, method, str(size), str(rounds)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -226,18 +231,18 @@ def rows(quick: bool) -> Iterator[Row]:
     nodes = NODES[:2] if quick else NODES
     rounds = 3 if quick else 15
     for method in METHODS:
-        for size, is_awake in itertools.product((10, 100), (True, False) if method != "wait4" else (False,)):
+        for size in (10, 100):
             found: dict[int, Figures] = {}
-            with _starter(method, size, rounds, is_awake) as ask:
+            with _starter(method, size, rounds) as ask:
                 for node in nodes:
                     with family(node - len(psutil.pids())):
                         figures = ask()
                         if figures is not None:
                             found[node] = figures
-            yield from _rows_of(method, size, found, " awake" if is_awake else " asleep" if method != "wait4" else "")
+            yield from _rows_of(method, size, found)
 
 
-def _rows_of(method: str, size: int, found: dict[int, Figures], state: str) -> Iterator[Row]:
+def _rows_of(method: str, size: int, found: dict[int, Figures]) -> Iterator[Row]:
     if not found:
         return
     kind = "walk" if method == "wait4" else "group"
@@ -249,7 +254,7 @@ def _rows_of(method: str, size: int, found: dict[int, Figures], state: str) -> I
     aim_ms, aim_times = AIMS_MS[kind, size], AIMS_TIMES[kind, size]
     floor = f"; floor {figures.floor * 1000:.0f} us: its system calls alone"
     yield Row(
-        what=f"one sample, {name}, tree of {size}{state}, {node} processes on the node",
+        what=f"one sample, {name}, tree of {size}, {node} processes on the node",
         ours=f"{spread([each * 1000 for each in figures.ours])} us{floor}",
         against=f"psutil {statistics.median(figures.theirs):.1f} ms",
         ratio=f"{spread(times)} times cheaper",
@@ -269,4 +274,4 @@ def _rows_of(method: str, size: int, found: dict[int, Figures], state: str) -> I
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), bool(sys.argv[4]))
+    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -180,33 +180,6 @@ def test_methods_are_chosen_for_each_quantity(tmp_path: Path) -> None:
     assert read(half)[0] == ("cgroup2", "cgroup2", "cgroup2", "members")
 
 
-def test_a_sleeping_group_is_not_looked_at_each_time(tmp_path: Path) -> None:
-    """While a group's CPU stands still, what was seen is said again; once CPU was used all is new at once, and
-    after some samples, too."""
-    folder = captured(tmp_path, VERSION_2)
-    meter, walker = GroupMeter(ControlGroup(folder), "cgroup2", asleep_samples=5), TreeWalker(1)
-    state = TreeState(processors=1)
-
-    def reading() -> tuple[int, int, int]:
-        nonlocal state
-        sums = meter.sums(walker)
-        assert sums is not None
-        state = with_sums(state, sums, ())
-        seen = meter.read(state)
-        return seen.processes, seen.rss_bytes, seen.threads
-
-    for _ in range(2):
-        assert reading() == (3, 49152, 7)
-    (folder / "cgroup.procs").write_text("1\n2\n")
-    (folder / "memory.stat").write_text("anon 1\nfile_mapped 2\n")
-    (folder / "pids.current").write_text("8\n")
-    assert reading() == (3, 49152, 7)
-    (folder / "cpu.stat").write_text("usage_usec 3500001\nuser_usec 3000001\nsystem_usec 500000\n")
-    assert reading() == (2, 3, 8)
-    (folder / "cgroup.procs").write_text("1\n")
-    assert [reading()[0] for _ in range(7)] == [2, 2, 2, 2, 2, 1, 1]
-
-
 def test_a_group_s_cpu_never_falls(tmp_path: Path) -> None:
     """Whatever the kernel shows for a moment."""
     meter = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2)), "cgroup2")
