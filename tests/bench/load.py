@@ -16,6 +16,7 @@ import json
 import selectors
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -164,7 +165,7 @@ def _settle(client: Client) -> None:
         if counts == before:
             return
         before = counts
-        time.sleep(LOOK_SECONDS)
+        threading.Event().wait(LOOK_SECONDS)
 
 
 def _keep_asking(selector: selectors.BaseSelector, connections: list[Connection], end: float) -> None:
