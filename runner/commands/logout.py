@@ -13,7 +13,9 @@ def _run(context: Context) -> int:
     told, why = False, "there is no login"
     if login is not None and login.refresh_token and login.url:
         try:
-            login_client(context.config, login.url).revoke(login.refresh_token)
+            client = login_client(context.config, login.url)
+            client.revoke(login.refresh_token)
+            client.revoke_access(login.access_token)
             told = True
         except JobspanError as error:
             why = f"the login is forgotten here, but {error}"
@@ -24,8 +26,8 @@ def _run(context: Context) -> int:
 
 COMMAND = Command(
     description=(
-        "End the login that `jobspan login` has made: the WMS is told, and the file is removed. What was "
-        "given out last counts for its short rest of life (AccessTokenTime)."
+        "End the login that `jobspan login` has made: the WMS is told, and the file is removed. "
+        "At a DiracX server what was given out last counts for its short rest of life."
     ),
     examples=("jobspan logout",),
     configure=no_arguments,

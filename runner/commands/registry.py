@@ -3,6 +3,7 @@
 import getpass
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from runner.commands.context import Context
 from runner.commands.terminal import one_line
@@ -63,6 +64,19 @@ def rotate_keys(context: Context) -> int:
     kid = rotate(context.config, now=context.arguments.now)
     rest = "no earlier token counts any more" if context.arguments.now else "earlier tokens count until they end"
     return _say(context, f"key {kid} signs from now on; {rest}", {"kid": kid})
+
+
+def revoke_token(context: Context) -> int:
+    """`wms revoke-token FILE|ID`."""
+    from runner.compose.registry import open_registry
+
+    words = context.arguments.words
+    if len(words) != 1:
+        raise ConfigError("which one? `jobspan wms revoke-token FILE`, with a token in it, or the id (jti) of one")
+    path = Path(words[0])
+    with open_registry(context.config) as registry:
+        jti = registry.revoke_token(path.read_text().strip() if path.is_file() else words[0])
+    return _say(context, f"token {jti} counts no more; a server that runs knows it within a second", {"jti": jti})
 
 
 def audit(context: Context) -> int:

@@ -8,7 +8,7 @@ from runner.commands.context import Command, Context, end_with_parent, has_log_f
 from runner.commands.overrides import with_options
 from runner.errors import ConfigError
 
-ACTIONS = ("migrate", "user", "login-code", "rotate-keys", "audit")
+ACTIONS = ("migrate", "user", "login-code", "rotate-keys", "revoke-token", "audit")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,7 @@ def _run(context: Context) -> int:
             "user": registry.user,
             "login-code": registry.login_code,
             "rotate-keys": registry.rotate_keys,
+            "revoke-token": registry.revoke_token,
             "audit": registry.audit,
         }
         return actions[arguments.action](context)

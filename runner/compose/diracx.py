@@ -75,7 +75,7 @@ class DiracxWms:
         return client_with(self._config, FileToken(path), options.accounting_url)
 
     def token(self, role: Role = "user") -> Credentials:
-        """The owner's, whatever the *role*: of TokenFile, else of our own login there, else of the official client's."""
+        """The owner's, whatever the *role*: of TokenFile, of our own login there, or of the official client's."""
         path = self._token_path()
         timeout_seconds = self._config.wms.timeout_seconds
         return Credentials(path, self.url, http=self._config.http, timeout_seconds=timeout_seconds, clock=SystemClock())

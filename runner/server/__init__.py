@@ -6,6 +6,7 @@ wrappers: they meet over HTTP only.
 | module | what it is |
 |---|---|
 | serve | the process: folder, tokens, socket, signals |
+| http | connections: a parser in C, and a limit to heads |
 | watch | the threads of periodic tasks: stalled jobs, cleaning |
 | optimizing | the threads that take received jobs to Waiting |
 | app | databases, services and routes put together |

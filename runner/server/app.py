@@ -53,6 +53,7 @@ from runner.server.services.pilots import PilotManager
 from runner.server.services.pilots_logging import PilotsLogging
 from runner.server.services.registry import Registry
 from runner.server.services.requests import RequestService
+from runner.server.services.revocations import Revocations
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.services.sessions import Sessions
 from runner.server.services.wms_administrator import WMSAdministrator
@@ -152,6 +153,7 @@ def application(context: ServiceContext) -> FastAPI:
         accounting_report=AccountingReport(context),
         login_flows=LoginFlows(context, registry, sessions),
         sessions=sessions,
+        revocations=Revocations(context),
         health=Health(context),
     )
     app.state.services = repeating(services) if context.databases.is_shared else services

@@ -29,6 +29,7 @@ from runner.server.services.accounting_report import AccountingReport
 from runner.server.services.context import ServiceContext
 from runner.server.services.inventory import Inventory
 from runner.server.services.job_cleaning_agent import JobCleaningAgent
+from runner.server.services.revocations import LOOK_SECONDS, Revocations
 from runner.server.services.stalled_job_agent import StalledJobAgent
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
@@ -167,17 +168,22 @@ class ReadyServer:
         self._server = WmsServer(context, announce, tls)
         self.watch = Watch(StalledJobAgent(context).look, context.settings.stalled_polling_seconds)
         self.cleaning = Watch(JobCleaningAgent(context).look, context.settings.cleaning_polling_seconds)
+        self._revocations = Revocations(context)
+        self._looking = Watch(self._revocations.load, LOOK_SECONDS)
         self._optimizers = OptimizerThreads(context)
 
     def run(self) -> None:
         """Serve until told to stop: by a signal, if this is the main thread, or by `stop`."""
         AccountingReport(self.context).fill()
+        self._revocations.load()
+        self._looking.start()
         self.watch.start()
         self.cleaning.start()
         self._optimizers.start()
         try:
             self._server.run(sockets=[self._listener])
         finally:
+            self._looking.stop(WATCH_STOP_SECONDS)
             self._optimizers.stop(WATCH_STOP_SECONDS)
             self.cleaning.stop(WATCH_STOP_SECONDS)
             self.watch.stop(WATCH_STOP_SECONDS)

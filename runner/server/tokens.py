@@ -11,6 +11,7 @@ random claim of the execution; its rights are those of that job only.
 
 import hashlib
 import hmac
+import re
 import secrets
 import threading
 import uuid
@@ -28,6 +29,8 @@ from telemetry.clock import NANOSECONDS, Clock
 ADDRESS_ALGORITHM = EARLIER_ALGORITHM = "HS256"
 EXPIRED = "Invalid JWT: it has expired"
 REFRESH = "refresh"
+#: The id of a token.
+JTI = re.compile(r"[0-9a-f]{32}")
 #: Of those seen last, so many need not be verified again.
 VERIFIED_TOKENS = 1024
 
@@ -87,6 +90,8 @@ class TokenMint:
         self._wms_id = wms_id
         self._clock = clock
         self._verified = _Verified()
+        #: Ids of tokens that count no more (`services.revocations`).
+        self.revoked: frozenset[str] = frozenset()
         keys.when_changed(self._verified.clear)
 
     @property
@@ -133,7 +138,17 @@ class TokenMint:
         """
         known = self._signed(token)
         self._in_time(known.document)
+        self._check_revoked(known.document)
         return known.bearer
+
+    def name(self, token: str) -> tuple[str, int, Identity]:
+        """The id of *token*, when it ends (nanoseconds since 1970), and whom it names.
+
+        Raises:
+            UnauthenticatedError: not a token of this WMS.
+        """
+        known = self._signed(token)
+        return str(known.document.get("jti", "")), int(known.document["exp"]) * NANOSECONDS, known.bearer
 
     def identify_for_renewal(self, token: str, grace_seconds: float) -> Identity:
         """The same, also for a job token whose time is over, for *grace_seconds* after its end.
@@ -143,6 +158,7 @@ class TokenMint:
             FencedAttemptError: a job token that is over for longer.
         """
         known = self._signed(token)
+        self._check_revoked(known.document)
         identity = known.bearer
         over_ns = self._clock.utc_ns() - int(known.document["exp"]) * NANOSECONDS
         if over_ns >= 0 and identity.job is None:
@@ -245,6 +261,10 @@ class TokenMint:
         if int(document["exp"]) * NANOSECONDS <= self._clock.utc_ns():
             raise UnauthenticatedError(EXPIRED)
         return document
+
+    def _check_revoked(self, document: Mapping[str, Any]) -> None:
+        if document.get("jti") in self.revoked:
+            raise UnauthenticatedError("Invalid JWT: it was revoked")
 
     def _job_claims(self, values: Any) -> JobClaims | None:
         if values is None:

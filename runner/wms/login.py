@@ -109,6 +109,13 @@ class LoginClient:
         form = {"token": refresh_token, "client_id": CLIENT_ID, "token_type_hint": "refresh_token"}
         self._transport.call(Request(method="POST", path="/api/auth/revoke", form=form, authorized=False))
 
+    def revoke_access(self, access_token: str) -> bool:
+        """Revoke an access token; whether the WMS does that (a DiracX does not)."""
+        form = {"token": access_token, "client_id": CLIENT_ID, "token_type_hint": "access_token"}
+        refused = frozenset({400})
+        request = Request(method="POST", path="/api/auth/revoke", form=form, answers=refused, authorized=False)
+        return self._transport.call(request).status_code not in refused
+
     def _redeem(self, flow: DeviceFlow) -> Tokens | None:
         answer = self._token(frozenset({400}), grant_type=DEVICE_GRANT, device_code=flow.device_code)
         if answer.status_code != 400:

@@ -1,8 +1,8 @@
 """The WMS beside a real DiracX server under the same load, on one machine: calls a second and their latencies.
 
-Where MariaDB is installed both servers have a database in one of its servers (on SQLite DiracX locks), and ours on its
-default, SQLite, is a further row. They are measured in turns, the load coming from a process of its own each time. The
-floor is a plain FastAPI over SQLite that forces one insert a call to the disk and does nothing else. Needs `make diracx`.
+Where MariaDB is installed both have one, each a server of its own (on SQLite DiracX locks), and ours on its default,
+SQLite, is a further row. They are measured in turns, the load coming from a process of its own each time. The
+floor is a plain FastAPI over SQLite that forces one insert a call to the disk, and nothing else. Needs `make diracx`.
 """
 
 import json

@@ -16,6 +16,7 @@ import json
 import selectors
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -118,6 +119,7 @@ class Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._answer = bytearray()
         self._begun = 0.0
+        self.is_asking = False
         self.times: list[float] = []
         self.errors: list[str] = []
 
@@ -126,6 +128,7 @@ class Connection:
         method, path, body = next(self._calls)
         text = json.dumps(body).encode()
         message = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(text)}\r\n\r\n".encode() + text
+        self.is_asking = True
         self._begun = time.perf_counter()
         self.socket.sendall(message)
 
@@ -143,6 +146,7 @@ class Connection:
         if code >= 300 and code != PART_OF_A_PAGE:
             self.errors.append(f"{code} {body[:200]!r}")
         self._answer.clear()
+        self.is_asking = False
         return True
 
 
@@ -161,7 +165,22 @@ def _settle(client: Client) -> None:
         if counts == before:
             return
         before = counts
-        time.sleep(LOOK_SECONDS)
+        threading.Event().wait(LOOK_SECONDS)
+
+
+def _keep_asking(selector: selectors.BaseSelector, connections: list[Connection], end: float) -> None:
+    """Until *end*, and until the last answer is there."""
+    for each in connections:
+        each.ask()
+    under_way = len(connections)
+    while under_way:
+        ready = selector.select(TIMEOUT_SECONDS)
+        assert ready, f"no answer within {TIMEOUT_SECONDS:.0f} s"
+        for connection in (key.data for key, _ in ready):
+            if connection.hear() and time.perf_counter() < end:
+                connection.ask()
+            elif not connection.is_asking:
+                under_way -= 1
 
 
 def measure(url: str, token: str, what: str, clients: int, seconds: float) -> dict[str, Any]:
@@ -174,19 +193,7 @@ def measure(url: str, token: str, what: str, clients: int, seconds: float) -> di
         for each in connections:
             selector.register(each.socket, selectors.EVENT_READ, each)
         start, own = time.perf_counter(), time.process_time()
-        for each in connections:
-            each.ask()
-        under_way = len(connections)
-        while under_way:
-            ready = selector.select(TIMEOUT_SECONDS)
-            assert ready, f"no answer within {TIMEOUT_SECONDS:.0f} s"
-            for key, _ in ready:
-                if not key.data.hear():
-                    continue
-                if time.perf_counter() - start < seconds:
-                    key.data.ask()
-                else:
-                    under_way -= 1
+        _keep_asking(selector, connections, start + seconds)
         elapsed, own = time.perf_counter() - start, time.process_time() - own
     for each in connections:
         each.socket.close()

@@ -18,9 +18,11 @@ from runner.compose.kinds import open_client
 from runner.config import load
 from runner.errors import ConfigError, UnauthorizedError
 from runner.server.services.registry import Registry
+from runner.server.tokens import Role
 from runner.wms.credentials import CredentialsToken, read_credentials
 from telemetry.clock import SystemClock
 from tests.support.browser import Browser
+from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 PASSWORD = "correct horse battery"
@@ -83,8 +85,10 @@ def test_a_user_logs_in_works_and_logs_out(wms: RunningWms, tmp_path: Path) -> N
     job_id = value(jobspan(tmp_path, "submit", str(tmp_path / "job.yaml"), "--json"))[0]["job_id"]
     assert wms.job(job_id)["Owner"] == "bea"
     session = json.loads(kept.read_text())
+    assert wms.call("GET", "/api/auth/userinfo", token=session["access_token"]).status_code == 200
     assert jobspan(tmp_path, "logout").stdout == f"logged out at {wms.url}\n"
     assert not kept.exists()
+    assert wms.call("GET", "/api/auth/userinfo", token=session["access_token"]).status_code == 401
     gone = jobspan(tmp_path, "whoami")
     assert gone.returncode == 3
     assert "jobspan login URL" in gone.stderr
@@ -146,6 +150,20 @@ def test_an_agent_can_have_a_login_of_its_own(wms: RunningWms, tmp_path: Path) -
     options = {"URL": wms.url, "PilotTokenFile": str(tmp_path / "pilot.json")}
     pilot = open_client(load(folder=tmp_path, environment={}, overrides={"WMS": options}), "pilot")
     assert pilot.match({"PilotStamp": "s", "Site": "LCG.Nowhere.org"}, 0) is None
+
+
+def test_the_operator_revokes_a_token_of_a_server_that_runs(wms: RunningWms, tmp_path: Path) -> None:
+    """By the file that holds it, from another process: within a second or so the server refuses it."""
+    (tmp_path / "token").write_text(wms.token_for("bea", Role.USER) + "\n")
+    shown = (tmp_path / "token").read_text().strip()
+    jti = value(jobspan(wms.folder, "wms", "revoke-token", str(tmp_path / "token"), "--json"))["jti"]
+    assert jti == wms.context.mint.name(shown)[0]
+
+    def is_refused() -> bool:
+        return wms.call("GET", "/api/auth/userinfo", token=shown).status_code == 401
+
+    eventually(is_refused, 20.0, "the token to be refused")
+    assert jobspan(wms.folder, "wms", "revoke-token", "rubbish").returncode == 4
 
 
 def test_several_organisations_are_asked_for(wms: RunningWms, tmp_path: Path) -> None:

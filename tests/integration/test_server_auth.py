@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from runner.server.services.registry import Registry
+from runner.server.services.revocations import Revocations
 from runner.server.tokens import Role
 from tests.support.browser import Browser
 from tests.support.clock import JumpClock
@@ -282,6 +283,54 @@ def test_a_logout_ends_the_session(wms: RunningWms) -> None:
         answer = requests.post(f"{wms.url}/api/auth/revoke", data={"token": shown, "client_id": CLIENT}, timeout=10)
         assert (answer.status_code, type(answer.json())) == (200, str)
     assert refresh(wms, found["refresh_token"]).status_code == 401
+
+
+def revoke(wms: RunningWms, shown: str) -> int:
+    form = {"token": shown, "client_id": CLIENT, "token_type_hint": "access_token"}
+    return requests.post(f"{wms.url}/api/auth/revoke", data=form, timeout=10).status_code
+
+
+def test_a_single_token_can_be_revoked(wms: RunningWms) -> None:
+    """Its bearer revokes an access token: it counts no more, its session goes on, and the audit log has it once."""
+    found = logged_in(wms)
+    assert [revoke(wms, found["access_token"]) for _ in range(2)] == [200, 200]
+    refused = userinfo(wms, found["access_token"])
+    assert (refused.status_code, "revoked" in refused.json()["detail"]) == (401, True)
+    after = refresh(wms, found["refresh_token"]).json()
+    assert userinfo(wms, after["access_token"]).status_code == 200
+    assert last_events(wms, 1) == ["token revoked"]
+
+
+def test_an_administrator_revokes_a_token_by_its_id(wms: RunningWms) -> None:
+    """Of a pilot's or a job's token the id is enough; a job token that was revoked is not renewed either."""
+    admin, pilot = wms.token_for("carl", Role.ADMIN), wms.token_for("pilot", Role.PILOT)
+    user = wms.token_for("zoe", Role.USER)  # the clock of this module runs ahead of the token that the owner has
+    job_id = int(wms.call("POST", "/api/jobs/jdl", ['Executable = "/bin/true";'], token=user).json()[0]["JobID"])
+    wms.settle()
+    slot = {"PilotStamp": "s", "Site": "LCG.Here.org"}
+    job = wms.call("POST", "/api/jobspan/match", slot, token=pilot).json()["Job"]["JobToken"]
+    for shown in (pilot, job):
+        jti = wms.context.mint.name(shown)[0]
+        assert wms.call("DELETE", f"/api/auth/access-tokens/{jti}", token=admin).status_code == 200
+    assert wms.call("POST", "/api/jobspan/match", {"PilotStamp": "s"}, token=pilot).status_code == 401
+    assert wms.call("POST", f"/api/jobspan/jobs/{job_id}/token", token=job).status_code == 401
+    assert wms.call("DELETE", "/api/auth/access-tokens/nothing", token=admin).status_code == 400
+
+
+def test_a_revocation_is_kept_as_long_as_the_token_would_have_counted(wms: RunningWms) -> None:
+    """A server that starts knows it from the database; when the token is over nothing is kept of it."""
+    shown = wms.token_for("zoe", Role.USER)
+    assert revoke(wms, shown) == 200
+    jti, expiry_ns, _ = wms.context.mint.name(shown)
+    with wms.context.databases.read() as transaction:
+        assert jti in transaction.auth.revoked(wms.context.now_ns())
+        assert jti not in transaction.auth.revoked(expiry_ns)
+    wms.context.mint.revoked = frozenset()
+    Revocations(wms.context).load()
+    assert userinfo(wms, shown).status_code == 401
+    with wms.context.databases.write() as transaction:
+        transaction.auth.expire(expiry_ns, 0)
+        assert jti not in transaction.auth.revoked(0)
 
 
 def test_sessions_are_their_owners(wms: RunningWms) -> None:

@@ -83,6 +83,7 @@ GET   /api/jobspan/sandboxes                    - - - - - - - - - -
 POST  /api/jobs/reschedule                      - + - + + + - + - -
 GET   /api/auth/refresh-tokens                  - + + + + - - + + +
 DELETE /api/auth/refresh-tokens/{jti}           - + - + - - - - - -
+DELETE /api/auth/access-tokens/{jti}            - - - + - - - - - -
 GET   /api/config/                              - + + + + - - + + +
 GET   /.well-known/openid-configuration         + + + + + + + + + +
 GET   /.well-known/jwks.json                    + + + + + + + + + +

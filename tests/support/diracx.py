@@ -2,7 +2,7 @@
 
 Everything listens on loopback, on free ports, and lives in one folder. Real are DiracX, its database (MariaDB, or
 SQLite, which locks under several clients) and its S3 protocol (moto). OpenSearch and the
-identity provider are stand-ins (`opensearch_stand_in.py`, `identity_provider.py`). Usable from tests and benchmarks alike:
+identity provider are stand-ins (`opensearch_stand_in.py`, `identity_provider.py`). For tests and benchmarks alike:
 
     with running_diracx(folder, "mariadb") as diracx:
         requests.post(diracx.url + "/api/jobs/search", headers=diracx.headers("alice"), ...)

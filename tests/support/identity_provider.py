@@ -1,4 +1,4 @@
-"""An identity provider as DiracX asks for one: OpenID Connect's discovery, authorization code with PKCE, signed id tokens.
+"""An identity provider as DiracX asks for one: OpenID Connect's discovery, codes with PKCE, signed id tokens.
 
 A stand-in for a community's (IAM, Check-in): whoever comes is who the test says, without a password.
 """

@@ -7,6 +7,7 @@
 | connections | how each kind is set up; which errors pass |
 | dialects | what they spell differently |
 | turn | the queue of SQLite's writers |
+| shared_sync | forcing commits of SQLite to the disk, once for several |
 | versions | the version of the tables: made, refused or upgraded |
 | migrations | the steps between versions |
 | schema | the catalogue of tables; the form of times; row locks |

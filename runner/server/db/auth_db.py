@@ -56,6 +56,13 @@ AUDIT = Table(
     Index("audit_by_time", "EntryTime", "Event"),
     sqlite_autoincrement=True,
 )
+#: Access tokens and job tokens that count no more, until they would have ended by themselves.
+REVOKED_TOKENS = Table(
+    "auth_revoked_tokens",
+    METADATA,
+    Column("JTI", String(64), primary_key=True),
+    time_column("ExpiryTime", nullable=False),
+)
 ACTIVE, USED, REVOKED = "Active", "Used", "Revoked"
 
 
@@ -90,9 +97,10 @@ class AuthDB:
         return int(self._connection.scalar(query if address is None else query.where(FLOWS.c.Address == address)) or 0)
 
     def expire(self, now_ns: int, audit_before_ns: int) -> None:
-        """Forget logins and refresh tokens whose time is over, and the oldest entries of the audit log."""
+        """Forget logins, refresh tokens and revocations whose time is over, and the oldest entries of the audit log."""
         self._connection.execute(delete(FLOWS).where(FLOWS.c.ExpiryTime <= now_ns))
         self._connection.execute(delete(REFRESH_TOKENS).where(REFRESH_TOKENS.c.ExpiryTime <= now_ns))
+        self._connection.execute(delete(REVOKED_TOKENS).where(REVOKED_TOKENS.c.ExpiryTime <= now_ns))
         self._connection.execute(delete(AUDIT).where(AUDIT.c.EntryTime < audit_before_ns))
 
     # --- sessions
@@ -131,6 +139,22 @@ class AuthDB:
         """End all sessions of a user; how many refresh tokens could have been used."""
         mine = (REFRESH_TOKENS.c.UserName == name, REFRESH_TOKENS.c["VO"] == vo, REFRESH_TOKENS.c.Status == ACTIVE)
         return self._connection.execute(update(REFRESH_TOKENS).where(*mine), {"Status": REVOKED}).rowcount
+
+    # --- single tokens
+
+    def revoke(self, jti: str, expiry_ns: int) -> bool:
+        """This token counts no more; whether it did."""
+        known = select(REVOKED_TOKENS.c["JTI"]).where(REVOKED_TOKENS.c["JTI"] == jti)
+        if self._connection.scalar(known) is not None:
+            return False
+        self._connection.execute(insert(REVOKED_TOKENS), {"JTI": jti, "ExpiryTime": expiry_ns})
+        return True
+
+    def revoked(self, now_ns: int) -> frozenset[str]:
+        """Tokens that were revoked and would count now."""
+        return frozenset(
+            self._connection.scalars(select(REVOKED_TOKENS.c["JTI"]).where(REVOKED_TOKENS.c.ExpiryTime > now_ns))
+        )
 
     # --- audit log
 

@@ -72,10 +72,10 @@ def revoke_refresh_token_by_refresh_token(
     request: Request,
     services: Served,
     token: Annotated[str, Form(max_length=4096)],
-    token_type_hint: Text = None,  # noqa: ARG001 - of the dialect; there is one kind that can be revoked
+    token_type_hint: Text = None,  # noqa: ARG001 - of the dialect; a token says itself what it is
     client_id: Annotated[str, Form(max_length=64)] = "myDIRACClientID",
 ) -> Response:
-    """End the session of a refresh token."""
+    """End the session of a refresh token, or revoke an access token, whose bearer one is."""
     services.sessions.revoke(token, client_id, address_of(request))
     return JSONResponse("Refresh token revoked", headers=NO_STORE)
 
@@ -93,3 +93,12 @@ def revoke_refresh_token_by_jti(
     """End one of the caller's sessions; an administrator ends anybody's."""
     services.sessions.revoke_by_id(caller, jti, address_of(request))
     return JSONResponse(f"Refresh token {jti} revoked")
+
+
+@router.delete("/access-tokens/{jti}", response_model=str)
+def revoke_access_token_by_jti(
+    request: Request, caller: Caller, services: Served, jti: Annotated[str, Path(max_length=64)]
+) -> Response:
+    """Revoke one token of a person, a pilot or a job by its id; for administrators."""
+    services.revocations.revoke_by_id(caller, jti, address_of(request))
+    return JSONResponse(f"Access token {jti} revoked")

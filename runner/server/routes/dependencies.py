@@ -30,6 +30,7 @@ from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
 from runner.server.services.pilots_logging import PilotsLogging
 from runner.server.services.requests import RequestService
+from runner.server.services.revocations import Revocations
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.services.sessions import Sessions
 from runner.server.services.wms_administrator import WMSAdministrator
@@ -64,6 +65,7 @@ class Services:
     accounting_report: AccountingReport
     login_flows: LoginFlows
     sessions: Sessions
+    revocations: Revocations
     health: Health
 
 

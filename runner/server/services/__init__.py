@@ -35,6 +35,7 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | passwords | scrypt hashes, one-time codes |
 | login_flows | logins by device code or redirection, until they have their tokens |
 | sessions | refresh tokens: exchanged once, reuse ends the session; revocation |
+| revocations | single tokens that count no more before their time is over |
 | unicode | text that no answer could carry |
 | requests | combined requests: put, claimed with a lease, executed in order |
 | file_status | what became of the files of productions |

@@ -61,6 +61,7 @@ class Right(StrEnum):
     READ_SESSIONS = "read sessions"
     REVOKE_SESSION = "revoke session"
     READ_CONFIGURATION = "read configuration"
+    REVOKE_TOKEN = "revoke token"  # noqa: S105 - a right
 
 
 class Relation(StrEnum):
@@ -126,6 +127,7 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.SET_SITE_MASK: {_ADMIN: _GENERAL, _SITES: _GENERAL},
     Right.READ_SESSIONS: {**dict.fromkeys(_PEOPLE, _OWN), _ADMIN: _ANY},
     Right.REVOKE_SESSION: {**dict.fromkeys(_PEOPLE, _OWN), _ADMIN: _ANY},
+    Right.REVOKE_TOKEN: {_ADMIN: _GENERAL},
     Right.READ_CONFIGURATION: dict.fromkeys((*_PEOPLE, _ADMIN), _GENERAL),
 }
 

@@ -24,6 +24,7 @@ from runner.server.services.passwords import (
     new_code,
     plain_code,
 )
+from runner.server.services.revocations import Revocations
 from runner.server.settings import NAME
 from telemetry.clock import NANOSECONDS
 
@@ -136,6 +137,20 @@ class Registry:
             transaction.registry.add_code(digest_of(code), name, self._vo, expiry_ns)
             self._note(transaction.auth, "login code made", name, "")
         return code
+
+    def revoke_token(self, text: str) -> str:
+        """Revoke a token, given as it is or by its id; the id.
+
+        Raises:
+            UnauthenticatedError: a token that is none of this WMS. InvalidRequestError: neither token nor id.
+        """
+        revocations = Revocations(self._context)
+        if "." not in text:
+            revocations.revoke_unseen(text, ("", self._vo), "", "the operator")
+            return text
+        jti = self._context.mint.name(text)[0]
+        revocations.revoke(text, "", "the operator")
+        return jti
 
     def audit(self, limit: int) -> list[dict[str, Any]]:
         """The newest entries of the audit log, the newest first."""

@@ -18,6 +18,7 @@ from runner.server.errors import GrantError, UnauthenticatedError, UnknownObject
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, require, visible_owner
 from runner.server.services.registry import Registry
+from runner.server.services.revocations import Revocations
 from runner.server.tokens import Identity
 from telemetry.clock import NANOSECONDS, utc_text
 
@@ -44,6 +45,7 @@ class Sessions:
     def __init__(self, context: ServiceContext, registry: Registry) -> None:
         self._context = context
         self._registry = registry
+        self._revocations = Revocations(context)
 
     def open(self, transaction: Transaction, login: Login) -> dict[str, Any]:
         """A new session (`TokenResponse`)."""
@@ -77,11 +79,12 @@ class Sessions:
         raise UnauthenticatedError(refusal)
 
     def revoke(self, token: str, client_id: str, address: str) -> None:
-        """End the session of the refresh token *token*; one that is none, or over, is fine (RFC 7009)."""
+        """End the session of a refresh token, or an access token; what is neither, or over, is fine (RFC 7009)."""
         check_client(client_id)
         try:
             jti = self._context.mint.read_refresh(token)
         except UnauthenticatedError:
+            self._revocations.revoke(token, address)
             return
         with self._context.databases.write(durable=True) as transaction:
             row = transaction.auth.token(jti)

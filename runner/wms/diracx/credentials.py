@@ -131,7 +131,7 @@ class Credentials:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise ConfigError(
-                f"no token in {self.path} ({reason}); log in with `jobspan login` or `dirac login`, or set TokenFile in [WMS]"
+                f"no token in {self.path} ({reason}); log in with `jobspan login` or `dirac login`, or set TokenFile"
             ) from error
         try:
             found = _parsed(text)
