@@ -47,7 +47,7 @@ class DatabaseServer(ABC):
         require(self.kind)
         self.options = options
         self.folder = Path(tempfile.mkdtemp(prefix="jobspan-test-", dir=None if on_disk else _roomy_memory()))
-        self.port = _free_port()
+        self.port = free_port()
         self._numbers = count(1)
         self._has_common = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -107,17 +107,7 @@ class DatabaseServer(ABC):
 
     def start(self) -> None:
         """Start it, also again, and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            # It ends with us, whatever becomes of us; and it has nothing of the tests' environment.
-            command = ["setpriv", "--pdeathsig", "KILL", *self.command()]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env={"PATH": os.defpath, "LANG": "C"},
-            )
+        self._process = spawn(self.command(), self.folder / "log")
         eventually(self._answers, READY_SECONDS, f"{self.kind}: {(self.folder / 'log').read_text()[-2000:]}")
 
     def stop(self) -> None:
@@ -261,7 +251,21 @@ def _roomy_memory() -> str | None:
     return str(memory) if is_roomy else None
 
 
-def _free_port() -> int:
+def spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """A server that ends with us, whatever becomes of us, and has nothing of the tests' environment."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env={"PATH": os.defpath, "LANG": "C"},
+        )
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

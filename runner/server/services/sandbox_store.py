@@ -64,7 +64,8 @@ class SandboxStore:
         stored = transaction.sandboxes.bytes_of(identity.name, identity.vo, but=but) if most else 0
         if most and stored + size_bytes > most:
             raise InvalidRequestError(
-                f"Sandbox quota exceeded: {stored} bytes are stored, {size_bytes} more would be above {most}"
+                f"Sandbox quota exceeded: {stored} bytes are stored or announced, "
+                f"{size_bytes} more would be above {most}"
             )
 
     def permitted(self, purpose: str, text: str) -> Sandbox:
