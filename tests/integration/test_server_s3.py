@@ -1,5 +1,6 @@
 """Sandboxes in a bucket of a real S3 server: what its addresses allow, and what is said when it does not work."""
 
+import base64
 import hashlib
 import json
 import sys
@@ -59,6 +60,8 @@ def test_an_upload_is_bound_to_its_content(s3: S3Server, tmp_path: Path) -> None
     store = contents(s3, tmp_path)
     address = store.upload(sandbox(CONTENT))
     assert {"x-amz-checksum-algorithm", "x-amz-checksum-sha256", "key", "policy"} < set(address.fields)
+    conditions = json.loads(base64.b64decode(address.fields["policy"]))["conditions"]
+    assert ["content-length-range", len(CONTENT), len(CONTENT)] in conditions
     other = store.upload(sandbox(b"another"))
     for changes in (
         {"key": "wms/2/elsewhere"},
