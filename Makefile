@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help official diracx demo test check conformance bench faults mutants lock clean
+.PHONY: help official diracx servers demo test check conformance bench faults mutants lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -66,6 +66,9 @@ lock: ## renew requirements.lock from what the package index offers now
 	@mv build/requirements.lock requirements.lock && rm -rf build/lock && wc -l requirements.lock
 
 diracx: .cache/diracx/.installed ## a real DiracX server for the tests that need one, in an environment of its own below .cache
+
+servers: ## real S3 and search servers for the tests that need them, built by Go and Maven, kept in ~/.cache
+	@.ci/servers
 
 clean: ## remove .venv, caches and what builds left
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

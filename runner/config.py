@@ -120,7 +120,13 @@ def load(
     for table, options in (overrides or {}).items():
         document[table] = {**document.get(table, {}), **options}
     values = _tables(document, str(source or "configuration"))
-    values["wms"] = _with_fields(values["wms"], login_name=env.get("USER") or env.get("LOGNAME") or "user")
+    values["wms"] = _with_fields(
+        values["wms"],
+        login_name=env.get("USER") or env.get("LOGNAME") or "user",
+        s3_key_id=env.get("AWS_ACCESS_KEY_ID", ""),
+        s3_secret_key=env.get("AWS_SECRET_ACCESS_KEY", ""),
+        s3_session_token=env.get("AWS_SESSION_TOKEN", ""),
+    )
     if env.get(IDLE_VARIABLE):
         values["job_wrapper"] = _with_fields(values["job_wrapper"], check_cpu_consumed=Check.OFF)
     values["telemetry"] = _otel(values["telemetry"], env)

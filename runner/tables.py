@@ -72,6 +72,16 @@ class WmsConfig:
     parameters_url: str = option(
         "ParametersURL", "", "OpenSearch server that keeps the job parameters; empty: the database does"
     )
+    sandbox_bucket: str = option(
+        "SandboxBucket", "", "S3 bucket that keeps the sandboxes; empty: a folder of the embedded WMS does"
+    )
+    sandbox_endpoint: str = option(
+        "SandboxEndpoint", "", "address of its S3 server, as worker nodes reach it too; empty: Amazon's"
+    )
+    sandbox_region: str = option("SandboxRegion", "us-east-1", "its region")
+    sandbox_credentials_file: str = option(
+        "SandboxCredentialsFile", "", "file with its credentials, as AWS has it; empty: AWS_ACCESS_KEY_ID and so on"
+    )
     tls_cert: str = option("TLSCert", "", "certificate (chain) of the embedded WMS, PEM; empty: no TLS")
     tls_key: str = option("TLSKey", "", "its private key, PEM; empty: in the same file")
     plain_http: bool = option(
@@ -180,6 +190,10 @@ class WmsConfig:
         "TraceFileSize", 64 << 20, "largest telemetry/wms-traces.jsonl, bytes; one older is kept; 0: no file", minimum=0
     )
     login_name: str = field(default="user", metadata={"derived": True})
+    #: Of the S3 server, from the environment.
+    s3_key_id: str = field(default="", repr=False, metadata={"derived": True})
+    s3_secret_key: str = field(default="", repr=False, metadata={"derived": True})
+    s3_session_token: str = field(default="", repr=False, metadata={"derived": True})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from tests.support.components import IN_CI, cgroup1_folder, cgroup2_folder, requ
 from tests.support.databases import KINDS, DatabaseServers
 from tests.support.diracx import RunningDiracx, running_diracx
 from tests.support.processes import kill, marked_by
+from tests.support.stores import S3Server, SearchServer
 from tests.support.waiting import eventually
 
 #: No deadline for one example: the machine may be busy, and durations are tested elsewhere.
@@ -94,6 +95,22 @@ def database(request: pytest.FixtureRequest, database_servers: DatabaseServers) 
 def fresh_database(request: pytest.FixtureRequest, database_servers: DatabaseServers) -> str:
     """The same for one test."""
     return database_servers.again(request.param)
+
+
+@pytest.fixture(scope="session")
+def s3(clean_environment: None) -> Iterator[S3Server]:
+    """A real S3 server, one for all tests that only use it."""
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def opensearch(clean_environment: None) -> Iterator[SearchServer]:
+    """A real OpenSearch, one for all tests that need it: it takes seconds to start."""
+    server = SearchServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ wrappers: they meet over HTTP only.
 | routes | HTTP: parse, call one service, answer |
 | services | the rules, one module a service, under the original's names |
 | db | the databases, one module each |
+| sandboxes | the contents of sandboxes: a folder, or a bucket of an S3 server |
 | openapi | the OpenAPI document: DiracX's names, answers, who must show a token |
 | models | bodies of requests |
 | answers | bodies of answers, for the OpenAPI document |

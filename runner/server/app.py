@@ -34,6 +34,9 @@ from runner.server.routes.dependencies import Services
 from runner.server.routes.last_resort import LastResort
 from runner.server.routes.limits import BodyLimit
 from runner.server.routes.repeating import repeating
+from runner.server.sandboxes.contents import Contents
+from runner.server.sandboxes.folder import FolderContents
+from runner.server.sandboxes.s3 import S3Contents
 from runner.server.services.accounting import Accounting
 from runner.server.services.accounting_report import AccountingReport
 from runner.server.services.context import ServiceContext
@@ -105,8 +108,20 @@ def open_context(settings: ServerSettings, clock: Clock, observer: Observer = SI
         raise ConfigError(f"{address.shown}: cannot be used as a database: {error.orig}") from error
     mint = TokenMint(keys, wms_id, clock, earlier_secret=earlier)
     return ServiceContext(
-        settings=settings, databases=databases, clock=clock, mint=mint, wms_id=wms_id, observer=observer
+        settings=settings,
+        databases=databases,
+        clock=clock,
+        mint=mint,
+        wms_id=wms_id,
+        contents=_contents(settings, mint, wms_id),
+        observer=observer,
     )
+
+
+def _contents(settings: ServerSettings, mint: TokenMint, wms_id: str) -> Contents:
+    if settings.bucket is not None:
+        return S3Contents(settings.bucket, wms_id, settings.presigned_seconds)
+    return FolderContents(settings.sandboxes, mint, settings.presigned_seconds)
 
 
 def _wms_id(databases: ObservedDatabases) -> str:

@@ -13,6 +13,7 @@
     ├── TooLargeError            413  more bytes than are taken
     ├── InvalidValueError        422  a value is too long or of the wrong form
     ├── DatabaseAwayError        503  a database beside the main one does not answer now
+    ├── StoreAwayError           503  what keeps the sandboxes does not answer now
     └── TooManyAttemptsError     429  so often within so short a time
 """
 
@@ -71,6 +72,10 @@ class InvalidValueError(ServiceError):
 
 class DatabaseAwayError(ServiceError):
     """A database beside the main one does not answer; later it may."""
+
+
+class StoreAwayError(ServiceError):
+    """What keeps the contents of sandboxes does not answer; later it may."""
 
 
 class TooManyAttemptsError(ServiceError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from runner.config import Config, WmsConfig
 from runner.errors import ConfigError
 from runner.server.db.address import DatabaseAddress
+from runner.server.sandboxes.bucket import Bucket
 from runner.server.tokens import Role
 
 #: Largest JSON body. A submission is the largest: twenty descriptions of 1 MiB are not met in practice.
@@ -28,6 +29,8 @@ class ServerSettings:
     database_password_file: str = ""
     database_connections: int = 20
     parameters_url: str = field(default="", repr=False)
+    #: Where sandboxes are; None: in the folder.
+    bucket: Bucket | None = None
     vo: str = "local"
     owner: str = "user"
     owner_group: str = "local_user"
@@ -87,6 +90,7 @@ class ServerSettings:
             database_password_file=wms.database_password_file,
             database_connections=wms.database_connections,
             parameters_url=wms.parameters_url,
+            bucket=Bucket.from_config(config),
             vo=wms.vo,
             owner=wms.owner or wms.login_name,
             owner_group=wms.owner_group,
@@ -152,7 +156,7 @@ class ServerSettings:
 
     @property
     def sandboxes(self) -> Path:
-        """Where sandboxes lie, each under its number."""
+        """Where sandboxes lie, each under its number, unless a bucket has them."""
         return self.folder / "sandboxes"
 
 

@@ -1,4 +1,4 @@
-"""The WMS under load: calls a second and their latencies, matching among many jobs, searches among a million.
+"""The WMS under load: calls a second and their latencies, searches among a million jobs, two processes at once.
 
 On SQLite, and on MariaDB where that is installed (started here, durable as it comes: every commit is on the disk).
 `python -m tests.bench.load` puts the same load on any server of the dialect, a real DiracX for instance.
@@ -20,7 +20,7 @@ from sqlalchemy import insert
 from runner.config import load
 from runner.server.app import application, open_context
 from runner.server.db.job_db import JOBS
-from runner.server.models import MatchParams, ScalarSearchSpec, SearchParams
+from runner.server.models import ScalarSearchSpec, SearchParams
 from runner.server.routes.dependencies import Services
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
@@ -35,19 +35,16 @@ CALLS = ("submit", "status", "heartbeat", "search")
 CLIENTS = (1, 8, 32)
 #: 99th percentiles in milliseconds.
 AIMS_MS = {8: 50.0, 32: 150.0}
-PILOT = Identity("pilot", "local_pilot", "local", frozenset({Role.PILOT}))
 ALICE = Identity("alice", "local_user", "local", frozenset({Role.USER}))
 STATUSES = ("Waiting", "Running", "Done", "Done", "Done", "Failed", "Killed", "Matched", "Completing", "Done")
 OWNERS = 200
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Load, matching and searches on each database, then two processes on MariaDB."""
+    """Load and searches on each database, then two processes on MariaDB."""
     for kind in ("sqlite", *(["mariadb"] if not COMPONENTS["mariadb"]() else [])):
         with _database(kind) as url, tempfile.TemporaryDirectory() as folder:
             yield from _load(kind, Path(folder), url, 1.0 if quick else 8.0)
-        with _database(kind) as url, tempfile.TemporaryDirectory() as folder:
-            yield _matching(kind, Path(folder), url, *((50, 20) if quick else (1000, 100)))
         with _database(kind) as url, tempfile.TemporaryDirectory() as folder:
             yield from _searches(kind, Path(folder), url, 20_000 if quick else 1_000_000)
     if not COMPONENTS["mariadb"]():
@@ -88,28 +85,6 @@ def _services(folder: Path, url: str) -> Services:
     config = load(folder=folder, environment={}, overrides={"WMS": {"Database": url, "Owner": "alice"}})
     services: Services = application(open_context(ServerSettings.from_config(config), SystemClock())).state.services
     return services
-
-
-def _matching(kind: str, folder: Path, url: str, queues: int, jobs: int) -> Row:
-    """The rule alone, without HTTP: a pilot whose site is that of one queue among many."""
-    services = _services(folder, url)
-    for number in range(queues):
-        site = f'Executable = "/bin/true"; Site = "LCG.Q{number}.org"; CPUTime = {1000 + number};'
-        services.job_manager.submit(ALICE, [site] * jobs)
-    times = []
-    for number in range(min(100, queues)):
-        slot = MatchParams(PilotStamp="bench", Site=f"LCG.Q{number * 7 % queues}.org", WaitSeconds=0)
-        start = time.perf_counter()
-        assert services.matcher.match(PILOT, slot) is not None
-        times.append(1000 * (time.perf_counter() - start))
-    services.context.databases.close()
-    median, last = percentile(times, 0.5), percentile(times, 0.99)
-    return Row(
-        what=f"{kind}: a match, {queues * jobs} jobs waiting in {queues} task queues",
-        ours=f"median {median:.1f} ms, p99 {last:.1f} ms",
-        aim="below 20 ms",
-        reached=median < 20,
-    )
 
 
 def _searches(kind: str, folder: Path, url: str, jobs: int) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from runner.server.tokens import Role
 from tests.support import certificates
 from tests.support.browser import Browser
 from tests.support.components import OFFICIAL, require
+from tests.support.stores import S3Server
 from tests.support.tree import ROOT
 from tests.support.wms import RunningWms, running_wms
 
@@ -57,6 +58,11 @@ class Dirac:
             output, errors = process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 0, output + errors
         return output
+
+    def use(self, token: str) -> None:
+        """Have them use a token that was not made for them."""
+        values = {"access_token": token, "refresh_token": None, "expires_on": 9999999999}
+        self.credentials.write_text(json.dumps(values))
 
     def log_in(self, *arguments: str, verify: str | bool = True) -> None:
         """`dirac login`, with somebody at a browser."""
@@ -142,6 +148,19 @@ def test_every_generated_call(dirac: Dirac) -> None:
     assert "Running" in refused["Reason"]
 
 
+def test_sandboxes_on_an_s3_server(tmp_path: Path, s3: S3Server) -> None:
+    """The official client brings a sandbox to the real S3 server behind the WMS, and fetches it from there."""
+    require("official-clients")
+    bucket = s3.bucket()
+    with running_wms(tmp_path / "site", overrides={"WMS": s3.options(bucket)}) as wms:
+        dirac = Dirac(wms, tmp_path, {})
+        dirac.use(wms.token_for("bea", Role.USER))
+        pfn = dirac.run("python", str(ROOT / "tests" / "official" / "calls.py"), "sandbox")
+    (brought,) = (path for path in bucket.rglob("sha256:*") if path.is_file())
+    assert pfn.startswith("SB:SandboxSE|/S3/sandboxes/local/local_user/bea/sha256:")
+    assert brought.name in pfn
+
+
 def test_the_clients_of_nobody_are_told_so(dirac: Dirac) -> None:
     """Without a login the command line says that one is not authenticated."""
     with dirac.start("dirac", "whoami") as process:
@@ -163,7 +182,5 @@ def test_the_command_line_over_tls(tmp_path: Path) -> None:
 
 def test_a_token_of_ours_serves_theirs(dirac: Dirac) -> None:
     """Any token of the WMS in their credentials file will do: they do not look into it."""
-    token = dirac.wms.token_for("bea", Role.USER)
-    values = {"access_token": token, "refresh_token": None, "expires_on": 9999999999}
-    dirac.credentials.write_text(json.dumps(values))
+    dirac.use(dirac.wms.token_for("bea", Role.USER))
     assert json.loads(dirac.run("dirac", "whoami"))["preferred_username"] == "bea"

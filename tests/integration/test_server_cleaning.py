@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from runner.server.services.job_cleaning_agent import Cleaned, JobCleaningAgent
 from tests.support.clock import JumpClock
@@ -18,8 +20,9 @@ OPTIONS = {"WMS": {"SandboxQuota": 1000, "SandboxRetention": 2 * HOUR, "JobReten
 class Site:
     """A WMS whose clock the test sets."""
 
-    def __init__(self, wms: RunningWms, clock: JumpClock) -> None:
+    def __init__(self, wms: RunningWms, clock: JumpClock, contents: Path) -> None:
         self.wms = wms
+        self._contents = contents
         self._clock = clock
         self._agent = JobCleaningAgent(wms.context)
 
@@ -30,11 +33,23 @@ class Site:
         assert looked is not None
         return looked
 
-    def upload(self, content: bytes) -> Any:
-        """Ask for the upload of *content*, and bring it; the first answer."""
+    def kept(self) -> list[bytes]:
+        """All contents that are stored."""
+        return sorted(path.read_bytes() for path in self._contents.rglob("*") if path.is_file())
+
+    def announce(self, content: bytes) -> requests.Response:
+        """Ask for the upload of *content*."""
         digest = hashlib.sha256(content).hexdigest()
         info = {"checksum_algorithm": "sha256", "checksum": digest, "size": len(content), "format": "tar.bz2"}
-        answer = self.wms.call("POST", "/api/jobs/sandbox", info)
+        return self.wms.call("POST", "/api/jobs/sandbox", info)
+
+    def code(self, pfn: str) -> int:
+        """Of asking for the download of a sandbox."""
+        return self.wms.call("GET", "/api/jobs/sandbox", params={"pfn": pfn}).status_code
+
+    def upload(self, content: bytes) -> Any:
+        """Ask for the upload of *content*, and bring it; the first answer."""
+        answer = self.announce(content)
         if answer.status_code == 200 and answer.json()["url"]:
             form = {"data": answer.json()["fields"], "files": {"file": ("file", content)}}
             assert self.wms.session.post(answer.json()["url"], timeout=10, **form).status_code == 204
@@ -42,47 +57,84 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[Site]:
     """A WMS of its own for each test."""
     clock = JumpClock()
-    with running_wms(tmp_path_factory.mktemp("wms"), clock=clock, overrides=OPTIONS) as wms:
-        yield Site(wms, clock)
+    with running_wms(tmp_path, clock=clock, overrides=OPTIONS) as wms:
+        yield Site(wms, clock, tmp_path / "wms" / "sandboxes")
 
 
-def test_a_sandbox_without_a_job_expires(site: Site) -> None:
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """The same, and once more with its sandboxes on a real S3 server."""
+    if request.param == "folder":
+        yield request.getfixturevalue("site")
+        return
+    clock, s3 = JumpClock(), request.getfixturevalue("s3")
+    bucket = s3.bucket()
+    options = {"WMS": OPTIONS["WMS"] | s3.options(bucket)}
+    with running_wms(tmp_path, clock=clock, overrides=options) as wms:
+        yield Site(wms, clock, bucket)
+
+
+def test_a_sandbox_without_a_job_expires(store: Site) -> None:
     """After its time name and content are gone; one that belongs to a job stays, one that is asked for again too."""
-    free, used, wanted = (site.upload(content).json()["pfn"] for content in (b"free", b"used", b"wanted"))
-    site.wms.submit(f'Executable = "/bin/true"; InputSandbox = "{used}"; Site = "LCG.Nowhere.org";')
-    assert site.look_after(HOUR).sandboxes == 0
-    assert site.upload(b"wanted").json() == {"pfn": wanted, "url": None, "fields": {}}
-    assert site.look_after(HOUR + 1).sandboxes == 1
-    codes = [
-        site.wms.call("GET", "/api/jobs/sandbox", params={"pfn": each}).status_code for each in (free, used, wanted)
-    ]
-    assert codes == [404, 200, 200]
-    assert len(list(site.wms.context.settings.sandboxes.iterdir())) == 2
+    free, used, wanted = (store.upload(content).json()["pfn"] for content in (b"free", b"used", b"wanted"))
+    store.wms.submit(f'Executable = "/bin/true"; InputSandbox = "{used}"; Site = "LCG.Nowhere.org";')
+    assert store.look_after(HOUR).sandboxes == 0
+    assert store.upload(b"wanted").json() == {"pfn": wanted, "url": None, "fields": {}}
+    assert store.look_after(HOUR + 1).sandboxes == 1
+    assert [store.code(each) for each in (free, used, wanted)] == [404, 200, 200]
+    assert store.kept() == [b"used", b"wanted"]
 
 
-def test_a_sandbox_that_a_job_takes_at_the_last_moment_stays(site: Site) -> None:
+def test_a_removed_sandbox_can_be_brought_again(store: Site) -> None:
+    """Its name is free at once, and whatever is still to be removed of the old one does not touch the new one."""
+    pfn, agent = store.upload(b"again").json()["pfn"], JobCleaningAgent(store.wms.context)
+    with store.wms.context.databases.write() as transaction:
+        sandbox = transaction.sandboxes.get(pfn.partition("|")[2])
+        assert sandbox is not None
+        assert transaction.sandboxes.remove_unassigned(sandbox["SBId"], store.wms.context.now_ns() + 1)
+    assert store.code(pfn) == 404
+    assert store.upload(b"again").json()["url"]
+    assert store.kept() == [b"again", b"again"]
+    assert agent.look() == Cleaned()
+    assert (store.kept(), store.code(pfn)) == ([b"again"], 200)
+
+
+def test_a_sandbox_that_is_announced_and_never_brought_is_forgotten(store: Site) -> None:
+    """When it cannot come any more; until then it counts against the quota. One that has come stays."""
+    assert store.announce(b"x" * 600).status_code == store.upload(b"y" * 400).status_code == 200
+    assert store.announce(b"z").status_code == 400
+    assert store.upload(b"x" * 600).status_code == 200
+    store.look_after(2 * HOUR + 1)
+    assert store.announce(b"x" * 600).status_code == 200
+    assert store.upload(b"y" * 300).status_code == 200
+    assert store.look_after(HOUR + 1).sandboxes == 1
+    assert store.announce(b"x" * 600).status_code == 200
+    assert store.kept() == [b"y" * 300]
+
+
+def test_a_sandbox_that_a_job_takes_at_the_last_moment_stays(store: Site) -> None:
     """Between the look for old sandboxes and the removal a job may have got one."""
-    used = site.upload(b"used").json()["pfn"]
-    site.wms.submit(f'Executable = "/bin/true"; InputSandbox = "{used}"; Site = "LCG.Nowhere.org";')
-    later_ns = site.wms.context.now_ns() + 1
-    with site.wms.context.databases.write() as transaction:
+    used = store.upload(b"used").json()["pfn"]
+    store.wms.submit(f'Executable = "/bin/true"; InputSandbox = "{used}"; Site = "LCG.Nowhere.org";')
+    later_ns = store.wms.context.now_ns() + 1
+    with store.wms.context.databases.write() as transaction:
         sandbox = transaction.sandboxes.get(used.partition("|")[2])
         assert sandbox is not None
         assert not transaction.sandboxes.remove_unassigned(sandbox["SBId"], later_ns)
 
 
-def test_a_quota_bounds_what_one_user_stores(site: Site) -> None:
+def test_a_quota_bounds_what_one_user_stores(store: Site) -> None:
     """What would exceed it is refused in words, until there is room again; the same content once more costs nothing."""
-    assert site.upload(b"x" * 900).status_code == 200
-    refused = site.upload(b"y" * 101)
+    assert store.upload(b"x" * 900).status_code == 200
+    refused = store.upload(b"y" * 101)
     assert refused.status_code == 400
     assert "900 bytes are stored" in refused.json()["detail"]
-    assert site.upload(b"x" * 900).status_code == 200
-    site.look_after(2 * HOUR + 1)
-    assert site.upload(b"y" * 101).status_code == 200
+    assert store.upload(b"x" * 900).status_code == 200
+    store.look_after(2 * HOUR + 1)
+    assert store.upload(b"y" * 101).status_code == 200
 
 
 def test_a_job_is_forgotten_some_time_after_its_end(site: Site) -> None:

@@ -1,15 +1,22 @@
-"""Job parameters in OpenSearch: the original's conversation, held with a stand-in (see tests/support/opensearch.py)."""
+"""Job parameters in OpenSearch: on a real server, and on a stand-in that records the original's conversation.
+
+What the store promises holds on both. The stand-in (see tests/support/opensearch.py) shows what is said, and fails
+when it is told to.
+"""
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from runner.errors import ConfigError
 from runner.server.db.opensearch_job_parameters import INDEX, OpenSearchJobParameters
 from runner.server.errors import DatabaseAwayError
 from tests.support.opensearch import OpenSearchStandIn, opensearch_stand_in
+from tests.support.stores import SearchServer
 from tests.support.wms import running_wms
 
 NOON_NS = 1_795_262_400_000_000_000  # 2026-11-21T12:00:00Z
@@ -24,18 +31,41 @@ def stand_in() -> Iterator[OpenSearchStandIn]:
 
 
 @pytest.fixture
-def store(stand_in: OpenSearchStandIn) -> Iterator[OpenSearchJobParameters]:
-    """The parameters that it keeps."""
+def server(opensearch: SearchServer) -> Iterator[str]:
+    """A real server without any parameters."""
+    yield opensearch.url
+    assert requests.delete(f"{opensearch.url}/{INDEX}-*", timeout=30).status_code == 200
+
+
+@pytest.fixture(params=["stand-in", "opensearch"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The stand-in, and the real server."""
+    if request.param == "opensearch":
+        return str(request.getfixturevalue("server"))
+    return str(request.getfixturevalue("stand_in").url)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[OpenSearchJobParameters]:
+    """The parameters that one keeps."""
+    opened = OpenSearchJobParameters(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def observed(stand_in: OpenSearchStandIn) -> Iterator[OpenSearchJobParameters]:
+    """The parameters that the stand-in keeps."""
     opened = OpenSearchJobParameters(stand_in.url)
     yield opened
     opened.close()
 
 
-def test_the_conversation_is_the_originals(stand_in: OpenSearchStandIn, store: OpenSearchJobParameters) -> None:
+def test_the_conversation_is_the_originals(stand_in: OpenSearchStandIn, observed: OpenSearchJobParameters) -> None:
     """A template, then update-by-query over all days and, where nothing is updated, create in the index of the day."""
-    store.set_job_parameter(7, "HostName", "wn1", NOON_NS)
-    store.set_job_parameter(7, "HostName", "wn2", NOON_NS + DAY_NS)
-    assert store.get_job_parameters(7, ["HostName"]) == {"HostName": "wn2"}
+    observed.set_job_parameter(7, "HostName", "wn1", NOON_NS)
+    observed.set_job_parameter(7, "HostName", "wn2", NOON_NS + DAY_NS)
+    assert observed.get_job_parameters(7, ["HostName"]) == {"HostName": "wn2"}
     paths = [(method, path.rpartition("/")[0] if "_create" in path else path) for method, path, _, _ in stand_in.said]
     update, create = ("POST", f"/{INDEX}-*/_update_by_query"), ("PUT", f"/{INDEX}-2026.11.21/_create")
     assert paths == [("PUT", f"/_index_template/{INDEX}"), update, create, update, ("POST", f"/{INDEX}-*/_search")]
@@ -57,8 +87,37 @@ def test_values_of_any_kind_come_back(store: OpenSearchJobParameters) -> None:
     assert store.get_job_parameters(3) == {}
 
 
-def test_two_who_create_at_once_make_one(stand_in: OpenSearchStandIn, store: OpenSearchJobParameters) -> None:
+def test_a_change_of_another_day_leaves_one_document(server: str) -> None:
+    """What was created on one day is updated where it is, with its new time; what is new goes to the new day."""
+    store = OpenSearchJobParameters(server)
+    store.set_job_parameter(7, "A", "first", NOON_NS)
+    store.set_job_parameter(7, "A", "second", NOON_NS + DAY_NS)
+    store.set_job_parameter(7, "B", "new", NOON_NS + DAY_NS)
+    assert store.with_times(7) == {"A": ("second", NOON_NS + DAY_NS), "B": ("new", NOON_NS + DAY_NS)}
+    store.close()
+    hits = requests.get(f"{server}/{INDEX}-*/_search", timeout=30).json()["hits"]["hits"]
+    found = sorted((hit["_index"], hit["_source"]["Name"]) for hit in hits)
+    assert found == [(f"{INDEX}-2026.11.21", "A"), (f"{INDEX}-2026.11.22", "B")]
+    mapping = requests.get(f"{server}/{INDEX}-2026.11.21/_mapping", timeout=30).json()
+    properties = mapping[f"{INDEX}-2026.11.21"]["mappings"]["properties"]
+    assert {name: each["type"] for name, each in properties.items()} == {
+        "JobID": "long", "Name": "keyword", "Value": "keyword", "timestamp": "long",
+    }  # fmt: skip
+
+
+def test_many_who_set_one_parameter_at_once_leave_one_document(server: str) -> None:
+    """Of a parameter that does not exist yet there is one afterwards, with a value of one of them; nobody fails."""
+    store = OpenSearchJobParameters(server)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: store.set_job_parameter(1, "A", number, NOON_NS), range(16)))
+    assert store.get_job_parameters(1)["A"] in range(16)
+    store.close()
+    assert requests.get(f"{server}/{INDEX}-*/_count", timeout=30).json()["count"] == 1
+
+
+def test_two_who_create_at_once_make_one(stand_in: OpenSearchStandIn, observed: OpenSearchJobParameters) -> None:
     """Whoever finds that another has created the parameter meanwhile updates it."""
+    store = observed
     store.set_job_parameter(1, "A", "first", NOON_NS)
     (document,) = stand_in.documents.values()
     hidden = dict(document)
@@ -87,6 +146,18 @@ def test_the_wms_keeps_its_parameters_there(tmp_path: Path, stand_in: OpenSearch
         assert wms.call("PATCH", "/api/jobs/metadata", body).status_code == 204
         names = {document["Name"] for document in stand_in.documents.values()}
         assert names == {"HostName", "PayloadPID", "StandardOutput"}
+
+
+def test_a_wms_with_a_real_server(tmp_path: Path, server: str) -> None:
+    """Parameters of jobs, and the output that is peeked at, go there and come back."""
+    with running_wms(tmp_path, overrides={"WMS": {"ParametersURL": server}}) as wms:
+        job_id = wms.submit()
+        body = {str(job_id): {"HostName": "wn1", "PayloadPID": 7}}
+        assert wms.call("PATCH", "/api/jobs/metadata", body).status_code == 204
+        assert wms.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {"StandardOutput": "hi\n"}}).status_code == 200
+        shown = wms.call("GET", f"/api/jobspan/jobs/{job_id}/parameters").json()
+        assert (shown["HostName"], shown["PayloadPID"]) == ("wn1", 7)
+        assert wms.call("GET", f"/api/jobspan/jobs/{job_id}/peek").json()["StandardOutput"] == "hi\n"
 
 
 def test_a_server_that_is_not_there_is_said_at_the_start(

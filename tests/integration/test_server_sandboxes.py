@@ -31,10 +31,15 @@ class SteppingClock:
 CLOCK = SteppingClock()
 
 
-@pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    """One WMS for the module."""
-    overrides = {"WMS": {"MaxSandboxSize": 300_000}}
+#: For tests of what only the folder has: addresses of our own, with permits of our own.
+in_folder = pytest.mark.parametrize("wms", ["folder"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def wms(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
+    """One WMS for the module, with sandboxes in its folder; and one with a bucket of a real S3 server."""
+    where = request.getfixturevalue("s3").options() if request.param == "s3" else {}
+    overrides = {"WMS": {"MaxSandboxSize": 300_000, **where}}
     with running_wms(tmp_path_factory.mktemp("wms"), clock=CLOCK, overrides=overrides) as running:
         yield running
 
@@ -92,7 +97,8 @@ def test_other_content_than_announced_is_refused(wms: RunningWms, sent: bytes) -
     answer = send(target, sent)
     assert answer.status_code in (400, 413)
     assert address(wms, target["pfn"]).status_code == 404
-    assert not [path for path in (wms.folder / "wms" / "sandboxes").iterdir() if path.name.startswith(".")]
+    folder = wms.context.contents.folder
+    assert not (folder and [path for path in folder.iterdir() if path.name.startswith(".")])
 
 
 def test_too_large_sandboxes_are_refused_beforehand(wms: RunningWms) -> None:
@@ -102,6 +108,7 @@ def test_too_large_sandboxes_are_refused_beforehand(wms: RunningWms) -> None:
     assert "at most 300000" in answer.json()["detail"]
 
 
+@in_folder
 def test_an_endless_upload_is_refused_unread(wms: RunningWms) -> None:
     """A body far beyond what was announced, or of no announced length, is not taken in."""
     target = initiate(wms, CONTENT + b"endless")
@@ -110,6 +117,7 @@ def test_an_endless_upload_is_refused_unread(wms: RunningWms) -> None:
     assert chunks.status_code == 411
 
 
+@in_folder
 def test_addresses_expire(wms: RunningWms) -> None:
     """After five minutes neither upload nor download is possible with an old address."""
     content = CONTENT + b"expiring"
@@ -127,6 +135,7 @@ def tampered(url: str, permit: str) -> str:
     return parts._replace(query=urlencode({"permit": permit})).geturl()
 
 
+@in_folder
 def test_forged_addresses_are_refused(wms: RunningWms) -> None:
     """Changing the permission, using that of another purpose, or a token instead of it does not work."""
     target, pfn = initiate(wms, CONTENT + b"forged"), stored(wms, CONTENT)

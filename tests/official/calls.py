@@ -192,8 +192,11 @@ def sessions(client: Any) -> None:
 
 
 def main() -> None:
-    """As a user, or with `pilot` as a pilot."""
+    """As a user, or with `pilot` as a pilot; with `sandbox` the round trip of one alone."""
     refused: dict[str, Any] = {}
+    if sys.argv[1] == "sandbox":
+        print(sandbox_round_trip())
+        return
     with SyncDiracClient() as client, contextlib.suppress(HttpResponseError):
         if sys.argv[1] == "pilot":
             pilots(client)

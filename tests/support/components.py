@@ -13,6 +13,8 @@ from tests.support.tree import ROOT
 
 #: Read at import, before the tests' environment is cleaned.
 IN_CI = os.environ.get("JOBSPAN_CI") == "1"
+#: Where `make servers` keeps what it has built.
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jobspan-components"
 
 
 def cgroup2_folder() -> Path | None:
@@ -92,6 +94,29 @@ def _server(*names: str) -> Callable[[], str]:
     return missing
 
 
+def _kept(pattern: str) -> Path | None:
+    return max(KEPT.glob(pattern), default=None)
+
+
+def s3_server() -> Path | None:
+    """The program of the S3 server that `make servers` builds."""
+    return _kept("versitygw-*/versitygw")
+
+
+def search_server() -> Path | None:
+    """The folder of the OpenSearch that `make servers` installs."""
+    found = _kept("opensearch-*/classes/SearchServer.class")
+    return found.parents[1] if found else None
+
+
+def _s3() -> str:
+    return "" if s3_server() else "`make servers` builds an S3 server"
+
+
+def _opensearch() -> str:
+    return ("" if search_server() else "`make servers` installs OpenSearch") or _program("java")()
+
+
 #: The environment that `make official` makes: DiracX's clients and schemathesis, with pins of their own.
 OFFICIAL = ROOT / ".cache" / "official"
 
@@ -114,6 +139,8 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
     "official-clients": _official,
+    "s3": _s3,
+    "opensearch": _opensearch,
     "systemd-analyze": _program("systemd-analyze"),
 }
 

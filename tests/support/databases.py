@@ -108,17 +108,7 @@ class DatabaseServer(ABC):
 
     def start(self) -> None:
         """Start it, also again, and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            # It ends with us, whatever becomes of us; and it has nothing of the tests' environment.
-            command = ["setpriv", "--pdeathsig", "KILL", *self.command()]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env={"PATH": os.defpath, "LANG": "C"},
-            )
+        self._process = spawn(self.command(), self.folder / "log")
         eventually(self._answers, READY_SECONDS, f"{self.kind}: {(self.folder / 'log').read_text()[-2000:]}")
 
     def stop(self) -> None:
@@ -260,3 +250,16 @@ def _roomy_memory() -> str | None:
     memory = Path("/dev/shm")
     is_roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES
     return str(memory) if is_roomy else None
+
+
+def spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """A server that ends with us, whatever becomes of us, and has nothing of the tests' environment."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env={"PATH": os.defpath, "LANG": "C"},
+        )

@@ -1,7 +1,8 @@
-"""A stand-in for an OpenSearch server: no real one can be had where these tests run.
+"""A stand-in for an OpenSearch server that records the conversation, and fails when a test wants it to.
 
 It answers the calls of `runner.server.db.opensearch_job_parameters`, and no others, with bodies of the form that
-OpenSearch's reference documents (index template, _create, _update_by_query, _search), and records the conversation.
+OpenSearch's reference documents (index template, _create, _update_by_query, _search). It knows no mappings, runs no
+scripts and refreshes nothing: what depends on those is tested on a real server (`tests.support.stores`).
 """
 
 import json
@@ -39,6 +40,8 @@ class OpenSearchStandIn:
             return 200, {"acknowledged": True}
         if method == "PUT" and action.startswith("_create/"):
             return self._create(index, action.partition("/")[2], body)
+        if method == "POST" and action == "_refresh":
+            return 200, {"_shards": {"total": 1, "successful": 1, "failed": 0}}
         if method == "POST" and action == "_update_by_query":
             return self._update(index, body)
         if method == "POST" and action == "_search":

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from runner.errors import ConfigError
@@ -37,6 +38,8 @@ TIMEOUT_SECONDS = 10.0
 #: A job has no more: each call may set some hundreds.
 MOST = 10_000
 TRIES = 3
+#: HTTP's code for an index whose shards do not answer yet.
+NOT_READY = 503
 
 
 class OpenSearchJobParameters:
@@ -95,7 +98,8 @@ class OpenSearchJobParameters:
             "sort": [{"Name": "asc"}, {"timestamp": "asc"}],
         }
         with _asking():
-            found = self._client.search(body=body, index=f"{INDEX}-*", params={"ignore_unavailable": "true"})
+            options = {"ignore_unavailable": "true"}
+            found = self._when_ready(partial(self._client.search, body=body, index=f"{INDEX}-*", params=options))
             sources = [hit["_source"] for hit in found["hits"]["hits"]]
             return {each["Name"]: (json.loads(each["Value"]), int(each["timestamp"])) for each in sources}
 
@@ -109,10 +113,26 @@ class OpenSearchJobParameters:
         body = {"query": {"bool": {"filter": mine}}, "script": {"lang": "painless", "source": SCRIPT, "params": values}}
         options = {"refresh": "true", "conflicts": "proceed", "ignore_unavailable": "true"}
         with _asking():
-            return int(self._client.update_by_query(index=f"{INDEX}-*", body=body, params=options)["updated"]) > 0
+            update = partial(self._client.update_by_query, index=f"{INDEX}-*", body=body, params=options)
+            done = self._when_ready(update)
+            # A conflict: somebody has changed it while we did, which is as if they had done it just after us.
+            return int(done["updated"]) + int(done.get("version_conflicts", 0)) > 0
+
+    def _when_ready(self, call: Callable[[], Any]) -> Any:
+        """What *call* gives, at the second try if an index that somebody is making just now is not ready for it."""
+        from opensearchpy.exceptions import TransportError
+
+        try:
+            return call()
+        except TransportError as error:
+            if error.status_code != NOT_READY:
+                raise
+        options = {"wait_for_status": "yellow", "timeout": f"{TIMEOUT_SECONDS / 2:.0f}s"}
+        self._client.cluster.health(index=f"{INDEX}-*", params=options)
+        return call()
 
     def _create(self, document: Mapping[str, Any]) -> bool:
-        """False if somebody else has created it since."""
+        """False if somebody else has created it since; the next update finds it then."""
         day = utc_text(document["timestamp"])[:10].replace("-", ".")
         name = hashlib.sha256(f"{document['JobID']}/{document['Name']}".encode()).hexdigest()
         from opensearchpy.exceptions import ConflictError
@@ -121,6 +141,7 @@ class OpenSearchJobParameters:
             try:
                 self._client.create(index=f"{INDEX}-{day}", id=name, body=dict(document), params={"refresh": "true"})
             except ConflictError:
+                self._client.indices.refresh(index=f"{INDEX}-{day}")
                 return False
         return True
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    and_,
     delete,
     func,
     insert,
@@ -40,6 +41,9 @@ MAPPING = Table(
     Column("Type", String(16), nullable=False),
     UniqueConstraint("SBId", "JobID", "Type"),
 )
+#: What becomes of the name of a sandbox whose content is still to be removed: no request can name it.
+REMOVED = "removed/"
+_is_removed = and_(SANDBOXES.c["PFN"] >= REMOVED, SANDBOXES.c["PFN"] < "removed0")
 _is_assigned = select(MAPPING.c.SBId).where(MAPPING.c.SBId == SANDBOXES.c.SBId).exists()
 
 
@@ -72,24 +76,44 @@ class SandboxMetadataDB:
         self._connection.execute(insert(MAPPING), {"SBId": sandbox_id, "JobID": job_id, "Type": kind})
         return True
 
-    def renew(self, sandbox_id: int, now_ns: int) -> None:
+    def renew(self, sandbox_id: int, now_ns: int, size_bytes: int) -> None:
         """Somebody wants it just now: count its age from here."""
-        self._connection.execute(update(SANDBOXES).where(SANDBOXES.c.SBId == sandbox_id), {"RegistrationTime": now_ns})
+        values = {"RegistrationTime": now_ns, "Bytes": size_bytes}
+        self._connection.execute(update(SANDBOXES).where(SANDBOXES.c.SBId == sandbox_id), values)
 
-    def bytes_of(self, owner: str, vo: str) -> int:
-        """Size of all that an owner has stored."""
-        mine = (SANDBOXES.c.Owner == owner, SANDBOXES.c["VO"] == vo, SANDBOXES.c.Stored.is_(True))
+    def bytes_of(self, owner: str, vo: str, *, but: int = 0) -> int:
+        """Size of all that an owner has stored, or has announced and may still bring; *but* one sandbox."""
+        mine = (SANDBOXES.c.Owner == owner, SANDBOXES.c["VO"] == vo, SANDBOXES.c.SBId != but)
         return int(self._connection.scalar(select(func.sum(SANDBOXES.c.Bytes)).where(*mine)) or 0)
+
+    def announced(self, before_ns: int, count: int) -> list[Row]:
+        """Some that were announced before that moment, and of which it is not known that they were brought."""
+        query = select(SANDBOXES).where(SANDBOXES.c.Stored.is_(False), SANDBOXES.c.RegistrationTime < before_ns)
+        query = query.where(~_is_removed).order_by(SANDBOXES.c.SBId).limit(count)
+        return list(self._connection.execute(query).mappings())
 
     def unassigned(self, before_ns: int, count: int) -> list[int]:
         """Some sandboxes that belong to no job, registered before that moment."""
-        query = select(SANDBOXES.c.SBId).where(~_is_assigned, SANDBOXES.c.RegistrationTime < before_ns)
+        query = select(SANDBOXES.c.SBId).where(~_is_assigned, ~_is_removed, SANDBOXES.c.RegistrationTime < before_ns)
         return [int(each) for each in self._connection.scalars(query.order_by(SANDBOXES.c.SBId).limit(count))]
 
     def remove_unassigned(self, sandbox_id: int, before_ns: int) -> bool:
-        """Forget a sandbox, if it belongs to no job and is that old; whether it was."""
+        """Take the name from a sandbox, if it belongs to no job and is that old; whether it was.
+
+        Its content is still to be removed, see `removed`.
+        """
         mine = (SANDBOXES.c.SBId == sandbox_id, ~_is_assigned, SANDBOXES.c.RegistrationTime < before_ns)
-        return self._connection.execute(delete(SANDBOXES).where(*mine)).rowcount == 1
+        values = {"PFN": f"{REMOVED}{sandbox_id}", "Stored": False, "Bytes": 0}
+        return self._connection.execute(update(SANDBOXES).where(*mine), values).rowcount == 1
+
+    def removed(self, count: int) -> list[Row]:
+        """Some that have lost their names, and whose contents may still be there."""
+        query = select(SANDBOXES).where(_is_removed).order_by(SANDBOXES.c.SBId).limit(count)
+        return list(self._connection.execute(query).mappings())
+
+    def forget(self, sandbox_id: int) -> None:
+        """There is no such content any more."""
+        self._connection.execute(delete(SANDBOXES).where(SANDBOXES.c.SBId == sandbox_id))
 
     def unassign(self, job_id: int) -> None:
         """Forget all sandboxes of a job; their content stays."""

@@ -18,6 +18,7 @@ from runner.server.errors import (
     InvalidRequestError,
     InvalidValueError,
     ServiceError,
+    StoreAwayError,
     TooLargeError,
     TooManyAttemptsError,
     UnauthenticatedError,
@@ -36,12 +37,14 @@ STATUS_CODES: dict[type[ServiceError], int] = {
     TooLargeError: 413,
     InvalidValueError: 422,
     DatabaseAwayError: 503,
+    StoreAwayError: 503,
     TooManyAttemptsError: 429,
 }
 HEADERS: dict[type[ServiceError], dict[str, str]] = {
     UnauthenticatedError: {"WWW-Authenticate": "Bearer"},
     FencedAttemptError: {"Jobspan-Fenced": "1"},
     DatabaseAwayError: {"Retry-After": str(RETRY_AFTER_SECONDS)},
+    StoreAwayError: {"Retry-After": str(RETRY_AFTER_SECONDS)},
     GrantError: {"Cache-Control": "no-store"},
     TooManyAttemptsError: {"Retry-After": "60"},
 }

@@ -11,7 +11,8 @@ from starlette.datastructures import UploadFile
 from runner.server.errors import InvalidRequestError, InvalidValueError, TooLargeError
 from runner.server.models import JobIDs, SandboxInfo
 from runner.server.routes.dependencies import Caller, JobPath, Served
-from runner.server.services.sandbox_store import DOWNLOAD, UPLOAD
+from runner.server.sandboxes.contents import Address
+from runner.server.sandboxes.folder import DOWNLOAD, UPLOAD
 from runner.server.settings import MULTIPART_OVERHEAD_BYTES
 
 router = APIRouter()
@@ -24,9 +25,10 @@ Permission = Annotated[str, Query(max_length=4096)]
 @router.post("/api/jobs/sandbox")
 def initiate_upload(info: SandboxInfo, request: Request, caller: Caller, services: Served) -> Response:
     """Ask for an address to which a sandbox can be uploaded."""
-    pfn, permit, fields = services.sandbox_store.initiate_upload(caller, info)
-    url = str(request.url_for("upload").include_query_params(permit=permit)) if permit else None
-    return JSONResponse({"pfn": pfn, "url": url, "fields": fields})
+    pfn, address = services.sandbox_store.initiate_upload(caller, info)
+    if address is None:
+        return JSONResponse({"pfn": pfn, "url": None, "fields": {}})
+    return JSONResponse({"pfn": pfn, "url": _url(request, "upload", address), "fields": dict(address.fields)})
 
 
 @router.get("/api/jobs/sandbox")
@@ -34,15 +36,15 @@ def initiate_download(
     pfn: Annotated[str, Query(max_length=1024)], request: Request, caller: Caller, services: Served
 ) -> Response:
     """Ask for an address from which a sandbox can be downloaded."""
-    permit, _ = services.sandbox_store.initiate_download(caller, pfn)
-    url = str(request.url_for("download").include_query_params(permit=permit))
+    address = services.sandbox_store.initiate_download(caller, pfn)
+    url = _url(request, "download", address)
     return JSONResponse({"url": url, "expires_in": round(services.context.settings.presigned_seconds)})
 
 
 @router.post(STORE_PATH)
 async def upload(request: Request, permit: Permission, services: Served) -> Response:
     """Bring a sandbox: a form whose part `file` is the archive."""
-    allowed = services.sandbox_store.permit(UPLOAD, permit)
+    allowed = services.sandbox_store.permitted(UPLOAD, permit)
     if int(request.headers.get("content-length", "0")) > allowed.size_bytes + MULTIPART_OVERHEAD_BYTES:
         raise TooLargeError(f"the body is larger than the {allowed.size_bytes} bytes that were announced")
     async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS) as form:
@@ -56,7 +58,7 @@ async def upload(request: Request, permit: Permission, services: Served) -> Resp
 @router.get(STORE_PATH)
 def download(permit: Permission, services: Served) -> Response:
     """Fetch a sandbox."""
-    allowed = services.sandbox_store.permit(DOWNLOAD, permit)
+    allowed = services.sandbox_store.permitted(DOWNLOAD, permit)
     return FileResponse(services.sandbox_store.open_download(allowed), media_type="application/octet-stream")
 
 
@@ -94,6 +96,10 @@ def unassign_bulk(body: JobIDs, caller: Caller, services: Served) -> Response:
     """Forget the sandboxes of several jobs."""
     services.sandbox_store.unassign(caller, body.job_ids)
     return Response(status_code=204)
+
+
+def _url(request: Request, route: str, address: Address) -> str:
+    return address.url or str(request.url_for(route).include_query_params(permit=address.permit))
 
 
 def _pfn(body: bytes) -> str:

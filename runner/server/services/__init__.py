@@ -27,6 +27,7 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | estimates | the record of an attempt of which nobody brings one; pure |
 | job_monitoring | search, summary, parameters, peek, description |
 | sandbox_store | sandboxes |
+| arrivals | which of those that were announced have been brought |
 | pilots | pilots |
 | pilots_logging | what they say, and telling them to stop |
 | wms_administrator | the site mask, the pilot of a job |

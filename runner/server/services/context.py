@@ -9,6 +9,7 @@ from runner.server.db.engine import Databases
 from runner.server.db.schema import now_ns
 from runner.server.inbox import Inbox
 from runner.server.observer import SILENT, Observer
+from runner.server.sandboxes.contents import Contents
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
@@ -18,13 +19,15 @@ log = logging.getLogger("jobspan.wms.audit")
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceContext:
-    """One WMS: its databases, its clock, its key, the bells that wake long polls, and the inbox of the optimizers."""
+    """One WMS: databases and contents, clock and key, the bells that wake long polls, the inbox of the optimizers."""
 
     settings: ServerSettings
     databases: Databases
     clock: Clock
     mint: TokenMint
     wms_id: str
+    #: Where the contents of sandboxes are.
+    contents: Contents
     observer: Observer = SILENT
     jobs_wait: Bell = field(default_factory=Bell)
     commands_wait: Bell = field(default_factory=Bell)

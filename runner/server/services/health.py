@@ -4,7 +4,6 @@ Everybody may read the answer, so that it names no path and no driver's words; t
 """
 
 import logging
-import os
 import shutil
 import threading
 import time
@@ -104,14 +103,13 @@ class Health:
         return None
 
     def _sandboxes(self) -> Problem | None:
-        folder = self._context.settings.sandboxes
-        if not folder.is_dir():
-            return Problem("the folder is not there", str(folder))
-        return None if os.access(folder, os.W_OK | os.X_OK) else Problem("the folder cannot be written", str(folder))
+        found = self._context.contents.problem()
+        return Problem(*found) if found else None
 
     def _disk(self) -> Problem | None:
         least = self._context.settings.minimum_disk_bytes
-        places = {self._context.settings.folder, self._context.settings.sandboxes}
+        folder = self._context.settings.folder
+        places = {folder, self._context.contents.folder or folder}
         return next(filter(None, (_shortage(place, least) for place in sorted(places))), None)
 
 

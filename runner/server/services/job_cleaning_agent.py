@@ -9,10 +9,11 @@ them the work.
 import logging
 import secrets
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from runner.job.status import FINAL_STATUSES
 from runner.server.db.removal import remove_job
+from runner.server.sandboxes.contents import Sandbox
+from runner.server.services.arrivals import note_arrival
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_endings import not_removable
 from telemetry.clock import NANOSECONDS
@@ -22,6 +23,8 @@ LEASE = "JobCleaningAgent"
 MOST = 500
 #: What an agent offered is forgotten after so long.
 OFFER_SECONDS = 86400.0
+#: An upload that was announced has begun and ended, or never will.
+ANNOUNCED_SECONDS = 3600.0
 log = logging.getLogger("jobspan.wms")
 
 
@@ -80,23 +83,33 @@ class JobCleaningAgent:
         return removed
 
     def _sandboxes(self, seconds: float) -> int:
-        """Sandboxes that have belonged to no job for that time: first the name, then the content."""
-        if not seconds:
-            return 0
-        before_ns = self._before(seconds)
-        with self._context.databases.read() as transaction:
-            old = transaction.sandboxes.unassigned(before_ns, MOST)
-        removed = []
-        for sandbox_id in old:
+        """Sandboxes that have belonged to no job for that time, or were announced only."""
+        before_ns = dict.fromkeys(self._never_brought(), self._before(ANNOUNCED_SECONDS))
+        if seconds:
+            with self._context.databases.read() as transaction:
+                old = transaction.sandboxes.unassigned(self._before(seconds), MOST)
+            before_ns |= dict.fromkeys(old, self._before(seconds))
+        removed = 0
+        for sandbox_id, before in before_ns.items():
             with self._context.databases.write(durable=True) as transaction:
-                if transaction.sandboxes.remove_unassigned(sandbox_id, before_ns):
-                    removed.append(sandbox_id)
-        for sandbox_id in removed:
-            self._file(sandbox_id).unlink(missing_ok=True)
-        return len(removed)
+                removed += transaction.sandboxes.remove_unassigned(sandbox_id, before)
+        self._remove_contents()
+        return removed
 
-    def _file(self, sandbox_id: int) -> Path:
-        return self._context.settings.sandboxes / str(sandbox_id)
+    def _never_brought(self) -> list[int]:
+        """Those whose upload cannot come any more; of what has come, it is noted."""
+        with self._context.databases.read() as transaction:
+            announced = transaction.sandboxes.announced(self._before(ANNOUNCED_SECONDS), MOST)
+        return [each["SBId"] for each in announced if not note_arrival(self._context, each)]
+
+    def _remove_contents(self) -> None:
+        """Of what has no name any more: also what an earlier look could not remove, or was ended before it did."""
+        with self._context.databases.read() as transaction:
+            removed = transaction.sandboxes.removed(MOST)
+        for each in removed:
+            self._context.contents.remove([Sandbox.of(each)])
+            with self._context.databases.write() as transaction:
+                transaction.sandboxes.forget(each["SBId"])
 
     def _pilots(self, seconds: float) -> int:
         with self._context.databases.write() as transaction:

@@ -12,6 +12,7 @@ from runner.server.db.engine import Transaction
 from runner.server.db.job_db import ATTRIBUTES, TIMES, Row
 from runner.server.errors import InvalidRequestError
 from runner.server.services import job_states
+from runner.server.services.arrivals import note_arrivals
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, authorize, authorize_general, require
 from runner.server.services.job_states import Move
@@ -47,6 +48,9 @@ class JobManager:
         if len(descriptions) > len(texts) != 1:
             raise InvalidRequestError("You cannot submit parametric jobs in a bulk fashion")
         trace = traceparent if _TRACEPARENT.fullmatch(traceparent) else ""
+        named = {name for each in descriptions for name in each.input_sandbox if name.startswith("SB:")}
+        if named:
+            note_arrivals(self._context, [name.partition("|")[2] for name in named])
         with self._context.databases.write(durable=True) as transaction:
             authorize_general(transaction, identity, Right.SUBMIT)
             inserted = [self._insert(transaction, identity, each, start_ns, trace) for each in descriptions]

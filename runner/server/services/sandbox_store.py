@@ -1,148 +1,122 @@
-"""SandboxStore: archives of input and output files, named by their content, moved by presigned addresses.
+"""SandboxStore: archives of input and output files, named by their content, moved by presigned addresses."""
 
-On the disk a sandbox lies under its number, so that no part of a path ever comes from a request.
-"""
-
-import base64
-import hashlib
-import os
-import secrets
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
 from runner.server.errors import (
-    ForbiddenError,
     InvalidRequestError,
     InvalidValueError,
-    TooLargeError,
-    UnauthenticatedError,
     UnknownObjectError,
 )
 from runner.server.models import SandboxInfo
+from runner.server.sandboxes.contents import Address, Sandbox
+from runner.server.sandboxes.folder import FolderContents
+from runner.server.services.arrivals import note_arrival, note_arrivals
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, authorize, authorize_general, require
 from runner.server.tokens import Identity
 
 PREFIX = "SB:SandboxSE|"
-CHUNK_BYTES = 1 << 20
-UPLOAD, DOWNLOAD = "sandbox upload", "sandbox download"
-
-
-@dataclass(frozen=True)
-class Permit:
-    """What a presigned address allows: to bring, or to fetch, this very content."""
-
-    sandbox_id: int
-    size_bytes: int
-    checksum: str
 
 
 class SandboxStore:
-    """Keeps sandboxes in a folder."""
+    """Knows all sandboxes; `runner.server.sandboxes` keeps their contents."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._folder = context.settings.sandboxes
-        self._folder.mkdir(parents=True, exist_ok=True)
+        context.contents.prepare()
 
-    def initiate_upload(self, identity: Identity, info: SandboxInfo) -> tuple[str, str | None, dict[str, str]]:
-        """The name that the content gets, the permit to upload it (None: it is here already), and form fields.
+    def initiate_upload(self, identity: Identity, info: SandboxInfo) -> tuple[str, Address | None]:
+        """The name that the content gets, and where it can be brought (None: it is here already).
 
         Raises:
-            InvalidRequestError: too large.
+            InvalidRequestError: too large. StoreAwayError: it is not known whether it is here already.
         """
         most = self._context.settings.max_sandbox_bytes
         require(identity, Right.UPLOAD_SANDBOX, Relation.GENERAL)
         if info.size > most:
             raise InvalidRequestError(f"Sandbox too large: {info.size} bytes, at most {most} are taken")
-        checksum = info.checksum.lower()
+        checksum, now_ns = info.checksum.lower(), self._context.now_ns()
         key = f"{identity.vo}/{identity.group}/{identity.name}/sha256:{checksum}.{info.format}"
         pfn = f"/S3/sandboxes/{key}"
         with self._context.databases.write() as transaction:
             authorize_general(transaction, identity, Right.UPLOAD_SANDBOX)
             row = transaction.sandboxes.get(pfn)
             if row is not None and row["Stored"]:
-                transaction.sandboxes.renew(row["SBId"], self._context.now_ns())
-                return PREFIX + pfn, None, {}
-            self._check_quota(transaction, identity, info.size)
-            sandbox_id = row["SBId"] if row is not None else self._add(transaction, identity, pfn, checksum, info.size)
-        values = {"sandbox": sandbox_id, "size": info.size, "sha256": checksum}
-        permit = self._context.mint.presign(UPLOAD, values, self._context.settings.presigned_seconds)
-        encoded = base64.b64encode(bytes.fromhex(checksum)).decode()
-        return (
-            PREFIX + pfn,
-            permit,
-            {"key": key, "x-amz-checksum-algorithm": "sha256", "x-amz-checksum-sha256": encoded},
-        )
+                transaction.sandboxes.renew(row["SBId"], now_ns, row["Bytes"])
+                return PREFIX + pfn, None
+            self._check_quota(transaction, identity, info.size, row)
+            if row is None:
+                sandbox_id = self._add(transaction, identity, pfn, checksum, info.size)
+            else:
+                transaction.sandboxes.renew(sandbox_id := row["SBId"], now_ns, info.size)
+        if row is not None and note_arrival(self._context, row):
+            return PREFIX + pfn, None
+        address = self._context.contents.upload(Sandbox(sandbox_id, info.size, checksum))
+        return PREFIX + pfn, replace(address, fields={"key": key, **address.fields})
 
-    def _check_quota(self, transaction: Transaction, identity: Identity, size_bytes: int) -> None:
-        most = self._context.settings.sandbox_quota_bytes
-        stored = transaction.sandboxes.bytes_of(identity.name, identity.vo) if most else 0
+    def _check_quota(self, transaction: Transaction, identity: Identity, size_bytes: int, row: Row | None) -> None:
+        """Of what is there or may come, but for the sandbox itself, that may have been announced before."""
+        most, but = self._context.settings.sandbox_quota_bytes, row["SBId"] if row is not None else 0
+        stored = transaction.sandboxes.bytes_of(identity.name, identity.vo, but=but) if most else 0
         if most and stored + size_bytes > most:
             raise InvalidRequestError(
-                f"Sandbox quota exceeded: {stored} bytes are stored, {size_bytes} more would be above {most}"
+                f"Sandbox quota exceeded: {stored} bytes are stored or announced, "
+                f"{size_bytes} more would be above {most}"
             )
 
-    def permit(self, purpose: str, text: str) -> Permit:
-        """What the presigned *text* allows.
+    def permitted(self, purpose: str, text: str) -> Sandbox:
+        """The sandbox that the permit *text* lets somebody bring or fetch here.
 
         Raises:
             ForbiddenError: not signed by us, for another purpose, or expired.
+            UnknownObjectError: nothing is brought or fetched here.
         """
-        try:
-            values = self._context.mint.read_presigned(purpose, text)
-        except UnauthenticatedError as error:
-            raise ForbiddenError(f"this address is not valid, or no longer: {error}") from error
-        return Permit(int(values["sandbox"]), int(values["size"]), str(values["sha256"]))
+        return self._folder().permitted(purpose, text)
 
-    def store(self, permit: Permit, content: BinaryIO) -> None:
+    def store(self, sandbox: Sandbox, content: BinaryIO) -> None:
         """Take the content, if it is what was announced. On the disk when this returns.
 
         Raises:
             InvalidRequestError: another size or checksum; nothing is kept then.
         """
-        incoming = self._folder / f".incoming-{secrets.token_hex(8)}"
-        try:
-            size_bytes, checksum = _copy(content, incoming, permit.size_bytes)
-            if (size_bytes, checksum) != (permit.size_bytes, permit.checksum):
-                raise InvalidRequestError(
-                    f"the content has {size_bytes} bytes and sha256 {checksum}, "
-                    f"announced were {permit.size_bytes} and {permit.checksum}"
-                )
-            incoming.replace(self._path(permit.sandbox_id))
-        finally:
-            incoming.unlink(missing_ok=True)
+        self._folder().take(sandbox, content)
         with self._context.databases.write(durable=True) as transaction:
-            transaction.sandboxes.set_stored(permit.sandbox_id, size_bytes)
+            transaction.sandboxes.set_stored(sandbox.sandbox_id, sandbox.size_bytes)
 
-    def initiate_download(self, identity: Identity, pfn: str) -> tuple[str, str]:
-        """A permit to fetch the sandbox *pfn*, and its file name.
+    def initiate_download(self, identity: Identity, pfn: str) -> Address:
+        """Where the sandbox *pfn* can be fetched.
 
         Raises:
             InvalidValueError: not a name of a sandbox. ForbiddenError: somebody else's.
-            UnknownObjectError: never stored.
+            UnknownObjectError: never stored. StoreAwayError: it is not known whether it was.
         """
         name = _without_prefix(pfn)
         with self._context.databases.read() as transaction:
             row = self._readable(transaction, identity, name)
-        if row is None or not row["Stored"]:
+        if row is None or not (row["Stored"] or note_arrival(self._context, row)):
             raise UnknownObjectError("Sandbox not found")
-        values = {"sandbox": row["SBId"], "size": row["Bytes"], "sha256": row["Checksum"]}
-        return self._context.mint.presign(DOWNLOAD, values, self._context.settings.presigned_seconds), name
+        return self._context.contents.download(Sandbox.of(row))
 
-    def open_download(self, permit: Permit) -> Path:
-        """The file that a permit is for.
+    def open_download(self, sandbox: Sandbox) -> Path:
+        """The file with the content.
 
         Raises:
             UnknownObjectError: it is gone.
         """
-        path = self._path(permit.sandbox_id)
+        path = self._folder().path(sandbox)
         if not path.is_file():
             raise UnknownObjectError("Sandbox not found")
         return path
+
+    def _folder(self) -> FolderContents:
+        contents = self._context.contents
+        if not isinstance(contents, FolderContents):
+            raise UnknownObjectError("sandboxes are not kept here")
+        return contents
 
     def of_job(self, identity: Identity, job_id: int) -> dict[str, list[str]]:
         """Names of a job's sandboxes, by Input and Output.
@@ -162,6 +136,7 @@ class SandboxStore:
             InvalidRequestError: it is already, or is not stored.
         """
         name = _without_prefix(pfn)
+        note_arrivals(self._context, [name])
         with self._context.databases.write(durable=True) as transaction:
             row = authorize(transaction, identity, Right.ASSIGN_SANDBOX, [job_id]).get(job_id)
             if row is None:
@@ -205,26 +180,9 @@ class SandboxStore:
         require(identity, Right.DOWNLOAD_SANDBOX, Relation.OWN if own else Relation.OTHER)
         return row
 
-    def _path(self, sandbox_id: int) -> Path:
-        return self._folder / str(sandbox_id)
-
 
 def _without_prefix(pfn: str) -> str:
     name = pfn.removeprefix(PREFIX)
     if not name.startswith("/S3/") or len(name) > 512:
         raise InvalidValueError(f"the name of a sandbox begins with {PREFIX}/S3/")
     return name
-
-
-def _copy(content: BinaryIO, target: Path, most_bytes: int) -> tuple[int, str]:
-    digest, size_bytes = hashlib.sha256(), 0
-    with target.open("xb") as file:
-        while chunk := content.read(CHUNK_BYTES):
-            size_bytes += len(chunk)
-            if size_bytes > most_bytes:
-                raise TooLargeError(f"the content has more than the {most_bytes} bytes that were announced")
-            digest.update(chunk)
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    return size_bytes, digest.hexdigest()
