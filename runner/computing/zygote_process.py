@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     channel.set_inheritable(False)
     set_name("jobspan-zygote")
     harden()
+    _shed_signals()
     _answer(channel, _preload((*arguments[1:], *_OF_RUNPY)))
     zygote = Zygote(channel)
     try:
@@ -194,7 +195,6 @@ def _leave(name: str, line: int = -1) -> None:
     os.closerange(3, line if line > 0 else end)
     if line > 0:
         os.closerange(line + 1, end)
-    _shed_signals()
 
 
 def _work(assignment: Assignment) -> NoReturn:
@@ -225,7 +225,7 @@ def _speak_into(log: Path) -> None:
 
 
 def _shed_signals() -> None:
-    """What the interpreter sets at its start, whatever the agent's parent had ignored."""
+    """What the interpreter sets at its start, whatever the agent's parent had ignored; forks inherit it."""
     as_python_does = {signal.SIGINT: signal.default_int_handler}
     ignored = {signal.SIGPIPE, signal.SIGXFSZ}
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

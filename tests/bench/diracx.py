@@ -44,7 +44,7 @@ def rows(quick: bool) -> Iterator[Row]:
         ours["sqlite"] = stack.enter_context(server_process(base / "sqlite", ""))
         diracx = stack.enter_context(running_diracx(base / "diracx", database))
         (base / "token").write_text(diracx.token())
-        floor = stack.enter_context(served(base))
+        floor, _ = stack.enter_context(served(base))
         for clients in CLIENTS:
             found = _measure(floor.removesuffix("/jobs/1/report"), base / "token", "floor", clients, seconds)
             what = f"floor: a plain FastAPI, a durable insert a call, clients: {clients}"

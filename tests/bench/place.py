@@ -33,6 +33,8 @@ class Place:
 
     def __init__(self, folder: Path, configuration: str = CONFIGURATION) -> None:
         self.folder = folder
+        #: Of the WMS, while it runs.
+        self.wms_pid = 0
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "jobspan.toml").write_text(configuration)
         self._environment = {
@@ -91,7 +93,8 @@ def a_place(configuration: str = CONFIGURATION) -> Iterator[Place]:
     """One that is gone afterwards, with its WMS running."""
     with tempfile.TemporaryDirectory(prefix="jobspan-bench-") as name:
         place = Place(Path(name), configuration)
-        with place.process("wms"):
+        with place.process("wms") as wms:
+            place.wms_pid = wms.pid
             place.client().close()  # once it listens
             yield place
 

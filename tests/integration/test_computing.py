@@ -97,6 +97,21 @@ def test_a_wrapper_finds_the_same_world_warm_and_cold(both: Element, tmp_path: P
     assert end["user_cpu_seconds"] + end["system_cpu_seconds"] > 0
 
 
+def test_a_warm_wrapper_heeds_what_the_parent_of_the_agent_ignores(tmp_path: Path) -> None:
+    """A spare and a wrapper made on demand have the signals of a fresh interpreter, as after `nohup` and in a shell's
+    background too."""
+    script = write(tmp_path, REPORT)
+    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for spawner in ("zygote", "early zygote"):
+        with element(spawner, ignored=ignored) as made:
+            made.run(script, tmp_path / "wrapper.log")
+        seen: dict[str, Any] = json.loads((tmp_path / "Wrapper_1.json").read_text())
+        assert (seen["by"], seen["blocked"]) == ("zygote", 0)
+        assert "default_int_handler" in seen["int"]
+        assert "SIG_DFL" in seen["term"]
+        assert "SIG_IGN" in seen["pipe"]
+
+
 def test_a_warm_start_has_its_imports(warm: Element, tmp_path: Path) -> None:
     """What the zygote has loaded is there, and the wrapper says by whom it was started."""
     warm.run(write(tmp_path, REPORT), tmp_path / "log")

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -37,14 +37,21 @@ class Element:
 
 
 @contextmanager
-def element(spawner: str, *preload: str, slots: int = 2) -> Iterator[Element]:
+def element(spawner: str, *preload: str, slots: int = 2, ignored: Sequence[signal.Signals] = ()) -> Iterator[Element]:
     """A computing element with the "zygote" (which loads *preload*) or "interpreter" spawner.
 
-    An "early zygote" has its spare before the element is made.
+    An "early zygote" has its spare before the element is made. Whoever starts it ignores the signals *ignored*.
     """
+
+    def ignore() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
     command = [sys.executable, "-m", "tests.support.element", spawner, str(slots), *preload]
     root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root, preexec_fn=ignore if ignored else None
+    )
     try:
         yield Element(process)
     finally:

@@ -32,7 +32,7 @@ ATTEMPTS = Table(
 )
 _last_sign = func.coalesce(ATTEMPTS.c.LastSignTime, ATTEMPTS.c.RunningTime, ATTEMPTS.c.MatchTime)
 _ONE = select(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
-_CHANGE = update(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
+_CHANGE = update(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("of_job"), ATTEMPTS.c.Attempt == bindparam("of_attempt"))
 _has_record = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == ATTEMPTS.c["UID"]).exists()
 
 
@@ -67,16 +67,12 @@ class JobAttemptsDB:
     def change(self, job_id: int, attempt: int, changes: Mapping[str, Any]) -> None:
         """Set columns of one attempt."""
         if changes:
-            self._connection.execute(_CHANGE, {"job_id": job_id, "attempt": attempt, **changes})
+            self._connection.execute(_CHANGE, {**changes, "of_job": job_id, "of_attempt": attempt})
 
-    def heard(self, job_id: int, attempt: int, values: Mapping[str, Any], now_ns: int) -> None:
-        """Its agent or wrapper was heard of just now; *values*, if any, replace those of the last heartbeat."""
-        newest = {"LastHeartbeat": json.dumps(values)} if values else {}
-        self.change(job_id, attempt, {"LastSignTime": now_ns, **newest})
-
-    def sign(self, job_id: int, attempt: int, now_ns: int) -> None:
-        """Its agent or wrapper was heard of just now."""
-        self.change(job_id, attempt, {"LastSignTime": now_ns})
+    def sign(self, job_id: int, attempt: int, now_ns: int, heartbeat: Mapping[str, Any] | None = None) -> None:
+        """Its agent or wrapper was heard of just now; *heartbeat* is the newest of the attempt, to be kept."""
+        kept = {} if heartbeat is None else {"LastHeartbeat": json.dumps(heartbeat)}
+        self.change(job_id, attempt, {**kept, "LastSignTime": now_ns})
 
     def silent(self, statuses: Collection[str], before_ns: int) -> list[int]:
         """JobIDs of jobs in one of *statuses* whose current attempt was last heard of before that moment."""

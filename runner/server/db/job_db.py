@@ -74,7 +74,7 @@ TIMES = frozenset(name for name in ATTRIBUTES if name.endswith("Time"))
 _ONE = select(JOBS).where(JOBS.c.JobID == bindparam("job_id"))
 _LOCKED = for_decision(_ONE, True)
 _ADD, _DESCRIBE = insert(JOBS), insert(DESCRIPTIONS)
-_CHANGE = update(JOBS).where(JOBS.c.JobID == bindparam("job_id"))
+_CHANGE = update(JOBS).where(JOBS.c.JobID == bindparam("of_job"))
 _DESCRIPTION = select(DESCRIPTIONS.c.Description).where(DESCRIPTIONS.c.JobID == bindparam("job_id"))
 
 
@@ -101,7 +101,7 @@ class JobDB:
     def change(self, job_id: int, changes: Mapping[str, Any]) -> None:
         """Set columns of one job."""
         if changes:
-            self._connection.execute(_CHANGE, {"job_id": job_id, **changes})
+            self._connection.execute(_CHANGE, {**changes, "of_job": job_id})
 
     def change_from(self, job_id: int, status: str, changes: Mapping[str, Any]) -> bool:
         """Set columns of one job if it still has that *status*; whether it had. Of many callers one succeeds."""

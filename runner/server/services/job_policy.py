@@ -162,7 +162,7 @@ def authorize(
     for job_id in job_ids:
         require(identity, right, _relation(identity, job_id, rows.get(job_id)))
     if fenced and identity.job is not None:
-        _check_fence(transaction, identity.job)
+        _check_fence(transaction, identity.job, rows.get(identity.job.job_id))
     return rows
 
 
@@ -221,8 +221,9 @@ def _relation(identity: Identity, job_id: int, row: Row | None) -> Relation:
     return Relation.GROUP if row["OwnerGroup"] == identity.group else Relation.OTHER
 
 
-def _check_fence(transaction: Transaction, claims: JobClaims) -> None:
-    row = transaction.jobs.get(claims.job_id)
+def _check_fence(transaction: Transaction, claims: JobClaims, row: Row | None = None) -> None:
+    """*row* is that of the job, if it was read already."""
+    row = row or transaction.jobs.get(claims.job_id)
     current = row["RescheduleCounter"] + 1 if row is not None else 0
     name = f"attempt {claims.attempt} of job {claims.job_id}"
     if claims.attempt != current:

@@ -85,7 +85,7 @@ class JobStateUpdate:
             for job_id, data in beats.items():
                 claim = identity.job.claim if identity.job else None
                 _take_heartbeat(transaction, rows[job_id], data, now_ns, claim)
-            return _commands(transaction, rows)
+            return _commands(transaction, beats)
 
     def report(self, identity: Identity, job_id: int, said: Report) -> dict[str, Any]:
         """Take all that a wrapper says at one moment, as the three calls above in this order would, or nothing.
@@ -112,7 +112,7 @@ class JobStateUpdate:
                 _take_heartbeat(transaction, row, said.heartbeat, now_ns, claim)
             if identity.job is not None and not said.updates and said.heartbeat is None:  # else it is signed already
                 transaction.attempts.sign(job_id, identity.job.attempt, now_ns)
-            commands = _commands(transaction, transaction.jobs.get_many([job_id]))
+            commands = _commands(transaction, [job_id])
         if ordered:
             self._context.commands_wait.ring()
         return {"Kept": kept, "Commands": commands}
@@ -144,6 +144,7 @@ class _Status:
         self._row = row
         self._now_ns = now_ns
         self._claim = claim
+        self._attempt = transaction.attempts.get(row["JobID"], job_states.current_attempt(row))
 
     def take(self, updates: list[Update], rules: Rules) -> tuple[dict[str, Any], bool]:
         """The answer for this job, and whether a command was ordered."""
@@ -163,8 +164,7 @@ class _Status:
         """A wrapper's reports are ordered among themselves by its own clock; all others by the whole history."""
         row, reported_ns = self._row, self._row["LastStatusTime"]
         if self._claim is not None:
-            attempt = self._transaction.attempts.get(row["JobID"], job_states.current_attempt(row))
-            reported_ns = (attempt["LastReportTime"] if attempt else None) or 0
+            reported_ns = (self._attempt["LastReportTime"] if self._attempt else None) or 0
         return Present(
             JobStatus(row["Status"]), row["MinorStatus"], row["ApplicationStatus"], reported_ns, row["LastStatusTime"]
         )
@@ -209,13 +209,15 @@ class _Status:
         return status is not JobStatus.KILLED or before not in job_states.WITH_WRAPPER
 
     def _follow(self, folded: Folded) -> None:
+        if self._attempt is None:  # the job was not handed out
+            return
         after = folded.present
         steps = [(after.status, after.minor)]
         if after.status is not JobStatus.RUNNING and any(u.status is JobStatus.RUNNING for u, _ in folded.accepted):
             steps.insert(0, (JobStatus.RUNNING, after.minor))  # started and ended within one call
         for status, minor in steps:
-            job_states.follow_attempt(
-                self._transaction, self._row, status, minor, now_ns=self._now_ns, claim=self._claim
+            job_states.move_attempt(
+                self._transaction, self._attempt, status, minor, now_ns=self._now_ns, claim=self._claim
             )
 
     def _order_kill(self, folded: Folded) -> bool:
@@ -257,8 +259,8 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
     peek = values.pop(PEEK, None)
     if peek is not None:
         transaction.parameters.set_job_parameters(job_id, {PEEK: sendable(peek[-PEEK_CHARACTERS:])}, now_ns)
-    said = {**values, "Time": utc_text(now_ns)} if values else {}
-    transaction.attempts.heard(job_id, job_states.current_attempt(row), said, now_ns)
+    heartbeat = {**values, "Time": utc_text(now_ns)} if values else None
+    transaction.attempts.sign(job_id, job_states.current_attempt(row), now_ns, heartbeat)
     changes: dict[str, Any] = {"HeartBeatTime": now_ns}
     if row["Status"] not in (JobStatus.MATCHED, JobStatus.STALLED):
         transaction.jobs.change(job_id, changes)
@@ -270,8 +272,10 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
     job_states.follow_attempt(transaction, row, running, minor, now_ns=now_ns, claim=claim)
 
 
-def _commands(transaction: Transaction, rows: Mapping[int, Row]) -> list[dict[str, Any]]:
+def _commands(transaction: Transaction, job_ids: Iterable[int]) -> list[dict[str, Any]]:
     """What waits for the current attempts of these jobs, as the dialect has it."""
+    waiting = transaction.commands.pending(job_ids)
+    rows = transaction.jobs.get_many(command["JobID"] for command in waiting)
     return [
         {
             "job_id": command["JobID"],
@@ -279,7 +283,7 @@ def _commands(transaction: Transaction, rows: Mapping[int, Row]) -> list[dict[st
             "arguments": job_states.kill_reason(rows[command["JobID"]]),
             "command_id": command["CommandID"],
         }
-        for command in transaction.commands.pending(rows)
+        for command in waiting
         if command["Attempt"] == job_states.current_attempt(rows[command["JobID"]])
     ]
 

@@ -103,13 +103,17 @@ def take_from_wrapper(transaction: Transaction, row: Row, status: JobStatus, min
 def follow_attempt(
     transaction: Transaction, row: Row, status: JobStatus, minor: str, *, now_ns: int, claim: str | None
 ) -> None:
-    """Let the present attempt of the job, if it was handed out, have the job's new status.
-
-    *claim* is that of the wrapper that reports; the first Running is its.
-    """
+    """Let the present attempt of the job, if it was handed out, have the job's new status."""
     attempt = transaction.attempts.get(row["JobID"], current_attempt(row))
-    if attempt is None:
-        return
+    if attempt is not None:
+        move_attempt(transaction, attempt, status, minor, now_ns=now_ns, claim=claim)
+
+
+def move_attempt(
+    transaction: Transaction, attempt: Row, status: JobStatus, minor: str, *, now_ns: int, claim: str | None
+) -> None:
+    """Give *attempt*, as it was read, a new status. *claim* is that of the wrapper that reports; the first Running is
+    its."""
     changes: dict[str, Any] = {"Status": status, "MinorStatus": minor}
     if status is JobStatus.RUNNING and attempt["RunningTime"] is None:
         changes["RunningTime"] = now_ns
@@ -117,7 +121,7 @@ def follow_attempt(
         changes["RunningClaim"] = claim
     if status in _ATTEMPT_ENDS and attempt["EndTime"] is None:
         changes["EndTime"] = now_ns
-    transaction.attempts.change(row["JobID"], attempt["Attempt"], changes)
+    transaction.attempts.change(attempt["JobID"], attempt["Attempt"], changes)
 
 
 def confirm_kill(transaction: Transaction, row: Row, *, now_ns: int, source: str, ended: bool) -> None:
