@@ -8,6 +8,7 @@ from tests.support.waiting import eventually
 
 WARM_UP = 20
 JOBS = 40
+ROUNDS = 3
 #: So many looks in a row must find the same: a call that is under way holds descriptors for a moment.
 LOOKS = 20
 
@@ -16,16 +17,29 @@ def test_jobs_leave_nothing_in_the_agent() -> None:
     """After 40 jobs more an agent has no more descriptors and threads than before, and at most 5 % more memory."""
     with a_place() as place, place.process("agent", "--slots", "1") as agent:
         _run(place, WARM_UP)
-        before = _at_rest(agent.pid)
-        _run(place, JOBS)
-
-        def no_more() -> bool:
-            after = belongings(agent.pid)
-            return after.descriptors <= before.descriptors and after.threads <= before.threads
-
-        eventually(no_more, 60, f"no more descriptors and threads than {before}")
-        assert belongings(agent.pid).rss_bytes <= 1.05 * before.rss_bytes
+        # A leak comes with every round of jobs; what has a bound (connections kept, say) comes no more.
+        grown = [_growth(place, agent.pid)]
+        while len(grown) < ROUNDS and grown[-1]:
+            grown.append(_growth(place, agent.pid))
+        assert not grown[-1], grown
     assert not Path(place.folder).exists()
+
+
+def _growth(place: Place, pid: int) -> str:
+    """What the agent holds more after some jobs than before them; nothing when that is nothing."""
+    before = _at_rest(pid)
+    _run(place, JOBS)
+
+    def no_more() -> bool:
+        after = belongings(pid)
+        return after.descriptors <= before.descriptors and after.threads <= before.threads
+
+    try:
+        eventually(no_more, 10)
+    except AssertionError:
+        return f"{before} has become {belongings(pid)}"
+    after = belongings(pid)
+    return "" if after.rss_bytes <= 1.05 * before.rss_bytes else f"{before} has become {after}"
 
 
 def _at_rest(pid: int) -> Belongings:
