@@ -63,8 +63,8 @@ class Followed:
         self._punch = punch
         self._hole: Hole | None = None
 
-    def read(self) -> Iterator[bytes]:
-        """What is new, in pieces; each must have been taken in before the next is asked for.
+    def read(self, is_enough: Callable[[], bool] = lambda: False) -> Iterator[bytes]:
+        """What is new, in pieces, until *is_enough*; each must have been taken in before the next is asked for.
 
         A file that is shorter than before was emptied: what it holds now is new, and `shrunk` tells.
 
@@ -76,7 +76,7 @@ class Followed:
             self.shrunk += 1
             self.offset = self.first_offset = 0
             self._hole = None
-        while self.offset < size:
+        while self.offset < size and not is_enough():
             data = os.pread(self.fd, min(READ_BYTES, size - self.offset), self.offset)
             if not data:
                 return

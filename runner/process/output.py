@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -150,7 +151,8 @@ class ExecutionThread(threading.Thread):
             self._wake_up.wait(min(pause_seconds, self._longest_pause_seconds) * (_SPARED if is_spared else 1))
             self._wake_up.clear()
             with self._mutex:
-                self._drain()
+                # Whoever finishes is not as nice as this thread, and reads the rest sooner.
+                self._drain(lambda: self._is_over)
             haste = (self._taken_bytes() - before) / self._hurry_bytes
             before = self._taken_bytes()
             pause_seconds = min(self._longest_pause_seconds, pause_seconds * (2.0 if haste < 1 else 1 / haste))
@@ -238,11 +240,11 @@ class ExecutionThread(threading.Thread):
         if self._taken_bytes() - before >= self._hurry_bytes:
             self._wake_up.set()
 
-    def _drain(self) -> None:
+    def _drain(self, is_enough: Callable[[], bool] = lambda: False) -> None:
         if not self._files.fds:
             return
         for stream, tail in self._tails.items():
             with contextlib.suppress(OSError):  # unreadable now (a network file system): the next look may read it
-                for data in tail.read():
+                for data in tail.read(is_enough):
                     self.send_output(stream, data)
         self._peek.settle()
