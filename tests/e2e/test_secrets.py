@@ -38,8 +38,13 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
         traces = site.config.telemetry_folder / "traces.jsonl"
         eventually(lambda: traces.exists() and traces.read_text().count('"jobspan.job"') >= 2)
         peek = site.client.peek(shown).standard_output
+        scraped = _scraped(site)
+        spans = (site.config.telemetry_folder / SPAN_FILE).read_text()
         environment = (site.wait_folder(shown) / "work" / "std.out").read_text()
 
+    assert "/api/jobspan/accounting" in spans  # the WMS's own, which lie in the folder too
+    for secret in (CANARY, token, job_token):
+        assert secret not in scraped + spans
     assert "SITE_DB_PASSWORD" not in environment
     assert CANARY not in peek
     assert token not in peek
@@ -103,6 +108,18 @@ def test_no_secret_is_found_where_deliveries_fail(
 def _quoting_refusal() -> bytes:
     said = ExportTracePartialSuccess(rejected_spans=9, error_message=f"no rights for {CANARY}")
     return ExportTraceServiceResponse(partial_success=said).SerializeToString()
+
+
+def _scraped(site: Site) -> str:
+    """What Prometheus gets of agent and WMS."""
+    found = ""
+    for name in (AGENT_METRICS_URL_FILE, WMS_METRICS_URL_FILE):
+        answer = requests.get((site.config.folder / name).read_text().strip(), timeout=20)
+        assert answer.status_code == 200
+        found += answer.text
+    assert "jobspan_jobs_finished_total" in found
+    assert "jobspan_wms_spans_dropped_total" in found
+    return found
 
 
 def _proc(pid: int, name: str) -> bytes:

@@ -52,6 +52,12 @@ RESTARTS = (
     Trial("agent", "bare", (Strike("agent:forked#1", "after", KILL),)),
     Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "agent")),)),
     Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGKILL after"),)),
+    Trial(
+        "pair",
+        "bare",
+        (Strike("wrapper:StageStarted#2", "after", KILL),),
+        (NetworkFault("POST /api/jobs/reschedule", 1, "lost"),),
+    ),
 )
 
 
