@@ -376,13 +376,17 @@ def _deliver_requests(control: Path, client: WmsClient, keeper: JobTokenKeeper) 
 
 def _deliver_statuses(delivery: Delivery, keeper: JobTokenKeeper) -> Refusal | None:
     """Tell the rest, and ask for the next attempt if one is due; why there will be none."""
+    heard = delivery.may_have_been_heard
     try:
         if not delivery.is_empty or delivery.owes_reschedule:
             keeper.keep()
         delivery.push(last=True)
         return delivery.settle_reschedule()
-    except FencedError as error:  # the WMS has gone on without this attempt
-        delivery.fence(str(error))
+    except FencedError as error:
+        if heard:
+            delivery.reschedule_was_lost()
+        else:  # the WMS has gone on without this attempt
+            delivery.fence(str(error))
     return None
 
 

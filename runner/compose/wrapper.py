@@ -177,15 +177,21 @@ def _parts(given: _Given, process: _Process, starter: Starter, line: _Line) -> W
         clock=process.clock,
         cancel=cancel,
         progress=line.progress,
-        deliver_record=lambda: Records(
-            _patience(RECORD_SECONDS, cancel), keeper=line.wms.accounting
-        ).deliver_or_forward(given.folders.control, client, lambda: reporter.is_answered),
+        deliver_record=lambda: _deliver_record(line, given.folders.control, _patience(RECORD_SECONDS, cancel)),
         deliver_requests=lambda: deliver_requests(given.folders.control, client),
         start_boottime_ns=process.birth.start_boottime_ns,
         started_by=process.birth.started_by,
         obstacle=process.obstacle,
         failover_folder=open_failover_folder(options.failover_folder),
     )
+
+
+def _deliver_record(line: _Line, control: Path, patience_seconds: float) -> None:
+    """Under the name of this execution: without it the WMS would refuse the record for good. Else it is left to the
+    agent, or to the next one."""
+    if line.reporter.is_known():
+        records = Records(patience_seconds, keeper=line.wms.accounting)
+        records.deliver_or_forward(control, line.client, lambda: line.reporter.is_answered)
 
 
 def _patience(seconds: float, cancel: Cancel) -> float:

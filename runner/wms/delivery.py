@@ -46,6 +46,10 @@ Reported: TypeAlias = StatusChanged | ParametersSet | JobAccepted
 _Send: TypeAlias = Callable[[list[Entry]], None]
 
 
+#: In these a job may be given back.
+_REPEATED_FROM = frozenset({JobStatus.MATCHED, JobStatus.RUNNING})
+
+
 class Delivery:
     """The reports of one job. Not for several threads; its caller holds the job's `deliver.lock`."""
 
@@ -97,6 +101,12 @@ class Delivery:
     def has_next_attempt(self) -> bool:
         """Whether the next attempt was asked for from here, and granted: then it is no stranger that fences us off."""
         return self._acks.outcome(RESCHEDULE_ITEM) == "accepted"
+
+    @property
+    def may_have_been_heard(self) -> bool:
+        """Whether the WMS has our Rescheduled, and nothing is left but to ask for the next attempt: to be fenced off
+        now means no other end than ours, and most likely that we were heard and did not hear the answer."""
+        return self.is_reported and self.owes_reschedule and self._ending.is_said
 
     def collect(self) -> None:
         """Read what is new in the journal."""
@@ -169,6 +179,10 @@ class Delivery:
         elif isinstance(fact, AttemptEnded):
             self._ending.wants_next = fact.status == JobStatus.RESCHEDULED
             self._ending.preempted = fact.error_type == "preempted"
+        elif isinstance(fact, StatusChanged) and fact.status:
+            # from Completing it is refused
+            self._ending.is_said = fact.status == JobStatus.RESCHEDULED and self._ending.before in _REPEATED_FROM
+            self._ending.before = fact.status
 
     def _each_batch(self, send: Callable[[list[Entry]], bool]) -> None:
         """Take what *send* delivers from the queue, until it does not."""

@@ -78,6 +78,18 @@ class Reporter:
         self._lock = FileLock.take(self._control / DELIVER_LOCK)
         self._thread.start()
 
+    def is_known(self) -> bool:
+        """Whether what is sent from here is taken for this execution's, if need be after asking for its token: the WMS
+        may have bound the attempt to our first report, and its answer may be lost."""
+        with self._working:
+            try:
+                self._keeper.take_up_claim()
+            except FencedError:
+                return True
+            except UnavailableError:
+                return False
+        return True
+
     def wake(self, entry: Entry | None = None) -> None:
         """There may be something new in the journal. A bus listener: cheap, and deaf to what is not reported."""
         if entry is None or isinstance(entry.fact, Reported | HeartbeatMade):

@@ -49,6 +49,9 @@ class Ending:
     uid: str = ""
     wants_next: bool = False
     preempted: bool = False
+    #: The last status that was said, and whether that was a Rescheduled which the WMS takes.
+    before: str = JobStatus.MATCHED
+    is_said: bool = False
 
 
 @dataclass

@@ -110,8 +110,8 @@ class JobTokenKeeper:
         Raises:
             UnavailableError: not now; FencedError: the attempt is over.
         """
-        if not self._is_naming and self._claim_path.exists():
-            self._take_up_claim()
+        if not self._is_naming:
+            self.take_up_claim()
         if self._renew_at_boottime_ns is None:
             self._renew_at_boottime_ns = self._due(self._path.read_text().strip())
         if self._clock.boottime_ns() < self._renew_at_boottime_ns:
@@ -135,7 +135,13 @@ class JobTokenKeeper:
         """The WMS has refused the token, whatever our clock says about its life: renew it next time."""
         self._renew_at_boottime_ns = self._clock.boottime_ns()
 
-    def _take_up_claim(self) -> None:
+    def take_up_claim(self) -> None:
+        """Get the token of the execution that reported, if the answer with it was lost.
+
+        Raises: as `keep`.
+        """
+        if not self._claim_path.exists():
+            return
         try:
             token, _ = self._client.renew_job_token(self._job_id, self._claim_path.read_text().strip())
         except FencedError:

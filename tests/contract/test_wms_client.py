@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import requests
 
 from runner.compose.kinds import open_wms
 from runner.config import load
@@ -61,6 +62,10 @@ class Wms(Protocol):
 
     def take(self, job_id: int) -> Taken | None: ...
 
+    def parameters(self, job_id: int) -> dict[str, Any]:
+        """The job parameters that it holds."""
+        ...
+
 
 @dataclass
 class Jobspan:
@@ -74,6 +79,9 @@ class Jobspan:
     def submit(self, **description: Any) -> int:
         description.setdefault("Site", f"LCG.Contract{next(_NUMBER)}.org")
         return self.client.submit([from_mapping(description).to_jdl()])[0].job_id
+
+    def parameters(self, job_id: int) -> dict[str, Any]:
+        return dict(self.client.parameters(job_id))
 
     def take(self, job_id: int) -> Taken | None:
         ours = open_wms(load(folder=self.folder), self.wms.url)
@@ -95,6 +103,12 @@ class Diracx:
     client: WmsClient
     other: WmsClient
     folder: Path
+    search_url: str
+
+    def parameters(self, job_id: int) -> dict[str, Any]:
+        hits = requests.get(f"{self.search_url}/any/_search", timeout=20).json()["hits"]["hits"]
+        (found,) = (each["_source"] for each in hits if each["_source"].get("JobID") == job_id)
+        return dict(found)
 
     def submit(self, **description: Any) -> int:
         return self.client.submit([from_mapping(description).to_jdl()])[0].job_id
@@ -117,7 +131,7 @@ def wms(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         return
     diracx = request.getfixturevalue("diracx")
     with diracx_site(folder, diracx) as site:
-        yield Diracx(site.client, WmsClient(diracx.url, FixedToken(diracx.token("bob"))), folder)
+        yield Diracx(site.client, WmsClient(diracx.url, FixedToken(diracx.token("bob"))), folder, diracx.search_url)
 
 
 @pytest.fixture
@@ -250,10 +264,14 @@ def test_texts_are_cut_to_what_the_wms_holds(wms: Wms, job: Taken) -> None:
     assert (found["MinorStatus"], found["ApplicationStatus"]) == ("m" * 128, "a" * 255)
 
 
-def test_parameters_of_every_kind_are_taken(job: Taken) -> None:
+def test_parameters_of_every_kind_are_taken(wms: Wms, job: Taken) -> None:
     """Texts and numbers, known names and others; a number that is none does not cost the others."""
-    numbers = {"CPUNormalizationFactor": 10.7, "PayloadPID": 5, "Broken": float("nan")}
-    job.client.set_parameters(job.job_id, {"HostName": "wn1", "Mine": "x", **numbers})
+    given = {"HostName": "wn1", "Mine": "x", "CPUNormalizationFactor": 10.7, "PayloadPID": 5}
+    job.client.set_parameters(job.job_id, {**given, "Broken": float("nan")})
+    held = wms.parameters(job.job_id)
+    # DiracX holds this factor as a whole number
+    assert {name: held[name] for name in given} in (given, {**given, "CPUNormalizationFactor": 11})
+    assert "Broken" not in held
 
 
 # --- heartbeats and the kill ----------------------------------------------------------------------

@@ -4,16 +4,20 @@ import os
 from pathlib import Path
 
 import pytest
+import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
 )
 
 from runner.cli import main
+from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE
+from runner.compose.wms_telemetry import SPAN_FILE
+from telemetry.catalogue import SERVICE_NAME, WMS_SERVICE_NAME
 from telemetry.facts import PayloadStarted, WrapperStarted
 from telemetry.outbox import Acknowledgements
 from tests.support.collector import Reply, collector
-from tests.support.site import running_site
+from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
 
 CANARY = "canary-5f0d0e1b7c"
@@ -38,8 +42,13 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
         traces = site.config.telemetry_folder / "traces.jsonl"
         eventually(lambda: traces.exists() and traces.read_text().count('"jobspan.job"') >= 2)
         peek = site.client.peek(shown).standard_output
+        scraped = _scraped(site)
+        file = site.config.telemetry_folder / SPAN_FILE
+        spans = eventually(lambda: text if "jobspan/accounting" in (text := file.read_text()) else "", 20)
         environment = (site.wait_folder(shown) / "work" / "std.out").read_text()
 
+    for secret in (CANARY, token, job_token):
+        assert secret not in scraped + spans  # also the WMS's own
     assert "SITE_DB_PASSWORD" not in environment
     assert CANARY not in peek
     assert token not in peek
@@ -60,18 +69,17 @@ def test_no_secret_is_found_where_deliveries_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nor in dead letters, their export, what the collector gets, or the command lines and environments of a job's
-    processes while it runs; also when the collector quotes the credentials that it was shown."""
+    processes while it runs; also when the collector quotes the credentials that it was shown, to agent and WMS."""
     monkeypatch.setenv("SITE_DB_PASSWORD", CANARY)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{CANARY}")
     go_on = tmp_path / "go-on"
     os.mkfifo(go_on)
     with collector() as running:
-        running.replies.append(Reply(body=_quoting_refusal()))
+        running.replies += [Reply(body=_quoting_refusal(), service=each) for each in (SERVICE_NAME, WMS_SERVICE_NAME)]
         with running_site(
             tmp_path / "site",
             JobWrapper={"CleanUpFlag": False},
             Telemetry={"OTLPEndpoint": running.endpoint},
-            WMS={"TraceRate": 0},  # the refusal is for the agent
         ) as site:
             pilot = (site.config.tokens_folder / "pilot.token").read_text().strip()
             job_id = site.submit(Executable="/bin/sh", Arguments=f"-c 'read line < {go_on}'", Shell=False)
@@ -85,16 +93,17 @@ def test_no_secret_is_found_where_deliveries_fail(
             control = site.wait_folder(job_id) / "control"
             dead = eventually(lambda: dict(Acknowledgements(control, "otlp-http").dead), 20)
             exported = tmp_path / "site" / "exported.jsonl"
-            assert main(["--folder", str(site.config.folder), "outbox", "list", "--json"]) == 0
-            assert main(["--folder", str(site.config.folder), "outbox", "export", "--to", str(exported)]) == 0
+            for asked in (["list", "--json"], ["export", "--to", str(exported)]):
+                assert main(["--folder", str(site.config.folder), "outbox", *asked]) == 0
             listed = capsys.readouterr().out
+            scraped = eventually(lambda: "" if running.replies else _scraped(site), 20, "both refusals")
             sent = b"".join(each.body for each in running.received)
 
     assert list(dead.values()) == ["no rights for ***"]
     assert exported.stat().st_size > 1000
     for secret in (CANARY, pilot, job_token):
         assert secret.encode() not in lines + of_payload + sent
-        assert secret not in listed
+        assert secret not in listed + scraped
         assert _places(site.config.folder, secret) == set()
     # What the operator has given to the agent is in its environment and that of its children, which only root may read.
     assert not any(token.encode() in of_wrapper for token in (pilot, job_token))
@@ -103,6 +112,18 @@ def test_no_secret_is_found_where_deliveries_fail(
 def _quoting_refusal() -> bytes:
     said = ExportTracePartialSuccess(rejected_spans=9, error_message=f"no rights for {CANARY}")
     return ExportTraceServiceResponse(partial_success=said).SerializeToString()
+
+
+def _scraped(site: Site) -> str:
+    """What Prometheus gets of agent and WMS."""
+    found = ""
+    for name in (METRICS_URL_FILE, WMS_METRICS_URL_FILE):
+        answer = requests.get((site.config.folder / name).read_text().strip(), timeout=20)
+        assert answer.status_code == 200
+        found += answer.text
+    assert "jobspan_jobs_finished_total" in found
+    assert "jobspan_wms_spans_dropped_total" in found
+    return found
 
 
 def _proc(pid: int, name: str) -> bytes:

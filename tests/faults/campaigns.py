@@ -155,6 +155,15 @@ def _recovering(_: Seen) -> list[Trial]:
     ]
 
 
+def _unheard(_: Seen) -> list[Trial]:
+    """What the agent says for a dead wrapper meets a bad network: above all that the attempt is to be repeated."""
+    dead = (Strike("wrapper:StageStarted#2", "after", "SIGKILL"),)
+    return [
+        Trial("wrapper -9, then network", "full", dead, (NetworkFault("POST /api/jobs/reschedule", 1, what),))
+        for what in WHATS
+    ]
+
+
 def _pairs(seen: Seen) -> list[Trial]:
     agents = [each for each in _agent_points(seen) if kind_of(each) in KINDS]
     return [
@@ -162,6 +171,7 @@ def _pairs(seen: Seen) -> list[Trial]:
         *_together("wrapper and WMS -9", "full", BOUNDARIES, "self", "wms"),
         *_together("agent and WMS -9", "bare", agents, "self", "wms"),
         *_recovering(seen),
+        *_unheard(seen),
     ]
 
 

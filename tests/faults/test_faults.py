@@ -15,6 +15,7 @@ from tests.faults.relay import NetworkFault
 from tests.faults.run import fire
 from tests.faults.scenes import BadCollector
 from tests.faults.table import coverage, table
+from tests.faults.verdict import NEVER
 from tests.support.components import require
 
 KILL = "SIGKILL"
@@ -52,6 +53,12 @@ RESTARTS = (
     Trial("agent", "bare", (Strike("agent:forked#1", "after", KILL),)),
     Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "agent")),)),
     Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGKILL after"),)),
+    Trial(
+        "pair",
+        "bare",
+        (Strike("wrapper:StageStarted#2", "after", KILL),),
+        (NetworkFault("POST /api/jobs/reschedule", 1, "lost"),),
+    ),
 )
 
 
@@ -70,6 +77,19 @@ def test_every_fault_leaves_one_end_and_one_record(
     with capsys.disabled():
         print(shown)
     assert problems == []
+
+
+def test_a_record_is_taken_though_the_first_report_was_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The WMS binds the attempt to an execution that never hears so: its record is no stranger's."""
+    monkeypatch.setattr(run, "TRIES", 0)
+    call = f"{REPORT}[Running/Job Initialization]"
+    faults = (NetworkFault(call, 1, "lost"), *(NetworkFault(call, number, "reset") for number in range(2, 200)))
+    (verdict,) = fire(Campaign("claim", "", lambda _: []), [Trial("claim", "bare", (), faults)], tmp_path / "site")
+    assert [each for each in verdict.problems if not each.startswith(NEVER)] == []
+    assert verdict.records == verdict.ends == verdict.attempts
+    assert len(verdict.faults) > 2
 
 
 class BadInEachWay(BadCollector):

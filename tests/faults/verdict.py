@@ -96,6 +96,9 @@ def _heard(facts: list[Fact], shot: Shot) -> str:
     return "the end stood" if ended and shot.last_fact in _LATE else ""
 
 
+#: Steps of the WMS itself: of the request executor, and of a reschedule, which DIRAC forces when outputs that cannot be
+#: stored now are a reason to try again.
+_BY_WMS = frozenset({(JobStatus.COMPLETED, JobStatus.DONE), (JobStatus.COMPLETING, JobStatus.RESCHEDULED)})
 #: With these as the last fact nothing of the attempt can be preempted any more.
 _LATE = frozenset(
     f"{writer}:{kind}"
@@ -149,7 +152,7 @@ def _history(history: list[dict[str, Any]], verdict: Verdict) -> None:
     """No step that the state machine does not know, and no way back from an end."""
     statuses = [str(row["Status"]) for row in history]
     for before, after in pairwise(statuses):
-        if (before, after) == (JobStatus.COMPLETED, JobStatus.DONE):  # the request executor's step
+        if (before, after) in _BY_WMS:
             continue
         if before in FINAL_STATUSES and after != before:
             verdict.problem(f"status came back from {before}: {statuses}")

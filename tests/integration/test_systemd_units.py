@@ -1,6 +1,7 @@
 """The systemd units: systemd takes them, and they say of our commands what is true."""
 
 import configparser
+import os
 import shlex
 import shutil
 import signal
@@ -95,6 +96,15 @@ def test_a_service_tells_systemd_when_it_answers_and_when_it_stops(tmp_path: Pat
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/nowhere/notify", "@nobody-listens-here"])
-def test_without_systemd_nothing_is_told(address: str) -> None:
-    """No address, or one at which nobody listens, is no reason to fail."""
-    notify({"NOTIFY_SOCKET": address}, "READY=1")
+def test_without_systemd_nothing_is_told(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No address, or one at which nobody listens, is no reason to fail; a relative one is none, and nothing stays
+    open."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("relative")
+        listener.setblocking(False)
+        before = os.listdir("/proc/self/fd")
+        notify({"NOTIFY_SOCKET": address}, "READY=1")
+        assert os.listdir("/proc/self/fd") == before
+        with pytest.raises(BlockingIOError):
+            listener.recv(100)

@@ -3,6 +3,7 @@
 import tarfile
 import tempfile
 from pathlib import Path
+from posixpath import normpath
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -34,6 +35,9 @@ PAX = st.dictionaries(
     st.sampled_from(["../x", "7", "/abs", "-1", "a"]),
     max_size=2,
 )
+
+#: What is in the folder when an archive was refused.
+UNTOUCHED = {"job/target/mine": b"mine"}
 
 
 @st.composite
@@ -80,7 +84,9 @@ def outcome(data: bytes) -> tuple[bool, dict[str, bytes | str]]:
 @example([entry("mine/a", b""), entry("b", b"")], "tar.gz")  # one that can be moved in beside one that cannot
 def test_hostile_archives_change_nothing_outside(entries: list[tuple[tarfile.TarInfo, bytes]], format: str) -> None:
     """Any mixture of members is either taken whole, inside and without links, or refused with nothing changed."""
-    outcome(COMPRESSORS[format](tar(*entries, format=tarfile.GNU_FORMAT)))
+    taken, inside = outcome(COMPRESSORS[format](tar(*entries, format=tarfile.GNU_FORMAT)))
+    wanted = {normpath(f"job/target/{info.name}") for info, _ in entries}
+    assert wanted <= {"job/target", *inside} if taken else inside == UNTOUCHED
 
 
 @given(st.data())
@@ -91,7 +97,8 @@ def test_damaged_archives_change_nothing(data: st.DataObject) -> None:
     )
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    outcome(COMPRESSORS["tar.zst"](bytes(raw)))
+    taken, inside = outcome(COMPRESSORS["tar.zst"](bytes(raw)))
+    assert taken or inside == UNTOUCHED
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"\x1f\x8b\x08\x00", b"BZh9", b"\x28\xb5\x2f\xfd", b""]))

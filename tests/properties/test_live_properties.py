@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dashboards.promql import UnreadableQuery, read
 from telemetry.facts import Entry
 from telemetry.live.counters import CountersFile, Totals, read_counters
-from telemetry.live.otlp import NotOtlp, accounting_of, log_line, span_line, spans_of
+from telemetry.live.otlp import AccountingEvent, NotOtlp, SpanValue, accounting_of, log_line, span_line, spans_of
 from telemetry.live.spans import Unidentified, render
 from telemetry.live.tally import AttemptFold, StageSeen, Tally
 from telemetry.live.waterfall import bar, fit
@@ -132,10 +132,12 @@ def test_json_of_any_shape_is_never_more_than_not_otlp(document: Any) -> None:
     """The same for JSON that looks nearly right."""
     for member in ("resourceSpans", "resourceLogs"):
         line = json.dumps({member: [document]}).encode()
+        of_spans = member == "resourceSpans"
         try:
-            list(spans_of(line) if member == "resourceSpans" else accounting_of(line, 1))
+            found = list(spans_of(line) if of_spans else accounting_of(line, 1))
         except NotOtlp:
             continue
+        assert all(isinstance(each, SpanValue if of_spans else AccountingEvent) for each in found)
 
 
 @given(st.text(max_size=40), st.integers(1, 30))

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from telemetry.catalogue import SERVICE_NAME, WMS_SERVICE_NAME
 from tests.support.http_faults import Server
 
 
@@ -21,6 +22,8 @@ class Reply:
     content_type: str = "application/x-protobuf"
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    #: Whom alone it is for, as a `service.name`; empty: whoever comes next.
+    service: str = ""
 
 
 @dataclass
@@ -75,6 +78,13 @@ class Collector:
             if received.path == path:
                 yield ExportTraceServiceRequest.FromString(received.body)
 
+    def _reply(self, body: bytes) -> Reply:
+        service = WMS_SERVICE_NAME if WMS_SERVICE_NAME.encode() in body else SERVICE_NAME
+        for number, reply in enumerate(self.replies):
+            if reply.service in ("", service):
+                return self.replies.pop(number)
+        return Reply()
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         collector = self
 
@@ -84,7 +94,7 @@ class Collector:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 collector.received.append(Received(self.path, dict(self.headers), body))
-                reply = collector.replies.pop(0) if collector.replies else Reply()
+                reply = collector._reply(body)
                 self.send_response(reply.status)
                 self.send_header("Content-Type", reply.content_type)
                 self.send_header("Content-Length", str(len(reply.body)))

@@ -85,6 +85,8 @@ class RunningDiracx:
     url: str
     folder: Path
     database: Database
+    #: Where it keeps job parameters, which it has no call to read.
+    search_url: str
     _api_key: str
     identities: IdentityProvider
     _tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -186,7 +188,7 @@ def _start(folder: Path, database: Database, processes: "_Processes", identities
     serve = [_program("uvicorn"), "--factory", "diracx.routers.factory:create_app", "--host", "127.0.0.1"]
     processes.start([*serve, "--port", url.rpartition(":")[2], "--no-access-log"], environment, "diracx")
     _await_http(f"{url}/api/health/ready", processes)
-    return RunningDiracx(url, folder, database, api_key, identities)
+    return RunningDiracx(url, folder, database, search_url, api_key, identities)
 
 
 class _Processes:
