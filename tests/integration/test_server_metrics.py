@@ -144,10 +144,11 @@ def test_queues_have_a_bounded_number_of_series(wms: RunningWms) -> None:
 
 
 def test_callers_cannot_make_series(wms: RunningWms) -> None:
-    """Whatever method and path they ask for: what no route serves is one route, what is no method is one method."""
-    for number in range(5):
+    """Whatever they ask for: what no route serves is one route, what we do not use one method, what is none no call."""
+    for number, method in enumerate(("PROPFIND", "MKCOL", "COPY", "MOVE", "LOCK")):
         wms.call("GET", f"/nowhere/{number}")
-        wms.call(f"M{number}", "/api/jobspan/info")
+        wms.call(method, "/api/jobspan/info")
+        assert wms.call(f"M{number}", "/api/jobspan/info").status_code == 400
     calls = scrape(wms)["jobspan_wms_request_duration_seconds_count"]
     assert calls == {("GET", "other", "404"): 5, ("other", "/api/jobspan/info", "405"): 5}
 
