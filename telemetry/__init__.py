@@ -2,8 +2,8 @@
 
 The rooms, from the ground up; imports point down only:
 
-* `facts`      the frozen facts of a job's life, and their JSON form
-  (with `peaks_so_far`, the peaks that a sample tells)
+* `facts`      the frozen facts of a job's life
+* `entries`    a fact with its writer, order and time, and its JSON form: the lines of a journal
 * `catalogue`  every span, event, attribute and metric: name, unit, help, labels
 * `clock`      UTC for timestamps, CLOCK_BOOTTIME for durations, the boot id
 * `identity`   UID of an attempt, and the trace and span ids that follow from it

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
-from telemetry.facts import FIELD_NAMES, Entry, Fact
+from telemetry.entries import FIELD_NAMES, Entry
+from telemetry.facts import Fact
 
 Emit: TypeAlias = Callable[[Fact], object]
 Listener: TypeAlias = Callable[[Entry], None]

@@ -2,17 +2,12 @@
 
 A fact is never changed, and everything else (status, spans, metrics, the accounting record) is a
 fold over facts. Fields are plain JSON values; units stand in names. `DURABLE` facts are forced to disk before the
-caller goes on. Rules of evolution: facts and fields are added, never renamed; a reader skips kinds and fields that it
-does not know (`FORMAT_VERSION` changes only when that rule is not enough).
+caller goes on. Facts and fields are added, never renamed (`entries` says how they are read by other versions).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
-
-from telemetry.peaks_so_far import PeaksSoFar
-
-FORMAT_VERSION = 1
 
 Scalar: TypeAlias = str | int | float | bool
 StageName = Literal[
@@ -32,10 +27,6 @@ ACCOUNTED_STAGES = STAGES[:-1]
 #: "failure" blames the payload or its input, "error" blames us or the infrastructure (OTel CI/CD result values).
 StageResult = Literal["success", "failure", "error", "timeout", "cancellation", "skip"]
 Stream = Literal["stdout", "stderr"]
-
-
-class UnreadableFact(ValueError):
-    """A journal line is not a fact: damaged, or written by a newer version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +220,26 @@ class PayloadEnded(Fact):
     user_cpu_seconds: float
     system_cpu_seconds: float
     max_rss_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeaksSoFar:
+    """Of RSS, processes, swap and threads the most that any look has seen; what is known should nobody settle them.
+
+    Those that `peaks_method` tells are a control group's own (of memory with its page cache), as of the last deep look.
+    None is what nobody tells here.
+    """
+
+    peak_rss_bytes: int = 0
+    peak_pss_bytes: int | None = None
+    peak_swap_bytes: int = 0
+    peak_threads: int = 0
+    max_processes: int = 0
+    peaks_method: str = ""
+    peak_cgroup_memory_bytes: int | None = None
+    peak_cgroup_swap_bytes: int | None = None
+    peak_memory_swap_bytes: int | None = None
+    peak_cgroup_threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -455,75 +466,3 @@ class EndKept(Fact):
     status: str
     minor_status: str
     error_type: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnknownFact(Fact):
-    """A fact of a kind that this version does not know; kept so that nothing is lost."""
-
-    kind: str
-    data: Mapping[str, Any]
-
-
-KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasses__() if kind is not UnknownFact}
-FIELD_NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in Fact.__subclasses__()}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A fact as the journal holds it: who wrote it, in which order, and when."""
-
-    writer: str
-    sequence: int
-    utc_ns: int
-    boottime_ns: int
-    boot_id: str
-    fact: Fact
-
-
-def to_json(entry: Entry) -> dict[str, Any]:
-    """*entry* as the JSON object of one journal line."""
-    fact = entry.fact
-    if isinstance(fact, UnknownFact):
-        kind, data = fact.kind, dict(fact.data)
-    else:
-        kind = type(fact).__name__
-        data = {name: getattr(fact, name) for name in FIELD_NAMES[type(fact)]}
-    return {
-        "v": FORMAT_VERSION,
-        "writer": entry.writer,
-        "sequence": entry.sequence,
-        "utc_ns": entry.utc_ns,
-        "boottime_ns": entry.boottime_ns,
-        "boot_id": entry.boot_id,
-        "fact": kind,
-        "data": data,
-    }
-
-
-def from_json(line: Mapping[str, Any]) -> Entry:
-    """The entry of one journal line.
-
-    Raises:
-        UnreadableFact: the envelope is not ours, or a known fact lacks a field.
-    """
-    try:
-        if line["v"] != FORMAT_VERSION:
-            raise UnreadableFact(f"journal format {line['v']}, this version reads {FORMAT_VERSION}")
-        return Entry(
-            writer=str(line["writer"]),
-            sequence=int(line["sequence"]),
-            utc_ns=int(line["utc_ns"]),
-            boottime_ns=int(line["boottime_ns"]),
-            boot_id=str(line["boot_id"]),
-            fact=_fact(str(line["fact"]), line["data"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UnreadableFact(f"not a journal line: {error!r}") from error
-
-
-def _fact(kind: str, data: Mapping[str, Any]) -> Fact:
-    if (known := KINDS.get(kind)) is None:
-        return UnknownFact(kind=kind, data=dict(data))
-    given = ((name, value) for name, value in data.items() if name in FIELD_NAMES[known])
-    return known(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})

@@ -22,7 +22,8 @@ from types import TracebackType
 from typing import Self
 
 from telemetry.clock import Clock
-from telemetry.facts import Entry, Fact, UnreadableFact, from_json, to_json
+from telemetry.entries import Entry, UnreadableFact, from_json, to_json
+from telemetry.facts import Fact
 
 SUFFIX = ".journal.jsonl"
 #: Room kept for the closing facts of a job when the disk runs full.

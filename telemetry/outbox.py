@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from telemetry.clock import NANOSECONDS
-from telemetry.facts import Entry
+from telemetry.entries import Entry
 
 SUFFIX = ".acks.jsonl"
 TRY_SUFFIX = ".try.json"

@@ -38,7 +38,8 @@ from runner.wms.tokens import TOKEN_FILE, JobTokenKeeper
 from runner.wrapper import workspace
 from telemetry.bus import Emit
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import AttemptEnded, Entry, Fact, JobMatched
+from telemetry.entries import Entry
+from telemetry.facts import AttemptEnded, Fact, JobMatched
 from telemetry.journal import Journal, is_written, read_journal
 from telemetry.outbox import WMS_DELIVERER, Acknowledgements, note_try
 

@@ -4,7 +4,8 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from telemetry.facts import Entry, WrapperReaped
+from telemetry.entries import Entry
+from telemetry.facts import WrapperReaped
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Literal, TypeAlias
 from runner.agent.folders import JobFolder
 from runner.job.status import JobStatus
 from runner.wms.delivery import RESCHEDULE_ITEM, SINK, Reported
-from telemetry.facts import AttemptEnded, Entry, Fenced, JobMatched, KillRequested, StatusChanged, to_json
+from telemetry.entries import Entry, to_json
+from telemetry.facts import AttemptEnded, Fenced, JobMatched, KillRequested, StatusChanged
 from telemetry.journal import SUFFIX as JOURNAL_SUFFIX
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build

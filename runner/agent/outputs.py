@@ -25,10 +25,10 @@ from runner.wrapper.output_sandbox import ARCHIVE, Cuts, collect, pack_within
 from telemetry.bus import Emit
 from telemetry.catalogue import MOVED_BYTES, MOVED_FILES, MOVED_NAME
 from telemetry.clock import Clock
+from telemetry.entries import Entry
 from telemetry.facts import (
     AttemptEnded,
     DataMoved,
-    Entry,
     Fenced,
     OperationFinished,
     ParametersSet,

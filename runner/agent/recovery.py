@@ -16,10 +16,10 @@ from runner.wms.delivery import GONE
 from runner.wms.standing import KILLED, Standing
 from telemetry.bus import Emit
 from telemetry.clock import Clock
+from telemetry.entries import Entry
 from telemetry.facts import (
     AttemptEnded,
     EndKept,
-    Entry,
     Fact,
     Fenced,
     KillFinished,

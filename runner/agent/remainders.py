@@ -6,16 +6,8 @@ from typing import TypeVar
 from runner.process.remnants import Orphans, Remnants, end_remnants
 from telemetry.bus import Emit
 from telemetry.clock import Clock
-from telemetry.facts import (
-    Entry,
-    Fact,
-    KillFinished,
-    PayloadEnded,
-    PayloadPlanned,
-    PayloadStarted,
-    UsageSampled,
-    UsageSettled,
-)
+from telemetry.entries import Entry
+from telemetry.facts import Fact, KillFinished, PayloadEnded, PayloadPlanned, PayloadStarted, UsageSampled, UsageSettled
 from telemetry.measure.peaks import SAMPLED, with_peaks
 from telemetry.measure.snapshot import GroupAccount
 

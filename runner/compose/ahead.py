@@ -20,7 +20,8 @@ from runner.wms.client import WmsClient
 from runner.wms.tokens import FixedToken
 from runner.wrapper.node import node_parameters
 from telemetry.clock import SystemClock
-from telemetry.facts import Entry, StatusChanged, from_json, to_json
+from telemetry.entries import Entry, from_json, to_json
+from telemetry.facts import StatusChanged
 
 #: Nothing of a rehearsal takes this long; were it to, the job would come later, and nothing else.
 _PATIENCE_SECONDS = 1.0

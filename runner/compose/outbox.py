@@ -33,7 +33,8 @@ from runner.wms.delivery import SINK
 from runner.wms.reports import parameters, update
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import Clock, SystemClock, utc_text
-from telemetry.facts import JobMatched, StatusChanged, to_json
+from telemetry.entries import to_json
+from telemetry.facts import JobMatched, StatusChanged
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.deliver import SINK as ACCOUNTING

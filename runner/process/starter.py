@@ -21,7 +21,8 @@ from runner.process.questions import ANSWER_SECONDS, Questions
 from runner.process.start_failure import explain
 from runner.process.wire import Frames, pack, values_of
 from telemetry.clock import NANOSECONDS, Clock
-from telemetry.facts import KINDS, Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
+from telemetry.entries import KINDS
+from telemetry.facts import Fact, KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
 from telemetry.measure import procfs
 from telemetry.measure.snapshot import UsageReading
 

@@ -18,9 +18,9 @@ from runner.wms.client import WmsClient
 from runner.wms.reports import Stamps, key, merged, status_of, update
 from runner.wms.standing import HEARTBEAT_SPACING_NS, Ending, Heartbeat, Naming, Standing
 from telemetry.clock import NANOSECONDS, Clock
+from telemetry.entries import Entry
 from telemetry.facts import (
     AttemptEnded,
-    Entry,
     HeartbeatMade,
     JobAccepted,
     JobMatched,

@@ -22,7 +22,8 @@ from runner.wms.standing import Naming
 from runner.wms.tokens import TOKEN_FILE, JobTokenKeeper
 from telemetry.bus import Emit
 from telemetry.clock import Clock
-from telemetry.facts import Entry, Fenced, HeartbeatMade
+from telemetry.entries import Entry
+from telemetry.facts import Fenced, HeartbeatMade
 from telemetry.outbox import WMS_DELIVERER, note_try
 
 DELIVER_LOCK = "deliver.lock"

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from telemetry.clock import utc_text
-from telemetry.facts import Entry, JobAccepted, ParametersSet, Scalar, StatusChanged
+from telemetry.entries import Entry
+from telemetry.facts import JobAccepted, ParametersSet, Scalar, StatusChanged
 
 #: DiracX orders by timestamp and rounds to 1 ms, so two updates must be further apart.
 LEAST_STEP_NS = 2_000_000

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from runner.job.status import JobStatus, MinorStatus
 from runner.wms.answers import KeptStatus
-from telemetry.facts import Entry
+from telemetry.entries import Entry
 
 #: Two heartbeats with numbers within a second are HTTP 500 on DiracX.
 HEARTBEAT_SPACING_NS = 1_100_000_000

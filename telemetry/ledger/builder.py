@@ -8,9 +8,9 @@ that the dead one would have sent.
 from collections.abc import Iterable
 
 from telemetry.clock import utc_text
+from telemetry.entries import Entry
 from telemetry.facts import (
     DataMoved,
-    Entry,
     Fact,
     JobMatched,
     KillRequested,

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
-from telemetry.facts import AttemptEnded, EndKept, Entry, Fact, JobMatched, WrapperStarted
+from telemetry.entries import Entry
+from telemetry.facts import AttemptEnded, EndKept, Fact, JobMatched, WrapperStarted
 from telemetry.journal import merge
 from telemetry.ledger.record import WITNESSES
 

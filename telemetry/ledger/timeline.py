@@ -7,10 +7,10 @@ the wall clock during the job changes no duration and no distance between two ti
 
 from dataclasses import dataclass
 
+from telemetry.entries import Entry
 from telemetry.facts import (
     ACCOUNTED_STAGES,
     STAGES,
-    Entry,
     KillFinished,
     PayloadEnded,
     PayloadStarted,

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from telemetry.facts import AttemptEnded, Entry, JobMatched, UnreadableFact, from_json
+from telemetry.entries import Entry, UnreadableFact, from_json
+from telemetry.facts import AttemptEnded, JobMatched
 from telemetry.journal import SUFFIX, is_written, read_journal
 from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Shipping, ShipResult, is_shipped
 from telemetry.live.spans import record_item

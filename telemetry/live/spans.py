@@ -16,7 +16,8 @@ from opentelemetry.trace.status import Status, StatusCode
 from telemetry import catalogue as names
 from telemetry import identity
 from telemetry.clock import parse_utc
-from telemetry.facts import Entry, JobMatched
+from telemetry.entries import Entry
+from telemetry.facts import JobMatched
 from telemetry.live.moments import Attributes, Moment
 from telemetry.live.sdk import (
     Event,

@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from telemetry import catalogue as names
+from telemetry.entries import Entry
 from telemetry.facts import (
     STAGES,
     AttemptEnded,
-    Entry,
     Fact,
     JobMatched,
     OperationFinished,

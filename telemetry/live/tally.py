@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 from telemetry import catalogue as names
 from telemetry.clock import NANOSECONDS
+from telemetry.entries import Entry
 from telemetry.facts import (
     ACCOUNTED_STAGES,
     STAGES,
     AttemptEnded,
-    Entry,
     Fact,
     JobMatched,
     OutputSeen,

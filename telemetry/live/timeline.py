@@ -7,7 +7,8 @@ CLOCK_BOOTTIME: differences are true durations, and a step in the middle changes
 
 from collections.abc import Iterator, Sequence
 
-from telemetry.facts import Entry, KillFinished, PayloadEnded, WrapperReaped, WrapperStarted
+from telemetry.entries import Entry
+from telemetry.facts import KillFinished, PayloadEnded, WrapperReaped, WrapperStarted
 
 #: Writers that outlive the wrapper: what they write is no sign that it lived.
 OUTSIDE_WRITERS = frozenset({"agent", "recovery"})

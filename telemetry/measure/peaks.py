@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from telemetry.facts import UsageSettled
+from telemetry.facts import PeaksSoFar, UsageSettled
 from telemetry.measure.snapshot import NO_PEAKS, Peaks, UsageReading
-from telemetry.peaks_so_far import PeaksSoFar
 
 #: The method of the most that any look has seen: a lower bound of the peak.
 SAMPLED = "sampled"

@@ -15,7 +15,8 @@ from runner.config import HttpConfig
 from runner.wms.client import WmsClient
 from runner.wms.tokens import FileToken
 from telemetry.clock import NANOSECONDS, parse_utc
-from telemetry.facts import Entry, JobMatched
+from telemetry.entries import Entry
+from telemetry.facts import JobMatched
 from telemetry.journal import read_journal
 from tests.support.waiting import eventually
 

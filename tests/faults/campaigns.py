@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from telemetry.facts import KINDS
+from telemetry.entries import KINDS
 from tests.faults.naming import kind_of
 from tests.faults.plan import Moment, Strike, Target, Trial
 from tests.faults.relay import WHATS, NetworkFault

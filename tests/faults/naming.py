@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from telemetry.facts import Entry
+from telemetry.entries import Entry
 
 #: Facts that the watchdog's clock makes.
 SAMPLED = frozenset({"UsageSampled", "HeartbeatMade"})

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from telemetry.facts import Entry, HeartbeatMade, StatusChanged
+from telemetry.entries import Entry
+from telemetry.facts import HeartbeatMade, StatusChanged
 from tests.faults import run
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, excuse
 from tests.faults.collectors import FAULTS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from telemetry.facts import Entry
+from telemetry.entries import Entry
 from telemetry.live.otlp_files import OtlpFiles, read_accounting, read_spans
 from telemetry.live.otlp_http import OtlpHttp
 from telemetry.live.shipper import Backoff, Shipper

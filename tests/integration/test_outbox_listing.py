@@ -23,7 +23,7 @@ from runner.compose.outbox import documents, retry
 from runner.config import Config, load
 from runner.locks import FileLock
 from telemetry.clock import SystemClock
-from telemetry.facts import UnknownFact
+from telemetry.entries import UnknownFact
 from telemetry.journal import RESERVE_BYTES, read_journal
 from telemetry.ledger.builder import build
 from telemetry.outbox import WMS_DELIVERER, Acknowledgements, note_try

@@ -14,10 +14,10 @@ from runner.wms.client import WmsClient
 from runner.wms.tokens import TOKEN_FILE, FileToken
 from telemetry.catalogue import MOVED_BYTES
 from telemetry.clock import SystemClock
+from telemetry.entries import Entry
 from telemetry.facts import (
     AttemptEnded,
     DataMoved,
-    Entry,
     Fact,
     Fenced,
     OperationFinished,

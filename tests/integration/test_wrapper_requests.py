@@ -13,7 +13,8 @@ from runner.data.storage import FolderStorageElement
 from runner.errors import FencedError, RefusedError, UnavailableError
 from runner.job.requests import MOST_OPERATIONS
 from runner.process.cancel import Cancel
-from telemetry.facts import Entry, Fact, RequestMade, StatusChanged
+from telemetry.entries import Entry
+from telemetry.facts import Fact, RequestMade, StatusChanged
 from telemetry.journal import JournalFull
 from tests.support.wrapper_fakes import Bench
 

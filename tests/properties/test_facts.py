@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.facts import KINDS, Entry, Fact, UnknownFact, UnreadableFact, from_json, to_json
+from telemetry.entries import KINDS, Entry, UnknownFact, UnreadableFact, from_json, to_json
+from telemetry.facts import Fact
 from tests.support.strategies import FACTS, SCALARS, TEXT, of_kind
 
 LINE = {"v": 1, "writer": "w", "sequence": 1, "utc_ns": 1, "boottime_ns": 1, "boot_id": "b", "fact": "Fenced"}

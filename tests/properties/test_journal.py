@@ -6,7 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.facts import Entry, Fenced
+from telemetry.entries import Entry
+from telemetry.facts import Fenced
 from telemetry.journal import SUFFIX, Journal, JournalTail, merge, read_journal
 from tests.support.clock import JumpClock
 from tests.support.strategies import FACTS

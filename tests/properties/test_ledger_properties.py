@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.catalogue import accounting_attribute, record_field
-from telemetry.facts import STAGES, AttemptEnded, Entry
+from telemetry.entries import Entry
+from telemetry.facts import STAGES, AttemptEnded
 from telemetry.ledger.builder import build
 from telemetry.ledger.differences import Kind
 from telemetry.ledger.evidence import Evidence

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.promql import UnreadableQuery, read
-from telemetry.facts import Entry
+from telemetry.entries import Entry
 from telemetry.live.counters import CountersFile, Totals, read_counters
 from telemetry.live.otlp import AccountingEvent, NotOtlp, SpanValue, accounting_of, log_line, span_line, spans_of
 from telemetry.live.spans import Unidentified, render

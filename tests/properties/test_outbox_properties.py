@@ -6,7 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.facts import Entry, Fenced, UnknownFact, to_json
+from telemetry.entries import Entry, UnknownFact, to_json
+from telemetry.facts import Fenced
 from telemetry.journal import Journal, read_journal
 from telemetry.outbox import SUFFIX, Acknowledgements, entry_name
 from tests.support.clock import JumpClock

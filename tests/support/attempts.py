@@ -6,10 +6,10 @@ from typing import Any
 
 from telemetry import identity
 from telemetry.clock import NANOSECONDS
+from telemetry.entries import Entry
 from telemetry.facts import (
     STAGES,
     AttemptEnded,
-    Entry,
     Fact,
     JobAccepted,
     JobMatched,

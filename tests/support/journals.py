@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from telemetry.clock import Clock
-from telemetry.facts import Entry, Fact
+from telemetry.entries import Entry
+from telemetry.facts import Fact
 from tests.support.clock import JumpClock
 
 F = TypeVar("F", bound=Fact)

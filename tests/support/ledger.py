@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from telemetry.clock import NANOSECONDS
+from telemetry.entries import Entry
 from telemetry.facts import (
     STAGES,
     AttemptEnded,
     DataMoved,
-    Entry,
     Fact,
     HeartbeatMade,
     JobAccepted,

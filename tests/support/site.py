@@ -15,7 +15,7 @@ from runner.compose.site import LocalSite, Service
 from runner.config import Config, load
 from runner.job.description import from_mapping
 from runner.wms.client import WmsClient
-from telemetry.facts import Entry
+from telemetry.entries import Entry
 from telemetry.journal import read_journal
 from telemetry.ledger.record import Record
 from tests.support.waiting import eventually

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from telemetry.bus import Bus
+from telemetry.entries import Entry
 from telemetry.facts import (
-    Entry,
     Fact,
     Fenced,
     HeartbeatMade,

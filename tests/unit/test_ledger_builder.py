@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from telemetry.clock import NANOSECONDS
+from telemetry.entries import UnknownFact
 from telemetry.facts import (
     STAGES,
     AttemptEnded,
@@ -17,7 +18,6 @@ from telemetry.facts import (
     PayloadRefused,
     StageFinished,
     StageStarted,
-    UnknownFact,
     UsageSampled,
     UsageSettled,
     WrapperStarted,

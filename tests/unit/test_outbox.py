@@ -3,7 +3,8 @@
 import shutil
 from pathlib import Path
 
-from telemetry.facts import Entry, Fenced
+from telemetry.entries import Entry
+from telemetry.facts import Fenced
 from telemetry.outbox import Acknowledgements, AcknowledgementsTally, entry_name, last_try, note_try
 from tests.support.journals import ListJournal
 

@@ -14,7 +14,8 @@ from runner.wms.clock_offset import ClockOffset
 from runner.wms.reports import LEAST_STEP_NS, Stamps
 from runner.wms.tokens import FileToken, JobTokenKeeper, write_secret
 from telemetry.clock import NANOSECONDS, parse_utc
-from telemetry.facts import Entry, StatusChanged
+from telemetry.entries import Entry
+from telemetry.facts import StatusChanged
 from tests.support.clock import JumpClock
 
 
