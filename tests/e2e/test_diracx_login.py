@@ -12,7 +12,7 @@ import requests
 
 from runner.compose.clients import login_client
 from runner.config import load
-from tests.support.diracx import VO, RunningDiracx, subject
+from tests.support.diracx import VO, RunningDiracx
 
 DEADLINE_SECONDS = 60.0
 
@@ -37,7 +37,7 @@ def login(folder: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str
 
 def logged_in(folder: Path, diracx: RunningDiracx, user: str, *arguments: str) -> None:
     """Type the command, and be *user* at the browser."""
-    diracx.identities.subject = subject(user)
+    diracx.sit_down(user)
     with login(folder, diracx.url, *arguments) as (process, url):
         page = requests.get(url, timeout=DEADLINE_SECONDS)
         assert page.status_code == 200, page.text
@@ -83,7 +83,7 @@ def test_the_group_is_chosen(diracx: RunningDiracx, tmp_path: Path) -> None:
     who = value(jobspan(tmp_path, "whoami", "--json"))
     assert (who["preferred_username"], who["dirac_group"]) == ("carol", "dirac_admin")
     other = tmp_path / "other"
-    diracx.identities.subject = subject("bob")
+    diracx.sit_down("bob")
     with login(other, diracx.url, "--group", "dirac_admin") as (process, url):
         requests.get(url, timeout=DEADLINE_SECONDS)
         assert process.wait(DEADLINE_SECONDS) == 4, process.stderr.read() if process.stderr else ""

@@ -44,7 +44,9 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
         peek = site.client.peek(shown).standard_output
         scraped = _scraped(site)
         file = site.config.telemetry_folder / SPAN_FILE
-        spans = eventually(lambda: text if "jobspan/accounting" in (text := file.read_text()) else "", 20)
+        spans = eventually(
+            lambda: text if file.exists() and "jobspan/accounting" in (text := file.read_text()) else "", 20
+        )
         environment = (site.wait_folder(shown) / "work" / "std.out").read_text()
 
     for secret in (CANARY, token, job_token):
@@ -144,3 +146,9 @@ def _places(folder: Path, secret: str) -> set[str]:
             ):
                 found.add(inside)
     return found
+
+
+def _saying(file: Path, words: str) -> str:
+    """The text of a file once it is there and has those words."""
+    text = file.read_text() if file.exists() else ""
+    return text if words in text else ""

@@ -30,7 +30,7 @@ from typing import Any, Literal, TypeAlias
 
 import requests
 
-from tests.support.identity_provider import CLIENT_ID, IdentityProvider, identity_provider
+from tests.support.identity_provider import CLIENT_ID, sit_down
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -88,9 +88,13 @@ class RunningDiracx:
     #: Where it keeps job parameters, which it has no call to read.
     search_url: str
     _api_key: str
-    identities: IdentityProvider
+    _identity_url: str
     _tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     vo: str = VO
+
+    def sit_down(self, user: str) -> None:
+        """From now on *user* is at the browser."""
+        sit_down(self._identity_url, subject(user))
 
     def tokens(self, user: str = "alice") -> dict[str, Any]:
         """The server's own answer to a login of *user*: access_token, refresh_token, expires_in."""
@@ -150,16 +154,17 @@ def running_diracx(folder: Path, database: Database | None = None) -> Iterator[R
     with ExitStack() as stack:
         processes = _Processes(folder)
         stack.callback(processes.stop)
-        yield _start(folder, database, processes, stack.enter_context(identity_provider()))
+        yield _start(folder, database, processes)
 
 
-def _start(folder: Path, database: Database, processes: "_Processes", identities: IdentityProvider) -> RunningDiracx:
+def _start(folder: Path, database: Database, processes: "_Processes") -> RunningDiracx:
     url = f"http://127.0.0.1:{free_port()}"
     api_key = secrets.token_hex(16)
     environment = _clean_environment()
     keystore = folder / "jwks.json"
     _run([_program("python"), "-m", "diracx.logic", "rotate-jwk", "--jwks-path", str(keystore)], environment, folder)
-    _write_configuration(folder / "cs", environment, identities.url)
+    identity_url = processes.first_line("identity_provider")
+    _write_configuration(folder / "cs", environment, identity_url)
     s3_url = f"http://127.0.0.1:{free_port()}"
     environment |= {
         "DIRACX_CONFIG_BACKEND_URL": f"git+file://{folder}/cs",
@@ -178,7 +183,7 @@ def _start(folder: Path, database: Database, processes: "_Processes", identities
     for name in _SQL:
         address = f"{databases}/{name}" if databases else f"sqlite+aiosqlite:///{folder}/{name.lower()}.db"
         environment[f"DIRACX_DB_URL_{name.upper()}"] = address
-    search_url = processes.first_line([sys.executable, str(Path(__file__).with_name("opensearch_stand_in.py"))])
+    search_url = processes.first_line("opensearch_stand_in")
     environment["DIRACX_OS_DB_JOBPARAMETERSDB"] = json.dumps({"hosts": search_url})
     port = s3_url.rpartition(":")[2]
     processes.start([_program("moto_server"), "-H", "127.0.0.1", "-p", port], environment, "s3")
@@ -188,7 +193,7 @@ def _start(folder: Path, database: Database, processes: "_Processes", identities
     serve = [_program("uvicorn"), "--factory", "diracx.routers.factory:create_app", "--host", "127.0.0.1"]
     processes.start([*serve, "--port", url.rpartition(":")[2], "--no-access-log"], environment, "diracx")
     _await_http(f"{url}/api/health/ready", processes)
-    return RunningDiracx(url, folder, database, search_url, api_key, identities)
+    return RunningDiracx(url, folder, database, search_url, api_key, identity_url)
 
 
 class _Processes:
@@ -208,9 +213,10 @@ class _Processes:
         self._running.append(process)
         return process
 
-    def first_line(self, command: Sequence[str]) -> str:
-        """Start *command*, which says its address when it listens."""
-        process = self.start(command, _clean_environment(), "opensearch_stand_in", stdout=subprocess.PIPE)
+    def first_line(self, module: str) -> str:
+        """Start a *module* of this folder, which says its address when it listens."""
+        command = [sys.executable, str(Path(__file__).with_name(f"{module}.py"))]
+        process = self.start(command, _clean_environment(), module, stdout=subprocess.PIPE)
         with process.stdout as output:
             return output.readline().decode().strip()
 

@@ -1,20 +1,19 @@
 """An identity provider as DiracX asks for one: OpenID Connect's discovery, codes with PKCE, signed id tokens.
 
-A stand-in for a community's (IAM, Check-in): whoever comes is who the test says, without a password.
+A stand-in for a community's (IAM, Check-in): whoever comes is who the test says, without a password. It is a process of
+its own, so that tests that fork have no thread of it: `python identity_provider.py` prints its address and serves.
 """
 
 import base64
 import hashlib
 import json
 import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
+import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from telemetry.clock import SystemClock
@@ -23,11 +22,16 @@ CLIENT_ID = "idp-client"
 TOKEN_SECONDS = 600
 
 
+def sit_down(url: str, subject: str) -> None:
+    """From now on *subject* is the person at the browser."""
+    requests.put(f"{url}/person", data=subject, timeout=20).raise_for_status()
+
+
 class IdentityProvider:
     """Knows who is at the browser, and which codes it has given out."""
 
-    def __init__(self) -> None:
-        self.url = ""
+    def __init__(self, url: str) -> None:
+        self.url = url
         #: Of the person at the browser.
         self.subject = ""
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -62,45 +66,43 @@ class IdentityProvider:
         return {"id_token": token, "access_token": "unused", "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
 
 
-@contextmanager
-def identity_provider() -> Iterator[IdentityProvider]:
+class Server(ThreadingHTTPServer):
     """One that listens on loopback."""
-    found = IdentityProvider()
 
-    class Handler(_Handler):
-        provider = found
+    daemon_threads = True
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.provider = IdentityProvider(f"http://127.0.0.1:{self.server_port}")
 
 
 class _Handler(BaseHTTPRequestHandler):
-    provider: ClassVar[IdentityProvider]
+    server: Server
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(address.query).items()}
         if address.path == "/authorize":
             self.send_response(302)
-            self.send_header("Location", self.provider.authorize(query))
+            self.send_header("Location", self.server.provider.authorize(query))
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif address.path == "/jwks":
-            self._answer(200, self.provider.jwks())
+            self._answer(200, self.server.provider.jwks())
         else:
-            self._answer(200, self.provider.metadata())
+            self._answer(200, self.server.provider.metadata())
+
+    def do_PUT(self) -> None:
+        self.server.provider.subject = self._body()
+        self._answer(200, {})
 
     def do_POST(self) -> None:
-        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        found = self.provider.redeem({name: values[0] for name, values in parse_qs(text).items()})
+        text = self._body()
+        found = self.server.provider.redeem({name: values[0] for name, values in parse_qs(text).items()})
         self._answer(200 if found else 400, found or {"error": "invalid_grant"})
+
+    def _body(self) -> str:
+        return self.rfile.read(int(self.headers["Content-Length"])).decode()
 
     def _answer(self, code: int, value: dict[str, Any]) -> None:
         body = json.dumps(value).encode()
@@ -112,3 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         """Nothing."""
+
+
+if __name__ == "__main__":
+    served = Server()
+    print(served.provider.url, flush=True)
+    served.serve_forever()
