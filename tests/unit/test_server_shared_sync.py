@@ -71,6 +71,19 @@ def test_a_sync_that_fails_fails_for_all_who_shared_it() -> None:
     assert disk.syncs == 2
 
 
+def test_nobody_waits_for_ever_for_a_disk_that_hangs() -> None:
+    """Who would share the next sync is told that nothing is known, when the one under way does not end."""
+    disk = Disk()
+    shared = SharedSync(disk.sync, patience_seconds=0.05)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(shared.wait)
+        eventually(lambda: disk.syncs == 1, DEADLINE_SECONDS, "the first sync")
+        with pytest.raises(DatabaseAwayError, match="has taken nothing"):
+            shared.wait()
+        disk.go_on.release()
+        first.result(DEADLINE_SECONDS)
+
+
 def test_a_log_that_was_taken_into_the_database_needs_no_sync(tmp_path: Path) -> None:
     """Whoever closes the database last takes the log in and removes it: then there is nothing to force to the disk."""
     log = WriteAheadLog(tmp_path / "wms.sqlite")

@@ -14,13 +14,16 @@ from pathlib import Path
 from runner.server.errors import DatabaseAwayError
 
 MOST_FAILURES = 1000
+#: A disk that takes longer for the sync of somebody else hangs.
+PATIENCE_SECONDS = 60.0
 
 
 class SharedSync:
     """`wait` returns when a sync has succeeded that began after the call."""
 
-    def __init__(self, sync: Callable[[], None]) -> None:
+    def __init__(self, sync: Callable[[], None], patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._sync = sync
+        self._patience_seconds = patience_seconds
         self._changed = threading.Condition()
         self._begun = self._ended = 0
         self._failed: dict[int, str] = {}
@@ -29,7 +32,7 @@ class SharedSync:
         """Wait, or do it oneself if nobody else does.
 
         Raises:
-            DatabaseAwayError: it failed; nobody knows whether what was written is on the disk.
+            DatabaseAwayError: it failed, or takes too long; nobody knows whether what was written is on the disk.
         """
         with self._changed:
             mine = self._begun + 1
@@ -37,7 +40,8 @@ class SharedSync:
                 if self._begun == self._ended:
                     self._begun += 1
                     break
-                self._changed.wait()
+                if not self._changed.wait(self._patience_seconds):
+                    raise DatabaseAwayError(f"the disk has taken nothing for {self._patience_seconds:g} s")
             else:
                 self._check(mine)
                 return
