@@ -20,7 +20,7 @@ from runner.locks import FileLock, LockHeld
 from runner.process import linux
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
-from runner.process.launch import ALL_SIGNALS, launch, make_killable
+from runner.process.launch import ALL_SIGNALS, Parent, is_killable, launch, make_killable
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
 from runner.process.wire import Line, pack_reading, unpack, values_of
@@ -65,6 +65,7 @@ class _Payload:
     start_boottime_ns: int
     #: The pipe that exec closes; -1 when the answer is known.
     error_fd: int
+    oom_score: bytes
     ended: PayloadEnded | None = None
     orphan_cpu_seconds: float = 0.0
     is_settled: bool = False
@@ -175,12 +176,12 @@ class Keeper:
 
     def _start(self, command: PayloadCommand) -> None:
         environment = {**command.environment, MARK_VARIABLE: self._mark}
+        parent = Parent.current()
         read_fd, write_fd = os.pipe()
         os.set_blocking(read_fd, False)
         start_boottime_ns = self._clock.boottime_ns()
         # A signal between fork and exec would run a handler of ours in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
-        parent = os.getpid()
         try:
             pid, group_to_enter = _fork(self._tree.meter.group)
         except OSError as error:  # too many processes, or no memory for one more
@@ -194,7 +195,7 @@ class Keeper:
             os.close(write_fd)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._tree.is_empty = False
-        self._payload = _Payload(pid, command, start_boottime_ns, read_fd)
+        self._payload = _Payload(pid, command, start_boottime_ns, read_fd, parent.oom_score)
 
     def _check_launch(self) -> None:
         """Read the pipe: a failure is told in it, success is its end."""
@@ -214,9 +215,7 @@ class Keeper:
             self._forget(payload)
             self._line.send("Refused", {"step": step or "ended", "errno": int(number or 0)})
         else:
-            make_killable(payload.pid)
-            for each in self._tree.look():  # those that it has forked before
-                make_killable(each.identity.pid)
+            self._take_over(payload)
             self._tell(
                 PayloadStarted(
                     pid=payload.pid,
@@ -224,6 +223,15 @@ class Keeper:
                     executable=payload.command.argv[0],
                 )
             )
+
+    def _take_over(self, payload: _Payload) -> None:
+        """Of a payload that has executed: what its child could not do before, and the first look where looks count."""
+        could_not = not is_killable(payload.pid, payload.oom_score)
+        if could_not:
+            make_killable(payload.pid, payload.oom_score)
+        if could_not or self._tree.meter.group is None:
+            for each in self._tree.look():  # with those that it has forked before
+                make_killable(each.identity.pid, payload.oom_score)
 
     def _start_without_group(self, payload: _Payload) -> None:
         """The group can be made but not entered: measure by wait4."""

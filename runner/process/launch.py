@@ -10,8 +10,9 @@ import errno
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, Self
 
 from runner.process.command import PayloadCommand, PayloadUser
 from runner.process.output import open_for_payload
@@ -27,16 +28,37 @@ ALL_SIGNALS = signal.valid_signals()
 _RESETTABLE = tuple(number for number in ALL_SIGNALS if number not in (signal.SIGKILL, signal.SIGSTOP))
 
 
+@dataclass(frozen=True)
+class Parent:
+    """What the child must know of the starter: looked up before the fork, as the payload waits for what comes after."""
+
+    pid: int
+    #: Signals that are not at their default; the others need no reset.
+    changed_signals: tuple[int, ...]
+    #: Of the payload: when memory runs out, the kernel ends it rather than those who report it.
+    oom_score: bytes
+
+    @classmethod
+    def current(cls) -> Self:
+        """Of the process that calls."""
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        return cls(
+            os.getpid(),
+            tuple(number for number in _RESETTABLE if signal.getsignal(number) != signal.SIG_DFL),
+            b"%d" % min(1000, own + _OOM_SCORE_MORE),
+        )
+
+
 def launch(
-    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: Group | None, parent: int
+    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: Group | None, parent: Parent
 ) -> NoReturn:
     """Become the payload; only for a process that *parent* has just forked. *group* is entered if it is given."""
     step: Step = "session"
     try:
         _let_go(error_fd)
-        make_killable("self")
+        make_killable(os.getpid(), parent.oom_score)
         os.setsid()
-        _reset_signals()
+        _reset_signals(parent.changed_signals)
         os.umask(command.umask)
         step = "group"
         if group is not None:
@@ -49,7 +71,7 @@ def launch(
         step = "folder"
         os.chdir(command.folder)
         step = "exec"
-        if os.getppid() != parent:
+        if os.getppid() != parent.pid:
             # Nobody would watch this payload. Whoever cleans up behind a dead starter finds its processes by a mark
             # that they have from their exec on, so that none may come after that.
             os._exit(127)
@@ -62,15 +84,26 @@ def launch(
         os._exit(127)
 
 
-def make_killable(process: int | Literal["self"]) -> None:
-    """Raise the score of *process*: when memory runs out, the kernel ends it rather than those who report it.
+def make_killable(pid: int, oom_score: bytes) -> None:
+    """Give a process that *oom_score*.
 
     A child that is not root may not do that to itself, as it still has the starter's secrets; the starter does it
     for such a child after its exec, a moment later.
     """
     with contextlib.suppress(OSError):  # see above; or it has ended already
-        own = int(Path(f"/proc/{os.getppid() if process == 'self' else 'self'}/oom_score_adj").read_text())
-        Path(f"/proc/{process}/oom_score_adj").write_text(str(min(1000, own + _OOM_SCORE_MORE)))
+        file = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, oom_score)
+        finally:
+            os.close(file)
+
+
+def is_killable(pid: int, oom_score: bytes) -> bool:
+    """Whether it has that score."""
+    try:
+        return Path(f"/proc/{pid}/oom_score_adj").read_bytes().strip() == oom_score
+    except OSError:  # it has ended
+        return True
 
 
 def _let_go(error_fd: int) -> None:
@@ -79,8 +112,8 @@ def _let_go(error_fd: int) -> None:
     os.closerange(error_fd + 1, _LAST_FD)
 
 
-def _reset_signals() -> None:
-    for number in _RESETTABLE:
+def _reset_signals(changed: tuple[int, ...]) -> None:
+    for number in changed:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

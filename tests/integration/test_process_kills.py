@@ -105,7 +105,7 @@ def test_nobody_is_started_when_nobody_watches(tmp_path: Path, monkeypatch: pyte
     """Starter or wrapper die between fork and exec of a payload: it is not executed."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    monkeypatch.setattr(launch, "_reset_signals", lambda: hold(gate))
+    monkeypatch.setattr(launch, "_reset_signals", lambda _changed: hold(gate))
     with stage(tmp_path, "wait4", grace_seconds=0.2) as it:
         it.starter.prepare()
         it.starter._send("start", it.command("/bin/sh", "-c", "echo executed").to_json())
