@@ -16,7 +16,7 @@ from tests.support.processes import is_alive
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
 
-LIMIT_BYTES = 300 << 20
+LIMIT_BYTES = 400 << 20
 #: Waits for the word, then takes more than there is, by a megabyte at a time.
 GREEDY = (
     "import os, time\n"

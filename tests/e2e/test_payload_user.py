@@ -1,5 +1,7 @@
 """Payloads under a user of their own: whatever they do, the attempt is told of to its end (promise 9)."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +20,20 @@ exit 0
 """
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that every user can enter; those of pytest are for one user, and any other run of it closes them again."""
+    with tempfile.TemporaryDirectory(prefix="jobspan-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.root
-def test_a_payload_that_deletes_all_it_can_reach_is_told_of_to_its_end(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_payload_that_deletes_all_it_can_reach_is_told_of_to_its_end(open_folder: Path) -> None:
     """As another uid a payload cannot touch journal, control folder or tokens: end, record and trace are there."""
-    above = tmp_path_factory.getbasetemp().parents[1]
-    for folder in (tmp_path, *tmp_path.parents):  # pytest makes its folders for one user only
-        if folder.is_relative_to(above) and folder.stat().st_mode & 0o777 == 0o700:
-            folder.chmod(0o755)
-    (tmp_path / "destroy.sh").write_text(DESTROY)
-    with running_site(tmp_path / "site", JobWrapper={"PayloadUser": "nobody"}) as site:
-        job_id = site.submit(tmp_path, Executable="destroy.sh", InputSandbox=["destroy.sh"], StdOutput="std.out")
+    (open_folder / "destroy.sh").write_text(DESTROY)
+    with running_site(open_folder / "site", JobWrapper={"PayloadUser": "nobody"}) as site:
+        job_id = site.submit(open_folder, Executable="destroy.sh", InputSandbox=["destroy.sh"], StdOutput="std.out")
         site.wait(job_id, "Done")
         record = site.wait_record(job_id)
         traces = OtlpFiles(site.config.telemetry_folder).traces

@@ -104,7 +104,7 @@ def test_the_payload_dies_before_us_when_memory_runs_out(tmp_path: Path) -> None
     """The kernel's score of a payload, and of what it forks at once, is higher than ours; the starter's is not."""
     ours = int(Path("/proc/self/oom_score_adj").read_text())
     with stage(tmp_path) as it:
-        script = f"{' '.join(program('stubborn'))} & cat /proc/self/oom_score_adj; wait"
+        script = f"cat /proc/self/oom_score_adj; {' '.join(program('stubborn'))} & wait"
         started = it.starter.start(it.command("/bin/sh", "-c", script))
         path = Path(f"/proc/{started.pid}/oom_score_adj")
         assert int(path.read_text()) == min(1000, ours + 500)

@@ -129,6 +129,17 @@ def test_two_who_create_at_once_make_one(stand_in: OpenSearchStandIn, observed: 
     assert (len(stand_in.documents), store.get_job_parameters(1)) == (1, {"A": "second"})
 
 
+def test_an_index_that_is_only_being_made_is_waited_for(
+    observed: OpenSearchJobParameters, stand_in: OpenSearchStandIn
+) -> None:
+    """A call that comes too early asks for the index, is told how long to wait, and is made again."""
+    stand_in.not_ready = 1
+    observed.set_job_parameter(1, "A", "value", NOON_NS)
+    assert observed.get_job_parameters(1) == {"A": "value"}
+    (waited,) = (options for _, path, options, _ in stand_in.said if path.startswith("/_cluster/health"))
+    assert waited == {"wait_for_status": "yellow", "timeout": "5s"}
+
+
 def test_the_wms_keeps_its_parameters_there(tmp_path: Path, stand_in: OpenSearchStandIn) -> None:
     """What jobs say goes to the server when the transaction is through; while it fails calls are told to come again."""
     with running_wms(tmp_path, overrides={"WMS": {"ParametersURL": stand_in.url}}) as wms:

@@ -26,15 +26,14 @@ class OpenSearchStandIn:
     documents: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     #: Answered instead of anything else, when it is set.
     failure: int = 0
+    #: So many of the next updates find an index that is only being made.
+    not_ready: int = 0
 
     def answer(self, method: str, path: str, options: dict[str, str], body: Any) -> tuple[int, Any]:
         """Code and body of an answer."""
         self.said.append((method, path, options, body))
-        if self.failure:
-            return self.failure, {
-                "error": {"type": "failure", "reason": "as the test wants it"},
-                "status": self.failure,
-            }
+        if status := self._trouble(path):
+            return status, {"error": {"type": "failure", "reason": "as the test wants it"}, "status": status}
         index, _, action = path.strip("/").partition("/")
         if (method, index) == ("PUT", "_index_template"):
             return 200, {"acknowledged": True}
@@ -42,6 +41,8 @@ class OpenSearchStandIn:
             return self._create(index, action.partition("/")[2], body)
         if method == "POST" and action == "_refresh":
             return 200, {"_shards": {"total": 1, "successful": 1, "failed": 0}}
+        if (method, path.split("/")[1:3]) == ("GET", ["_cluster", "health"]):
+            return 200, {"status": "yellow", "timed_out": False}
         if method == "POST" and action == "_update_by_query":
             return self._update(index, body)
         if method == "POST" and action == "_search":
@@ -50,6 +51,12 @@ class OpenSearchStandIn:
             total = {"value": len(hits), "relation": "eq"}
             return 200, {"took": 1, "timed_out": False, "hits": {"total": total, "hits": hits[: body["size"]]}}
         return 400, {"error": {"type": "unknown", "reason": f"the stand-in knows no {method} {path}"}, "status": 400}
+
+    def _trouble(self, path: str) -> int:
+        if self.not_ready and path.endswith("/_update_by_query"):
+            self.not_ready -= 1
+            return 503
+        return self.failure
 
     def _create(self, index: str, name: str, body: Any) -> tuple[int, Any]:
         if (index, name) in self.documents:

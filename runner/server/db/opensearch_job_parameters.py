@@ -127,7 +127,9 @@ class OpenSearchJobParameters:
         except TransportError as error:
             if error.status_code != NOT_READY:
                 raise
-        options = {"wait_for_status": "yellow", "timeout": f"{TIMEOUT_SECONDS / 2:.0f}s"}
+        # With `request_timeout` beside it the library takes `timeout` for the server's, and not for its own.
+        options: dict[str, Any] = {"wait_for_status": "yellow", "timeout": f"{TIMEOUT_SECONDS / 2:.0f}s"}
+        options["request_timeout"] = TIMEOUT_SECONDS
         self._client.cluster.health(index=f"{INDEX}-*", params=options)
         return call()
 
