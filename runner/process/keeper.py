@@ -21,6 +21,7 @@ from runner.process import linux
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, launch, make_killable
+from runner.process.noted import Notes
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
 from runner.process.wire import Line, pack_reading, unpack, values_of
@@ -189,6 +190,7 @@ class Keeper:
             return
         else:
             if pid == 0:
+                self._tree.note_ourselves()
                 launch(command, environment, write_fd, group_to_enter, parent)
         finally:
             os.close(write_fd)
@@ -229,7 +231,7 @@ class Keeper:
         """The group can be made but not entered: measure by wait4."""
         self._forget(payload)
         self._tree.meter.close()
-        self._tree = ProcessTree(self._clock, Wait4Meter())
+        self._tree = ProcessTree(self._clock, Wait4Meter(), self._tree.notes)
         self._start(payload.command)
 
     def _forget(self, payload: _Payload) -> None:
@@ -324,12 +326,14 @@ def keep(commands: socket.socket, queries: socket.socket, clock: Clock) -> None:
     terms = _await_terms(commands)
     if terms is None:
         return
+    notes: Notes | None = None
     # A disk without room for an empty file: recovery takes us for dead then, and ends the payload itself.
     with contextlib.suppress(OSError, LockHeld):
         FileLock.take(terms.control / LIFE_LOCK)
+        notes = Notes.make(terms.control, clock.boot_id)
     meter, refusal = choose(terms.method, f"{terms.label}-{secrets.token_hex(4)}")
     try:
-        Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter)).run(refusal)
+        Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter, notes)).run(refusal)
     finally:
         meter.close()
 
