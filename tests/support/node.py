@@ -92,6 +92,8 @@ def launching(folder: Path, method: str, *argv: str) -> Iterator[Node]:
     with wrapper:
         assert wrapper.stdout
         mark, starter, *groups = wrapper.stdout.readline().split()
-        yield Node(folder, wrapper, mark, int(starter), tuple(groups))
-        if wrapper.poll() is None:
-            wrapper.kill()
+        try:
+            yield Node(folder, wrapper, mark, int(starter), tuple(groups))
+        finally:
+            if wrapper.poll() is None:
+                wrapper.kill()
