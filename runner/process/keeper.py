@@ -106,6 +106,8 @@ class Keeper:
         while not (self._is_alone and (self._payload is None or self._payload.is_settled)):
             self._serve(wakeup_fd)
         self._write_down()
+        if self._tree.is_empty and self._tree.notes:
+            self._tree.notes.remove()
 
     def _serve(self, wakeup_fd: int) -> None:
         """Wait for the next event, and deal with all that have come."""

@@ -28,10 +28,11 @@ _FIRST_FREE = 2
 
 
 class Notes:
-    """Those of one starter."""
+    """Those of one starter, which removes them when nothing of the payload is left."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, path: Path, fd: int) -> None:
         """Use `make`."""
+        self._path = path
         self._fd = fd
         self._slots: dict[ProcessId, int] = {}
         self._free = list(range(SLOTS - 1, _FIRST_FREE - 1, -1))
@@ -48,13 +49,18 @@ class Notes:
             if fd >= 0:
                 os.close(fd)
             return None
-        return cls(fd)
+        return cls(control / NAME, fd)
 
     def note_ourselves(self) -> None:
         """Note this process, which was just forked to become the payload. Never fails."""
         pid = os.getpid()
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, _slot(f"{pid} {procfs.start_ticks(pid)}"), _SLOT_BYTES)
+
+    def remove(self) -> None:
+        """Nothing of the payload is left: remove the file."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
 
     def keep(self, living: Iterable[ProcessId]) -> None:
         """Note *living*, as far as there are slots; the ended need theirs no more."""
