@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from runner.locks import FileLock, LockHeld
-from runner.process import linux
+from runner.process import linux, noted
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, launch, make_killable
-from runner.process.noted import Notes
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
 from runner.process.wire import Line, pack_reading, unpack, values_of
@@ -328,11 +327,11 @@ def keep(commands: socket.socket, queries: socket.socket, clock: Clock) -> None:
     terms = _await_terms(commands)
     if terms is None:
         return
-    notes: Notes | None = None
+    notes: noted.Notes | None = None
     # A disk without room for an empty file: recovery takes us for dead then, and ends the payload itself.
     with contextlib.suppress(OSError, LockHeld):
         FileLock.take(terms.control / LIFE_LOCK)
-        notes = Notes.make(terms.control, clock.boot_id)
+        notes = noted.Notes.make(terms.control, clock.boot_id)
     meter, refusal = choose(terms.method, f"{terms.label}-{secrets.token_hex(4)}")
     try:
         Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter, notes)).run(refusal)
