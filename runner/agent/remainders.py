@@ -1,15 +1,15 @@
 """What a dead wrapper's payload still does, and what it has used: ended, and settled by the best account there is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
-from runner.process.remnants import Orphans, Remnants, end_remnants
+from runner.process.remnants import Orphans, Remnants, Traces, end_remnants
 from telemetry.bus import Emit
 from telemetry.clock import Clock
 from telemetry.entries import Entry
 from telemetry.facts import Fact, KillFinished, PayloadEnded, PayloadPlanned, PayloadStarted, UsageSampled, UsageSettled
 from telemetry.measure.peaks import SAMPLED, with_peaks
-from telemetry.measure.snapshot import GroupAccount
+from telemetry.measure.snapshot import GroupAccount, ProcessId
 
 F = TypeVar("F", bound=Fact)
 REASON = "left behind by a wrapper that died"
@@ -17,11 +17,13 @@ REASON = "left behind by a wrapper that died"
 _ROUNDING_SECONDS = 0.05
 
 
-def end_payload(entries: Sequence[Entry], clock: Clock, emit: Emit, orphans: Orphans = tuple) -> int:
+def end_payload(
+    entries: Sequence[Entry], clock: Clock, emit: Emit, orphans: Orphans = tuple, notes: Collection[ProcessId] = ()
+) -> int:
     """Kill what is left of the payload that was started in this boot; how many of it the kernel killed for memory.
 
     Another boot has ended its own: none of its pids is anybody's that we know. The groups are removed when what
-    they tell is written. *orphans* are as in `end_remnants`.
+    they tell is written. *orphans* and *notes* are as in `Traces`.
     """
     here = [entry for entry in entries if entry.boot_id == clock.boot_id]
     facts = [entry.fact for entry in here]
@@ -35,8 +37,7 @@ def end_payload(entries: Sequence[Entry], clock: Clock, emit: Emit, orphans: Orp
             planned.environment_mark,
             started.pid if started else None,
             started.start_boottime_ns if started else None,
-            orphans=orphans,
-            since_boottime_ns=since_ns,
+            traces=Traces(orphans, since_ns, notes),
         )
         if remnants.killed.pids:
             emit(remnants.killed.fact(REASON, clock))

@@ -125,7 +125,10 @@ COMMAND = Command(
         "What the jobs of this node have not delivered, by job and sink (wms-status, wms-accounting, reschedule, "
         "otlp-file, otlp-http ...): pending documents are tried again by themselves, dead ones were refused for good "
         "and block nobody. `retry` puts dead ones back: the agent delivers them, or this command where no agent runs. "
-        "`export` writes all of it as JSON lines, each with its body as the sink would get it."
+        "`export` writes all of it as JSON lines, each with its body as the sink would get it: for a report to whoever "
+        "runs the sink, and for its own tools where this node is to be given up; nothing reads it back here. Bodies "
+        "of otlp-http are OTLP/JSON: POST `.Body.traces` to /v1/traces and `.Body.logs` to /v1/logs of a collector. "
+        "What a node can still deliver is sent by `retry`."
     ),
     examples=(
         "jobspan outbox list",
@@ -133,6 +136,8 @@ COMMAND = Command(
         "jobspan outbox retry --job 12",
         "jobspan outbox retry --sink otlp-http",
         "jobspan outbox export --dead --to dead.jsonl",
+        "jq -c '.Body.logs // empty' dead.jsonl | while read -r body; do "
+        'printf %s "$body" | curl --json @- https://collector.example.org/v1/logs; done',
     ),
     configure=_configure,
     run=_run,

@@ -10,6 +10,7 @@
 * `signals`        TERM, grace, KILL, as a timeline of facts
 * `graceful`       the graceful stop: a signal for those processes that can end well (StopSig*)
 * `remnants`       what is left of a payload whose starter has died
+* `noted`          its processes, noted beside the journal for whoever has to find those
 * `output`, `peek`, `followed` ExecutionThread: exact totals of the output, its last lines, its files within bounds
 * `questions`      what the watchdog asks about the payload's use, and when it need not ask
 * `limits`         what a job may use, and whether a reading is beyond it (pure)

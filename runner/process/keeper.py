@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.locks import FileLock, LockHeld
-from runner.process import linux
+from runner.process import linux, noted
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, Parent, is_killable, launch, make_killable
@@ -106,6 +106,8 @@ class Keeper:
         while not (self._is_alone and (self._payload is None or self._payload.is_settled)):
             self._serve(wakeup_fd)
         self._write_down()
+        if self._tree.is_empty and self._tree.notes:
+            self._tree.notes.remove()
 
     def _serve(self, wakeup_fd: int) -> None:
         """Wait for the next event, and deal with all that have come."""
@@ -190,6 +192,7 @@ class Keeper:
             return
         else:
             if pid == 0:
+                self._tree.note_ourselves()
                 launch(command, environment, write_fd, group_to_enter, parent)
         finally:
             os.close(write_fd)
@@ -237,7 +240,7 @@ class Keeper:
         """The group can be made but not entered: measure by wait4."""
         self._forget(payload)
         self._tree.meter.close()
-        self._tree = ProcessTree(self._clock, Wait4Meter())
+        self._tree = ProcessTree(self._clock, Wait4Meter(), self._tree.notes)
         self._start(payload.command)
 
     def _forget(self, payload: _Payload) -> None:
@@ -332,12 +335,14 @@ def keep(commands: socket.socket, queries: socket.socket, clock: Clock) -> None:
     terms = _await_terms(commands)
     if terms is None:
         return
+    notes: noted.Notes | None = None
     # A disk without room for an empty file: recovery takes us for dead then, and ends the payload itself.
     with contextlib.suppress(OSError, LockHeld):
         FileLock.take(terms.control / LIFE_LOCK)
+        notes = noted.Notes.make(terms.control, clock.boot_id)
     meter, refusal = choose(terms.method, f"{terms.label}-{secrets.token_hex(4)}")
     try:
-        Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter)).run(refusal)
+        Keeper(Line(commands), queries, terms, clock, ProcessTree(clock, meter, notes)).run(refusal)
     finally:
         meter.close()
 

@@ -8,7 +8,7 @@ from runner.errors import PayloadStartError, TransientJobError
 from runner.process.cancel import Cancel
 from runner.process.command import PayloadCommand
 from runner.process.output import ExecutionThread
-from runner.process.remnants import end_remnants
+from runner.process.remnants import Traces, end_remnants
 from runner.process.starter import Prepared, Starter, StarterEvent, TreeEnded
 from runner.process.watchdog import Watchdog
 from telemetry.bus import Emit
@@ -134,8 +134,7 @@ def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool, planne
     end_remnants(
         prepared.cgroup_paths,
         prepared.environment_mark,
-        orphans=lambda: procfs.children(os.getpid()),
-        since_boottime_ns=planned_ns,
+        traces=Traces(lambda: procfs.children(os.getpid()), planned_ns),
     ).remove()
 
 

@@ -1,4 +1,4 @@
-"""What is left of a payload whose starter has died: found by control group, session and mark, and killed.
+"""What is left of a payload whose starter has died: found by control group, session, mark and note, and killed.
 
 For recovery. There is no grace: a starter that dies with its wrapper was killed by the machine's owner or
 by the kernel, and nobody watches these processes any more.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from runner.process import noted
 from runner.process.signals import Sent, names_of
 from runner.process.tree import send
 from telemetry.clock import NANOSECONDS
@@ -20,15 +21,31 @@ from telemetry.measure import procfs
 from telemetry.measure.cgroup import PREFIX, ControlGroup
 from telemetry.measure.left_behind import reopen
 from telemetry.measure.oom import oom_kills
-from telemetry.measure.snapshot import NO_PEAKS, GroupAccount, Peaks, ProcessLook
+from telemetry.measure.snapshot import NO_PEAKS, GroupAccount, Peaks, ProcessId, ProcessLook
 
 #: A process that survives KILL for so long waits for a disk, or is another user's.
 _PATIENCE_SECONDS = 5.0
+#: So often at least it is looked whether there are new ones, however long each look takes.
+_ROUNDS = 100
 #: Between the moment that the starter notes and the start time that the kernel gives the fork, at most.
 _FORK_SECONDS = 0.5
 _KILL = 9
 #: Those that may have come to whoever recovers when their parents died: its children, but for those that it knows.
 Orphans: TypeAlias = Callable[[], Collection[int]]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """By what a process is known that has left its session and its environment, and has no group."""
+
+    orphans: Orphans = tuple
+    #: Of the orphans those are meant that have started later: when the payload was planned.
+    since_boottime_ns: int = 0
+    #: Those that the starter has noted, see `noted`.
+    notes: Collection[ProcessId] = ()
+
+
+_NO_TRACES = Traces()
 
 
 @dataclass(frozen=True)
@@ -58,28 +75,37 @@ def end_remnants(
     session: int | None = None,
     session_start_boottime_ns: int | None = None,
     *,
-    orphans: Orphans = tuple,
-    since_boottime_ns: int = 0,
+    traces: Traces = _NO_TRACES,
+    patience_seconds: float = _PATIENCE_SECONDS,
 ) -> Remnants:
     """KILL what is left of a payload; what that was, and what it has used.
 
     Arguments are those of the facts PayloadPlanned (and, of the session, those of PayloadStarted) of this very
     boot. A session is believed only where a process in it carries the mark or sits in the group, or where its
-    leader started when the payload did: a pid alone may be somebody else's by now. Of the *orphans* those are meant
-    that have left our session, and have started after *since_boottime_ns*, when the payload was planned: a payload
-    that leaves its session and its environment, and has no group, is known by this alone.
+    leader started when the payload did: a pid alone may be somebody else's by now. Of the orphans among the *traces*
+    those are meant that have left our session. Whatever is found gets its KILL, however long it took to find it; then
+    *patience_seconds* are given to it.
     """
     paths = tuple(Path(path) for path in cgroup_paths if Path(path).name.startswith(PREFIX))
     reopened = reopen(paths)
     groups = [ControlGroup(path, has_live_lists=False) for path in paths]
     begun, killed = time.monotonic(), Sent(_KILL)
-    search = _Search(groups, environment_mark.encode(), session, session_start_boottime_ns, orphans, since_boottime_ns)
-    while (left := search.find()) and time.monotonic() < begun + _PATIENCE_SECONDS:
+    search = _Search(groups, environment_mark.encode(), session, session_start_boottime_ns, traces)
+    give_up_at, rounds, known = 0.0, 0, set[ProcessId]()
+    while left := search.find():
+        now, rounds = time.monotonic(), rounds + 1
+        if not known.issuperset(each.identity for each in left) and (
+            rounds <= _ROUNDS or now < begun + patience_seconds
+        ):
+            give_up_at = now + patience_seconds
+        elif now >= give_up_at:
+            break
+        known.update(each.identity for each in left)
         names = names_of(left)
         if reopened is not None:
             with contextlib.suppress(OSError):
                 reopened[0].kill()
-        _kill(left, begun + _PATIENCE_SECONDS)
+        _kill(left, give_up_at)
         news = tuple(each.identity.pid for each in left if each.identity.pid not in killed.pids)
         killed = killed.plus(Sent(_KILL, news, tuple(names[pid] for pid in news if pid in names)))
     account: GroupAccount | None = None
@@ -107,8 +133,7 @@ class _Search:
     mark: bytes
     session: int | None
     start_boottime_ns: int | None
-    orphans: Orphans
-    since_boottime_ns: int
+    traces: Traces
 
     def find(self) -> list[ProcessLook]:
         """Those that live now."""
@@ -120,14 +145,15 @@ class _Search:
             members = [pid for pid in everybody if procfs.session(pid) == self.session]
             if self._is_leader() or not pids.isdisjoint(members):
                 pids.update(members)
-        pids.update(pid for pid in self.orphans() if self._is_of_payload(pid))
+        pids |= noted.living(self.traces.notes)
+        pids.update(pid for pid in self.traces.orphans() if self._is_of_payload(pid))
         looks = (procfs.look(pid, with_bytes=False) for pid in pids - {os.getpid()})
         return [each for each in looks if each is not None and each.is_alive]
 
     def _is_of_payload(self, orphan: int) -> bool:
         """Whether *orphan* cannot be a process of our own: ours stay in our session."""
         ticks = procfs.start_ticks(orphan)
-        since = self.since_boottime_ns * procfs.TICKS_PER_SECOND // NANOSECONDS
+        since = self.traces.since_boottime_ns * procfs.TICKS_PER_SECOND // NANOSECONDS
         return ticks is not None and ticks >= since - 1 and procfs.session(orphan) not in (None, os.getsid(0))
 
     def _is_leader(self) -> bool:

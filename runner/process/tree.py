@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runner.process.linux import WALL
+from runner.process.noted import Notes
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.measure import procfs
 from telemetry.measure.meter import Meter
@@ -113,8 +114,10 @@ class _OwnLooks:
 class ProcessTree:
     """All descendants of this process, which must be their subreaper and the only one to wait for them."""
 
-    def __init__(self, clock: Clock, meter: Meter) -> None:
+    def __init__(self, clock: Clock, meter: Meter, notes: Notes | None = None) -> None:
         self.meter = meter
+        #: For recovery, where no control group tells.
+        self.notes = notes
         #: Whether no descendant is left, living or zombie.
         self.is_empty = True
         self._clock = clock
@@ -146,8 +149,15 @@ class ProcessTree:
         self._ended.clear()
         self._state = advance(self._state, snapshot)
         if is_counted:
+            if self.notes is not None:
+                self.notes.keep(each.identity for each in living)
             self._looks.done((end_ns - begin_ns) / NANOSECONDS, self._state.auto_reaping and not self._state.looks_only)
         return tuple(each for each in living if each.is_alive)
+
+    def note_ourselves(self) -> None:
+        """In the payload's first process, which nobody has looked at yet: leave a note for recovery."""
+        if self.notes is not None:
+            self.notes.note_ourselves()
 
     @property
     def look_at(self) -> float | None:

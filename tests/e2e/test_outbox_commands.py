@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runner.cli import main
+from telemetry.catalogue import SERVICE_NAME
 from telemetry.outbox import Acknowledgements
 from tests.support.collector import Collector, Reply, collector
 from tests.support.site import Site, running_site
@@ -30,9 +31,8 @@ def outbox(site: Site, capsys: pytest.CaptureFixture[str], *arguments: str) -> A
 def test_a_dead_letter_is_tried_again(tmp_path: Path, running: Collector, capsys: pytest.CaptureFixture[str]) -> None:
     """What a collector has refused for good stands in the list with its reason; re-opened, the running agent delivers
     it without a restart, and where no agent runs the command does."""
-    running.replies += [Reply(status=400)] * 4
-    options = {"Telemetry": {"OTLPEndpoint": running.endpoint}, "WMS": {"TraceRate": 0}}  # refused is the agent alone
-    with running_site(tmp_path / "site", **options) as site:
+    running.replies += [Reply(status=400, service=SERVICE_NAME)] * 4  # the WMS sends spans of its own
+    with running_site(tmp_path / "site", Telemetry={"OTLPEndpoint": running.endpoint}) as site:
         jobs = [site.submit(Executable="/bin/true") for _ in range(2)]
         for job_id in jobs:
             site.wait(job_id, "Done")
@@ -47,6 +47,7 @@ def test_a_dead_letter_is_tried_again(tmp_path: Path, running: Collector, capsys
         capsys.readouterr()
         bodies = [json.loads(line)["Body"] for line in exported.read_text().splitlines()]
         assert [set(body) for body in bodies] == [{"traces", "logs"}] * 2
+        assert [(*body["traces"], *body["logs"]) for body in bodies] == [("resourceSpans", "resourceLogs")] * 2
         assert exported.stat().st_mode & 0o077 == 0
 
         assert outbox(site, capsys, "retry", "--job", str(jobs[0]))["by"] == "agent"

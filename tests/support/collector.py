@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from telemetry.catalogue import SERVICE_NAME, WMS_SERVICE_NAME
+from telemetry.catalogue import SERVICE, SERVICE_NAME, WMS_SERVICE_NAME
 from tests.support.http_faults import Server
 
 
@@ -78,8 +78,8 @@ class Collector:
             if received.path == path:
                 yield ExportTraceServiceRequest.FromString(received.body)
 
-    def _reply(self, body: bytes) -> Reply:
-        service = WMS_SERVICE_NAME if WMS_SERVICE_NAME.encode() in body else SERVICE_NAME
+    def _reply(self, path: str, body: bytes) -> Reply:
+        service = _sender(path, body)
         for number, reply in enumerate(self.replies):
             if reply.service in ("", service):
                 return self.replies.pop(number)
@@ -94,7 +94,7 @@ class Collector:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 collector.received.append(Received(self.path, dict(self.headers), body))
-                reply = collector._reply(body)
+                reply = collector._reply(self.path, body)
                 self.send_response(reply.status)
                 self.send_header("Content-Type", reply.content_type)
                 self.send_header("Content-Length", str(len(reply.body)))
@@ -107,6 +107,16 @@ class Collector:
                 pass
 
         return Handler
+
+
+def _sender(path: str, body: bytes) -> str:
+    """Whose *body* is: an agent sends the spans with which the WMS takes part in a job under the WMS's name."""
+    if path == "/v1/logs":
+        resources = [each.resource for each in ExportLogsServiceRequest.FromString(body).resource_logs]
+    else:
+        resources = [each.resource for each in ExportTraceServiceRequest.FromString(body).resource_spans]
+    services = [each.value.string_value for one in resources for each in one.attributes if each.key == SERVICE]
+    return WMS_SERVICE_NAME if {*services} == {WMS_SERVICE_NAME} else SERVICE_NAME
 
 
 def _spans(message: ExportTraceServiceRequest) -> Iterator["object"]:
