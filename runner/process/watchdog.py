@@ -159,7 +159,7 @@ class Watchdog(threading.Thread):
                 return
             self._look()
             self._sample()
-            self._heartbeat()
+            self._heartbeat(ended=True)
             self._state.payload = None
 
     def _poll(self) -> None:
@@ -288,7 +288,7 @@ class Watchdog(threading.Thread):
                 state.told[seen.stream] = seen
                 self._tell(seen)
 
-    def _heartbeat(self) -> None:
+    def _heartbeat(self, *, ended: bool = False) -> None:
         state = self._state
         usage = state.usage
         state.heartbeat_at = time.monotonic() + self._checking_seconds
@@ -303,7 +303,7 @@ class Watchdog(threading.Thread):
             "WallClockTime": self._wall_seconds() * self._job.processors,
         }
         if state.payload is not None and self._config.job_peek:
-            state.standard_output = state.payload.output.peek()
+            state.standard_output = state.payload.output.peek(ended=ended)
         if state.standard_output is not None:
             values["StandardOutput"] = state.standard_output
         self._tell(HeartbeatMade(values=values))
