@@ -273,6 +273,12 @@ def test_heartbeats(tmp_path: Path, made: list[Job]) -> None:
     assert float(later["WallClockTime"]) == pytest.approx(4 * wall, rel=0.5)
 
 
+def test_the_last_heartbeat_has_the_last_word(job: Job) -> None:
+    """While a payload writes its last word is kept back; when it has ended it is shown, without a newline too."""
+    job.run("/bin/sh", "-c", "printf 'the last word'")
+    assert job.journal.facts(HeartbeatMade)[-1].values["StandardOutput"] == "the last word"
+
+
 def test_samples_never_fall(job: Job) -> None:
     """CPU and wall clock in the samples only grow, over the payload's end and into the later stages."""
     job.run(*program("short_children", 10, 0.02))
