@@ -16,7 +16,7 @@ from pathlib import Path
 from runner.config import JobWrapperConfig
 from runner.errors import PermanentJobError
 from runner.process.followed import Followed, Punch, punch_hole
-from runner.process.peek import Peek, Piece, shown
+from runner.process.peek import Peek, Piece, last_words, shown, whole_words
 from telemetry.facts import OutputSeen, Stream
 
 #: A drain of more than this shows a payload in a hurry, which is looked at more often than every PollingTime.
@@ -29,7 +29,8 @@ _SPARED = 10
 _NICER = 5
 #: Of each stream, what can be looked at (`excerpt`), at most.
 EXCERPT_BYTES = 64 << 10
-_OPEN_LINE_BYTES = 1024
+#: Of a line without an end.
+OPEN_LINE_BYTES = 1024
 
 
 def open_below(folder: Path, path: Path, flags: int) -> int:
@@ -107,7 +108,7 @@ class Excerpt:
 
     seen: OutputSeen
     piece: Piece
-    #: The end of what has been written of a line that has no end yet.
+    #: The last whole words of a line that has no end yet.
     open_line: bytes
     #: Whether nothing comes any more.
     ended: bool
@@ -168,11 +169,14 @@ class ExecutionThread(threading.Thread):
             self._look()
             return tuple(self._seen(stream) for stream in self._tails)
 
-    def peek(self) -> str:
-        """The last lines of the output, up to date, as text that any receiver can take."""
+    def peek(self, *, ended: bool = False) -> str:
+        """The last lines of the output, up to date, as text that any receiver can take.
+
+        Whoever knows that it has *ended* gets the last word too, if no newline follows it.
+        """
         with self._mutex:
             self._look()
-            return self._peek.text()
+            return self._peek.text(ended=ended or bool(self._last))
 
     def excerpt(self, stream: Stream, position: int = 0) -> Excerpt:
         """What *stream* has got from *position* on, up to date; EXCERPT_BYTES from its end at most.
@@ -186,7 +190,8 @@ class ExecutionThread(threading.Thread):
             tail, ended = self._tails[stream], bool(self._last)
             piece = self._last[stream].after(position) if ended else tail.back(position, EXCERPT_BYTES)
             whole = shown(piece, EXCERPT_BYTES, ended=ended)
-            return Excerpt(self._seen(stream), whole, piece.after(whole.end).data[-_OPEN_LINE_BYTES:], ended)
+            rest = last_words(piece.after(whole.end).data, OPEN_LINE_BYTES)
+            return Excerpt(self._seen(stream), whole, whole_words(rest), ended)
 
     @property
     def streams(self) -> tuple[Stream, ...]:

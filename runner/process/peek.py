@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from telemetry.facts import OutputSeen, Stream
@@ -23,6 +24,8 @@ class _Counts:
     is_open: bool = False
     #: The end of the open line, at most as long as the limit.
     open_line: bytearray = field(default_factory=bytearray)
+    #: Whether the open line has lost its beginning to the limit.
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,20 @@ def _last_space(data: bytes) -> int:
     return max(data.rfind(each) for each in (b" ", b"\r", b"\t"))
 
 
+def last_words(data: bytes, most_bytes: int, *, is_cut: bool = False) -> bytes:
+    """The last *most_bytes* of *data*: if that cuts it, or it *is_cut* already, from a whole line or word on."""
+    if len(data) <= most_bytes and not is_cut:
+        return data
+    data = data[-most_bytes:]
+    line = data.find(b"\n") + 1
+    return data[line:] if 0 < line < len(data) else data[_first_space(data) + 1 or len(data) :]
+
+
+def whole_words(data: bytes) -> bytes:
+    """*data* without the word at its end, of which more may come."""
+    return data[: _last_space(data) + 1]
+
+
 def text_of(data: bytes) -> str:
     """*data* as text that any receiver can take: undecodable bytes are shown as U+FFFD."""
     return data.decode(errors="replace").replace(_NUL, _NUL_PICTURE)
@@ -127,7 +144,7 @@ class Peek:
             self._keep_last(stream, data, newlines)
         rest = data[data.rfind(b"\n") + 1 :]
         counts.is_open = bool(rest) or (counts.is_open and not newlines)
-        self._extend(counts.open_line, rest)
+        self._extend(counts, rest)
         self._bound(stream)
 
     def seen(self, stream: Stream) -> OutputSeen:
@@ -138,18 +155,21 @@ class Peek:
         lines = counts.lines + counts.is_open
         return OutputSeen(stream=stream, lines=lines, bytes=counts.bytes, peek_lines_dropped=lines - shown)
 
-    def text(self) -> str:
-        """The last lines, open ones at the end; undecodable bytes are shown as U+FFFD."""
+    def text(self, *, ended: bool = False) -> str:
+        """The last lines, open ones at the end; undecodable bytes are shown as U+FFFD.
+
+        It is cut between lines or words only, so that what masks secrets sees them whole: unless the streams have
+        *ended*, of an open line the last word is kept back.
+        """
         self.settle()
-        held = [line.text for line in self._lines]
-        held += [bytes(counts.open_line) for counts in self._counts.values() if counts.is_open]
+        held = [line.text + b"\n" for line in self._lines]
+        for counts in self._counts.values():
+            if counts.is_open:
+                line = last_words(bytes(counts.open_line), self._limit, is_cut=counts.is_cut)
+                held.append(line if ended else whole_words(line))
         held = held[-self._max_lines :] if self._max_lines else []
-        whole = b"\n".join(held)
-        if any(counts.is_open for counts in self._counts.values()):
-            whole = _without_partial_end(whole)
-        elif held:
-            whole += b"\n"
-        return text_of(_without_partial_start(whole[-PEEK_TEXT_BYTES:]))
+        whole = b"".join(_apart(held))
+        return text_of(last_words(whole, PEEK_TEXT_BYTES))
 
     def _keep_last(self, stream: Stream, data: bytes, newlines: int) -> None:
         """Take in the complete lines of *data*, of which only the last can matter."""
@@ -159,17 +179,22 @@ class Peek:
         for _ in range(min(newlines, self._max_lines)):
             start = data.rfind(b"\n", 0, start)
         lines = data[start + 1 : end].split(b"\n") if self._max_lines else []
+        is_cut = False
         if lines and newlines <= self._max_lines:  # the first of them ends the open line
-            self._extend(counts.open_line, lines[0])
-            lines[0] = bytes(counts.open_line)
+            self._extend(counts, lines[0])
+            lines[0], is_cut = bytes(counts.open_line), counts.is_cut
         counts.open_line.clear()
+        counts.is_cut = False
         for line in lines:
-            self._lines.append(_Line(stream, line[-self._limit :]))
-            self._held[stream] += min(len(line), self._limit)
+            text = last_words(line, self._limit, is_cut=is_cut)
+            is_cut = False
+            self._lines.append(_Line(stream, text))
+            self._held[stream] += len(text)
 
-    def _extend(self, open_line: bytearray, rest: bytes) -> None:
-        open_line += rest
-        del open_line[: -self._limit]
+    def _extend(self, counts: _Counts, rest: bytes) -> None:
+        counts.open_line += rest
+        counts.is_cut = counts.is_cut or len(counts.open_line) > self._limit
+        del counts.open_line[: -self._limit]
 
     def _bound(self, stream: Stream) -> None:
         while len(self._lines) > self._max_lines:
@@ -181,20 +206,9 @@ class Peek:
             self._held[stream] -= len(first.text)
 
 
-def _without_partial_end(data: bytes) -> bytes:
-    """*data* without a character at its end that has only begun: the rest of it is still to come."""
-    for length in range(1, min(4, len(data)) + 1):
-        first = data[-length]
-        if first & 0xC0 == 0x80:
-            continue
-        needed = 4 if first >= 0xF0 else 3 if first >= 0xE0 else 2 if first >= 0xC0 else 1
-        return data[:-length] if needed > length else data
-    return data
-
-
-def _without_partial_start(data: bytes) -> bytes:
-    """*data* without the rest of a character whose beginning was cut off."""
-    for skipped in range(min(3, len(data))):
-        if data[skipped] & 0xC0 != 0x80:
-            return data[skipped:]
-    return data
+def _apart(held: list[bytes]) -> Iterator[bytes]:
+    """*held*, each from a line of its own on."""
+    end = b"\n"
+    for each in filter(None, held):
+        yield each if end == b"\n" else b"\n" + each
+        end = each[-1:]

@@ -30,7 +30,7 @@ from runner.process.output import ExecutionThread
 from runner.process.punctuality import Moment, Punctuality
 from runner.process.starter import Starter
 from telemetry.bus import Emit
-from telemetry.clock import NANOSECONDS, Clock
+from telemetry.clock import NANOSECONDS, Clock, utc_text
 from telemetry.facts import (
     Fact,
     HeartbeatMade,
@@ -159,7 +159,7 @@ class Watchdog(threading.Thread):
                 return
             self._look()
             self._sample()
-            self._heartbeat()
+            self._heartbeat(ended=True)
             self._state.payload = None
 
     def _poll(self) -> None:
@@ -241,9 +241,13 @@ class Watchdog(threading.Thread):
             payload.starter.stop_gracefully(stop.regex, stop.number, f"graceful stop: {left:.0f} s are left")
 
     def _warn(self, hit: LimitHit) -> None:
+        killed_at = utc_text(self._clock.utc_ns())
         self._tell(hit)
         warned = self._state.warned
-        warned[hit.limit] = f"{hit.minor_status} ({hit.measured:g} of {hit.allowed:g} {hit.unit})"
+        if hit.limit in warned:  # it would have ended the first time
+            return
+        figures = f"{hit.measured:g} of {hit.allowed:g} {hit.unit}"
+        warned[hit.limit] = f"{hit.minor_status} ({figures}; would have been killed at {killed_at})"
         self._tell(ParametersSet(parameters={WARNINGS_PARAMETER: "; ".join(warned.values())}))
 
     def _sample(self) -> None:
@@ -288,7 +292,7 @@ class Watchdog(threading.Thread):
                 state.told[seen.stream] = seen
                 self._tell(seen)
 
-    def _heartbeat(self) -> None:
+    def _heartbeat(self, *, ended: bool = False) -> None:
         state = self._state
         usage = state.usage
         state.heartbeat_at = time.monotonic() + self._checking_seconds
@@ -303,7 +307,7 @@ class Watchdog(threading.Thread):
             "WallClockTime": self._wall_seconds() * self._job.processors,
         }
         if state.payload is not None and self._config.job_peek:
-            state.standard_output = state.payload.output.peek()
+            state.standard_output = state.payload.output.peek(ended=ended)
         if state.standard_output is not None:
             values["StandardOutput"] = state.standard_output
         self._tell(HeartbeatMade(values=values))

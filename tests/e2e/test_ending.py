@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from runner.compose.site import LocalSite, Service
-from telemetry.facts import AttemptEnded, Fenced, PayloadStarted, StatusChanged
+from telemetry.facts import AttemptEnded, Fenced, PayloadStarted, StatusChanged, WrapperStarted
 from tests.support.processes import is_alive
 from tests.support.proxy import StallingProxy
 from tests.support.site import Site, running_site, site_config
@@ -45,6 +45,15 @@ def test_kill_during_the_payload(site: Site) -> None:
     assert (record.text("FinalMajorStatus"), record.text("FinalMinorStatus")) == ("Killed", "Received Kill signal")
     assert set(_statuses_of_wrapper(site, job_id)) <= {"Running"}
     assert site.client.sandboxes(job_id, "output"), "the output of a killed job is uploaded too"
+
+
+def test_a_kill_reaches_a_wrapper_of_its_own_interpreter(tmp_path: Path) -> None:
+    """Without the warm start the wrapper is a new interpreter: a kill ends its payload and is accounted no less."""
+    with running_site(tmp_path / "site", JobAgent={"WarmStart": False}) as cold:
+        test_kill_during_the_payload(cold)
+        (job,) = cold.client.search(None, [])
+        (started,) = cold.facts(int(job["JobID"]), WrapperStarted)
+    assert started.started_by == "interpreter"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from telemetry.facts import (
     PayloadEnded,
     PayloadStarted,
     WrapperReaped,
+    WrapperStarted,
 )
 from telemetry.journal import Journal, read_journal
 from telemetry.live.otlp_files import OtlpFiles, read_accounting, read_spans
@@ -48,6 +49,15 @@ def test_a_job_goes_through_all_statuses_of_dirac(site: Site) -> None:
         "Execution Complete",
     ]  # fmt: skip
     assert [minor for minor in minors if minor in expected] == expected
+
+
+def test_a_job_whose_wrapper_is_a_new_interpreter(tmp_path: Path) -> None:
+    """Without the warm start a job goes the same way: every status in order, one end, one record in both ledgers."""
+    with running_site(tmp_path / "site", JobAgent={"WarmStart": False}) as cold:
+        test_a_job_goes_through_all_statuses_of_dirac(cold)
+        test_an_attempt_ends_once_and_both_ledgers_hold_its_record(cold)
+        started = [cold.wait_fact(int(job["JobID"]), WrapperStarted).fact for job in cold.client.search(None, [])]
+    assert [each.started_by for each in started] == ["interpreter", "interpreter"]  # type: ignore[attr-defined]
 
 
 def test_the_acceptance_is_told_before_the_job_ends(site: Site) -> None:

@@ -1,11 +1,13 @@
 """`/proc` and control groups of the real machine."""
 
+import contextlib
 import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -113,15 +115,22 @@ def test_a_group_counts_and_kills() -> None:
         group.remove()
 
 
-@pytest.fixture
-def version_1() -> Iterator[GroupMeter]:
-    """The method cgroup1 with groups of its own, gone afterwards."""
-    meter, reason = choose("cgroup1", f"test-{os.getpid()}")
+@contextmanager
+def groups_of_its_own(method: str) -> Iterator[GroupMeter]:
+    """A *method* with groups of its own, gone afterwards."""
+    meter, reason = choose(method, f"test-{os.getpid()}")
     assert isinstance(meter, GroupMeter), reason
     yield meter
     meter.close()
     assert not any(path.exists() for path in meter.group.paths)
     meter.close()
+
+
+@pytest.fixture
+def version_1() -> Iterator[GroupMeter]:
+    """The method cgroup1 with groups of its own, gone afterwards."""
+    with groups_of_its_own("cgroup1") as meter:
+        yield meter
 
 
 @pytest.mark.cgroup1
@@ -175,34 +184,44 @@ def test_the_task_clock_counts_from_the_exec_on() -> None:
     clock.close()
 
 
-@pytest.mark.cgroup1
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("cgroup2", marks=pytest.mark.cgroup), pytest.param("cgroup1", marks=pytest.mark.cgroup1)],
+)
 @pytest.mark.root
-def test_groups_of_version_1_can_be_delegated(version_1: GroupMeter) -> None:
+def test_groups_can_be_delegated(method: str) -> None:
     """An ordinary user measures by groups that an administrator has given to it."""
-    read_fd, write_fd = os.pipe()
-    for path in version_1.group.paths:
-        for each in (path, path / "cgroup.procs"):
-            os.chown(each, 65534, 65534)
-    process = os.fork()
-    if process == 0:
-        try:
-            version_1.group.enter()
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            os.write(write_fd, _measure_as_ordinary_user().encode())
-        finally:
-            os._exit(0)
-    os.close(write_fd)
-    with open(read_fd) as answer:
-        method, seconds, is_gone = answer.read().split()
-    os.waitpid(process, 0)
-    assert (method, is_gone) == ("cgroup1", "True")
+    with groups_of_its_own(method) as meter:
+        for path in meter.group.paths:
+            for each in (path, path / "cgroup.procs", path / "cgroup.subtree_control"):  # the last in version 2 only
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(each, 65534, 65534)
+        used_method, seconds, is_gone = _as_ordinary_user_in(meter).split()
+    assert (used_method, is_gone) == (method, "True")
     assert 0.1 <= float(seconds) < 1.0
 
 
-def _measure_as_ordinary_user() -> str:
-    meter, reason = choose("cgroup1", "delegated")
+def _as_ordinary_user_in(meter: GroupMeter) -> str:
+    read_fd, write_fd = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            meter.group.enter()
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.write(write_fd, _measure_by(meter.method).encode())
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with open(read_fd) as file:
+        answer = file.read()
+    os.waitpid(process, 0)
+    return answer
+
+
+def _measure_by(method: str) -> str:
+    meter, reason = choose(method, "delegated")
     if not isinstance(meter, GroupMeter):
         return f"{meter.method} 0 {reason}"
     child = os.fork()

@@ -1,12 +1,13 @@
 """What a wrapper shows of its payload's output, and what is kept of it."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from runner.config import JobWrapperConfig
-from runner.process.output import EXCERPT_BYTES, ExecutionThread, OutputFiles
+from runner.process.output import EXCERPT_BYTES, OPEN_LINE_BYTES, ExecutionThread, OutputFiles
 from runner.redaction import Redactor
 from runner.wrapper.peeking import KEPT, MOST_LINES, OutputDoor, kept_answer, positions
 
@@ -46,14 +47,14 @@ def test_before_the_payload(door: OutputDoor) -> None:
 
 def test_lines_and_where_they_begin(door: OutputDoor, write: Callable[[bytes], None]) -> None:
     """Lines come with the byte at which they begin; from `next` on comes what is new, and only that."""
-    write(b"one\n\nthree\nope")
+    write(b"one\n\nthree\nthe ope")
     first = door.answer({"command": "Peek"})["streams"]["stdout"]
     assert first["lines"] == [[0, "one"], [4, ""], [5, "three"]]
-    assert (first["next"], first["open_line"], first["ended"]) == (11, "ope", False)
-    assert (first["total_lines"], first["total_bytes"]) == (4, 14)
+    assert (first["next"], first["open_line"], first["ended"]) == (11, "the ", False)
+    assert (first["total_lines"], first["total_bytes"]) == (4, 18)
     write(b"n\nlast\n")
     second = door.answer({"command": "Peek", "after": {"stdout": first["next"]}})["streams"]["stdout"]
-    assert (second["lines"], second["next"]) == ([[11, "open"], [16, "last"]], 21)
+    assert (second["lines"], second["next"]) == ([[11, "the open"], [20, "last"]], 25)
 
 
 def test_an_answer_is_bounded(door: OutputDoor, write: Callable[[bytes], None]) -> None:
@@ -74,14 +75,30 @@ def test_secrets_are_masked_for_good(
     tmp_path: Path, door: OutputDoor, thread: ExecutionThread, write: Callable[[bytes], None]
 ) -> None:
     """No piece that is shown or kept has a secret, wherever the look begins: a line is shown whole or not at all."""
-    write(f"a {SECRET} b\n".encode() * 3 + f"open {SECRET}".encode())
+    write(f"a {SECRET} b\n".encode() * 3 + f"open {SECRET} ".encode())
     for position in range(len(SECRET) + 6):
         answer = door.answer({"after": {"stdout": position}})["streams"]["stdout"]
         assert all(text in ("a *** b", "b", "*** b") for _, text in answer["lines"]), answer
-        assert answer["open_line"] == "open ***"
+        assert answer["open_line"] == "open *** "
     thread.finish()
     door.keep()
     assert SECRET not in (tmp_path / KEPT).read_text()
+
+
+@pytest.mark.parametrize("shown_bytes", range(len(SECRET) + 2))
+def test_no_cut_of_an_open_line_shows_half_a_secret(
+    tmp_path: Path, door: OutputDoor, write: Callable[[bytes], None], shown_bytes: int
+) -> None:
+    """Of a line that has no end yet whole words are shown: at its beginning, and at its end while it is written."""
+    rest = b" " + b"x" * (OPEN_LINE_BYTES - shown_bytes - 2) + b" "
+    write(f"a {SECRET}".encode() + rest)
+    door.keep()
+    assert door.answer({})["streams"]["stdout"]["open_line"].strip(" *") == rest.decode().strip()
+    assert "hunter" not in (tmp_path / KEPT).read_text()
+    write(f"and {SECRET}"[: 4 + shown_bytes].encode())
+    door.keep()
+    assert door.answer({})["streams"]["stdout"]["open_line"] == "and "
+    assert json.loads((tmp_path / KEPT).read_text())["streams"]["stdout"]["open_line"] == "and "
 
 
 def test_what_is_kept(

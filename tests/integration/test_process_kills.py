@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from runner.errors import PayloadStartError, TransientJobError
-from runner.process import keeper, launch
+from runner.process import keeper, launch, signals, tree
 from runner.process.cancel import Cancel
 from telemetry.bus import Bus
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import KillFinished, SignalSent
+from telemetry.measure.cgroup import ControlGroup
+from telemetry.measure.cgroup1 import ControllerGroups
 from tests.support.journals import ListJournal
 from tests.support.processes import is_alive
 from tests.support.starting import METHODS, end, program, stage
@@ -64,6 +66,53 @@ def test_a_fork_bomb_ends(tmp_path: Path, method: str) -> None:
     term = next(each for each in events if isinstance(each, SignalSent))
     assert term.processes >= 300
     assert len(term.names) == 32
+
+
+@pytest.mark.parametrize(
+    ("method", "groups"),
+    [
+        pytest.param("cgroup2", ControlGroup, marks=pytest.mark.cgroup),
+        pytest.param("cgroup1", ControllerGroups, marks=pytest.mark.cgroup1),
+    ],
+)
+def test_a_group_that_cannot_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, groups: type[object]
+) -> None:
+    """Before Linux 5.14, and without a freezer, each process of the group gets a signal of its own; none is left."""
+    monkeypatch.setattr(groups, "can_kill", False)
+    monkeypatch.setattr(groups, "kill", lambda _group: (tmp_path / "killed").touch())
+    with stage(tmp_path, method, grace_seconds=0.2) as it:
+        it.starter.start(
+            it.command("/bin/sh", "-c", f"{' '.join(program('stubborn'))} & {' '.join(program('bomb', 2, 4))}")
+        )
+        eventually(lambda: (reading := it.starter.snapshot()) and reading.processes >= 20)
+        it.starter.end_tree("the test")
+        events = it.events()
+        assert it.starter.prepare().cpu_method == method
+    sent = [each for each in events if isinstance(each, SignalSent)]
+    assert sent[0].signal == signal.SIGTERM
+    assert sent[-1].signal == signal.SIGKILL
+    assert [each.survivors for each in events if isinstance(each, KillFinished)] == [()]
+    assert not (tmp_path / "killed").exists()
+
+
+def test_who_survives_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that no signal reaches holds nobody up for ever: after some patience the kill is over, and names it."""
+    monkeypatch.setattr(signals, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(tree, "_send", lambda _target, _number: False)
+    with stage(tmp_path, "wait4", grace_seconds=0.1) as it:
+        it.starter.start(it.command(*program("stubborn")))
+        pid = int(it.first_line())
+        try:
+            it.starter.end_tree("the test")
+            events = it.events()
+            assert is_alive(pid)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+    (finished,) = [each for each in events if isinstance(each, KillFinished)]
+    assert finished.survivors == (pid,)
+    assert finished.duration_seconds >= 0.4
+    assert [each for each in events if isinstance(each, SignalSent)] == []  # nobody was reached
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,6 +1,7 @@
 """A payload's run and its watchdog, with real processes: every step a fact, every cause the first one."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from runner.process.cancel import Cancelled
 from runner.process.limits import WatchdogJob
 from runner.process.remnants import end_remnants
 from runner.process.watchdog import Watchdog
-from telemetry.clock import SystemClock
+from telemetry.clock import SystemClock, parse_utc
 from telemetry.facts import (
     Fact,
     HeartbeatMade,
@@ -176,6 +177,12 @@ def test_output_is_exact(job: Job) -> None:
             "time_left",
             "Job has reached the CPU limit of the queue",
         ),
+        (
+            {"load_average_limit": -1.0, "check_load_average": Check.KILL},
+            program("obedient"),
+            "load_average",
+            "Job has met a load average above the limit",
+        ),
     ],
 )
 def test_limits_end_the_payload(
@@ -187,7 +194,7 @@ def test_limits_end_the_payload(
         watched = replace(watched, time_left_seconds=100.0)
     job = Job(tmp_path, replace(CONFIG, **change), watched)
     made.append(job)
-    if limit == "disk_space":  # the limit is hit at once: the payload may not even start
+    if limit in ("disk_space", "load_average"):  # the limit is hit at once: the payload may not even start
         eventually(lambda: job.cancel.cause)
         with pytest.raises(Cancelled):
             job.run(*argv)
@@ -204,6 +211,7 @@ def test_a_warning_ends_nothing(tmp_path: Path, made: list[Job]) -> None:
     change = {"check_cpu_limit": Check.WARN, "check_memory_limit": Check.WARN}
     job = Job(tmp_path, replace(CONFIG, **change), watched)
     made.append(job)
+    watched_from = SystemClock().utc_ns() - 1000
     result = job.run(*program("burn", 0.6))
     assert (result.exit_code, result.killed) == (0, None)
     found = {hit.limit: hit for hit in job.journal.facts(LimitHit)}
@@ -214,6 +222,13 @@ def test_a_warning_ends_nothing(tmp_path: Path, made: list[Job]) -> None:
     said = job.journal.facts(ParametersSet)[-1].parameters["WatchdogWarnings"]
     assert "Job has exceeded maximum CPU time limit" in str(said)
     assert "Job has exceeded its memory limit" in str(said)
+    # What would have been killed, and when: at the moment of the fact.
+    when = [e.utc_ns for e in job.journal.entries if isinstance(e.fact, LimitHit)]
+    told = [parse_utc(each) for each in re.findall(r"would have been killed at (\S+Z)\)", str(said))]
+    assert told == sorted(told)
+    assert len(told) == 2
+    assert all(before <= each for before, each in zip((watched_from, *told), told, strict=False))
+    assert all(each <= at for each, at in zip(told, when, strict=True))
     assert job.cancel.cause is None
 
 
@@ -256,6 +271,12 @@ def test_heartbeats(tmp_path: Path, made: list[Job]) -> None:
     wall = job.journal.facts(UsageSampled)[-1].wall_seconds
     assert later["CPUConsumed"] == last["CPUConsumed"]
     assert float(later["WallClockTime"]) == pytest.approx(4 * wall, rel=0.5)
+
+
+def test_the_last_heartbeat_has_the_last_word(job: Job) -> None:
+    """While a payload writes its last word is kept back; when it has ended it is shown, without a newline too."""
+    job.run("/bin/sh", "-c", "printf 'the last word'")
+    assert job.journal.facts(HeartbeatMade)[-1].values["StandardOutput"] == "the last word"
 
 
 def test_samples_never_fall(job: Job) -> None:

@@ -23,7 +23,7 @@ from runner.process.starter import PayloadUser, Starter, StarterEvent, TreeEnded
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
 from telemetry.journal import Journal, is_written, read_journal
-from telemetry.measure import procfs
+from telemetry.measure import perf, procfs
 from telemetry.measure.cgroup import ControlGroup
 from tests.support.processes import is_alive
 from tests.support.starting import METHODS, PAYLOADS, end, program, stage, usage
@@ -219,6 +219,37 @@ def test_readings_never_fall(tmp_path: Path, method: str) -> None:
     assert max(each.rss_bytes for each in readings if each) > 1 << 20
 
 
+_MOVE = """\
+import os, signal
+fd = os.open("file", os.O_RDWR | os.O_CREAT)
+os.write(fd, bytes(1 << 20))
+os.fsync(fd)
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+assert len(os.pread(fd, 1 << 20, 0)) == 1 << 20
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("method", ["sampled", *METHODS])
+def test_bytes_of_storage_are_counted(tmp_path: Path, method: str) -> None:
+    """What a payload writes to storage and reads from it is in readings while it lives and in its account, named."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True).stdout
+    if kind.strip() in ("tmpfs", "ramfs"):
+        pytest.skip("the temporary folder is in memory")
+    with stage(tmp_path, method) as it:
+        it.starter.start(it.command(sys.executable, "-I", "-S", "-c", _MOVE))
+        it.first_line()
+        reading = it.starter.snapshot()
+        it.starter.end_tree("the test", 0.0)
+        settled = usage(it.events()).usage
+    assert reading is not None
+    for each in (reading, settled):
+        assert 1 << 20 <= each.written_bytes < 2 << 20
+        assert 1 << 20 <= each.read_bytes < 64 << 20  # of its libraries what is not in memory yet, too
+        assert each.io_method in {"cgroup2": ("cgroup2", "members"), "cgroup1": ("members",)}.get(method, ("walk",))
+
+
 def test_peak_memory_is_the_payloads(tmp_path: Path) -> None:
     """A short peak between two looks is remembered by the kernel."""
     script = "import sys; x = bytearray(200 << 20); x[::4096] = b'x' * len(x[::4096])"
@@ -363,6 +394,15 @@ def test_a_method_that_is_not_granted_is_refused(tmp_path: Path, monkeypatch: py
     assert caught.value.error_type == "cpu_method"
 
 
+def test_the_kernel_refuses_the_task_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel says is told, with the setting that most often is the reason."""
+    monkeypatch.setattr(perf, "_PERF_COUNT_SW_TASK_CLOCK", 1 << 40)  # there is no such clock
+    cause = r"perf_event_open: .+ \(kernel\.perf_event_paranoid is -?\d\)"
+    with stage(tmp_path, "perf") as it, pytest.raises(TransientJobError, match=cause) as caught:
+        it.starter.prepare()
+    assert caught.value.error_type == "cpu_method"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_payload_that_ends_between_two_looks_has_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
@@ -492,6 +532,8 @@ def _elf(machine: int) -> bytes:
         ("./dos", b"#!/bin/sh\r\necho\r\n", errno.ENOENT, "Windows line ends"),
         ("./plain", b"#!/bin/sh\n", errno.EACCES, "not marked executable"),
         ("./", b"", errno.EACCES, "is a folder"),
+        ("./folder", None, errno.EACCES, "folder is a folder"),
+        ("./link-to-nothing", None, errno.ENOENT, "is a link to nothing"),
         ("./foreign", _elf(22), errno.ENOEXEC, "another architecture (s390x)"),
         ("./text", b"hello\n", errno.ENOEXEC, "first line such as #!/bin/sh"),
         ("./empty", b"", errno.ENOEXEC, "the file is empty"),
@@ -500,6 +542,8 @@ def _elf(machine: int) -> bytes:
 def test_why_it_did_not_start(tmp_path: Path, name: str, content: bytes | None, number: int, words: str) -> None:
     """An exec that fails is known at once, with its errno and its cause in words; then another may be tried."""
     with stage(tmp_path) as it:
+        (it.work / "folder").mkdir()
+        (it.work / "link-to-nothing").symlink_to("/no/such/program")
         if content is not None and name != "./":
             file = it.work / name
             file.write_bytes(content)

@@ -1,6 +1,7 @@
 """The graceful stop with real processes: who is told, once, and how a job ends that answers."""
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,6 +58,21 @@ def test_only_those_that_fit_are_told(tmp_path: Path, method: str) -> None:
     assert (told.signal, told.processes, told.reason) == (signal.SIGINT, 1, "graceful stop: the test")
     assert str(told.pids[0]) in pids
     assert told.names[0].startswith("python")
+
+
+def test_the_name_of_a_process_fits_too(tmp_path: Path) -> None:
+    """A process that has named itself is found by that name, which stands in no command line."""
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); "
+        "open('/proc/self/comm', 'w').write('by' + 'name'); print('ready', flush=True)\nwhile True: signal.pause()"
+    )
+    with stage(tmp_path, "wait4", grace_seconds=0.2) as it:
+        it.starter.start(it.command(sys.executable, "-I", "-S", "-c", script))
+        it.first_line()
+        it.starter.stop_gracefully("^byname$", signal.SIGINT, "graceful stop: the test")
+        (told,) = stops(until_stop(it))
+        assert (told.names, told.processes) == (("byname",), 1)
+        assert end(it.events()).exit_code == 7
 
 
 def test_a_process_that_comes_later_is_told_then(tmp_path: Path) -> None:

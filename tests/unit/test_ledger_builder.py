@@ -297,6 +297,28 @@ def test_peaks_are_recorded_with_their_methods() -> None:
     assert [life.record()[name] for name in fields] == [4096, "sampled", 8192, 7, "cgroup1"]
 
 
+def test_waits_and_faults_are_recorded() -> None:
+    """How bytes were counted, page faults, context switches and pressure: as settled, each in its own field."""
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.emit(
+        UsageSettled(
+            cpu_user_seconds=1.0, cpu_system_seconds=1.0, cpu_method="cgroup2", cpu_uncertainty_seconds=0.0,
+            orphan_cpu_seconds=0.0, peak_rss_bytes=1, io_method="members", minor_faults=11, major_faults=12,
+            voluntary_switches=13, involuntary_switches=14, cpu_pressure_seconds=0.5, memory_pressure_seconds=0.25,
+            io_pressure_seconds=0.125,
+        )
+    )  # fmt: skip
+    life.recover()
+    expected = {
+        "IOMethod": "members", "MinorFaults": 11, "MajorFaults": 12, "VoluntarySwitches": 13,
+        "InvoluntarySwitches": 14, "CPUPressure": 0.5, "MemoryPressure": 0.25, "IOPressure": 0.125,
+    }  # fmt: skip
+    record = life.record()
+    assert {name: record[name] for name in expected} == expected
+
+
 def test_peaks_of_samples_stand_in_for_an_account_that_nobody_settled() -> None:
     """The most that any look had seen by then, not the last; the control group's own with its method."""
     life = Life()

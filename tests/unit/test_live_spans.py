@@ -14,11 +14,14 @@ from telemetry.clock import NANOSECONDS
 from telemetry.facts import (
     STAGES,
     AttemptEnded,
+    ClockStepped,
+    Fact,
     KillFinished,
     KillRequested,
     LimitHit,
     PayloadRefused,
     RequestMade,
+    SamplerLate,
     SignalSent,
     StageFinished,
 )
@@ -198,6 +201,58 @@ def test_acceptance_and_kill_are_events_of_the_root() -> None:
     submitted = root.events[0]
     assert dict(submitted.attributes or {})["jobspan.ce.task"] == "task-1"
     assert dict(root.events[4].attributes or {})["jobspan.signal.pids"] == (200, 201)
+
+
+def event_attributes(*facts: Fact) -> list[tuple[str, dict[str, Any]]]:
+    """Names and attributes of the events that *facts* are on the root span."""
+    attempt = Attempt()
+    attempt.begin()
+    before = len(named(render(attempt.entries), "jobspan.job").events)
+    for fact in facts:
+        attempt.clock.advance(0.01)
+        attempt.write(fact)
+    events = named(render(attempt.entries), "jobspan.job").events[before:]
+    return [(event.name, dict(event.attributes or {})) for event in events]
+
+
+def test_a_kill_is_told_in_full() -> None:
+    """Who asked and why, which signal to whom and what for, how long it took, and who survived."""
+    assert event_attributes(
+        KillRequested(origin="user", reason="Received Kill signal"),
+        SignalSent(
+            signal=15, pids=(200, 201), names=("simulate", "helper"), reason="Received Kill signal", purpose="end"
+        ),
+        SignalSent(signal=2, pids=(200,), names=("simulate",), reason="graceful stop: 9 s are left", purpose="stop"),
+        KillFinished(duration_seconds=5.25, survivors=(201,)),
+    ) == [
+        ("kill requested", {"jobspan.kill.origin": "user", "jobspan.reason": "Received Kill signal"}),
+        (
+            "signal sent",
+            {
+                "jobspan.signal.number": 15, "jobspan.signal.pids": (200, 201),
+                "jobspan.signal.names": ("simulate", "helper"), "jobspan.signal.purpose": "end",
+                "jobspan.reason": "Received Kill signal",
+            },
+        ),
+        (
+            "signal sent",
+            {
+                "jobspan.signal.number": 2, "jobspan.signal.pids": (200,), "jobspan.signal.names": ("simulate",),
+                "jobspan.signal.purpose": "stop", "jobspan.reason": "graceful stop: 9 s are left",
+            },
+        ),
+        ("kill finished", {"jobspan.kill.duration": 5.25, "jobspan.kill.survivors": (201,)}),
+    ]  # fmt: skip
+
+
+def test_what_the_watchdog_did_not_see_is_told() -> None:
+    """That it looked late, and how much of that the machine slept; that the wall clock was set."""
+    assert event_attributes(
+        SamplerLate(late_seconds=12.5, suspended_seconds=10.0), ClockStepped(step_seconds=-3600.0)
+    ) == [
+        ("sampler late", {"jobspan.sampler.late": 12.5, "jobspan.sampler.suspended": 10.0}),
+        ("clock stepped", {"jobspan.clock.step": -3600.0}),
+    ]
 
 
 def test_a_request_is_an_event() -> None:

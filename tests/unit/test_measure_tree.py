@@ -2,6 +2,7 @@
 
 import pytest
 
+from telemetry.measure.procfs import parse_io
 from telemetry.measure.snapshot import NO_CPU, Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
 from telemetry.measure.tree import TICK_SECONDS, TreeState, advance
 
@@ -109,6 +110,22 @@ def fold(*moments: tuple[list[ProcessLook], list[ProcessEnded]], processors: int
 def test_where_cpu_goes(moments: list[tuple[list[ProcessLook], list[ProcessEnded]]], seconds: float) -> None:
     """Each second of CPU is counted once, wherever it stands."""
     assert fold(*moments).cpu.user_seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            b"rchar: 9\nwchar: 8\nsyscr: 7\nsyscw: 6\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 5\n",
+            (4096, 8192),
+        ),
+        (b"rchar: 9\nwchar: 8\n", (0, 0)),  # a kernel that does not account storage
+        (b"", (0, 0)),  # not ours to see, or gone
+    ],
+)
+def test_bytes_of_storage(data: bytes, expected: tuple[int, int]) -> None:
+    """What really went from and to storage counts, not what was asked of the cache, nor what was cancelled."""
+    assert parse_io(data) == expected
 
 
 def test_bytes_and_peaks() -> None:

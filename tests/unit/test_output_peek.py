@@ -3,6 +3,10 @@
 import pytest
 
 from runner.process.peek import PEEK_TEXT_BYTES, Peek, Piece, shown
+from runner.redaction import Redactor
+
+#: No character of it stands in the rest of what is written here.
+SECRET = "QWZ-KVJ-QWZ"
 
 
 def peek_of(*pieces: bytes, lines: int = 3, limit: int = 1024) -> Peek:
@@ -29,14 +33,14 @@ def peek_of(*pieces: bytes, lines: int = 3, limit: int = 1024) -> Peek:
         ((b"a\0b\n",), 1, "a\N{SYMBOL FOR NULL}b\n"),
         ((b"\xff\xfe\n",), 1, "\ufffd\ufffd\n"),
         ((b"\xc3", b"\xa9\n"), 1, "é\n"),
-        ((b"x\xe2\x82",), 1, "x"),
+        ((b"x\xe2\x82",), 1, "x\ufffd"),
         ((b"x\xf0\x9f\x98\x80",), 1, "x😀"),
     ],
 )
 def test_lines_and_text(pieces: tuple[bytes, ...], lines: int, text: str) -> None:
-    """However the output is cut into pieces, each line counts once, and the last three are shown."""
+    """However the output is cut into pieces, each line counts once, and at the end the last three are shown."""
     peek = peek_of(*pieces)
-    assert peek.text() == text
+    assert peek.text(ended=True) == text
     seen = peek.seen("stdout")
     assert (seen.lines, seen.bytes) == (lines, sum(map(len, pieces)))
     assert seen.peek_lines_dropped == max(0, lines - 3)
@@ -52,13 +56,80 @@ def test_both_streams_share_the_peek() -> None:
     assert peek.seen("stderr").peek_lines_dropped == 0
 
 
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ((b"a",), ""),
+        ((b"a\nb",), "a\n"),
+        ((b"a\nb c",), "a\nb "),
+        ((b"a\n 5%\r10%",), "a\n 5%\r"),
+        ((b"x y\xe2\x82",), "x "),
+    ],
+)
+def test_the_word_that_is_being_written_is_kept_back(pieces: tuple[bytes, ...], text: str) -> None:
+    """Of an open line whole words are shown, so that what masks secrets never sees half of one."""
+    assert peek_of(*pieces).text() == text
+
+
+def test_open_lines_of_both_streams() -> None:
+    """Each stands on a line of its own."""
+    peek = Peek(3, 1024)
+    peek.add("stdout", b"one two")
+    peek.add("stderr", b"three four")
+    assert peek.text() == "one \nthree "
+    assert peek.text(ended=True) == "one two\nthree four"
+
+
+def shows_nothing_of(secret: str, peek: Peek) -> bool:
+    """Whether no character of *secret* is left when it is masked."""
+    return all(not set(secret) & set(Redactor([secret])(peek.text(ended=ended))) for ended in (False, True))
+
+
+@pytest.mark.parametrize("after", [b" ", b"\n"])
+@pytest.mark.parametrize("shown_bytes", range(len(SECRET) + 2))
+def test_a_secret_across_the_beginning_of_the_text(shown_bytes: int, after: bytes) -> None:
+    """Wherever the text that travels is cut, it is masked as a whole, or left out."""
+    rest = after + b"x" * (PEEK_TEXT_BYTES - shown_bytes - 2) + b"\n"
+    peek = peek_of(b"a " + SECRET.encode() + rest, limit=1 << 20)
+    assert shows_nothing_of(SECRET, peek)
+    assert peek.text().endswith("xx\n")
+
+
+@pytest.mark.parametrize("end", [b"\n", b" ", b""])
+@pytest.mark.parametrize("shown_bytes", range(1, len(SECRET) + 2))
+def test_a_secret_across_the_beginning_of_a_long_line(shown_bytes: int, end: bytes) -> None:
+    """A line that is longer than BufferLimit is shown from a whole word on, whether it came at once or in pieces."""
+    line = b"a " + SECRET.encode() + b" and so on" + end
+    limit = len(b" and so on" + end.strip(b"\n")) + shown_bytes
+    for pieces in ((line,), tuple(line[i : i + 1] for i in range(len(line)))):
+        peek = peek_of(*pieces, limit=limit)
+        assert shows_nothing_of(SECRET, peek), pieces
+        assert "and so" in peek.text()
+
+
+def test_a_secret_across_the_end_of_an_open_line() -> None:
+    """However much of it has been written, nothing of a secret is shown."""
+    peek = peek_of(b"a ")
+    for each in SECRET.encode():
+        peek.add("stdout", bytes([each]))
+        assert not set(SECRET) & set(Redactor([SECRET])(peek.text()))
+    peek.add("stdout", b" b")
+    assert Redactor([SECRET])(peek.text()) == "a *** "
+
+
 def test_an_endless_line_is_bounded() -> None:
     """A line without an end is counted in bytes and shown by its end; it holds no more than BufferLimit."""
-    peek = peek_of(*[b"x" * 1000] * 1000, b"END", limit=2048)
-    assert len(peek.text()) == 2048
-    assert peek.text().endswith("END")
+    peek = peek_of(*[b"x" * 999 + b" "] * 1000, b"END", limit=2048)
+    assert 1000 <= len(peek.text(ended=True)) <= 2048
+    assert peek.text(ended=True).endswith("x END")
     assert peek.seen("stdout").bytes == 1_000_003
     assert peek.seen("stdout").lines == 1
+
+
+def test_an_endless_word_is_left_out() -> None:
+    """What is longer than BufferLimit and has no white space at which to cut it is not shown, but counted."""
+    peek = peek_of(*[b"x" * 1000] * 1000, limit=2048)
+    assert (peek.text(ended=True), peek.seen("stdout").bytes, peek.seen("stdout").lines) == ("", 1_000_000, 1)
 
 
 def test_long_lines_are_bounded_together() -> None:
@@ -75,10 +146,11 @@ def test_no_peek_at_all() -> None:
     assert (peek.seen("stdout").lines, peek.seen("stdout").peek_lines_dropped) == (3, 3)
 
 
-def test_text_is_bounded_and_cut_between_characters() -> None:
-    """What travels with a heartbeat is at most 64 KiB, and begins with a whole character."""
-    text = peek_of("é".encode() * PEEK_TEXT_BYTES + b"x\n", limit=1 << 30).text()
-    assert len(text.encode()) <= PEEK_TEXT_BYTES
+def test_text_is_bounded_and_cut_between_words() -> None:
+    """What travels with a heartbeat is at most 64 KiB, and begins with a whole word."""
+    text = peek_of("éé ".encode() * PEEK_TEXT_BYTES + b"x\n", limit=1 << 30).text()
+    assert PEEK_TEXT_BYTES - 5 <= len(text.encode()) <= PEEK_TEXT_BYTES
+    assert text.startswith("éé ")
     assert "\ufffd" not in text
 
 

@@ -47,6 +47,11 @@ def test_arguments_are_read(tmp_path: Path) -> None:
     job = arguments.watchdog_job(1)
     assert (job.processors, job.cpu_time_seconds, job.cpu_normalization_factor) == (2, 100, 12.0)
     assert (arguments.job["JobID"], arguments.ce["Site"]) == (7, "LCG.Test.org")
+    assert (job.check_cpu_consumed, job.job_type, job.memory_mb) == (True, "User", None)
+    # DIRAC's Memory is in GB.
+    described = changed("Job", DisableCPUCheck=True, JobType="Test", Memory=2)
+    job = WrapperArguments.from_mapping(described).watchdog_job(1)
+    assert (job.check_cpu_consumed, job.job_type, job.memory_mb) == (False, "Test", 2048)
 
 
 def test_a_job_may_ask_for_less_wall_clock() -> None:
