@@ -309,16 +309,23 @@ class Delivery:
         self._note_kept(entries, kept)
 
     def _note_kept(self, entries: list[Entry], kept: KeptStatus) -> None:
-        """What the answer to the statuses of *entries* means."""
-        self.standing.kept = kept
+        """What the answer to the statuses of *entries* means.
+
+        Raises:
+            UnavailableError: they were only logged, for the WMS has newer ones; what it keeps it does not say.
+        """
         wanted = [entry for entry in entries if status_of(entry)]
+        if kept.status:
+            self.standing.kept = kept
+        elif wanted:
+            raise UnavailableError(f"the WMS has only logged {status_of(wanted[-1])}, as if it were late")
         if kept.status in GONE:
             self.standing.killed = True
-        if kept.status and wanted and kept.status != status_of(wanted[-1]):
+        if wanted and kept.status != status_of(wanted[-1]):
             self._outcomes[key(wanted[-1])] = ("refused", f"the WMS keeps {kept.status}: {kept.reason}")
         if any(status_of(entry) == JobStatus.RUNNING for entry in entries):
             later = status_of(wanted[-1]) != JobStatus.RUNNING and kept.status in _AFTER_RUNNING
-            accepted = kept.status in ("", JobStatus.RUNNING) or later
+            accepted = kept.status == JobStatus.RUNNING or later
             self.standing.running = "accepted" if accepted else "refused"
 
     def _send_parameters(self, entries: list[Entry]) -> None:

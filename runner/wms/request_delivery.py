@@ -33,7 +33,7 @@ def deliver_requests(control: Path, client: WmsClient) -> None:
     acknowledgements = Acknowledgements(control, SINK)
     refusal: RefusedError | None = None
     for fact in pending_requests(control):
-        answer = ""
+        answer, lost = "", client.transport.lost_answers
         try:
             client.put_request(fact.request)
         except RefusedError as error:
@@ -42,6 +42,7 @@ def deliver_requests(control: Path, client: WmsClient) -> None:
             refusal, answer = error, str(error)
         # On a full disk it cannot be noted: it is put once more, and is the same.
         with contextlib.suppress(OSError):
-            acknowledgements.settle(fact.name, "dead" if answer else "accepted", answer[:500])
+            copies = client.transport.lost_answers - lost
+            acknowledgements.settle(fact.name, "dead" if answer else "accepted", answer[:500], copies=copies)
     if refusal is not None:
         raise refusal

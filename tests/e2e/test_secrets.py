@@ -1,6 +1,8 @@
 """Secrets of the node and tokens of ours: nothing that a job leaves shows them (promise 8)."""
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,10 @@ from runner.cli import main
 from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE
 from runner.compose.wms_telemetry import SPAN_FILE
 from telemetry.catalogue import SERVICE_NAME, WMS_SERVICE_NAME
-from telemetry.facts import PayloadStarted, WrapperStarted
+from telemetry.facts import PayloadPlanned, PayloadStarted, WrapperStarted
 from telemetry.outbox import Acknowledgements
 from tests.support.collector import Reply, collector
+from tests.support.processes import living
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
 
@@ -44,9 +47,7 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
         peek = site.client.peek(shown).standard_output
         scraped = _scraped(site)
         file = site.config.telemetry_folder / SPAN_FILE
-        spans = eventually(
-            lambda: text if file.exists() and "jobspan/accounting" in (text := file.read_text()) else "", 20
-        )
+        spans = eventually(lambda: _saying(file, "jobspan/accounting"), 20)
         environment = (site.wait_folder(shown) / "work" / "std.out").read_text()
 
     for secret in (CANARY, token, job_token):
@@ -70,8 +71,9 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
 def test_no_secret_is_found_where_deliveries_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor in dead letters, their export, what the collector gets, or the command lines and environments of a job's
-    processes while it runs; also when the collector quotes the credentials that it was shown, to agent and WMS."""
+    """Nor in dead letters, their export, what the collector gets, the WMS's database, or the command lines and
+    environments of a job's processes and of those that made them, while it runs; also when the collector quotes the
+    credentials that it was shown, to agent and WMS."""
     monkeypatch.setenv("SITE_DB_PASSWORD", CANARY)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{CANARY}")
     go_on = tmp_path / "go-on"
@@ -88,7 +90,7 @@ def test_no_secret_is_found_where_deliveries_fail(
             payload = site.wait_fact(job_id, PayloadStarted).fact.pid
             wrapper = site.facts(job_id, WrapperStarted)[0].pid
             job_token = (site.wait_folder(job_id) / "control" / "job.token").read_text().strip()
-            lines = b"".join(_proc(pid, "cmdline") for pid in (payload, wrapper, site.agent.process.pid))
+            lines = _command_lines(site.agent.process.pid, payload, wrapper, _starter(site, job_id))
             of_payload, of_wrapper = _proc(payload, "environ"), _proc(wrapper, "environ")
             go_on.write_text("now\n")
             site.wait(job_id, "Done")
@@ -105,7 +107,7 @@ def test_no_secret_is_found_where_deliveries_fail(
     assert exported.stat().st_size > 1000
     for secret in (CANARY, pilot, job_token):
         assert secret.encode() not in lines + of_payload + sent
-        assert secret not in listed + scraped
+        assert secret.rpartition(".")[2] not in listed + scraped + _dumped(site)  # nor a token's signature alone
         assert _places(site.config.folder, secret) == set()
     # What the operator has given to the agent is in its environment and that of its children, which only root may read.
     assert not any(token.encode() in of_wrapper for token in (pilot, job_token))
@@ -126,6 +128,27 @@ def _scraped(site: Site) -> str:
     assert "jobspan_jobs_finished_total" in found
     assert "jobspan_wms_spans_dropped_total" in found
     return found
+
+
+def _starter(site: Site, job_id: int) -> int:
+    return site.facts(job_id, PayloadPlanned)[0].starter_pid
+
+
+def _command_lines(agent: int, *others: int) -> bytes:
+    """Those of the *agent* and of all below it: of *others*, and of the zygote."""
+    found, seen = {agent: _proc(agent, "cmdline")}, living()
+    while young := [each.pid for each in seen if each.parent in found and each.pid not in found]:
+        found |= {pid: _proc(pid, "cmdline") for pid in young}
+    assert found.keys() > {agent, *others}
+    return b"".join(found.values())
+
+
+def _dumped(site: Site) -> str:
+    """All that the WMS keeps in its database."""
+    with contextlib.closing(sqlite3.connect(site.config.folder / "wms" / "wms.sqlite")) as connection:
+        dumped = "\n".join(connection.iterdump())
+    assert "/bin/sh" in dumped
+    return dumped
 
 
 def _proc(pid: int, name: str) -> bytes:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
 from tests.faults import shapes
 from tests.faults.naming import waits_for_payload
-from tests.faults.plan import Plan, Shot, Strike, Trial, shot_of
+from tests.faults.plan import Death, Plan, Shot, Strike, Trial, shot_of
 from tests.faults.points import DONE, FOLDER
 from tests.faults.relay import Relay
 from tests.support.ports import free_port
@@ -54,6 +53,7 @@ class Service:
 
     def __init__(self, config: Config, arguments: Sequence[str], mark: str, prefix: Sequence[str] = ()) -> None:
         self.name = arguments[0]
+        self._told: list[str] = []
         self._log = config.folder / "logs" / f"{self.name}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         command = [*prefix, sys.executable, "-m", "tests.faults.armed", "--folder", str(config.folder), *arguments]
@@ -76,10 +76,10 @@ class Service:
             selector.register(output, selectors.EVENT_READ)
             return bool(selector.select(START_SECONDS) and output.readline())
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> Death:
         """Ask it to end, and wait."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self.tell(number)
         try:
             self.process.wait(60)
         except subprocess.TimeoutExpired:
@@ -87,7 +87,12 @@ class Service:
         code = self.process.wait()
         if self.process.stdout:
             self.process.stdout.close()
-        return code
+        return Death(self.name, self.process.pid, code, tuple(self._told))
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._told.append(number.name)
+        self.process.send_signal(number)
 
     @property
     def log(self) -> str:
@@ -108,8 +113,8 @@ class Field:
     ) -> None:
         self.folder = folder
         self.mark = secrets.token_hex(8)
-        #: How wms and agent have ended: (name, exit code) -> how often.
-        self.deaths: Counter[tuple[str, int]] = Counter()
+        #: How wms and agent have ended.
+        self.deaths: list[Death] = []
         self._prefix = prefix
         self.port = port
         self.relay = Relay(port)
@@ -147,7 +152,7 @@ class Field:
             service = Service(config, arguments, self.mark, self._prefix.get(name, ()))
             if service.await_ready():
                 return service
-            self.deaths[name, service.stop()] += 1
+            self.deaths.append(service.stop())
         raise AssertionError(f"{name} does not start: {service.log[-2000:]}")
 
     def submit_all(self, trials: Iterable[Trial]) -> dict[int, Trial]:
@@ -189,7 +194,7 @@ class Field:
                 for job_id in self._final(open_):
                     if self._is_settled(job_id):
                         del open_[job_id]
-            events = sum(self.deaths.values()) + len(self.relay.done) - len(open_)
+            events = len(self.deaths) + len(self.relay.done) - len(open_)
             if events != news[1]:
                 news[:] = [time.monotonic(), events]
             return not open_ or time.monotonic() > news[0] + patience_seconds
@@ -224,10 +229,11 @@ class Field:
         found = marked_by(self.mark.encode(), self.folder)
         return [f"{each.pid} {each.command[:80]}" for each in found if each.pid not in ours]
 
-    def stop_agent(self) -> int | None:
-        """End the agent in order; its exit code."""
+    def stop_agent(self) -> None:
+        """End the agent in order."""
         agent, self.agent = self.agent, None
-        return agent.stop() if agent else None
+        if agent:
+            self.deaths.append(agent.stop())
 
     def close(self) -> None:
         """End everything."""
@@ -240,9 +246,8 @@ class Field:
 
     def _end_wms(self, number: str) -> None:
         """Called by the relay: the main thread starts it again."""
-        process = self.wms.process
-        process.send_signal(signal.Signals[number])
-        process.wait(20)
+        self.wms.tell(signal.Signals[number])
+        self.wms.process.wait(20)
 
     def last_fact(self, job_id: int) -> str:
         """The last fact that stands in the journal of the job's first attempt."""
@@ -251,10 +256,10 @@ class Field:
 
     def _revive(self) -> None:
         if self.wms.process.poll() is not None:
-            self.deaths["wms", self.wms.stop()] += 1
+            self.deaths.append(self.wms.stop())
             self.wms = self.start("wms")
         if self.agent and self.agent.process.poll() is not None:
-            self.deaths["agent", self.agent.stop()] += 1
+            self.deaths.append(self.agent.stop())
             self.agent = self.start("agent")
 
     def _provoke(self, job_id: int, trial: Trial) -> None:

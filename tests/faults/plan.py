@@ -44,6 +44,16 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class Death:
+    """How a `wms` or an `agent` has ended; *told* are the signals that somebody but the trials' strikes sent it."""
+
+    name: str
+    pid: int
+    code: int
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to happen to one attempt."""
 
@@ -103,7 +113,7 @@ class Verdict:
     ends: int = 0
     records: int = 0
     events: int = 0
-    #: Copies beyond the first, at the WMS and in the OTLP file.
+    #: Copies beyond the first, in all sinks.
     duplicates: int = 0
     survivors: int = 0
     problems: list[str] = field(default_factory=list)

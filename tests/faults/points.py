@@ -6,6 +6,7 @@ test may write as it likes, calls `arm` before anything else.
 """
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -120,8 +121,7 @@ class Striker:
         what, _, detail = strike.what.partition(":")
         jobs = self.site / "jobs"
         if what == "fill":
-            fill(jobs / FILLER)
-            return f"{os.statvfs(jobs).f_bavail} blocks free"
+            return fill(jobs / FILLER)
         if what == "readonly":
             return f"{detail} is read-only" if _remount(self.site / detail) else ""
         if what == "garble":
@@ -151,8 +151,21 @@ def _remount(path: Path) -> bool:
     return False
 
 
-def fill(path: Path) -> None:
-    """Take the last byte of the file system on which *path* is."""
+def fill(path: Path) -> str:
+    """Take the last byte of the file system on which *path* is; what a write says after that."""
+    probe = path.with_name(f"{path.name}-{os.getpid()}")
+    with contextlib.ExitStack() as stack:
+        stack.callback(probe.unlink, missing_ok=True)
+        for _ in range(3):  # others may have made room
+            _fill(path)
+            try:
+                probe.write_bytes(b"x")
+            except OSError as error:
+                return f"a write fails: {errno.errorcode.get(error.errno or 0, error)}"
+    return ""
+
+
+def _fill(path: Path) -> None:
     with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 20, 1 << 12, 1):
             with contextlib.suppress(OSError):
@@ -189,14 +202,16 @@ def pause(seconds: float) -> str:
     start = time.monotonic()
     os.kill(ours, signal.SIGSTOP)
     os.waitpid(child, 0)
-    return f"stood still for {time.monotonic() - start:.1f} s"
+    stood = time.monotonic() - start
+    return f"stood still for {stood:.1f} s" if stood > seconds / 2 else ""
 
 
 def step_clock(seconds: int) -> str:
     """From now on the wall clock of this process is *seconds* off; the machine's is never touched."""
-    true = SystemClock.utc_ns
+    true, before_ns = SystemClock.utc_ns, SystemClock().utc_ns()
     SystemClock.utc_ns = lambda self: true(self) + seconds * NANOSECONDS  # type: ignore[method-assign]
-    return f"this process lives {seconds} s off"
+    stepped = (SystemClock().utc_ns() - before_ns) / NANOSECONDS
+    return f"the clock of this process has stepped by {stepped:.0f} s" if abs(stepped - seconds) < 1 else ""
 
 
 def arm(site: Path) -> Striker:

@@ -5,7 +5,8 @@
 Each trial is a job of its own on a real site (WMS, agent, wrappers). Something is done to it at a named point, and
 afterwards it must have one end, one current record at the WMS and one in the OTLP file, no process left, and a status
 that was never reversed; both accountings reconcile. A fault without an observed effect counts as failed. The exit code
-is 0 when all of that holds for all of them.
+is 0 when all of that holds for all of them; a whole run (neither --only nor --every) must also have had at least 500
+faults, every campaign, and a fault at each kind of fact.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from tests.faults import shapes
 from tests.faults.campaigns import (
     CAMPAIGNS,
     OF_RECOVERY,
+    OF_THE_AGENT,
     Campaign,
     Seen,
     excuse,
@@ -37,7 +39,7 @@ from tests.faults.field import Field, field
 from tests.faults.naming import passed_by, places
 from tests.faults.plan import Trial, Verdict
 from tests.faults.scenes import Scene
-from tests.faults.table import coverage, table
+from tests.faults.table import coverage, shortcomings, table
 from tests.faults.verdict import NEVER, judge
 
 #: Jobs that are on a site at the same time.
@@ -66,6 +68,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="jobspan-faults-") as temporary:
         folder = options.folder or Path(temporary)
         verdicts = run([each for each in names if each in options.only], folder, options.every, options.sites)
+    if options.every == 1 and set(options.only) == set(names):
+        verdicts += _whole(verdicts)
     print(table(verdicts))
     print(coverage(verdicts, kinds_of_a_wrapper(), OF_RECOVERY))
     if options.json:
@@ -93,6 +97,16 @@ def run(names: Sequence[str], folder: Path, every: int, sites: int) -> list[Verd
             took = time.monotonic() - start
             print(f"{took:6.0f} s  {name}: {len(found[name])} trials, {bad} failed", flush=True)
     return verdicts + [verdict for name in names for verdict in found[name]]
+
+
+def _whole(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """What a whole run lacks, as a verdict of its own; none when nothing."""
+    blank = Verdict("the whole suite has run", "whole run", 0)
+    left_out = [each.name for each in CAMPAIGNS if each.needs()]
+    for problem in shortcomings(verdicts, kinds_of_a_wrapper() | OF_THE_AGENT, left_out):
+        blank.problem(problem)
+    _report([blank])
+    return [blank] if blank.problems else []
 
 
 def _campaign(name: str, seen: Seen, folder: Path, every: int) -> list[Verdict]:

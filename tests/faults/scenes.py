@@ -112,6 +112,8 @@ class Flapping(Scene):
     def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
         """It stays."""
         site.relay.down.clear()
+        if not self._verdict.faults:
+            self._verdict.problem("without effect: the WMS was away, and no call was refused")
         return [self._verdict]
 
 
@@ -212,7 +214,7 @@ class BadCollector(Scene):
             verdict.problem("the WMS sends no more spans")
         _note(verdict, self._wmss, "no fact")
         if site.deaths or site.wms.process.poll() is not None:
-            verdict.problem(f"somebody has died: {dict(site.deaths)}")
+            verdict.problem(f"somebody has died: {site.deaths}")
         return verdict
 
     def close(self) -> None:

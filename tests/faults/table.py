@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence, Set
 
 from tests.faults.plan import Verdict
 
+#: In a whole run.
+LEAST_FAULTS = 500
 COLUMNS = ("what", "jobs", "faults", "attempts", "ends", "records", "events", "copies", "survivors", "failed")
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
     """*verdicts* by group, with a line for all of them.
 
-    *copies* are duplicates on the wire: folded by every reader, and harmless. ends, records and events must be as many
-    as attempts; survivors and failed must be zero.
+    *copies* are duplicates on the wire, in all sinks: folded by every reader, and harmless. ends, records and events
+    must be as many as attempts; survivors and failed must be zero.
     """
     groups = list(dict.fromkeys(each.group for each in verdicts))
     rows = [(name, [each for each in verdicts if each.group == name]) for name in groups]
@@ -25,10 +27,22 @@ def table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(["", *shown])
 
 
+def shortcomings(verdicts: Sequence[Verdict], kinds: Set[str], left_out: Sequence[str]) -> list[str]:
+    """What is missing in a whole run: faults, campaigns, or some of the *kinds* of facts that are emitted."""
+    count = sum(len(each.faults) for each in verdicts)
+    found = [f"only {count} faults, not {LEAST_FAULTS}"] if count < LEAST_FAULTS else []
+    found += [f"{name} was left out" for name in left_out]
+    return found + [f"not struck: {kind}" for kind in sorted(kinds - _struck(verdicts, kinds))]
+
+
+def _struck(verdicts: Sequence[Verdict], kinds: Set[str]) -> set[str]:
+    said = [fault["fault"] for each in verdicts for fault in each.faults]
+    return {kind for kind in kinds if any(re.search(rf" (wrapper|agent):{kind}[\[#]", each) for each in said)}
+
+
 def coverage(verdicts: Sequence[Verdict], kinds: Set[str], others: Mapping[str, str]) -> str:
     """Which *kinds* of a wrapper's facts were struck by a signal while it wrote them; *others* are no wrapper's."""
-    said = [fault["fault"] for each in verdicts for fault in each.faults]
-    struck = {kind for kind in kinds if any(re.search(rf" wrapper:{kind}[\[#]", each) for each in said)}
+    struck = _struck(verdicts, kinds)
     lines = ["", f"facts of a wrapper: {len(kinds)} kinds, {len(struck)} struck"]
     if left := sorted(kinds - struck):
         lines.append(f"  not struck: {', '.join(left)}")

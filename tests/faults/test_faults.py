@@ -1,5 +1,7 @@
 """The fault suite, in its short form: some of each campaign, and what the suite itself must notice."""
 
+import signal
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -7,16 +9,17 @@ import pytest
 
 from telemetry.entries import Entry
 from telemetry.facts import HeartbeatMade, StatusChanged
-from tests.faults import run
+from tests.faults import points, run
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, excuse
 from tests.faults.collectors import FAULTS
+from tests.faults.field import Field, field
 from tests.faults.naming import REPORT, of_acknowledgement, of_call, places, waits_for_payload
-from tests.faults.plan import Plan, Strike, Trial, Verdict
+from tests.faults.plan import Death, Plan, Shot, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
 from tests.faults.run import fire
-from tests.faults.scenes import BadCollector
-from tests.faults.table import coverage, table
-from tests.faults.verdict import NEVER
+from tests.faults.scenes import BadCollector, Flapping, Scene
+from tests.faults.table import coverage, shortcomings, table
+from tests.faults.verdict import NEVER, _effect, unasked
 from tests.support.components import require
 
 KILL = "SIGKILL"
@@ -192,6 +195,70 @@ def test_the_coverage_names_what_was_not_struck() -> None:
         "facts of a wrapper: 2 kinds, 1 struck",
         "  not struck: Fenced",
         "  no wrapper's: EndKept, the agent's",
+    ]
+
+
+def test_an_end_that_nobody_asked_for_is_a_problem() -> None:
+    """A WMS or an agent ends by our signal, after SIGTERM and SIGINT with exit code 0; all else is a finding."""
+    shot = Shot(Strike("agent:matched#1", "after", "SIGINT"), "no fact", {"self": 1}, {"self": 1})
+    good = [Death("agent", 1, 0), Death("wms", 2, -9, ("SIGKILL",)), Death("wms", 3, 0, ("SIGTERM",))]
+    bad = [Death("agent", 4, 1), Death("agent", 5, -9), Death("wms", 6, 0), Death("wms", 7, -11, ("SIGTERM",))]
+    assert unasked(good, [shot]) == []
+    assert [each.split(" after ")[0] for each in unasked(good + bad, [shot])] == [
+        "agent ended with exit code 1",
+        "agent ended with exit code -9",
+        "wms ended with exit code 0",
+        "wms ended with exit code -11",
+    ]
+
+
+def test_an_agent_that_dies_by_itself_fails_its_campaign(tmp_path: Path) -> None:
+    """Whatever the campaign is about, and though the next agent brings everything to its end."""
+
+    class Unasked(Scene):
+        def tick(self, site: Field, jobs: Mapping[int, Trial]) -> None:
+            if not site.deaths and site.agent:
+                site.agent.process.send_signal(signal.SIGABRT)
+
+    verdicts = fire(Campaign("any", "", lambda _: [], scene=Unasked), [Trial("any", "bare")], tmp_path / "site")
+    assert [each for verdict in verdicts for each in verdict.problems] == [
+        "agent ended with exit code -6 after no signal"
+    ]
+
+
+def test_half_a_pair_is_no_effect() -> None:
+    """That one of two victims was not there is no fault of a pair."""
+    strike = Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "wms"))
+    dead = {"self": 2**22 + 1}
+    assert not _effect(None, 1, Shot(strike, "no fact", dead, dict(dead)))  # type: ignore[arg-type]
+    assert _effect(None, 1, Shot(strike, "no fact", {**dead, "wms": 2**22 + 2}, {**dead, "wms": 1}))  # type: ignore[arg-type]
+
+
+def test_a_wms_that_was_away_for_nobody_is_a_problem(tmp_path: Path) -> None:
+    """Flapping that no call has met has not been tried."""
+    with field(tmp_path / "site") as site:
+        assert [each.problems for each in Flapping(tmp_path).finish(site, {})] == [
+            ["without effect: the WMS was away, and no call was refused"]
+        ]
+
+
+def test_a_disk_that_is_not_full_is_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a strike does to the disk is seen by a write that fails."""
+    monkeypatch.setattr(points, "_fill", lambda _: None)
+    assert points.fill(tmp_path / "filler") == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_run_lacks_nothing() -> None:
+    """Too few faults, a campaign that was left out, a kind of fact that was not struck: each is said."""
+    fault = {"fault": "SIGKILL after wrapper:StageStarted#1", "last_fact": "", "effect": ""}
+    whole = Verdict("any", "any", 1, [fault] * 500)
+    assert shortcomings([whole], {"StageStarted"}, []) == []
+    whole.faults.pop()
+    assert shortcomings([whole], {"StageStarted", "Fenced"}, ["disk"]) == [
+        "only 499 faults, not 500",
+        "disk was left out",
+        "not struck: Fenced",
     ]
 
 

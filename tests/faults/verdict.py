@@ -1,7 +1,7 @@
 """After the fire: what must hold for every job, whatever was done to it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +11,9 @@ from telemetry.facts import AttemptEnded, Fact, JobMatched, KillRequested, Wrapp
 from telemetry.journal import read_journal
 from telemetry.ledger.report import to_json
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
+from telemetry.outbox import Acknowledgements
 from tests.faults.field import Field
-from tests.faults.plan import Shot, Trial, Verdict
+from tests.faults.plan import Death, Shot, Trial, Verdict
 from tests.support.processes import look
 
 #: Begins the problem of a fault that was not carried out.
@@ -27,7 +28,7 @@ def judge(field: Field, jobs: Mapping[int, Trial], open_: list[int]) -> list[Ver
     events = Counter(event.uid for event in read_accounting(OtlpFiles(field.config.telemetry_folder).logs).events)
     report = to_json(reconcile(field.direct, field.client))
     histories = _histories(field, jobs)
-    verdicts = []
+    verdicts: list[Verdict] = []
     for job_id, trial in jobs.items():
         verdict = Verdict(str(trial), trial.group, job_id)
         if job_id in open_:
@@ -42,7 +43,23 @@ def judge(field: Field, jobs: Mapping[int, Trial], open_: list[int]) -> list[Ver
     if survivors and verdicts:
         verdicts[0].survivors = max(verdicts[0].survivors, len(survivors) - sum(v.survivors for v in verdicts[1:]))
         verdicts[0].problem(f"processes left: {survivors}")
+    for problem in unasked(field.deaths, [shot for job_id in jobs for shot in field.shots(job_id)]):
+        verdicts[0].problem(problem)
     return verdicts
+
+
+def unasked(deaths: Sequence[Death], shots: Sequence[Shot]) -> list[str]:
+    """Ends of a WMS or an agent that nobody has asked for, or that were out of order."""
+    told = {death.pid: set(death.told) for death in deaths}
+    for shot in shots:
+        for pid in shot.pids.values():
+            if pid in told and shot.strike.what in _SIGNALS:
+                told[pid].add(shot.strike.what)
+    return [
+        f"{each.name} ended with exit code {each.code} after {sorted(told[each.pid]) or 'no signal'}"
+        for each in deaths
+        if not ("SIGKILL" in told[each.pid] if each.code == -9 else told[each.pid] - {"SIGKILL"} and each.code == 0)
+    ]
 
 
 def _injections(field: Field, trial: Trial, verdict: Verdict) -> None:
@@ -70,7 +87,7 @@ def _effect(field: Field, job_id: int, shot: Shot) -> str:
     if shot.strike.what not in _SIGNALS:
         return field.effect(job_id, shot.strike)
     number = _SIGNALS[shot.strike.what]
-    if not shot.pids:
+    if set(shot.pids) != set(shot.strike.targets):  # one of a pair was not there
         return ""
     if number == 9:
         return "" if _living(shot) else f"{len(shot.pids)} killed"
@@ -114,6 +131,10 @@ _LATE = frozenset(
 )
 
 
+#: Sinks whose copies are counted where they arrive; the others' by the sender.
+_COUNTED_THERE = frozenset({"wms-accounting", "otlp-file", "otlp-http"})
+
+
 def _attempts(field: Field, verdict: Verdict, records: Counter[str], events: Counter[str]) -> None:
     """One end, one current record, one event for each attempt."""
     seen = set()
@@ -137,6 +158,8 @@ def _attempts(field: Field, verdict: Verdict, records: Counter[str], events: Cou
             if not events[uid]:
                 verdict.problem(f"{name}: no event in the OTLP file")
         seen |= uids
+        sinks = {path.name.removesuffix(".acks.jsonl") for path in folder.control.glob("*.acks.jsonl")}
+        verdict.duplicates += sum(Acknowledgements(folder.control, sink).copies for sink in sinks - _COUNTED_THERE)
 
 
 def _histories(field: Field, jobs: Mapping[int, Trial]) -> dict[int, list[dict[str, Any]]]:

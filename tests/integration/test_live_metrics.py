@@ -46,6 +46,19 @@ def values(metrics: JobMetrics) -> dict[tuple[str, ...], float]:
     }
 
 
+def test_what_the_agent_is_short_of_is_shown(tmp_path: Path) -> None:
+    """One gauge says by kind why no job is taken, and that none is short while all is well."""
+    short: dict[str, str] = {"outbox": "too many attempts wait"}
+    metrics = metrics_in(tmp_path, status=lambda: SelfStatus(shortage=short))
+    name = "jobspan_shortage"
+    assert {key: value for key, value in values(metrics).items() if key[0] == name} == {
+        (name, "disk"): 0,
+        (name, "outbox"): 1,
+    }
+    short.clear()
+    assert values(metrics)[name, "outbox"] == 0
+
+
 def test_names_labels_and_kinds_are_the_catalogue_s(tmp_path: Path) -> None:
     """A scrape shows exactly the metrics of the catalogue, with its labels and help, and no _created."""
     metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 2}))

@@ -18,15 +18,18 @@ Losses of the OpenTelemetry SDK that were reproduced, and the test that holds ea
 Traps of a DiracX server for a client that delivers, by their numbers:
 
 * 1, a refused transition is HTTP 200: test_a_refused_transition_is_no_success
-* 2, 3, 5, order by timestamp, 1 ms steps, none before the match: test_a_reopened_status_keeps_its_place,
-  test_wms_parts: test_timestamps_rise_by_two_milliseconds_at_least
+* 2, 3, order by timestamp, 1 ms steps: test_a_reopened_status_keeps_its_place,
+  test_what_diracx_has_only_logged_is_said_again, test_wms_parts: test_timestamps_rise_by_two_milliseconds_at_least
+* 5, a status dated before the match breaks the history: test_no_status_is_dated_before_the_match
 * 4, a clock that is ahead: test_wms_parts: test_a_real_offset_is_found_and_narrowed_down
 * 6, two heartbeats in a second are HTTP 500: test_wms_delivery: test_heartbeats_keep_their_distance
 * 7, Kill is told once, a status answer is the second signal: test_wms_delivery: test_nothing_is_reported_after_a_kill
 * 8, HTTP 500 for two updates of a killed job in a second: test_a_500_is_tried_again
 * 9, too long texts are HTTP 500: test_wms_client: test_long_texts_are_cut_to_what_databases_hold
 * 11, a refused reschedule, the maximum as HTTP 400: test_wms_client: test_a_refused_reschedule_is_an_answer
-* 10 and 12 (HeartBeatTime, Stalled) are the server's own affair: nothing that a client sends depends on them
+* 10, every report moves HeartBeatTime: test_server_stalled: test_every_kind_of_report_is_a_sign_of_life
+* 12, any report wakes a Stalled job: test_server_state_machine: test_any_accepted_update_wakes_a_stalled_job,
+  test_stalled (e2e): test_a_job_that_comes_back_in_time_goes_on
 """
 
 import gzip
@@ -42,10 +45,14 @@ from pathlib import Path
 import pytest
 
 from runner.compose.records import Records
+from runner.config import HttpConfig
 from runner.wms.client import WmsClient
 from runner.wms.delivery import SINK, Delivery
+from runner.wms.diracx.attempt import DiracxAttemptClient
+from runner.wms.diracx.credentials import Credentials
+from runner.wms.diracx.descriptions import Descriptions
 from runner.wms.tokens import FileToken, FixedToken
-from telemetry.clock import SystemClock
+from telemetry.clock import NANOSECONDS, SystemClock, parse_utc, utc_text
 from telemetry.facts import StatusChanged
 from telemetry.journal import Journal, read_journal
 from telemetry.ledger.builder import build
@@ -55,7 +62,7 @@ from telemetry.live.otlp_http import OtlpHttp
 from telemetry.live.shipper import Shipper
 from telemetry.live.shipping import Shipping
 from telemetry.outbox import OTLP_DELIVERER, Acknowledgements, entry_name, last_try
-from tests.support.attempts import play, uid_of
+from tests.support.attempts import job_matched, play, uid_of
 from tests.support.collector import Collector, collector
 from tests.support.http_faults import RESET, FaultyServer, Seen, black_hole, faulty_server, nobody
 from tests.support.http_faults import Reply as Answer
@@ -249,6 +256,47 @@ def test_a_refused_transition_is_no_success(told: Told, server: tuple[FaultyServ
     assert "the WMS keeps Done" in lines
     assert told.delivery().is_empty
     assert told.acknowledgements().dead == {}
+
+
+@pytest.mark.parametrize(("status", "before"), [("Running", "Matched"), ("Done", "Running")])
+def test_what_diracx_has_only_logged_is_said_again(
+    tmp_path: Path, server: tuple[FaultyServer, str], status: str, before: str
+) -> None:
+    """Status null means that DiracX has something dated later: it is looked at, and our report is dated after that,
+    once; a repetition of what DiracX keeps is not said again."""
+    newest = utc_text(SystemClock().utc_ns() + 60 * NANOSECONDS)
+    wms = OneJobWms(status=before, newest=newest)
+    server[0].handler = wms.handle
+    (tmp_path / "token").write_text("token-of-the-owner\n")
+    owner = Credentials(tmp_path / "token", server[1], http=HttpConfig(), timeout_seconds=5.0, clock=SystemClock())
+    client = DiracxAttemptClient(server[1], owner, Descriptions(tmp_path / "diracx"), attempt=1)
+    with Journal(tmp_path, "wrapper", SystemClock()) as journal:
+        journal.append(StatusChanged(status=status, minor_status="said"))
+    for calls in (2, 3):
+        delivery = Delivery(tmp_path, client, job_id=7, clock=SystemClock())
+        delivery.collect()
+        delivery.push()
+        assert (wms.status, wms.minors) == (status, ["said"])
+        assert min(wms.reported) > newest
+        assert delivery.is_empty
+        assert delivery.standing.kept is not None
+        assert delivery.standing.kept.status == status
+        assert server[0].paths.count("PATCH /api/jobs/status") == calls
+        (tmp_path / f"{SINK}.acks.jsonl").unlink()
+    client.close()
+
+
+def test_no_status_is_dated_before_the_match(told: Told, server: tuple[FaultyServer, str]) -> None:
+    """However far a node's clock is behind, all that it reports is dated after the match by the WMS's clock."""
+    wms = OneJobWms()
+    server[0].handler = wms.handle
+    ahead_ns = SystemClock().utc_ns() + 3600 * NANOSECONDS
+    told.journal.append(job_matched(match_end_utc_ns=ahead_ns, clock_offset_seconds=0.0))
+    told.journal.append(StatusChanged(minor_status="Submitting To CE"))
+    told.journal.append(StatusChanged(status="Running", minor_status="payload"))
+    told.delivery().push()
+    assert wms.minors == ["Submitting To CE", "payload"]
+    assert parse_utc(min(wms.reported)) > ahead_ns
 
 
 def test_a_reopened_status_keeps_its_place(told: Told, server: tuple[FaultyServer, str]) -> None:

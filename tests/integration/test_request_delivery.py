@@ -9,11 +9,12 @@ import pytest
 from runner.compose.records import Records
 from runner.errors import FencedError, RefusedError, UnavailableError
 from runner.wms.client import WmsClient
-from runner.wms.request_delivery import deliver_requests, pending_requests
+from runner.wms.request_delivery import SINK, deliver_requests, pending_requests
 from runner.wms.tokens import FileToken
 from telemetry.clock import SystemClock
 from telemetry.facts import RequestMade
 from telemetry.journal import Journal
+from telemetry.outbox import Acknowledgements
 from tests.support.http_faults import RESET, FaultyServer, Reply, faulty_server
 from tests.support.ledger import matched, whole_life
 
@@ -79,13 +80,14 @@ def test_what_is_no_answer_leaves_it_pending(control: Path, server: FaultyServer
 
 
 def test_a_lost_reply(control: Path, server: FaultyServer) -> None:
-    """The same document is put again."""
+    """The same document is put again, and counted as a copy; the one behind it is none."""
     server.script(RESET, TAKEN)
     deliver(control, server)
     first, second, *_ = [each.body for each in server.seen]
 
     assert first == second
     assert names(control) == []
+    assert Acknowledgements(control, SINK).copies == 1
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,31 @@ def test_a_running_that_is_not_kept_is_a_fence(wrapper: Wrapper) -> None:
         wrapper.reporter.confirm_running(5.0)
 
 
+def test_a_running_that_is_only_logged_is_not_accepted(wrapper: Wrapper) -> None:
+    """An answer with Status null, as DiracX gives to what is dated before its newest, lets no payload start; the report
+    is repeated, and confirmed when it has been taken."""
+    wrapper.wms.faults = ["null"] * 100
+    wrapper.bus.emit(RUNNING)
+    with pytest.raises(UnavailableError, match="only logged Running"):
+        wrapper.reporter.confirm_running(0.3)
+    wrapper.wms.faults = []
+    wrapper.reporter.confirm_running(20.0)
+    assert wrapper.wms.status == "Running"
+
+
+def test_an_end_that_is_only_logged_is_not_closed(wrapper: Wrapper) -> None:
+    """A final status that the WMS has not taken is not called kept: it stays pending, and goes out again."""
+    wrapper.bus.emit(RUNNING)
+    wrapper.reporter.confirm_running(5.0)
+    wrapper.wms.faults = ["null"] * 100
+    wrapper.bus.emit(StatusChanged(status="Failed", minor_status="Application Finished With Errors"))
+    with pytest.raises(UnavailableError, match="only logged Failed"):
+        wrapper.reporter.close_attempt("Failed", "x", preempted=False, timeout_seconds=0.3)
+    wrapper.wms.faults = []
+    kept = wrapper.reporter.close_attempt("Failed", "x", preempted=False, timeout_seconds=20.0)
+    assert kept == ("Failed", "Application Finished With Errors")
+
+
 def test_the_close_returns_what_the_wms_keeps(wrapper: Wrapper) -> None:
     """All that was emitted before is delivered first."""
     wrapper.bus.emit(RUNNING)

@@ -22,7 +22,7 @@ from tests.support.http_faults import FaultyServer, faulty_server
 from tests.support.one_job_wms import Fault, OneJobWms
 
 CLAIM = "claim-of-this-execution"
-FAULTS: tuple[Fault, ...] = ("", "lost", "reset", "500", "503", "401", "429", "html")
+FAULTS: tuple[Fault, ...] = ("", "lost", "reset", "500", "503", "401", "429", "html", "null")
 
 
 @pytest.fixture(scope="module")

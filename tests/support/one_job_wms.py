@@ -5,8 +5,9 @@ from typing import Any, Literal, TypeAlias
 
 from tests.support.http_faults import RESET, Reply, Seen
 
-#: What happens to a call. lost: it has its effect, and the reply is lost.
-Fault: TypeAlias = Literal["", "lost", "reset", "500", "503", "401", "429", "html"]
+#: What happens to a call. lost: it has its effect, and the reply is lost. null: a status is not taken, as DiracX does
+#: with one that is dated before its newest (HTTP 200, Status null).
+Fault: TypeAlias = Literal["", "lost", "reset", "500", "503", "401", "429", "html", "null"]
 FENCED = Reply(409, {"detail": "fenced: attempt 2 is current"}, {"Jobspan-Fenced": "1"})
 
 
@@ -30,12 +31,16 @@ class OneJobWms:
     #: A minor status that this WMS refuses for ever (422).
     poison: str = "poison"
     faults: list[Fault] = field(default_factory=list)
+    #: Statuses dated no later are only logged, as by DiracX.
+    newest: str = ""
+    _is_late: bool = False
 
     def handle(self, seen: Seen) -> Reply:
         """Answer one call, after the next fault."""
         fault = self.faults.pop(0) if self.faults else ""
-        reply = self._work(seen) if fault in ("", "lost") else None
-        return reply if reply is not None and fault == "" else _FAULTS[fault]
+        self._is_late = fault == "null"
+        reply = self._work(seen) if fault in ("", "lost", "null") else None
+        return reply if reply is not None and fault != "lost" else _FAULTS[fault]
 
     @property
     def minors(self) -> list[str]:
@@ -60,6 +65,10 @@ class OneJobWms:
                 return Reply(204)
             case "jobs/reschedule":
                 return self._reschedule()
+            case "jobs/search":
+                log = [{"Status": "Matched", "StatusTime": self.newest}] if self.newest else []
+                row = {"Status": self.status, "MinorStatus": self.minor, "RescheduleCounter": self.rescheduled}
+                return Reply(200, [{"JobID": 7, "LoggingInfo": log, **row}])
             case path:
                 return self._ours(path, seen)
 
@@ -95,6 +104,8 @@ class OneJobWms:
     def _statuses(self, updates: dict[str, dict[str, str]]) -> Reply:
         if any(update.get("MinorStatus") == self.poison for update in updates.values()):
             return Reply(422, {"detail": "poison"})
+        if self._is_late or max(updates) <= self.newest:
+            return Reply(200, {"success": {"7": {"Status": None, "MinorStatus": None}}, "failed": {}})
         for moment in sorted(updates):
             if self.status not in ("Killed", "Done"):
                 self.reported[moment] = updates[moment]

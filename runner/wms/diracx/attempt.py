@@ -14,7 +14,7 @@ from typing import Any
 from runner.errors import FencedError
 from runner.job.status import JobStatus
 from runner.wms import answers
-from runner.wms.diracx.client import DiracxClient
+from runner.wms.diracx.client import DiracxClient, last_record_ns
 from runner.wms.diracx.credentials import Credentials
 from runner.wms.diracx.descriptions import Descriptions
 from telemetry.clock import NANOSECONDS, utc_text
@@ -65,7 +65,21 @@ class DiracxAttemptClient(DiracxClient):
             now = self._look(job_id)
             if now.status in GONE:
                 return now
-        return super().set_statuses(job_id, updates, force=force)
+        kept = super().set_statuses(job_id, updates, force=force)
+        wanted = [updates[moment]["Status"] for moment in sorted(updates) if "Status" in updates[moment]]
+        return kept if kept.status or not wanted else self._after_the_last(job_id, updates, wanted[-1], force)
+
+    def _after_the_last(
+        self, job_id: int, updates: Mapping[str, Mapping[str, str]], wanted: str, force: bool
+    ) -> answers.KeptStatus:
+        """The server has newer records than *updates*, and has only logged them. Unless it keeps what is *wanted* all
+        the same (we repeat a call, or a heartbeat came before), they are said again, dated after its newest."""
+        now = self._look(job_id)
+        if now.status == wanted or now.status in GONE:
+            return now
+        last_ns = last_record_ns(self.row(job_id)) + NANOSECONDS  # it stands there in whole seconds
+        dated = {utc_text(last_ns + n * STEP_NS): updates[each] for n, each in enumerate(sorted(updates), 1)}
+        return super().set_statuses(job_id, dated, force=force)
 
     def heartbeat(self, job_id: int, values: Mapping[str, Scalar]) -> list[answers.JobCommand]:
         """Say that the job lives; its numbers at most once a minute. With them comes a look at what the job is.
