@@ -28,6 +28,7 @@ from runner.server.db.connections import check_server, is_passing, open_engines
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
+from runner.server.db.guards_db import GuardsDB
 from runner.server.db.job_attempts_db import JobAttemptsDB
 from runner.server.db.job_commands_db import JobCommandsDB
 from runner.server.db.job_db import JobDB
@@ -117,6 +118,11 @@ class Transaction:
     def leases(self) -> LeasesDB:
         """Who does what must be done by one process only."""
         return LeasesDB(self.connection)
+
+    @cached_property
+    def guards(self) -> GuardsDB:
+        """What is held while something is counted."""
+        return GuardsDB(self.connection)
 
     @cached_property
     def requests(self) -> RequestsDB:
