@@ -157,7 +157,7 @@ class Transaction:
     @cached_property
     def auth(self) -> AuthDB:
         """Logins, sessions and the audit log."""
-        return AuthDB(self.connection)
+        return AuthDB(self.connection, locks=self._locks)
 
     @cached_property
     def registry(self) -> RegistryDB:
