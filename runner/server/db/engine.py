@@ -14,7 +14,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -38,6 +38,7 @@ from runner.server.db.opensearch_job_parameters import LaterJobParameters, OpenS
 from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.pilots_logging_db import PilotsLoggingDB
 from runner.server.db.registry_db import RegistryDB
+from runner.server.db.removal import remove_job
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.shared_sync import SharedSync, WriteAheadLog
@@ -93,6 +94,12 @@ class Transaction:
         if self._parameters is not None:
             return LaterJobParameters(self._parameters, self.later)
         return ElasticJobParametersDB(self.connection)
+
+    def remove_job(self, job_id: int) -> None:
+        """Forget the job; what is kept of it elsewhere too, once this has been committed."""
+        remove_job(self.connection, job_id)
+        if self._parameters is not None:
+            self.later.append(partial(self._parameters.forget, job_id))
 
     @cached_property
     def pilots(self) -> PilotAgentsDB:
