@@ -10,10 +10,10 @@ from tests.support.wms import RunningWms, running_wms
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    """One WMS for the module."""
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
+    """One WMS for the module on each kind of database."""
     options = {"WMS": {"MaxParametricJobs": 20, "MaxRescheduling": 1}}
-    with running_wms(tmp_path_factory.mktemp("wms"), overrides=options) as running:
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database, overrides=options) as running:
         yield running
 
 
