@@ -54,6 +54,15 @@ def test_a_parametric_description_makes_its_jobs(wms: RunningWms) -> None:
     assert "Parameters" not in found
 
 
+def test_too_many_descriptions_make_no_job(wms: RunningWms) -> None:
+    """One call takes a thousand; one more, and it is refused as a whole, in DiracX's words."""
+    token = wms.token_for("eager", Role.USER)
+    answer = wms.call("POST", "/api/jobs/jdl", ['Executable = "/bin/true";'] * 1001, token=token)
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "Normal user cannot submit more than 1000 jobs at once"
+    assert wms.call("POST", "/api/jobs/search", {}, token=token).json() == []
+
+
 @pytest.mark.parametrize("count", [0, 21])
 def test_too_many_parameters_make_no_job(wms: RunningWms, count: int) -> None:
     """Beyond the limit the call is refused as a whole, in words."""
