@@ -62,8 +62,8 @@ def _jobs() -> Row:
                 queries=(Query(f"max by (status) ({catalogue.WMS_JOBS.name})", "{{status}}"),),
             ),
             Panel(
-                title="Waiting jobs by task queue",
-                description="The fifty longest queues; all others are one.",
+                title="Waiting jobs by group, type and site",
+                description="The fifty largest sets; all others are one.",
                 unit="short",
                 is_stacked=True,
                 queries=(
@@ -72,6 +72,12 @@ def _jobs() -> Row:
                         "{{owner_group}} {{job_type}} {{site}}",
                     ),
                 ),
+            ),
+            Panel(
+                title="Task queues",
+                description="Of those in which jobs wait; each is for what its jobs ask for.",
+                unit="short",
+                queries=(Query(f"max({catalogue.WMS_TASK_QUEUES.name})", "task queues"),),
             ),
             Panel(
                 title="Longest wait",

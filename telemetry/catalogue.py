@@ -588,8 +588,11 @@ WMS_WAITING = Metric(
     name="jobspan_wms_waiting_jobs",
     kind="gauge",
     unit="jobs",
-    help="Waiting jobs by task queue; the 50 longest have a series each, all others are one (other)",
+    help="Waiting jobs by owner group, type and site; the 50 largest sets have a series each, others are one (other)",
     labels=("owner_group", "job_type", "site"),
+)
+WMS_TASK_QUEUES = Metric(
+    name="jobspan_wms_task_queues", kind="gauge", unit="queues", help="Task queues in which jobs wait"
 )
 WMS_LONGEST_WAIT = Metric(
     name="jobspan_wms_longest_wait_seconds",
@@ -636,7 +639,16 @@ WMS_METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(WMS_REQUEST_DURATION, WMS_IN_PROGRESS, WMS_TRANSACTION_DURATION, WMS_LOCK_WAIT, WMS_MATCHES, WMS_HEARTBEATS),
-        *(WMS_JOBS, WMS_WAITING, WMS_LONGEST_WAIT, WMS_REQUESTS, WMS_COMMANDS, WMS_SANDBOXES, WMS_SANDBOX_BYTES),
+        *(
+            WMS_JOBS,
+            WMS_WAITING,
+            WMS_TASK_QUEUES,
+            WMS_LONGEST_WAIT,
+            WMS_REQUESTS,
+            WMS_COMMANDS,
+            WMS_SANDBOXES,
+            WMS_SANDBOX_BYTES,
+        ),
         *(WMS_INVENTORY_OK, WMS_SPANS_QUEUED, WMS_SPANS_DROPPED),
     )
 }

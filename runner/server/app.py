@@ -60,6 +60,7 @@ from runner.server.services.revocations import Revocations
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.services.sessions import Sessions
 from runner.server.services.wms_administrator import WMSAdministrator
+from runner.server.services.wms_utilities import WMSUtilities
 from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
@@ -164,6 +165,7 @@ def application(context: ServiceContext) -> FastAPI:
         job_endings=JobEndings(context),
         explanations=Explanations(context),
         wms_administrator=WMSAdministrator(context),
+        wms_utilities=WMSUtilities(context),
         pilots_logging=PilotsLogging(context),
         accounting_report=AccountingReport(context),
         login_flows=LoginFlows(context, registry, sessions),

@@ -127,7 +127,8 @@ class WmsMetrics:
 
 def _state_families(state: WmsState) -> Iterator[Metric]:
     yield _gauge(names.WMS_JOBS, {(status,): count for status, count in state.jobs.items()})
-    yield _gauge(names.WMS_WAITING, {(*queue,): count for queue, count in state.waiting.items()})
+    yield _gauge(names.WMS_WAITING, {kind: count for kind, count in state.waiting.items()})
+    yield _gauge(names.WMS_TASK_QUEUES, {(): state.task_queues})
     yield _gauge(names.WMS_LONGEST_WAIT, {(): state.longest_wait_seconds})
     requests = {**dict.fromkeys(_REQUEST_STATUSES, 0), **state.requests}
     yield _gauge(names.WMS_REQUESTS, {(status,): count for status, count in requests.items()})

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-#: (OwnerGroup, JobType, Site): the requirements that the WMS keeps as columns.
-Queue: TypeAlias = tuple[str, str, str]
-#: All task queues that have no series of their own.
-OTHER_QUEUE: Queue = ("other", "other", "other")
+#: (OwnerGroup, JobType, Site): what the WMS keeps of jobs as columns; their task queues are finer.
+Kind: TypeAlias = tuple[str, str, str]
+#: All kinds that have no series of their own.
+OTHER_KIND: Kind = ("other", "other", "other")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WmsState:
-    """What there is in the databases: jobs by status, waiting ones by task queue, and what else waits."""
+    """What there is in the databases: jobs by status, waiting ones by kind, and what else waits."""
 
     jobs: Mapping[str, int] = field(default_factory=dict)
-    waiting: Mapping[Queue, int] = field(default_factory=dict)
+    waiting: Mapping[Kind, int] = field(default_factory=dict)
+    task_queues: int = 0
     longest_wait_seconds: float = 0.0
     requests: Mapping[str, int] = field(default_factory=dict)
     commands: int = 0

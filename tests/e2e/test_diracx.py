@@ -142,6 +142,25 @@ def test_what_diracx_could_not_read_is_refused(site: DiracxSite) -> None:
     assert "Arguments: DiracX cannot read a text with '['" in done.stderr
 
 
+def test_one_description_of_many_jobs(site: DiracxSite) -> None:
+    """A parametric description becomes its jobs, more than DiracX takes in one call, and each can be run."""
+    (site.config.folder / "many.jdl").write_text(
+        'Executable = "/bin/echo"; Arguments = "value %s of job %j"; Parameters = 23; ParameterStart = 5; '
+        'ParameterStep = 2; StdOutput = "out"; OutputSandbox = {"out"};'
+    )
+    done = site.command("submit", "--json", str(site.config.folder / "many.jdl"))
+    assert done.returncode == 0, done.stderr
+    job_ids = [each["job_id"] for each in json.loads(done.stdout)]
+    assert len(set(job_ids)) == 23
+    assert {site.status(job_id)[0] for job_id in (job_ids[0], job_ids[-1])}.isdisjoint({"Submitting"})
+    site.run(job_ids[-1])
+    assert site.status(job_ids[-1]) == ("Done", "Execution Complete"), site.diagnosis()
+    done = site.command("output", str(job_ids[-1]), "--to", str(site.config.folder / "fetched"))
+    assert done.returncode == 0, done.stderr
+    said = [each.read_text() for each in site.config.folder.rglob("fetched/**/out")]
+    assert said == [f"value 49 of job {job_ids[-1]}\n"]
+
+
 def test_what_diracx_has_not(site: DiracxSite) -> None:
     """Commands that DiracX cannot serve say so, in one line."""
     job_id = site.submit(Executable="/bin/true")

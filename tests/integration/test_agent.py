@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from telemetry.clock import SystemClock, utc_text
 from telemetry.facts import AttemptEnded, JobAccepted, StageFinished, StatusChanged, WrapperReaped, WrapperStarted
 from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
-from tests.support.http_faults import Reply, faulty_server, nobody
+from tests.support.http_faults import FaultyServer, Reply, faulty_server, nobody
 from tests.support.journals import facts_of
 from tests.support.processes import is_alive, living
 from tests.support.small_agent import DEADLINE_SECONDS, agent
@@ -367,3 +368,42 @@ def working(wms: RunningWms) -> list[str]:
     """Stamps of the pilots that have not ended."""
     found = wms.call("POST", "/api/pilots/search", {}).json()
     return [each["PilotStamp"] for each in found if each["Status"] == "Running"]
+
+
+OFFERING = """
+[Site]
+Site = "LCG.Offer.org"
+GridCE = "ce1"
+Tag = ["GPU", "SSD"]
+RequiredTag = ["GPU"]
+MaxRAM = 4096
+CPUNormalizationFactor = 2.0
+CPUTimeLeft = 7200
+
+[JobAgent]
+Slots = 2
+JobType = ["Merge", "User"]
+Owner = ["alice"]
+OwnerGroup = ["local_user"]
+"""
+
+
+def test_what_the_options_say_of_a_slot_is_offered(tmp_path: Path) -> None:
+    """Required tags, whole node, memory, work left, types, owners and groups are in the call that asks for a job."""
+    (tmp_path / "jobspan.toml").write_text(OFFERING)
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "pilot.token").write_text("a-pilot-token\n")
+    with faulty_server(lambda _: Reply(503, {})) as (server, url), agent(tmp_path, url):
+        eventually(lambda: offers(server), 15.0, "a match call")
+        offer = offers(server)[0]
+    assert {name: offer[name] for name in ("Site", "GridCE", "Tags", "RequiredTags")} == {
+        "Site": "LCG.Offer.org", "GridCE": "ce1", "Tags": ["GPU", "SSD"], "RequiredTags": ["GPU"],
+    }  # fmt: skip
+    assert (offer["JobTypes"], offer["Owners"], offer["OwnerGroups"]) == (["Merge", "User"], ["alice"], ["local_user"])
+    assert (offer["Processors"], offer["WholeNode"], offer["MemoryMB"]) == (2, True, 4096)
+    assert 7000 < offer["CPUWorkLeft"] <= 7200
+
+
+def offers(server: FaultyServer) -> list[dict[str, Any]]:
+    """The bodies of all match calls that have arrived."""
+    return [each.body for each in server.seen if each.path == "/api/jobspan/match"]

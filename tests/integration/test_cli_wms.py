@@ -267,6 +267,26 @@ def test_a_wrong_token_is_exit_code_4(jobspan: Jobspan, wms: RunningWms, tmp_pat
     assert "not-a-token-of-this-wms" not in err
 
 
+@pytest.mark.parametrize("action", [[], ["migrate"], ["audit"]])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nonsense hush", "not an address"),
+        ("oracle://u:hush@h/x", "no support for oracle"),
+        ("mariadb://u:hush@127.0.0.1:1/x", "mariadb://127.0.0.1:1/x: cannot be "),
+    ],
+)
+def test_a_database_that_cannot_be_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, action: list[str], address: str, said: str
+) -> None:
+    """A wrong address, a kind that is not supported, a server that is not there: exit code 2, and no password."""
+    code = cli.main(["--folder", str(tmp_path), "wms", "--database", address, *action])
+    captured = capsys.readouterr()
+    assert (code, captured.out, len(captured.err.splitlines())) == (2, "", 1), captured.err
+    assert said in captured.err
+    assert "hush" not in captured.err
+
+
 def test_doctor_reaches_the_wms(jobspan: Jobspan) -> None:
     """With a WMS that answers and clocks that agree there is nothing bad."""
     findings = {each["what"]: each for each in value(jobspan("doctor", "--json"))}

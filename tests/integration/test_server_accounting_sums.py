@@ -16,9 +16,9 @@ LIFE = {"2026-01-01T10:10:00.000000Z": 10.0, "2026-01-01T10:50:00.000000Z": 20.0
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    """A WMS with three records of alice's and one of bob's."""
-    with running_wms(tmp_path_factory.mktemp("wms")) as running:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
+    """A WMS on each kind of database, with three records of alice's and one of bob's."""
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database) as running:
         for end, wall in LIFE.items():
             account(running, "LCG.One.org", end, wall)
         account(running, "LCG.Two.org", "2026-01-01T10:20:00.000000Z", 5.0, running.token_for("bob", Role.USER))

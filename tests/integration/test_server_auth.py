@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -10,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from runner.server.db.schema import METADATA
+from runner.server.services.passwords import digest_of
 from runner.server.services.registry import Registry
 from runner.server.services.revocations import Revocations
 from runner.server.tokens import Role
@@ -21,12 +25,17 @@ CLIENT = "myDIRACClientID"
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 PASSWORD = "correct horse battery"
 CLOCK = JumpClock()
+WAIT_SECONDS = 20.0
+#: What must not happen has so long to happen.
+CHANCE_SECONDS = 0.3
+#: For tests of pages, words and passwords, which ask the database for nothing that others do not ask for.
+in_file = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    """One WMS for the module, with users."""
-    with running_wms(tmp_path_factory.mktemp("wms"), clock=CLOCK) as running:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
+    """One WMS for the module on each kind of database, with users."""
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database, clock=CLOCK) as running:
         registry = Registry(running.context)
         registry.add("bea", ["local_user"], PASSWORD)
         registry.add("carl", ["local_user", "local_admin"], PASSWORD)
@@ -108,6 +117,7 @@ def test_a_group_gives_its_properties_and_only_to_its_members(wms: RunningWms) -
     assert last_events(wms, 1) == ["group refused"]
 
 
+@in_file
 @pytest.mark.parametrize(
     ("scope", "client", "error"),
     [
@@ -126,6 +136,7 @@ def test_nothing_is_begun_for_what_does_not_exist(wms: RunningWms, scope: str, c
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
+@in_file
 def test_wrong_passwords_are_limited(wms: RunningWms) -> None:
     """After five wrong ones nobody looks at a sixth, right or wrong; some minutes later it is looked at again."""
     asked = begin(wms)
@@ -141,6 +152,7 @@ def test_wrong_passwords_are_limited(wms: RunningWms) -> None:
     assert last_events(wms, 6) == [*["login refused"] * 5, "login approved"]
 
 
+@in_file
 def test_nobody_learns_who_exists(wms: RunningWms) -> None:
     """An unknown name, a wrong password and a user without one are answered alike, with the same work done."""
     pages = []
@@ -179,6 +191,7 @@ def test_a_form_is_good_in_one_browser_for_one_login(wms: RunningWms) -> None:
     assert browser.send(name="bea", secret=PASSWORD, headers={"Origin": wms.url}).status_code == 303
 
 
+@in_file
 def test_pages_cannot_be_framed_or_scripted(wms: RunningWms) -> None:
     """The pages forbid frames, scripts, foreign forms and caches, and show what they were given as text."""
     page = Browser().open(f"{wms.url}/api/auth/device?user_code=%3Cscript%3Ealert(1)%3C/script%3E").page
@@ -241,6 +254,49 @@ def test_a_lost_answer_does_not_end_a_session(wms: RunningWms) -> None:
     assert refresh(wms, late["refresh_token"]).status_code == 200
     CLOCK.advance(60)
     assert refresh(wms, late["refresh_token"]).status_code == 401
+
+
+def test_of_many_who_refresh_at_once_one_can_go_on(wms: RunningWms) -> None:
+    """A refresh token that two show at the same moment has one successor: whoever has the other ends the session."""
+    shown = logged_in(wms)["refresh_token"]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: refresh(wms, shown), range(8)))
+    given = [each.json()["refresh_token"] for each in answers if each.status_code == 200]
+    assert given
+    with wms.context.databases.read() as transaction:
+        rows = list(filter(None, (transaction.auth.token(wms.context.mint.read_refresh(each)) for each in given)))
+    assert Counter(row["Status"] for row in rows)["Active"] <= 1
+    last = [refresh(wms, each).status_code for each in given]
+    assert last.count(200) <= 1
+
+
+def test_a_successor_in_use_is_not_exchanged_for_a_lost_answer(wms: RunningWms) -> None:
+    """While the next token is being used, the one before it cannot be shown again: both wait for one another."""
+    first = logged_in(wms)["refresh_token"]
+    second = refresh(wms, first).json()["refresh_token"]
+    read_refresh, databases = wms.context.mint.read_refresh, wms.context.databases
+    with ThreadPoolExecutor(1) as pool:
+        with databases.write() as transaction:
+            row = transaction.auth.token(read_refresh(second))
+            assert row is not None
+            again = pool.submit(refresh, wms, first)
+            assert not wait([again], CHANCE_SECONDS).done
+            transaction.auth.use_token(row["JTI"])
+        assert again.result(WAIT_SECONDS).status_code == 401
+
+
+def test_a_device_code_that_is_being_redeemed_is_nobody_elses(wms: RunningWms) -> None:
+    """A login gives one session: who shows its code at the same moment waits, and then there is no such login."""
+    asked, databases = begin(wms), wms.context.databases
+    assert Browser().log_in(asked.json()["verification_uri_complete"], "bea", PASSWORD).status_code == 200
+    with ThreadPoolExecutor(1) as pool:
+        with databases.write() as transaction:
+            flow = transaction.auth.flow(secret_hash=digest_of(asked.json()["device_code"]))
+            assert flow is not None
+            second = pool.submit(redeem, wms, asked)
+            assert not wait([second], CHANCE_SECONDS).done
+            transaction.auth.end_flow(flow["FlowID"])
+        assert second.result(WAIT_SECONDS).json()["error"] == "invalid_grant"
 
 
 def test_a_session_ends_when_it_is_not_used_or_too_old(wms: RunningWms) -> None:
@@ -385,12 +441,13 @@ def test_a_stolen_code_is_worth_nothing(wms: RunningWms, wrong: dict[str, str]) 
     answer = Browser().log_in(authorize(wms), "bea", PASSWORD)
     code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
     good = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": VERIFIER}
-    if wrong.pop("late", ""):
+    if "late" in wrong:
         CLOCK.advance(60)
     assert token(wms, **{**good, **wrong}).status_code == 400
     assert token(wms, **good).status_code == 400
 
 
+@in_file
 @pytest.mark.parametrize(
     "changes",
     [
@@ -412,6 +469,7 @@ def test_a_browser_is_sent_nowhere_else(wms: RunningWms, changes: dict[str, str]
     assert "<form" not in page.text
 
 
+@in_file
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
@@ -429,6 +487,7 @@ def test_refusals_have_oauths_words(wms: RunningWms, fields: dict[str, str], err
     assert answer.json()["detail"]
 
 
+@in_file
 def test_the_keys_can_be_changed_under_a_running_server(wms: RunningWms) -> None:
     """A rotation without overlap ends every token; those in the folder are written anew for who reads them again."""
     found, path = logged_in(wms), wms.folder / "tokens" / "user.token"
@@ -440,6 +499,7 @@ def test_the_keys_can_be_changed_under_a_running_server(wms: RunningWms) -> None
     assert userinfo(wms, path.read_text().strip()).status_code == 200
 
 
+@in_file
 def test_what_clients_must_know_first(wms: RunningWms) -> None:
     """The documents under /.well-known need no token and lead to the address under which they were asked for."""
     found = wms.call("GET", "/.well-known/openid-configuration", token=None).json()
@@ -463,7 +523,12 @@ def test_what_clients_must_know_first(wms: RunningWms) -> None:
 def test_no_secret_is_in_the_database(wms: RunningWms) -> None:
     """Passwords, codes and tokens are there as hashes and names only."""
     code, found = Registry(wms.context).login_code("dora"), logged_in(wms)
-    content = b"".join(path.read_bytes() for path in Path(wms.folder, "wms").glob("wms.sqlite*"))
-    assert b"bea" in content
+    with wms.context.databases.read() as transaction:
+        rows = [transaction.connection.execute(table.select()).all() for table in METADATA.sorted_tables]
+    content = repr(rows)
+    if not wms.context.databases.is_shared:  # with what the file holds beside the rows
+        files = Path(wms.folder, "wms").glob("wms.sqlite*")
+        content += "".join(path.read_bytes().decode("latin-1") for path in files)
+    assert "bea" in content
     secret = (PASSWORD, code, found["access_token"], found["refresh_token"])
-    assert [each for each in secret if each.encode() in content] == []
+    assert [each for each in secret if each in content] == []

@@ -1,7 +1,9 @@
 """What the WMS forgets by itself, and what it keeps."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import requests
 
 from runner.server.services.job_cleaning_agent import Cleaned, JobCleaningAgent
 from tests.support.clock import JumpClock
+from tests.support.databases import KINDS, DatabaseServers
 from tests.support.ledger import matched, whole_life
 from tests.support.wms import RunningWms, running_wms
 
 HOUR = 3600
+WAIT_SECONDS = 20.0
+#: What must not happen has so long to happen.
+CHANCE_SECONDS = 0.3
 OPTIONS = {"WMS": {"SandboxQuota": 1000, "SandboxRetention": 2 * HOUR, "JobRetention": HOUR, "PilotLogRetention": HOUR}}
 
 
@@ -57,24 +63,23 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A WMS of its own for each test."""
+def site(tmp_path: Path, fresh_database: str) -> Iterator[Site]:
+    """A WMS of its own for each test, on each kind of database."""
     clock = JumpClock()
-    with running_wms(tmp_path, clock=clock, overrides=OPTIONS) as wms:
+    with running_wms(tmp_path, clock=clock, database=fresh_database, overrides=OPTIONS) as wms:
         yield Site(wms, clock, tmp_path / "wms" / "sandboxes")
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(params=[*KINDS, "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, database_servers: DatabaseServers) -> Iterator[Site]:
     """The same, and once more with its sandboxes on a real S3 server."""
-    if request.param == "folder":
-        yield request.getfixturevalue("site")
-        return
-    clock, s3 = JumpClock(), request.getfixturevalue("s3")
-    bucket = s3.bucket()
-    options = {"WMS": OPTIONS["WMS"] | s3.options(bucket)}
-    with running_wms(tmp_path, clock=clock, overrides=options) as wms:
-        yield Site(wms, clock, bucket)
+    clock, contents, options = JumpClock(), tmp_path / "wms" / "sandboxes", OPTIONS["WMS"]
+    kind = request.param
+    if kind == "s3":
+        s3, kind = request.getfixturevalue("s3"), "sqlite"
+        options = options | s3.options(contents := s3.bucket())
+    with running_wms(tmp_path, clock=clock, database=database_servers.again(kind), overrides={"WMS": options}) as wms:
+        yield Site(wms, clock, contents)
 
 
 def test_a_sandbox_without_a_job_expires(store: Site) -> None:
@@ -135,6 +140,27 @@ def test_a_quota_bounds_what_one_user_stores(store: Site) -> None:
     assert store.upload(b"x" * 900).status_code == 200
     store.look_after(2 * HOUR + 1)
     assert store.upload(b"y" * 101).status_code == 200
+
+
+def test_who_is_counted_waits(site: Site) -> None:
+    """While one announcement is being weighed against the quota, the owner's next one waits, and is weighed with it."""
+    context, now_ns = site.wms.context, site.wms.context.now_ns()
+    common = {"Owner": "alice", "OwnerGroup": "local_user", "VO": "local", "Stored": False, "RegistrationTime": now_ns}
+    with ThreadPoolExecutor(1) as pool:
+        with context.databases.write() as transaction:
+            transaction.guards.hold("sandboxes of alice in local")
+            second = pool.submit(site.announce, b"y" * 101)
+            assert not wait([second], CHANCE_SECONDS).done
+            transaction.sandboxes.add({**common, "PFN": "/S3/x", "Checksum": "x", "Bytes": 900})
+        refused = second.result(WAIT_SECONDS)
+    assert (refused.status_code, "900 bytes are stored" in refused.json()["detail"]) == (400, True)
+
+
+def test_a_quota_holds_when_many_announce_at_once(site: Site) -> None:
+    """Of eight sandboxes of a third of the quota three are taken."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(site.announce, (bytes([number]) * 333 for number in range(8))))
+    assert Counter(each.status_code for each in answers) == {200: 3, 400: 5}
 
 
 def test_a_job_is_forgotten_some_time_after_its_end(site: Site) -> None:

@@ -70,6 +70,8 @@ def scrape(wms: RunningWms) -> dict[str, dict[tuple[str, ...], float]]:
 def test_the_life_of_a_job_is_counted(wms: RunningWms) -> None:
     """Calls by route and code, jobs by status and queue, matches, heartbeats, commands: what happened is shown."""
     first, second = wms.submit(JOB % "LCG.Test.org"), wms.submit(JOB % "LCG.Else.org")
+    wms.submit(JOB % "LCG.Else.org" + " Priority = 2;")
+    wms.submit(JOB % "LCG.Else.org" + ' Tags = "GPU";')
     job = wms.match()
     assert job is not None
     assert wms.match() is None
@@ -79,10 +81,11 @@ def test_the_life_of_a_job_is_counted(wms: RunningWms) -> None:
     assert wms.call("GET", f"/api/jobspan/jobs/{second}/parameters", token=None).status_code == 401
     seen = scrape(wms)
     calls = seen["jobspan_wms_request_duration_seconds_count"]
-    assert calls[("POST", "/api/jobs/jdl", "201")] == 2
+    assert calls[("POST", "/api/jobs/jdl", "201")] == 4
     assert calls[("GET", "/api/jobspan/jobs/{job_id}/parameters", "401")] == 1
-    assert seen["jobspan_wms_jobs"] == {("Killed",): 1, ("Waiting",): 1}
-    assert seen["jobspan_wms_waiting_jobs"] == {("local_user", "User", "LCG.Else.org"): 1}
+    assert seen["jobspan_wms_jobs"] == {("Killed",): 1, ("Waiting",): 3}
+    assert seen["jobspan_wms_waiting_jobs"] == {("local_user", "User", "LCG.Else.org"): 3}
+    assert seen["jobspan_wms_task_queues"] == {(): 2}  # one of them with a tag
     assert seen["jobspan_wms_longest_wait_seconds"][()] > 0
     assert seen["jobspan_wms_matches_total"] == {("job",): 1, ("none",): 1}
     assert seen["jobspan_wms_heartbeats_total"] == {(): 1}
@@ -132,7 +135,7 @@ def test_the_command_shows_them(wms: RunningWms, capsys: pytest.CaptureFixture[s
 
 
 def test_queues_have_a_bounded_number_of_series(wms: RunningWms) -> None:
-    """However many task queues there are: fifty have a series each, all others are one, and no job is missing."""
+    """However many kinds of jobs wait: fifty have a series each, all others are one, and no job is missing."""
     for number in range(53):
         token = wms.token_for("alice", Role.USER, group=f"group_{number}")
         assert wms.call("POST", "/api/jobs/jdl", [JOB % "ANY"], token=token).status_code == 201

@@ -10,10 +10,10 @@ from tests.support.wms import RunningWms, running_wms
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    """One WMS for the module."""
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
+    """One WMS for the module on each kind of database."""
     options = {"WMS": {"MaxParametricJobs": 20, "MaxRescheduling": 1}}
-    with running_wms(tmp_path_factory.mktemp("wms"), overrides=options) as running:
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database, overrides=options) as running:
         yield running
 
 
@@ -52,6 +52,15 @@ def test_a_parametric_description_makes_its_jobs(wms: RunningWms) -> None:
     assert (found["Arguments"], found["JobName"]) == (f"b of {ids[1]}", "p1")
     assert (found["Parameter"], found["ParameterNumber"]) == ("b", "1")
     assert "Parameters" not in found
+
+
+def test_too_many_descriptions_make_no_job(wms: RunningWms) -> None:
+    """One call takes a thousand; one more, and it is refused as a whole, in DiracX's words."""
+    token = wms.token_for("eager", Role.USER)
+    answer = wms.call("POST", "/api/jobs/jdl", ['Executable = "/bin/true";'] * 1001, token=token)
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "Normal user cannot submit more than 1000 jobs at once"
+    assert wms.call("POST", "/api/jobs/search", {}, token=token).json() == []
 
 
 @pytest.mark.parametrize("count", [0, 21])

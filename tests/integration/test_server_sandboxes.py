@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 import requests
 
+from runner.job.status import MinorStatus
 from runner.server.tokens import Role
 from tests.support.wms import RunningWms, running_wms
 
@@ -203,6 +204,40 @@ def test_a_jobs_sandboxes(wms: RunningWms) -> None:
     assert wms.call("GET", f"{path}/output").json() == [plain[1]]
     assert wms.call("DELETE", path).status_code == 200
     assert wms.call("GET", path).json() == {"Input": [], "Output": []}
+
+
+def test_the_sandboxes_of_several_jobs_are_forgotten_in_one_call(wms: RunningWms) -> None:
+    """Those of the jobs that the call names, and of no other; their content stays."""
+    pfn = stored(wms, CONTENT + b"shared")
+    job_ids = [wms.submit(f'Executable = "/bin/true"; InputSandbox = "{pfn}"; Site = "LCG.None.org";') for _ in "abc"]
+
+    def counts() -> list[int]:
+        return [len(wms.call("GET", f"/api/jobs/{job_id}/sandbox/input").json()) for job_id in job_ids]
+
+    assert counts() == [1, 1, 1]
+    assert wms.call("POST", "/api/jobs/sandbox/unassign", {"job_ids": job_ids[:2]}).status_code == 204
+    assert counts() == [0, 0, 1]
+    assert requests.get(address(wms, pfn).json()["url"], timeout=10).content == CONTENT + b"shared"
+
+
+def test_a_job_whose_sandbox_has_gone_fails(wms: RunningWms) -> None:
+    """JobSanity looks at the next attempt, too: what was forgotten and has expired since is missed before any match."""
+    pfn = stored(wms, CONTENT + b"passing")
+    job_id = wms.submit(f'Executable = "/bin/true"; InputSandbox = "{pfn}"; Site = "LCG.Gone.org";')
+    token = (wms.match(Site="LCG.Gone.org") or {})["JobToken"]
+    wms.report(job_id, {"Status": "Failed"}, token=token)
+    assert wms.call("DELETE", f"/api/jobs/{job_id}/sandbox").status_code == 200
+    with wms.context.databases.write() as transaction:
+        row = transaction.sandboxes.get(pfn.partition("|")[2])
+        assert row is not None
+        assert transaction.sandboxes.remove_unassigned(row["SBId"], wms.context.now_ns() + 1)
+    answer = wms.call("POST", "/api/jobs/reschedule", {"job_ids": [job_id]})
+    assert answer.status_code == 200, answer.text
+    wms.settle()
+    assert wms.status(job_id) == ("Failed", MinorStatus.FAILED_DOWNLOADING_INPUT_SANDBOX)
+    assert wms.job(job_id)["ApplicationStatus"] == f"{pfn} is not stored here"
+    assert wms.logging_info(job_id)[-1]["Source"] == "JobSanity"
+    assert wms.match(Site="LCG.Gone.org") is None
 
 
 def test_the_name_of_an_output_sandbox_may_come_bare(wms: RunningWms) -> None:

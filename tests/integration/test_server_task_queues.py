@@ -3,16 +3,18 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.server.app import open_context
+from runner.server.db.engine import Transaction
 from runner.server.models import MatchParams
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.limiter import Limiter
 from runner.server.services.matcher import Matcher
 from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.settings import ServerSettings
@@ -20,19 +22,22 @@ from runner.server.tokens import Identity, Role
 from telemetry.clock import SystemClock
 from tests.support.wms import RunningWms, running_wms
 
+WAIT_SECONDS = 20.0
+#: What must not happen has so long to happen.
+CHANCE_SECONDS = 0.3
 OPTIONS = {
     "WMS": {
         "Shares": ["big=3", "small=1"],
-        "RunningLimits": ["LCG.Limit.org/Merge=2", "LCG.Small.org=1"],
-        "MatchingDelays": ["LCG.Slow.org/User=3600"],
+        "RunningLimits": ["LCG.Limit.org/Merge=2", "LCG.Small.org=1", "LCG.Apart.org=1"],
+        "MatchingDelays": ["LCG.Slow.org/User=3600", "LCG.Shared.org=3600"],
     }
 }
 
 
 @pytest.fixture(scope="module")
-def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
-    """One WMS for the module; each test has sites of its own."""
-    with running_wms(tmp_path_factory.mktemp("wms"), overrides=OPTIONS) as running:
+def wms(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[RunningWms]:
+    """One WMS for the module on each kind of database; each test has sites of its own."""
+    with running_wms(tmp_path_factory.mktemp("wms"), database=database, overrides=OPTIONS) as running:
         yield running
 
 
@@ -133,6 +138,28 @@ def test_a_running_limit_holds_when_many_ask_at_once(wms: RunningWms) -> None:
     assert other in {each["JobID"] for each in found}
 
 
+def test_who_counts_for_a_limit_keeps_others_from_it(wms: RunningWms) -> None:
+    """A second match for the same site waits until the first has given its job away, and then sees that one."""
+    submit(wms, "LCG.Apart.org")
+    limiter, databases = Limiter(wms.context), wms.context.databases
+    with ThreadPoolExecutor(1) as pool:
+        with databases.write() as transaction:
+            limiter.hold(transaction, "LCG.Apart.org", "User")
+            assert not limiter.refusal(transaction, "LCG.Apart.org", "User")
+            second = pool.submit(wms.match, Site="LCG.Apart.org")
+            assert not wait([second], CHANCE_SECONDS).done
+            running = job_id_at(transaction, "LCG.Apart.org")
+        assert second.result(WAIT_SECONDS) is None
+    wms.report(running, {"Status": "Killed"})
+
+
+def job_id_at(transaction: Transaction, site: str) -> int:
+    """A job that runs there from now on, whoever has given it away."""
+    times = dict.fromkeys(("SubmissionTime", "LastStatusTime", "SubmitStart", "SubmitEnd"), 1)
+    texts = {"Owner": "alice", "OwnerGroup": "g", "VO": "local", "Status": "Running", "MinorStatus": "m"}
+    return transaction.jobs.add({**texts, **times, "Site": site})
+
+
 def test_a_site_limit_counts_jobs_of_all_types(wms: RunningWms) -> None:
     """A limit without a type is for all jobs of the site; an end makes room."""
     submit(wms, "LCG.Small.org")
@@ -150,6 +177,16 @@ def test_a_matching_delay_spaces_out_jobs(wms: RunningWms) -> None:
     assert wms.match(Site="LCG.Slow.org")
     assert wms.match(Site="LCG.Slow.org") is None
     assert all(wms.match(Site="LCG.Fast.org") for _ in range(2))
+
+
+def test_a_matching_delay_is_of_all_processes(wms: RunningWms) -> None:
+    """Another process of the same WMS knows of the match, too."""
+    for _ in range(2):
+        submit(wms, "LCG.Shared.org")
+    assert wms.match(Site="LCG.Shared.org")
+    other = Matcher(wms.context, JobTokens(wms.context))
+    pilot = Identity("pilot", "pilots", "local", frozenset({Role.PILOT}))
+    assert other.match(pilot, MatchParams(PilotStamp="p", Site="LCG.Shared.org")) is None
 
 
 def test_a_killed_job_leaves_its_queue(wms: RunningWms) -> None:

@@ -1,8 +1,9 @@
 """A stand-in for an OpenSearch server that records the conversation, and fails when a test wants it to.
 
 It answers the calls of `runner.server.db.opensearch_job_parameters`, and no others, with bodies of the form that
-OpenSearch's reference documents (index template, _create, _update_by_query, _search). It knows no mappings, runs no
-scripts and refreshes nothing: what depends on those is tested on a real server (`tests.support.stores`).
+OpenSearch's reference documents (index template, _create, _update_by_query, _delete_by_query, _search). It knows no
+mappings, runs no scripts and refreshes nothing: what depends on those is tested on a real server
+(`tests.support.stores`).
 """
 
 import json
@@ -45,6 +46,8 @@ class OpenSearchStandIn:
             return 200, {"status": "yellow", "timed_out": False}
         if method == "POST" and action == "_update_by_query":
             return self._update(index, body)
+        if method == "POST" and action == "_delete_by_query":
+            return self._delete(index, body)
         if method == "POST" and action == "_search":
             hits = [{"_index": key[0], "_id": key[1], "_source": each} for key, each in self._found(index, body)]
             hits.sort(key=lambda hit: (hit["_source"]["Name"], hit["_source"]["timestamp"]))
@@ -70,6 +73,12 @@ class OpenSearchStandIn:
         for _, document in found:
             document |= {name: body["script"]["params"][name] for name in ("Value", "timestamp")}
         return 200, {"took": 1, "timed_out": False, "total": len(found), "updated": len(found), "failures": []}
+
+    def _delete(self, index: str, body: Any) -> tuple[int, Any]:
+        found = self._found(index, body)
+        for key, _ in found:
+            del self.documents[key]
+        return 200, {"took": 1, "timed_out": False, "total": len(found), "deleted": len(found), "failures": []}
 
     def _found(self, pattern: str, body: Any) -> list[tuple[tuple[str, str], dict[str, Any]]]:
         wanted: dict[str, list[Any]] = {}

@@ -30,6 +30,7 @@
 | removal | a job out of every table |
 | file_catalog_db | files and replicas |
 | leases_db | which of several processes does a periodic task |
+| guards_db | what is held while something is counted |
 | requests_db | combined requests, their operations, who executes them |
 | file_status_db | what became of the files of productions |
 | registry_db | users, groups, one-time codes |

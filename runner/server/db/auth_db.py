@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, String, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Index, Select, String, Table, delete, func, insert, select, update
 
 from runner.server.db.job_db import Row
-from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
+from runner.server.db.schema import METADATA, Serial, for_decision, inserted_id, time_column
 
 #: A login that a program has asked for: by device code, or by a redirection of the browser.
 FLOWS = Table(
@@ -67,10 +67,14 @@ ACTIVE, USED, REVOKED = "Active", "Used", "Revoked"
 
 
 class AuthDB:
-    """Logins, sessions and what became of them, within one transaction."""
+    """Logins, sessions and what became of them, within one transaction.
 
-    def __init__(self, connection: Connection) -> None:
+    With *locks*, a login or token that was read is nobody else's until the end: each is used once.
+    """
+
+    def __init__(self, connection: Connection, *, locks: bool = False) -> None:
         self._connection = connection
+        self._locks = locks
 
     # --- logins under way
 
@@ -81,7 +85,7 @@ class AuthDB:
     def flow(self, *, user_code: str | None = None, secret_hash: str | None = None) -> Row | None:
         """The login with that user code, or of whoever knows that secret."""
         where = FLOWS.c.UserCode == user_code if user_code is not None else FLOWS.c.SecretHash == secret_hash
-        return self._connection.execute(select(FLOWS).where(where)).mappings().first()
+        return self._one(select(FLOWS).where(where))
 
     def change_flow(self, flow_id: int, changes: Mapping[str, Any]) -> None:
         """Set columns of one login."""
@@ -111,7 +115,7 @@ class AuthDB:
 
     def token(self, jti: str) -> Row | None:
         """One refresh token."""
-        return self._connection.execute(select(REFRESH_TOKENS).where(REFRESH_TOKENS.c["JTI"] == jti)).mappings().first()
+        return self._one(select(REFRESH_TOKENS).where(REFRESH_TOKENS.c["JTI"] == jti))
 
     def active_tokens(self, owner: tuple[str, str] | None, now_ns: int) -> list[Row]:
         """Refresh tokens that can be used, of one (user, VO) or of all; the newest first."""
@@ -123,8 +127,7 @@ class AuthDB:
     def unused_successor(self, row: Row) -> Row | None:
         """The token for which *row* was exchanged, if that has not been used itself."""
         next_ones = (REFRESH_TOKENS.c.SessionID == row["SessionID"], REFRESH_TOKENS.c.Status == ACTIVE)
-        found = select(REFRESH_TOKENS).where(*next_ones, REFRESH_TOKENS.c.Predecessor == row["JTI"])
-        return self._connection.execute(found).mappings().first()
+        return self._one(select(REFRESH_TOKENS).where(*next_ones, REFRESH_TOKENS.c.Predecessor == row["JTI"]))
 
     def use_token(self, jti: str) -> None:
         """It has been exchanged for the next of its session."""
@@ -179,3 +182,6 @@ class AuthDB:
         """The newest entries of the audit log, the newest first."""
         found = select(AUDIT).order_by(AUDIT.c.EntryID.desc()).limit(limit)
         return list(self._connection.execute(found).mappings())
+
+    def _one(self, query: Select[Any]) -> Row | None:
+        return self._connection.execute(for_decision(query, self._locks)).mappings().first()

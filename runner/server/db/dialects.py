@@ -17,9 +17,12 @@ MYSQL_COLLATION = "utf8mb4_0900_bin"
 
 
 @lru_cache(maxsize=100)
-def upsert(table: Table, dialect: str) -> Insert:
-    """An insertion into *table* that replaces the row of the same key, for a dialect by its name."""
-    rest = [column.name for column in table.columns if not column.primary_key]
+def upsert(table: Table, dialect: str, *, replaces: bool = True) -> Insert:
+    """An insertion into *table* that replaces the row of the same key, for a dialect by its name.
+
+    Unless it *replaces*, it only takes that row, as if it were changed.
+    """
+    rest = [column.name for column in table.columns if column.primary_key is not replaces]
     if dialect in ("mysql", "mariadb"):
         replacing = mysql.insert(table)
         mine: Insert = replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in rest})

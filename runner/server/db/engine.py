@@ -14,7 +14,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -28,6 +28,7 @@ from runner.server.db.connections import check_server, is_passing, open_engines
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
+from runner.server.db.guards_db import GuardsDB
 from runner.server.db.job_attempts_db import JobAttemptsDB
 from runner.server.db.job_commands_db import JobCommandsDB
 from runner.server.db.job_db import JobDB
@@ -37,6 +38,7 @@ from runner.server.db.opensearch_job_parameters import LaterJobParameters, OpenS
 from runner.server.db.pilot_agents_db import PilotAgentsDB
 from runner.server.db.pilots_logging_db import PilotsLoggingDB
 from runner.server.db.registry_db import RegistryDB
+from runner.server.db.removal import remove_job
 from runner.server.db.requests_db import RequestsDB
 from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.shared_sync import SharedSync, WriteAheadLog
@@ -93,6 +95,12 @@ class Transaction:
             return LaterJobParameters(self._parameters, self.later)
         return ElasticJobParametersDB(self.connection)
 
+    def remove_job(self, job_id: int) -> None:
+        """Forget the job; what is kept of it elsewhere too, once this has been committed."""
+        remove_job(self.connection, job_id)
+        if self._parameters is not None:
+            self.later.append(partial(self._parameters.forget, job_id))
+
     @cached_property
     def pilots(self) -> PilotAgentsDB:
         """Pilots, and which job runs in which."""
@@ -117,6 +125,11 @@ class Transaction:
     def leases(self) -> LeasesDB:
         """Who does what must be done by one process only."""
         return LeasesDB(self.connection)
+
+    @cached_property
+    def guards(self) -> GuardsDB:
+        """What is held while something is counted."""
+        return GuardsDB(self.connection)
 
     @cached_property
     def requests(self) -> RequestsDB:
@@ -151,7 +164,7 @@ class Transaction:
     @cached_property
     def auth(self) -> AuthDB:
         """Logins, sessions and the audit log."""
-        return AuthDB(self.connection)
+        return AuthDB(self.connection, locks=self._locks)
 
     @cached_property
     def registry(self) -> RegistryDB:

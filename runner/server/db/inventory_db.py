@@ -22,13 +22,18 @@ class InventoryDB:
         return {str(status): int(count) for status, count in self._connection.execute(query)}
 
     def waiting(self, limit: int) -> Sequence[tuple[tuple[str, str, str], int]]:
-        """The *limit* longest task queues: (OwnerGroup, JobType, Site) and how many jobs wait in it."""
-        queue = (JOBS.c.OwnerGroup, JOBS.c.JobType, JOBS.c.Site)
+        """The *limit* most frequent kinds of waiting jobs, (OwnerGroup, JobType, Site), and how many there are."""
+        kind = (JOBS.c.OwnerGroup, JOBS.c.JobType, JOBS.c.Site)
         count = func.count()
         query = (
-            select(*queue, count).where(JOBS.c.Status == "Waiting").group_by(*queue).order_by(count.desc()).limit(limit)
+            select(*kind, count).where(JOBS.c.Status == "Waiting").group_by(*kind).order_by(count.desc()).limit(limit)
         )
         return [((str(row[0]), str(row[1]), str(row[2])), int(row[3])) for row in self._connection.execute(query)]
+
+    def task_queues(self) -> int:
+        """In how many task queues jobs wait."""
+        query = select(func.count(JOBS.c.TaskQueueID.distinct())).where(JOBS.c.Status == "Waiting")
+        return int(self._connection.scalar(query) or 0)
 
     def waiting_since_ns(self) -> int | None:
         """Since when the job waits that has waited longest; None when none does."""

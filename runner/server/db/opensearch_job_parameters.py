@@ -8,6 +8,7 @@ committed, and a call that finds the server away is answered 503 and may be repe
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -38,6 +39,7 @@ TIMEOUT_SECONDS = 10.0
 #: A job has no more: each call may set some hundreds.
 MOST = 10_000
 TRIES = 3
+log = logging.getLogger("jobspan.wms")
 #: HTTP's code for an index whose shards do not answer yet.
 NOT_READY = 503
 
@@ -102,6 +104,20 @@ class OpenSearchJobParameters:
             found = self._when_ready(partial(self._client.search, body=body, index=f"{INDEX}-*", params=options))
             sources = [hit["_source"] for hit in found["hits"]["hits"]]
             return {each["Name"]: (json.loads(each["Value"]), int(each["timestamp"])) for each in sources}
+
+    def forget(self, job_id: int) -> None:
+        """Remove all parameters of a job that has been removed.
+
+        Where the server is away they stay, and the log says so: the job cannot be removed a second time.
+        """
+        body = {"query": {"bool": {"filter": [{"term": {"JobID": job_id}}]}}}
+        options = {"refresh": "true", "conflicts": "proceed", "ignore_unavailable": "true"}
+        delete = partial(self._client.delete_by_query, index=f"{INDEX}-*", body=body, params=options)
+        try:
+            with _asking():
+                self._when_ready(delete)
+        except DatabaseAwayError as error:
+            log.warning("the parameters of job %d, which has been removed, are still there: %s", job_id, error)
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -43,7 +43,7 @@ def allow(change: SiteChange, caller: Caller, services: Served) -> Response:
 @router.get("/jobs/{job_id}/pilot")
 def pilot_of(job_id: JobPath, caller: Caller, services: Served) -> Response:
     """The pilot of a job, and what it has said."""
-    return JSONResponse(services.wms_administrator.pilot_output(caller, job_id))
+    return JSONResponse(services.wms_utilities.pilot_output(caller, job_id))
 
 
 @router.get("/jobs/{job_id}/why")
@@ -64,11 +64,12 @@ def log_of(
     stamp: StampPath, caller: Caller, services: Served, page: PageNumber = 1, per_page: PerPage = 1000
 ) -> Response:
     """What a pilot has said, in the order of arrival."""
-    return JSONResponse({"Log": services.pilots_logging.logs(caller, stamp, (page - 1) * per_page, per_page)})
+    first = (page - 1) * per_page
+    return JSONResponse({"Log": services.wms_utilities.pilot_logging_info(caller, stamp, first, per_page)})
 
 
 @router.post("/pilots/{stamp}/kill")
 def kill_pilot(stamp: StampPath, caller: Caller, services: Served) -> Response:
     """Tell a pilot to stop."""
-    services.pilots_logging.kill(caller, stamp)
+    services.wms_utilities.kill_pilot(caller, stamp)
     return Response(status_code=204)

@@ -34,6 +34,7 @@ from runner.server.services.revocations import Revocations
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.services.sessions import Sessions
 from runner.server.services.wms_administrator import WMSAdministrator
+from runner.server.services.wms_utilities import WMSUtilities
 from runner.server.tokens import Identity
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Services:
     job_endings: JobEndings
     explanations: Explanations
     wms_administrator: WMSAdministrator
+    wms_utilities: WMSUtilities
     pilots_logging: PilotsLogging
     accounting_report: AccountingReport
     login_flows: LoginFlows

@@ -29,8 +29,9 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | sandbox_store | sandboxes |
 | arrivals | which of those that were announced have been brought |
 | pilots | pilots |
-| pilots_logging | what they say, and telling them to stop |
-| wms_administrator | the site mask, the pilot of a job |
+| pilots_logging | what they say, and whether they are to stop |
+| wms_administrator | the site mask |
+| wms_utilities | the pilot of a job, the log of a pilot, telling one to stop |
 | file_catalog | files and replicas |
 | registry | users, groups, passwords; the proof that somebody is one of them |
 | passwords | scrypt hashes, one-time codes |

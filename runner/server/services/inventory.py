@@ -10,12 +10,12 @@ import time
 from runner.server.db.inventory_db import InventoryDB
 from runner.server.services.context import ServiceContext
 from telemetry.clock import NANOSECONDS
-from telemetry.live.wms_state import OTHER_QUEUE, WmsState
+from telemetry.live.wms_state import OTHER_KIND, WmsState
 
 FRESH_SECONDS = 5.0
 COST_FACTOR = 20
-#: Task queues that have a series of their own; the jobs of all others are one.
-MOST_QUEUES = 50
+#: Kinds of waiting jobs that have a series of their own; the jobs of all others are one.
+MOST_KINDS = 50
 
 
 class Inventory:
@@ -49,15 +49,17 @@ class Inventory:
     def _look(self) -> WmsState:
         with self._context.databases.read() as transaction:
             found = InventoryDB(transaction.connection)
-            jobs, queues, since_ns = found.jobs(), dict(found.waiting(MOST_QUEUES)), found.waiting_since_ns()
+            jobs, kinds, since_ns = found.jobs(), dict(found.waiting(MOST_KINDS)), found.waiting_since_ns()
             requests, commands, sandboxes = found.requests(), found.commands(), found.sandboxes()
-        rest = jobs.get("Waiting", 0) - sum(queues.values())
+            queues = found.task_queues()
+        rest = jobs.get("Waiting", 0) - sum(kinds.values())
         if rest > 0:
-            queues[OTHER_QUEUE] = queues.get(OTHER_QUEUE, 0) + rest
+            kinds[OTHER_KIND] = kinds.get(OTHER_KIND, 0) + rest
         waited_ns = 0 if since_ns is None else max(0, self._context.now_ns() - since_ns)
         return WmsState(
             jobs=jobs,
-            waiting=queues,
+            waiting=kinds,
+            task_queues=queues,
             longest_wait_seconds=waited_ns / NANOSECONDS,
             requests=requests,
             commands=commands,

@@ -11,7 +11,6 @@ import secrets
 from dataclasses import dataclass, fields
 
 from runner.job.status import FINAL_STATUSES
-from runner.server.db.removal import remove_job
 from runner.server.sandboxes.contents import Sandbox
 from runner.server.services.arrivals import note_arrival
 from runner.server.services.context import ServiceContext
@@ -78,7 +77,7 @@ class JobCleaningAgent:
             with self._context.databases.write() as transaction:
                 row = transaction.jobs.get(job_id)
                 if row is not None and row["LastUpdateTime"] <= before_ns and not not_removable(transaction, row):
-                    remove_job(transaction.connection, job_id)
+                    transaction.remove_job(job_id)
                     removed += 1
         return removed
 

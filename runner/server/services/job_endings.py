@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus, is_allowed
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
-from runner.server.db.removal import remove_job
 from runner.server.services import job_states
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize_each
@@ -94,7 +93,7 @@ class JobEndings:
         job_id, status = int(row["JobID"]), JobStatus(row["Status"])
         if reason := not_removable(transaction, row):
             return reason
-        remove_job(transaction.connection, job_id)
+        transaction.remove_job(job_id)
         return {"Status": status, "MinorStatus": row["MinorStatus"]}
 
     def _become(

@@ -123,6 +123,7 @@ class Matcher:
         slot, job_ids = asked.slot, [first_job]
         while job_ids:
             with self._context.databases.write() as transaction:
+                self._limiter.hold(transaction, slot.Site, job_type)
                 if self._limiter.refusal(transaction, slot.Site, job_type):
                     return None
                 claimed = self._claim_one(transaction, job_ids, slot)
@@ -130,7 +131,7 @@ class Matcher:
                     job_ids = transaction.task_queues.waiting(queue_id, TRIES)
                     claimed = self._claim_one(transaction, job_ids, slot)
                 if claimed is not None:
-                    self._limiter.matched(slot.Site, job_type)
+                    self._limiter.matched(transaction, slot.Site, job_type)
                     return self._answer(transaction, *claimed, asked)
         return None
 

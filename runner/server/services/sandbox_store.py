@@ -61,8 +61,11 @@ class SandboxStore:
     def _check_quota(self, transaction: Transaction, identity: Identity, size_bytes: int, row: Row | None) -> None:
         """Of what is there or may come, but for the sandbox itself, that may have been announced before."""
         most, but = self._context.settings.sandbox_quota_bytes, row["SBId"] if row is not None else 0
-        stored = transaction.sandboxes.bytes_of(identity.name, identity.vo, but=but) if most else 0
-        if most and stored + size_bytes > most:
+        if not most:
+            return
+        transaction.guards.hold(f"sandboxes of {identity.name} in {identity.vo}")  # nobody adds to what is summed up
+        stored = transaction.sandboxes.bytes_of(identity.name, identity.vo, but=but)
+        if stored + size_bytes > most:
             raise InvalidRequestError(
                 f"Sandbox quota exceeded: {stored} bytes are stored or announced, "
                 f"{size_bytes} more would be above {most}"

@@ -1,18 +1,17 @@
-"""WMSAdministrator: the site mask with its history, and the pilot of a job."""
+"""WMSAdministrator: the site mask with its history."""
 
 from typing import Any
 
 from runner.server.db.job_db import Row
 from runner.server.db.site_mask_db import ACTIVE, BANNED
-from runner.server.errors import UnknownObjectError
 from runner.server.services.context import ServiceContext
-from runner.server.services.job_policy import Relation, Right, authorize, require
+from runner.server.services.job_policy import Relation, Right, require
 from runner.server.tokens import Identity
 from telemetry.clock import utc_text
 
 
 class WMSAdministrator:
-    """Bans and allows sites; finds what the pilot of a job has said."""
+    """Bans and allows sites."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
@@ -37,21 +36,6 @@ class WMSAdministrator:
         require(identity, Right.READ_SITE_MASK, Relation.GENERAL)
         with self._context.databases.read() as transaction:
             return [_shown(row) for row in transaction.site_mask.history(site)]
-
-    def pilot_output(self, identity: Identity, job_id: int) -> dict[str, Any]:
-        """The pilot in which the job's newest attempt runs or ran, and what that has said.
-
-        Raises:
-            UnknownObjectError: there is no such job, or it was never matched.
-        """
-        with self._context.databases.read() as transaction:
-            if not authorize(transaction, identity, Right.READ_JOB, [job_id]):
-                raise UnknownObjectError(f"Job {job_id} not found")
-            stamp = transaction.pilots.stamps_of([job_id]).get(job_id)
-            if stamp is None:
-                raise UnknownObjectError(f"job {job_id} was never in a pilot")
-            messages = transaction.pilot_logs.of_pilot(stamp)
-        return {"PilotStamp": stamp, "Output": [_shown(row) for row in messages]}
 
     def _set(self, identity: Identity, site: str, status: str, comment: str) -> None:
         require(identity, Right.SET_SITE_MASK, Relation.GENERAL)

@@ -6,6 +6,7 @@ from typing import Any
 from runner.config import HttpConfig
 from runner.errors import NotFoundError
 from runner.job.description import parse
+from runner.job.parametric import expand
 from runner.job.status import JobStatus
 from runner.wms import answers, checked
 from runner.wms.client import WmsClient
@@ -16,6 +17,9 @@ from telemetry.clock import NANOSECONDS, Clock, SystemClock, parse_utc, utc_text
 from telemetry.identity import attempt_uid, diracx_wms_id
 
 PAGE = 500
+#: DiracX takes no more jobs of a normal user in one call.
+MOST_AT_ONCE = 20
+MOST_PARAMETERS = 1000
 #: Calls that only our own WMS has, and what a user is told who asks a DiracX server for them.
 OURS = "/api/jobspan/"
 _LACKING = {
@@ -77,16 +81,22 @@ class DiracxClient(WmsClient):
     def submit(self, jdls: Sequence[str], *, traceparent: str = "") -> list[answers.SubmittedJob]:
         """Hand in job descriptions, and keep them in this folder: DiracX never gives them back.
 
+        A parametric one is handed in as the jobs that it stands for: those that DiracX makes of one stay Submitting.
+
         Raises:
             DescriptionError: DiracX could not read one of them; nothing was submitted.
         """
-        described = [parse(jdl) for jdl in jdls]
+        described = [job for jdl in jdls for job in expand(parse(jdl), MOST_PARAMETERS)]
         for each in described:
             check_readable(each)
-        jobs = super().submit(jdls, traceparent=traceparent)
-        for job, description in zip(jobs, described, strict=True):
-            self._descriptions.keep(job.job_id, description.with_job_id(job.job_id))
-        return jobs
+        made: list[answers.SubmittedJob] = []
+        for start in range(0, len(described), MOST_AT_ONCE):
+            part = described[start : start + MOST_AT_ONCE]
+            jobs = super().submit([each.to_jdl() for each in part], traceparent=traceparent)
+            for job, description in zip(jobs, part, strict=True):
+                self._descriptions.keep(job.job_id, description.with_job_id(job.job_id))
+            made += jobs
+        return made
 
     def description(self, job_id: int) -> tuple[Mapping[str, Any], str]:
         """The description that was submitted from this folder."""

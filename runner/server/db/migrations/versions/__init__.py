@@ -5,4 +5,5 @@
 | v0001_first_release | the tables of the first release, which wrote no version |
 | v0002_sites_users_queues | task queues, site mask, pilots' logs and orders, users and logins, sums over accounting |
 | v0003_revoked_tokens | single tokens that were revoked |
+| v0004_guards | rows that are held while something is counted |
 """
