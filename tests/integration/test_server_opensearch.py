@@ -142,43 +142,6 @@ def test_an_index_that_is_only_being_made_is_waited_for(
     assert waited == {"wait_for_status": "yellow", "timeout": "5s"}
 
 
-def test_the_parameters_of_a_job_are_forgotten(store: OpenSearchJobParameters) -> None:
-    """Those of all days, and of no other job; a job without any may be forgotten too."""
-    for job_id in (1, 2):
-        store.set_job_parameter(job_id, "A", "first day", NOON_NS)
-        store.set_job_parameter(job_id, "B", "second day", NOON_NS + DAY_NS)
-    store.forget(1)
-    store.forget(3)
-    assert [set(store.get_job_parameters(job_id)) for job_id in (1, 2)] == [set(), {"A", "B"}]
-
-
-@pytest.mark.parametrize("by", ["call", "age"])
-def test_a_job_that_is_removed_leaves_no_parameters_there(
-    tmp_path: Path, stand_in: OpenSearchStandIn, by: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Neither parameters nor peek, whoever removes it; where the server is away then, the log names the job."""
-    clock, options = JumpClock(), {"ParametersURL": stand_in.url, "JobRetention": 3600}
-    with running_wms(tmp_path, clock=clock, overrides={"WMS": options}) as wms:
-        job_ids = [wms.submit(), wms.submit()]
-        for job_id in job_ids:
-            wms.call("PATCH", "/api/jobs/metadata", {str(job_id): {"HostName": "wn1"}})
-            wms.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {"StandardOutput": "hi\n"}})
-
-        def remove(job_id: int) -> None:
-            assert wms.call("POST", "/api/jobspan/jobs/delete", {"job_ids": [job_id]}).json()["success"]
-            if by == "call":
-                assert wms.call("POST", "/api/jobspan/jobs/remove", {"job_ids": [job_id]}).json()["success"]
-            else:
-                clock.advance(3601)
-                assert (JobCleaningAgent(wms.context).look() or Cleaned()).jobs == 1
-
-        remove(job_ids[0])
-        assert {document["JobID"] for document in stand_in.documents.values()} == {job_ids[1]}
-        stand_in.failure = 500
-        remove(job_ids[1])
-        assert f"the parameters of job {job_ids[1]}, which has been removed, are still there" in caplog.text
-
-
 def test_the_wms_keeps_its_parameters_there(tmp_path: Path, stand_in: OpenSearchStandIn) -> None:
     """What jobs say goes to the server when the transaction is through; while it fails calls are told to come again."""
     with running_wms(tmp_path, overrides={"WMS": {"ParametersURL": stand_in.url}}) as wms:
@@ -220,3 +183,40 @@ def test_a_server_that_is_not_there_is_said_at_the_start(
     monkeypatch.setitem(sys.modules, "opensearchpy", None)
     with pytest.raises(ConfigError, match=r"pip install 'jobspan\[opensearch\]'"):
         OpenSearchJobParameters(stand_in.url)
+
+
+def test_the_parameters_of_a_job_are_forgotten(store: OpenSearchJobParameters) -> None:
+    """Those of all days, and of no other job; a job without any may be forgotten too."""
+    for job_id in (1, 2):
+        store.set_job_parameter(job_id, "A", "first day", NOON_NS)
+        store.set_job_parameter(job_id, "B", "second day", NOON_NS + DAY_NS)
+    store.forget(1)
+    store.forget(3)
+    assert [set(store.get_job_parameters(job_id)) for job_id in (1, 2)] == [set(), {"A", "B"}]
+
+
+@pytest.mark.parametrize("by", ["call", "age"])
+def test_a_job_that_is_removed_leaves_no_parameters_there(
+    tmp_path: Path, stand_in: OpenSearchStandIn, by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither parameters nor peek, whoever removes it; where the server is away then, the log names the job."""
+    clock, options = JumpClock(), {"ParametersURL": stand_in.url, "JobRetention": 3600}
+    with running_wms(tmp_path, clock=clock, overrides={"WMS": options}) as wms:
+        job_ids = [wms.submit(), wms.submit()]
+        for job_id in job_ids:
+            wms.call("PATCH", "/api/jobs/metadata", {str(job_id): {"HostName": "wn1"}})
+            wms.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {"StandardOutput": "hi\n"}})
+
+        def remove(job_id: int) -> None:
+            assert wms.call("POST", "/api/jobspan/jobs/delete", {"job_ids": [job_id]}).json()["success"]
+            if by == "call":
+                assert wms.call("POST", "/api/jobspan/jobs/remove", {"job_ids": [job_id]}).json()["success"]
+            else:
+                clock.advance(3601)
+                assert (JobCleaningAgent(wms.context).look() or Cleaned()).jobs == 1
+
+        remove(job_ids[0])
+        assert {document["JobID"] for document in stand_in.documents.values()} == {job_ids[1]}
+        stand_in.failure = 500
+        remove(job_ids[1])
+        assert f"the parameters of job {job_ids[1]}, which has been removed, are still there" in caplog.text

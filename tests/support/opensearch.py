@@ -40,20 +40,23 @@ class OpenSearchStandIn:
             return 200, {"acknowledged": True}
         if method == "PUT" and action.startswith("_create/"):
             return self._create(index, action.partition("/")[2], body)
-        if method == "POST" and action == "_refresh":
-            return 200, {"_shards": {"total": 1, "successful": 1, "failed": 0}}
-        if (method, path.split("/")[1:3]) == ("GET", ["_cluster", "health"]):
+        if (method, index) == ("GET", "_cluster"):
             return 200, {"status": "yellow", "timed_out": False}
-        if method == "POST" and action == "_update_by_query":
-            return self._update(index, body)
-        if method == "POST" and action == "_delete_by_query":
-            return self._delete(index, body)
-        if method == "POST" and action == "_search":
-            hits = [{"_index": key[0], "_id": key[1], "_source": each} for key, each in self._found(index, body)]
-            hits.sort(key=lambda hit: (hit["_source"]["Name"], hit["_source"]["timestamp"]))
-            total = {"value": len(hits), "relation": "eq"}
-            return 200, {"took": 1, "timed_out": False, "hits": {"total": total, "hits": hits[: body["size"]]}}
+        posts = {
+            "_refresh": lambda *_: (200, {"_shards": {"total": 1, "successful": 1, "failed": 0}}),
+            "_update_by_query": self._update,
+            "_delete_by_query": self._delete,
+            "_search": self._search,
+        }
+        if method == "POST" and action in posts:
+            return posts[action](index, body)
         return 400, {"error": {"type": "unknown", "reason": f"the stand-in knows no {method} {path}"}, "status": 400}
+
+    def _search(self, index: str, body: Any) -> tuple[int, Any]:
+        hits = [{"_index": key[0], "_id": key[1], "_source": each} for key, each in self._found(index, body)]
+        hits.sort(key=lambda hit: (hit["_source"]["Name"], hit["_source"]["timestamp"]))
+        total = {"value": len(hits), "relation": "eq"}
+        return 200, {"took": 1, "timed_out": False, "hits": {"total": total, "hits": hits[: body["size"]]}}
 
     def _trouble(self, path: str) -> int:
         if self.not_ready and path.endswith("/_update_by_query"):
