@@ -164,7 +164,7 @@ def fire(
             shooting.repeat(excused)
             beside = scene.finish(site, shooting.jobs)
             site.stop_agent()
-            verdicts = judge(site, shooting.jobs, shooting.open) + beside
+            verdicts = judge(site, shooting.jobs, shooting.open, scene.in_order) + beside
     finally:
         scene.close()
     for verdict in verdicts:

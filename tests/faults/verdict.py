@@ -1,7 +1,7 @@
 """After the fire: what must hold for every job, whatever was done to it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +21,10 @@ NEVER = "never reached"
 _SIGNALS = {"SIGKILL": 9, "SIGTERM": 15, "SIGINT": 2}
 
 
-def judge(field: Field, jobs: Mapping[int, Trial], open_: list[int]) -> list[Verdict]:
-    """One verdict a job; the agent has stopped, the WMS still answers."""
+def judge(
+    field: Field, jobs: Mapping[int, Trial], open_: list[int], in_order: Set[int] = frozenset({0})
+) -> list[Verdict]:
+    """One verdict a job; the agent has stopped, the WMS still answers. *in_order*: exit codes after SIGTERM, SIGINT."""
     survivors = field.survivors()
     records = Counter(str(row["UID"]) for row in field.client.all_accounting().records)
     events = Counter(event.uid for event in read_accounting(OtlpFiles(field.config.telemetry_folder).logs).events)
@@ -43,12 +45,12 @@ def judge(field: Field, jobs: Mapping[int, Trial], open_: list[int]) -> list[Ver
     if survivors and verdicts:
         verdicts[0].survivors = max(verdicts[0].survivors, len(survivors) - sum(v.survivors for v in verdicts[1:]))
         verdicts[0].problem(f"processes left: {survivors}")
-    for problem in unasked(field.deaths, [shot for job_id in jobs for shot in field.shots(job_id)]):
+    for problem in unasked(field.deaths, [shot for job_id in jobs for shot in field.shots(job_id)], in_order):
         verdicts[0].problem(problem)
     return verdicts
 
 
-def unasked(deaths: Sequence[Death], shots: Sequence[Shot]) -> list[str]:
+def unasked(deaths: Sequence[Death], shots: Sequence[Shot], in_order: Set[int] = frozenset({0})) -> list[str]:
     """Ends of a WMS or an agent that nobody has asked for, or that were out of order."""
     told = {death.pid: set(death.told) for death in deaths}
     for shot in shots:
@@ -58,7 +60,9 @@ def unasked(deaths: Sequence[Death], shots: Sequence[Shot]) -> list[str]:
     return [
         f"{each.name} ended with exit code {each.code} after {sorted(told[each.pid]) or 'no signal'}"
         for each in deaths
-        if not ("SIGKILL" in told[each.pid] if each.code == -9 else told[each.pid] - {"SIGKILL"} and each.code == 0)
+        if not (
+            "SIGKILL" in told[each.pid] if each.code == -9 else told[each.pid] - {"SIGKILL"} and each.code in in_order
+        )
     ]
 
 
