@@ -119,6 +119,7 @@ def test_standard_input_can_be_submitted(jobspan: Jobspan, monkeypatch: pytest.M
 def test_status_and_log_show_the_job(jobspan: Jobspan, tmp_path: Path) -> None:
     """Tables for people and values for programs say the same."""
     job_id = submitted(jobspan, tmp_path, "Executable: /bin/true\nJobName: shown\nSite: NOWHERE.org\n")
+    eventually(lambda: value(jobspan("status", job_id, "--json"))[0]["Status"] == "Waiting", 20, "the optimizers")
     code, table, _ = jobspan("status", job_id)
     assert code == 0
     assert all(word in table for word in (str(job_id), "shown", "Waiting"))

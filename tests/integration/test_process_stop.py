@@ -63,8 +63,9 @@ def test_only_those_that_fit_are_told(tmp_path: Path, method: str) -> None:
 def test_the_name_of_a_process_fits_too(tmp_path: Path) -> None:
     """A process that has named itself is found by that name, which stands in no command line."""
     script = (
-        "import signal, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); "
-        "open('/proc/self/comm', 'w').write('by' + 'name'); print('ready', flush=True)\nwhile True: signal.pause()"
+        "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); "
+        "open('/proc/self/comm', 'w').write('by' + 'name'); print('ready', flush=True); "
+        "signal.sigwait([signal.SIGINT]); sys.exit(7)"
     )
     with stage(tmp_path, "wait4", grace_seconds=0.2) as it:
         it.starter.start(it.command(sys.executable, "-I", "-S", "-c", script))
