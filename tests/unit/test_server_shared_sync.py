@@ -1,5 +1,6 @@
 """A sync that several share: nobody goes on before one has succeeded that began after his call."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,9 +85,13 @@ def test_nobody_waits_for_ever_for_a_disk_that_hangs() -> None:
         first.result(DEADLINE_SECONDS)
 
 
-def test_a_log_that_was_taken_into_the_database_needs_no_sync(tmp_path: Path) -> None:
-    """Whoever closes the database last takes the log in and removes it: then there is nothing to force to the disk."""
+def test_a_log_that_was_taken_into_the_database_needs_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes the database last takes the log in and removes it: only one that is there is forced out."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
     log = WriteAheadLog(tmp_path / "wms.sqlite")
     log.sync()
+    assert not synced
     (tmp_path / "wms.sqlite-wal").write_bytes(b"x" * 100)
     log.sync()
+    assert len(synced) == 1
