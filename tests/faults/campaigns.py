@@ -129,7 +129,12 @@ def _agent(seen: Seen) -> list[Trial]:
 
 
 def _together(name: str, shape: str, points: Sequence[str], *who: Target) -> list[Trial]:
-    return [Trial(name, shape, (Strike(point, "after", "SIGKILL", who),)) for point in points]
+    """Killed, or told to stop, at the same moment."""
+    return [
+        Trial(f"{name} {'-9' if 'KILL' in what else 'TERM, INT'}", shape, (Strike(point, "after", what, who),))
+        for what in ("SIGKILL", "SIGTERM", "SIGINT")
+        for point in points
+    ]
 
 
 def _starter(_: Seen) -> list[Trial]:
@@ -167,9 +172,9 @@ def _unheard(_: Seen) -> list[Trial]:
 def _pairs(seen: Seen) -> list[Trial]:
     agents = [each for each in _agent_points(seen) if kind_of(each) in KINDS]
     return [
-        *_together("wrapper and agent -9", "full", BOUNDARIES, "self", "agent"),
-        *_together("wrapper and WMS -9", "full", BOUNDARIES, "self", "wms"),
-        *_together("agent and WMS -9", "bare", agents, "self", "wms"),
+        *_together("wrapper and agent", "full", BOUNDARIES, "self", "agent"),
+        *_together("wrapper and WMS", "full", BOUNDARIES, "self", "wms"),
+        *_together("agent and WMS", "bare", agents, "self", "wms"),
         *_recovering(seen),
         *_unheard(seen),
     ]
@@ -276,7 +281,7 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("wrapper-stop", "SIGTERM and SIGINT to the wrapper at each fact", _stop_wrapper),
     Campaign("starter", "wrapper and starter die one after the other", _starter),
     Campaign("agent", "kill -9, SIGTERM, SIGINT of the agent at each of its facts and phases", _agent, slots=1),
-    Campaign("pairs", "two of wrapper, agent and WMS die together, or one over the other's end", _pairs, slots=1),
+    Campaign("pairs", "two of wrapper, agent and WMS die or stop together, or one over another", _pairs, slots=1),
     Campaign("wms", "the WMS is killed or stopped before, within and after each call", _wms),
     Campaign("network", "each call to the WMS is lost, refused, delayed, answered wrongly", _network),
     Campaign("flapping", "the WMS comes and goes", _plain("WMS flapping", "full", 12), scene=Flapping),

@@ -197,7 +197,8 @@ class Field:
             events = len(self.deaths) + len(self.relay.done) - len(open_)
             if events != news[1]:
                 news[:] = [time.monotonic(), events]
-            return not open_ or time.monotonic() > news[0] + patience_seconds
+            is_over = not open_ and not self._is_ending(jobs)
+            return is_over or time.monotonic() > news[0] + patience_seconds
 
         eventually(look, 3600.0)
         return list(open_)
@@ -261,6 +262,12 @@ class Field:
         if self.agent and self.agent.process.poll() is not None:
             self.deaths.append(self.agent.stop())
             self.agent = self.start("agent")
+
+    def _is_ending(self, jobs: Iterable[int]) -> bool:
+        """Whether the WMS or the agent lives that a strike has told to end: who comes next must not rely on it."""
+        shots = (shot for job_id in jobs for shot in self.shots(job_id) if shot.strike.what.startswith("SIG"))
+        told = {pid for shot in shots for pid in shot.pids.values()}
+        return any(each is not None and each.process.pid in told for each in (self.wms, self.agent))
 
     def _provoke(self, job_id: int, trial: Trial) -> None:
         provoke = shapes.SHAPES[trial.shape].provoke

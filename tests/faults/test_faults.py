@@ -1,5 +1,6 @@
 """The fault suite, in its short form: some of each campaign, and what the suite itself must notice."""
 
+import os
 import signal
 from collections.abc import Mapping
 from functools import partial
@@ -21,6 +22,7 @@ from tests.faults.scenes import BadCollector, Flapping, Scene
 from tests.faults.table import coverage, shortcomings, table
 from tests.faults.verdict import NEVER, _effect, unasked
 from tests.support.components import require
+from tests.support.processes import look
 
 KILL = "SIGKILL"
 DONE = "Done / Execution Complete"
@@ -56,6 +58,9 @@ RESTARTS = (
     Trial("agent", "bare", (Strike("agent:JobMatched#1", "torn", KILL),)),
     Trial("agent", "bare", (Strike("agent:forked#1", "after", KILL),)),
     Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "agent")),)),
+    Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", "SIGTERM", ("self", "agent")),)),
+    Trial("pair", "full", (Strike("wrapper:StageStarted#2", "after", "SIGINT", ("self", "wms")),)),
+    Trial("pair", "bare", (Strike("agent:JobAccepted#1", "after", "SIGTERM", ("self", "wms")),)),
     Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGKILL after"),)),
     Trial(
         "pair",
@@ -226,12 +231,22 @@ def test_an_agent_that_dies_by_itself_fails_its_campaign(tmp_path: Path) -> None
     ]
 
 
-def test_half_a_pair_is_no_effect() -> None:
-    """That one of two victims was not there is no fault of a pair."""
-    strike = Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "wms"))
-    dead = {"self": 2**22 + 1}
-    assert not _effect(None, 1, Shot(strike, "no fact", dead, dict(dead)))  # type: ignore[arg-type]
-    assert _effect(None, 1, Shot(strike, "no fact", {**dead, "wms": 2**22 + 2}, {**dead, "wms": 1}))  # type: ignore[arg-type]
+@pytest.mark.parametrize("what", [KILL, "SIGTERM", "SIGINT"])
+def test_half_a_pair_is_no_effect(what: str) -> None:
+    """That one of two victims was not there, was the other one, or goes on, is no fault of a pair."""
+    strike = Strike("agent:JobMatched#1", "after", what, ("self", "wms"))
+    ours = look(os.getpid())
+    assert ours
+    gone, living = (2**22 + 1, 1), (ours.pid, ours.start_ticks)
+
+    def effect(**hit: tuple[int, int]) -> str:
+        pids, starts = ({who: each[at] for who, each in hit.items()} for at in (0, 1))
+        return _effect(None, 1, Shot(strike, "no fact", pids, starts))  # type: ignore[arg-type]
+
+    assert not effect(self=gone)
+    assert not effect(self=gone, wms=gone)
+    assert not effect(self=gone, wms=living)
+    assert effect(self=gone, wms=(2**22 + 2, 1)) == ("2 killed" if what == KILL else "2 stopped in order")
 
 
 def test_a_wms_that_was_away_for_nobody_is_a_problem(tmp_path: Path) -> None:

@@ -91,13 +91,19 @@ def _effect(field: Field, job_id: int, shot: Shot) -> str:
     if shot.strike.what not in _SIGNALS:
         return field.effect(job_id, shot.strike)
     number = _SIGNALS[shot.strike.what]
-    if set(shot.pids) != set(shot.strike.targets):  # one of a pair was not there
+    if len(set(shot.pids.values())) != len(shot.strike.targets):  # one of a pair was not there
         return ""
     if number == 9:
         return "" if _living(shot) else f"{len(shot.pids)} killed"
-    if not shot.strike.point.startswith("wrapper"):
-        return "" if _living(shot) else "stopped in order"
-    return _heard([each.fact for folder in field.folders(job_id)[:1] for each in read_journal(folder.control)], shot)
+    stopped = [who for who in shot.strike.targets if who != "self" or not shot.strike.point.startswith("wrapper")]
+    if stopped and _living(shot):
+        return ""
+    said = f"{len(stopped)} stopped in order" if stopped else ""
+    if len(stopped) == len(shot.pids):
+        return said
+    facts = [each.fact for folder in field.folders(job_id)[:1] for each in read_journal(folder.control)]
+    heard = _heard(facts, shot)
+    return ", ".join(filter(None, (heard, said))) if heard else ""
 
 
 def _living(shot: Shot) -> bool:
