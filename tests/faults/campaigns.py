@@ -9,8 +9,8 @@ from typing import Any
 from telemetry.entries import KINDS
 from tests.faults.naming import kind_of
 from tests.faults.plan import Moment, Strike, Target, Trial
-from tests.faults.relay import WHATS, NetworkFault
-from tests.faults.scenes import BadCollector, FakeTime, Flapping, Hostile, Scene, SmallDisk, TwoAgents
+from tests.faults.relay import CERTIFICATE, WHATS, NetworkFault
+from tests.faults.scenes import BadCollector, Encrypted, FakeTime, Flapping, Hostile, Scene, SmallDisk, TwoAgents
 from tests.support.components import faketime
 
 #: Facts that are the agent's.
@@ -194,6 +194,13 @@ def _network(seen: Seen) -> list[Trial]:
     ]
 
 
+def _certificates(seen: Seen) -> list[Trial]:
+    return [
+        Trial("wrong certificate", "full", (), (NetworkFault(call, number, CERTIFICATE),))
+        for call, number in _calls(seen)
+    ]
+
+
 def _wms(seen: Seen) -> list[Trial]:
     whats = [what for what in WHATS if what.startswith("wms ")]
     return [
@@ -284,6 +291,7 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("pairs", "two of wrapper, agent and WMS die or stop together, or one over another", _pairs, slots=1),
     Campaign("wms", "the WMS is killed or stopped before, within and after each call", _wms),
     Campaign("network", "each call to the WMS is lost, refused, delayed, answered wrongly", _network),
+    Campaign("certificates", "the WMS shows a wrong certificate at each call", _certificates, scene=Encrypted),
     Campaign("flapping", "the WMS comes and goes", _plain("WMS flapping", "full", 12), scene=Flapping),
     Campaign("collector", "the collector does everything wrong", _plain("collector", "bare", 30), scene=BadCollector),
     Campaign("disk", "full and read-only file systems", _disk, slots=2, scene=SmallDisk, needs=_no_root),

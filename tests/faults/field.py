@@ -29,8 +29,9 @@ from telemetry.outbox import Acknowledgements
 from tests.faults import shapes
 from tests.faults.naming import waits_for_payload
 from tests.faults.plan import Death, Plan, Shot, Strike, Trial, shot_of
-from tests.faults.points import DONE, FOLDER
+from tests.faults.points import DONE, FOLDER, UNCONNECTED
 from tests.faults.relay import Relay
+from tests.support.certificates import Certificates
 from tests.support.ports import free_port
 from tests.support.processes import marked_by
 from tests.support.waiting import eventually
@@ -110,6 +111,7 @@ class Field:
         tables: Mapping[str, Mapping[str, Any]],
         port: int,
         prefix: Mapping[str, Sequence[str]],
+        certificates: tuple[Certificates, Certificates] | None,
     ) -> None:
         self.folder = folder
         self.mark = secrets.token_hex(8)
@@ -117,12 +119,14 @@ class Field:
         self.deaths: list[Death] = []
         self._prefix = prefix
         self.port = port
-        self.relay = Relay(port)
+        self.relay = Relay(port, certificates)
         self.relay.end_wms = self._end_wms
         self.relay.last_fact = self.last_fact
+        self.relay.unconnected = self._unconnected
         self.relay.on_done = lambda job_id: (folder / FOLDER / f"{job_id}.1{DONE}").touch()
         (folder / FOLDER).mkdir(parents=True)
-        tables = {**tables, "WMS": {"URL": f"http://127.0.0.1:{self.relay.port}", **tables.get("WMS", {})}}
+        way = {"URL": self.relay.url} | ({"CAFile": str(certificates[0].authority)} if certificates else {})
+        tables = {**tables, "WMS": {**way, **tables.get("WMS", {})}}
         merged = {name: {**TABLES.get(name, {}), **tables.get(name, {})} for name in {*TABLES, *tables}}
         lines = []
         for table, options in merged.items():
@@ -250,6 +254,10 @@ class Field:
         self.wms.tell(signal.Signals[number])
         self.wms.process.wait(20)
 
+    def _unconnected(self) -> Sequence[str]:
+        path = self.folder / FOLDER / UNCONNECTED
+        return path.read_text().splitlines() if path.exists() else ()
+
     def last_fact(self, job_id: int) -> str:
         """The last fact that stands in the journal of the job's first attempt."""
         entries = [each for folder in self.folders(job_id)[:1] for each in read_journal(folder.control)]
@@ -309,12 +317,13 @@ def field(
     slots: int = 1,
     tables: Mapping[str, Mapping[str, Any]] | None = None,
     prefix: Mapping[str, Sequence[str]] | None = None,
+    certificates: tuple[Certificates, Certificates] | None = None,
 ) -> Iterator[Field]:
     """A site for the length of a campaign."""
     port = free_port()
     given = dict(tables or {})
     given["WMS"] = {"Port": port, **given.get("WMS", {})}
-    running = Field(folder, slots, given, port, prefix or {})
+    running = Field(folder, slots, given, port, prefix or {}, certificates)
     try:
         yield running
     finally:

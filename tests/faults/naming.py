@@ -22,6 +22,15 @@ STATUS_ACKS = "wms-status.acks"
 BEFORE_ANY_STAGE = "start"
 
 
+#: Why there was no connection, by words in what the client says of it.
+UNCONNECTED: Mapping[str, str] = {"ECONNREFUSED": "Connection refused", "certificate": "CERTIFICATE_VERIFY_FAILED"}
+
+
+def call_of(method: str, path: str) -> str:
+    """`GET /api/jobs/{id}/sandbox` of the call of a job's own address."""
+    return f"{method} {re.sub(r'/[0-9]+(?=/|$)', '/{id}', path.partition('?')[0])}"
+
+
 def kind_of(point: str) -> str:
     """`StageStarted` of `wrapper:StageStarted#3`, `UsageSampled` of `wrapper:UsageSampled[execute]#2`."""
     return re.split(r"[\[#]", point, maxsplit=1)[0].rpartition(":")[2]

@@ -19,6 +19,7 @@ from tests.faults.collectors import FAULTS, Collector
 from tests.faults.field import Field
 from tests.faults.plan import Trial, Verdict
 from tests.faults.points import FILLER
+from tests.support.certificates import Certificates, make
 from tests.support.waiting import eventually
 
 _HOLD_SECONDS = 0.6
@@ -30,6 +31,8 @@ class Scene:
     #: Options of the site, known before it starts.
     tables: Mapping[str, Mapping[str, Any]] = {}
     prefix: Mapping[str, list[str]] = {}
+    #: A right one and a wrong one: then everybody reaches the WMS by TLS.
+    certificates: tuple[Certificates, Certificates] | None = None
     #: Exit codes of a WMS or an agent that was told to stop.
     in_order: Set[int] = frozenset({0})
 
@@ -117,6 +120,17 @@ class Flapping(Scene):
         if not self._verdict.faults:
             self._verdict.problem("without effect: the WMS was away, and no call was refused")
         return [self._verdict]
+
+
+class Encrypted(Scene):
+    """The way to the WMS is encrypted, by a certificate of an authority of the site's own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        right, wrong = folder / "right", folder / "wrong"
+        right.mkdir(parents=True)
+        wrong.mkdir()
+        self.certificates = (make(right, "127.0.0.1"), make(wrong, "127.0.0.1"))
 
 
 class TwoAgents(Scene):

@@ -42,6 +42,7 @@ TRIALS = (
     Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "html"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "refused"),)),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
     Trial(
         "corrupt",

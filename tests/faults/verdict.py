@@ -73,17 +73,24 @@ def _injections(field: Field, trial: Trial, verdict: Verdict) -> None:
     for strike in trial.strikes:
         if strike not in done:
             verdict.problem(f"{NEVER}: {strike}")
+    _misfortunes(field, trial, verdict)
+    for shot in shots:
+        effect = _effect(field, verdict.job_id, shot)
+        verdict.faults.append({"fault": str(shot.strike), "last_fact": shot.last_fact, "effect": effect})
+        if not effect:
+            verdict.problem(f"without effect: {shot.strike}")
+
+
+def _misfortunes(field: Field, trial: Trial, verdict: Verdict) -> None:
+    """Likewise what was to happen to calls."""
     hit = [done for done in field.relay.done if done.job_id == verdict.job_id]
     for fault in trial.network:
         if fault not in [done.fault for done in hit]:
             verdict.problem(f"{NEVER}: {fault}")
     for done in hit:
         verdict.faults.append({"fault": str(done.fault), "last_fact": done.last_fact, "effect": done.effect})
-    for shot in shots:
-        effect = _effect(field, verdict.job_id, shot)
-        verdict.faults.append({"fault": str(shot.strike), "last_fact": shot.last_fact, "effect": effect})
-        if not effect:
-            verdict.problem(f"without effect: {shot.strike}")
+        if not done.effect:
+            verdict.problem(f"without effect: {done.fault}")
 
 
 def _effect(field: Field, job_id: int, shot: Shot) -> str:
