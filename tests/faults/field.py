@@ -27,7 +27,7 @@ from telemetry.facts import JobMatched, PayloadStarted
 from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
 from tests.faults import shapes
-from tests.faults.naming import waits_for_payload
+from tests.faults.naming import last_of, waits_for_payload
 from tests.faults.plan import Death, Plan, Shot, Strike, Trial, shot_of
 from tests.faults.points import DONE, FOLDER, UNCONNECTED
 from tests.faults.relay import Relay
@@ -258,10 +258,10 @@ class Field:
         path = self.folder / FOLDER / UNCONNECTED
         return path.read_text().splitlines() if path.exists() else ()
 
-    def last_fact(self, job_id: int) -> str:
-        """The last fact that stands in the journal of the job's first attempt."""
-        entries = [each for folder in self.folders(job_id)[:1] for each in read_journal(folder.control)]
-        return f"{entries[-1].writer}:{type(entries[-1].fact).__name__}" if entries else "no fact"
+    def last_fact(self, *job_ids: int, before_ns: int | None = None) -> str:
+        """The newest fact in the journals of *job_ids*, of all jobs without any; or that before a moment."""
+        folders = [each for each in JobFolder.all(self.config.jobs_folder) if not job_ids or each.job_id in job_ids]
+        return last_of((entry for folder in folders for entry in read_journal(folder.control)), before_ns)
 
     def _revive(self) -> None:
         if self.wms.process.poll() is not None:

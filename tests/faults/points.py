@@ -78,9 +78,7 @@ class Striker:
         """Carry out *strikes*, in order, each written down first."""
         for strike, done in strikes:
             control = self.site / "jobs" / attempt / "control"
-            entries = read_journal(control) if control.is_dir() else []
-            last = entries[-1] if entries else None
-            name = f"{last.writer}:{type(last.fact).__name__}" if last else "no fact"
+            name = naming.last_of(read_journal(control) if control.is_dir() else [])
             pids = {target: self._pid(target, control) for target in strike.targets}
             looks = {target: seen for target, pid in pids.items() if pid and (seen := look(pid))}
             shot = Shot(

@@ -14,7 +14,7 @@ from tests.faults import points, run
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, excuse
 from tests.faults.collectors import FAULTS
 from tests.faults.field import Field, field
-from tests.faults.naming import REPORT, of_acknowledgement, of_call, places, waits_for_payload
+from tests.faults.naming import REPORT, last_of, of_acknowledgement, of_call, places, waits_for_payload
 from tests.faults.plan import Death, Plan, Shot, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
 from tests.faults.run import fire
@@ -189,6 +189,19 @@ def test_names_of_points_depend_on_no_batch() -> None:
     # What has always gone together is one place; what has gone alone once is one of its own.
     assert places([[["a", "b", "c"], ["d"]], [["a", "b"], ["c"]]]) == ["a", "c", "d"]
     assert places([[["a", "b"]], [["a"]]]) == ["a", "b"]
+
+
+def test_an_injection_names_the_last_fact_before_it() -> None:
+    """By the moments in which facts were written down, whoever wrote them, and in whatever order they are read."""
+    facts = {3: StatusChanged(status="Running"), 1: HeartbeatMade(values={})}
+    entries = [Entry("wrapper", moment, 0, moment, "", fact) for moment, fact in facts.items()]
+    entries.append(Entry("agent", 1, 0, 2, "", StatusChanged()))
+    assert [last_of(entries, before) for before in (None, 3, 2, 1)] == [
+        "wrapper:StatusChanged",
+        "agent:StatusChanged",
+        "wrapper:HeartbeatMade",
+        "no fact",
+    ]
 
 
 def test_the_coverage_names_what_was_not_struck() -> None:
