@@ -296,8 +296,10 @@ class _Handler(BaseHTTPRequestHandler):
             if moment == "before":
                 self.relay.end_wms(number)
             elif moment == "within":
-                with contextlib.suppress(OSError, http.client.HTTPException):
-                    upstream = self._upstream(body)
+                with (
+                    contextlib.suppress(OSError, http.client.HTTPException),
+                    contextlib.closing(self._upstream(body)) as upstream,
+                ):
                     self.relay.end_wms(number)
                     upstream.getresponse().read()
             else:

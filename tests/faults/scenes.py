@@ -94,6 +94,9 @@ class SmallDisk(Scene):
 class Flapping(Scene):
     """The WMS is there and away, there and away."""
 
+    #: How often it was missed by somebody, at most; then it stays.
+    most = 1000
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._switch_at = 0.0
@@ -102,7 +105,7 @@ class Flapping(Scene):
 
     def tick(self, site: Field, jobs: Mapping[int, Trial]) -> None:
         """Switch."""
-        if time.monotonic() < self._switch_at:
+        if time.monotonic() < self._switch_at or len(self._verdict.faults) >= self.most:
             return
         self._switch_at = time.monotonic() + _HOLD_SECONDS
         if site.relay.down.is_set():

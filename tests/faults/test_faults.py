@@ -43,7 +43,21 @@ TRIALS = (
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "html"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "refused"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/match", 1, "reset"),)),
+    Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "hole"),)),
+    Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "503"),)),
+    Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "cut"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "slow"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "500"),)),
+    Trial("network", "full", (), (NetworkFault("GET /api/jobspan/sandboxes", 1, "302"),)),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
+    Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:3600"),)),
+    Trial("pause", "full", (Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),)),
+    Trial(
+        "starter",
+        "stubborn",
+        (Strike("wrapper:PayloadStarted#1", "after", KILL), Strike("starter:SignalSent#1", "after", KILL)),
+    ),
     Trial(
         "corrupt",
         "full",
@@ -52,17 +66,26 @@ TRIALS = (
             Strike("wrapper:PayloadStarted#1", "after", KILL),
         ),
     ),
+    Trial(
+        "corrupt",
+        "bare",
+        (
+            Strike("wms-status.acks[wrapper StatusChanged 1]#1", "after", "garble:wms-status.acks.jsonl"),
+            Strike("wms-status.acks[wrapper StatusChanged 1]#1", "after", KILL),
+        ),
+    ),
 )
 #: Those after which an agent or a WMS has to be started again.
 RESTARTS = (
     Trial("agent", "bare", (Strike("agent:matched#1", "after", KILL),)),
     Trial("agent", "bare", (Strike("agent:JobMatched#1", "torn", KILL),)),
     Trial("agent", "bare", (Strike("agent:forked#1", "after", KILL),)),
+    Trial("agent", "bare", (Strike("agent:JobMatched#1", "after", "SIGTERM"),)),
     Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "agent")),)),
     Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", "SIGTERM", ("self", "agent")),)),
     Trial("pair", "full", (Strike("wrapper:StageStarted#2", "after", "SIGINT", ("self", "wms")),)),
-    Trial("pair", "bare", (Strike("agent:JobAccepted#1", "after", "SIGTERM", ("self", "wms")),)),
     Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGKILL after"),)),
+    Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGTERM within"),)),
     Trial(
         "pair",
         "bare",
