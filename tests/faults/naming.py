@@ -22,6 +22,8 @@ STATUS_ACKS = "wms-status.acks"
 BEFORE_ANY_STAGE = "start"
 
 
+#: The header in which a process under test says its pid.
+CALLER = "Faults-Caller"
 #: Why there was no connection, by words in what the client says of it.
 UNCONNECTED: Mapping[str, str] = {"ECONNREFUSED": "Connection refused", "certificate": "CERTIFICATE_VERIFY_FAILED"}
 

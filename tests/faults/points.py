@@ -297,13 +297,14 @@ def _arm_calls(striker: Striker) -> None:
 
     @functools.wraps(request)
     def requesting(self: Session, method: str, url: str, *rest: Any, **options: Any) -> Any:
+        options["headers"] = {**(options.get("headers") or {}), naming.CALLER: str(os.getpid())}
         try:
             return request(self, method, url, *rest, **options)
         except ConnectionError as error:
             for reason, words in naming.UNCONNECTED.items():
                 if words in str(error):
                     with (striker.site / FOLDER / UNCONNECTED).open("a") as file:
-                        file.write(f"{reason}\t{naming.call_of(method, urlsplit(url).path)}\n")
+                        file.write(f"{reason}\t{os.getpid()}\t{naming.call_of(method, urlsplit(url).path)}\n")
             raise
 
     Session.request = requesting  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.faults.naming import call_of, of_call
+from tests.faults.naming import CALLER, call_of, of_call
 from tests.support.certificates import Certificates
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -41,10 +41,6 @@ WHATS: Mapping[str, str] = {
 CERTIFICATE = "certificate"
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 _SLOW_SECONDS = 0.5
-#: Where a presigned address has failed a new one is asked for, by another call.
-_ASKED_ANEW: Mapping[str, str] = {
-    f"{verb} /api/jobspan/sandboxes": f"{verb} /api/jobs/sandbox" for verb in ("GET", "POST")
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Relay:
         #: What is shown to who connects now; None: no TLS.
         self.shown = self._contexts[0] if self._contexts else None
         self._misleading = threading.Lock()
-        #: All calls for which there was no connection: lines with the reason and the call, as the callers saw it.
+        #: All calls for which there was no connection: lines with reason, pid and call, as the callers saw it.
         self.unconnected: Callable[[], Sequence[str]] = tuple
         self.done: list[Done] = []
         #: Calls of each attempt, in order, each with all of its names.
@@ -115,20 +111,22 @@ class Relay:
         with self._misleading:
             self._hang_up()
 
-    def mislead(self, what: str, call: str, hang_up: Callable[[], object]) -> str:
-        """Close the listener, or show a wrong certificate, until the caller of *call*, whose connection *hang_up*
-        ends, has met that, and say so; empty when it has not."""
+    def mislead(self, what: str, caller: str, hang_up: Callable[[], object]) -> str:
+        """Close the listener, or show a wrong certificate, until the process *caller*, whose connection *hang_up*
+        ends, has met that with this call or its next one; which one it was, empty when it has not."""
         with self._misleading:
-            reason = "ECONNREFUSED" if what == "refused" else CERTIFICATE
-            met = {f"{reason}\t{each}" for each in (call, _ASKED_ANEW.get(call, call))}
+            start = f"{'ECONNREFUSED' if what == 'refused' else CERTIFICATE}\t{caller}\t"
             before = len(self.unconnected())
             with self._away() if what == "refused" else self._wrong_certificate():
                 hang_up()
                 try:
-                    eventually(lambda: met & set(self.unconnected()[before:]), 15.0)
+                    met = eventually(
+                        lambda: [each for each in self.unconnected()[before:] if each.startswith(start)], 15.0
+                    )
                 except AssertionError:
                     return ""
-            return "nobody listened: ECONNREFUSED" if what == "refused" else "the client refused the certificate"
+            said = "nobody listened (ECONNREFUSED)" if what == "refused" else "the client refused the certificate"
+            return f"{said} at {met[0].removeprefix(start)}"
 
     @contextlib.contextmanager
     def _away(self) -> Iterator[None]:
@@ -265,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         job_id, fault = due
         last = self.relay.last_fact(job_id)
         if fault.what in ("refused", CERTIFICATE):
-            effect = self.relay.mislead(fault.what, call, self._reset)
+            effect = self.relay.mislead(fault.what, self.headers.get(CALLER, ""), self._reset)
         else:
             effect = self._misbehave(fault.what, body)
         self.relay.note(job_id, fault, effect, last)
