@@ -9,8 +9,8 @@ from typing import Any
 from telemetry.entries import KINDS
 from tests.faults.naming import kind_of
 from tests.faults.plan import Moment, Strike, Target, Trial
-from tests.faults.relay import WHATS, NetworkFault
-from tests.faults.scenes import BadCollector, FakeTime, Flapping, Hostile, Scene, SmallDisk, TwoAgents
+from tests.faults.relay import CERTIFICATE, WHATS, NetworkFault
+from tests.faults.scenes import BadCollector, Encrypted, FakeTime, Flapping, Hostile, Scene, SmallDisk, TwoAgents
 from tests.support.components import faketime
 
 #: Facts that are the agent's.
@@ -129,7 +129,12 @@ def _agent(seen: Seen) -> list[Trial]:
 
 
 def _together(name: str, shape: str, points: Sequence[str], *who: Target) -> list[Trial]:
-    return [Trial(name, shape, (Strike(point, "after", "SIGKILL", who),)) for point in points]
+    """Killed, or told to stop, at the same moment."""
+    return [
+        Trial(f"{name} {'-9' if 'KILL' in what else 'TERM, INT'}", shape, (Strike(point, "after", what, who),))
+        for what in ("SIGKILL", "SIGTERM", "SIGINT")
+        for point in points
+    ]
 
 
 def _starter(_: Seen) -> list[Trial]:
@@ -167,9 +172,9 @@ def _unheard(_: Seen) -> list[Trial]:
 def _pairs(seen: Seen) -> list[Trial]:
     agents = [each for each in _agent_points(seen) if kind_of(each) in KINDS]
     return [
-        *_together("wrapper and agent -9", "full", BOUNDARIES, "self", "agent"),
-        *_together("wrapper and WMS -9", "full", BOUNDARIES, "self", "wms"),
-        *_together("agent and WMS -9", "bare", agents, "self", "wms"),
+        *_together("wrapper and agent", "full", BOUNDARIES, "self", "agent"),
+        *_together("wrapper and WMS", "full", BOUNDARIES, "self", "wms"),
+        *_together("agent and WMS", "bare", agents, "self", "wms"),
         *_recovering(seen),
         *_unheard(seen),
     ]
@@ -186,6 +191,13 @@ def _network(seen: Seen) -> list[Trial]:
         Trial("network", "full", (), (NetworkFault(call, number, what),))
         for call, number in _calls(seen)
         for what in whats
+    ]
+
+
+def _certificates(seen: Seen) -> list[Trial]:
+    return [
+        Trial("wrong certificate", "full", (), (NetworkFault(call, number, CERTIFICATE),))
+        for call, number in _calls(seen)
     ]
 
 
@@ -276,9 +288,10 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("wrapper-stop", "SIGTERM and SIGINT to the wrapper at each fact", _stop_wrapper),
     Campaign("starter", "wrapper and starter die one after the other", _starter),
     Campaign("agent", "kill -9, SIGTERM, SIGINT of the agent at each of its facts and phases", _agent, slots=1),
-    Campaign("pairs", "two of wrapper, agent and WMS die together, or one over the other's end", _pairs, slots=1),
+    Campaign("pairs", "two of wrapper, agent and WMS die or stop together, or one over another", _pairs, slots=1),
     Campaign("wms", "the WMS is killed or stopped before, within and after each call", _wms),
     Campaign("network", "each call to the WMS is lost, refused, delayed, answered wrongly", _network),
+    Campaign("certificates", "the WMS shows a wrong certificate at each call", _certificates, scene=Encrypted),
     Campaign("flapping", "the WMS comes and goes", _plain("WMS flapping", "full", 12), scene=Flapping),
     Campaign("collector", "the collector does everything wrong", _plain("collector", "bare", 30), scene=BadCollector),
     Campaign("disk", "full and read-only file systems", _disk, slots=2, scene=SmallDisk, needs=_no_root),

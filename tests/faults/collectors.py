@@ -7,7 +7,7 @@ import ssl
 import struct
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -37,7 +37,10 @@ class Collector:
         self.faults = tuple(faults)
         #: Set when all was done, for those who wait for that.
         self.through = threading.Event()
-        self.done: list[tuple[str, str]] = []
+        #: What was done, the last fact before it, and what came of it.
+        self.done: list[tuple[str, str, str]] = []
+        #: While nobody says what it is, there is none.
+        self.last_fact: Callable[[], str] = lambda: "no fact"
         self.uids: list[str] = []
         self.certificate = _certificate(folder, "right")
         self._right = _context(self.certificate)
@@ -70,9 +73,10 @@ class Collector:
             fault = self._left.pop(0) if self._left and self._count % self._one_in == 1 else ""
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(10)
+                last = self.last_fact() if fault else ""
                 effect = self._one(connection, fault)
                 if fault:
-                    self.done.append((fault, effect))
+                    self.done.append((fault, last, effect))
                     self.through.set() if not self._left else None
                 else:
                     self.taken += 1

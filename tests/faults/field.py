@@ -27,10 +27,11 @@ from telemetry.facts import JobMatched, PayloadStarted
 from telemetry.journal import read_journal
 from telemetry.outbox import Acknowledgements
 from tests.faults import shapes
-from tests.faults.naming import waits_for_payload
+from tests.faults.naming import last_of, waits_for_payload
 from tests.faults.plan import Death, Plan, Shot, Strike, Trial, shot_of
-from tests.faults.points import DONE, FOLDER
+from tests.faults.points import DONE, FOLDER, UNCONNECTED
 from tests.faults.relay import Relay
+from tests.support.certificates import Certificates
 from tests.support.ports import free_port
 from tests.support.processes import marked_by
 from tests.support.waiting import eventually
@@ -110,6 +111,7 @@ class Field:
         tables: Mapping[str, Mapping[str, Any]],
         port: int,
         prefix: Mapping[str, Sequence[str]],
+        certificates: tuple[Certificates, Certificates] | None,
     ) -> None:
         self.folder = folder
         self.mark = secrets.token_hex(8)
@@ -117,12 +119,14 @@ class Field:
         self.deaths: list[Death] = []
         self._prefix = prefix
         self.port = port
-        self.relay = Relay(port)
+        self.relay = Relay(port, certificates)
         self.relay.end_wms = self._end_wms
         self.relay.last_fact = self.last_fact
+        self.relay.unconnected = self._unconnected
         self.relay.on_done = lambda job_id: (folder / FOLDER / f"{job_id}.1{DONE}").touch()
         (folder / FOLDER).mkdir(parents=True)
-        tables = {**tables, "WMS": {"URL": f"http://127.0.0.1:{self.relay.port}", **tables.get("WMS", {})}}
+        way = {"URL": self.relay.url} | ({"CAFile": str(certificates[0].authority)} if certificates else {})
+        tables = {**tables, "WMS": {**way, **tables.get("WMS", {})}}
         merged = {name: {**TABLES.get(name, {}), **tables.get(name, {})} for name in {*TABLES, *tables}}
         lines = []
         for table, options in merged.items():
@@ -197,7 +201,8 @@ class Field:
             events = len(self.deaths) + len(self.relay.done) - len(open_)
             if events != news[1]:
                 news[:] = [time.monotonic(), events]
-            return not open_ or time.monotonic() > news[0] + patience_seconds
+            is_over = not open_ and not self._is_ending(jobs)
+            return is_over or time.monotonic() > news[0] + patience_seconds
 
         eventually(look, 3600.0)
         return list(open_)
@@ -249,10 +254,14 @@ class Field:
         self.wms.tell(signal.Signals[number])
         self.wms.process.wait(20)
 
-    def last_fact(self, job_id: int) -> str:
-        """The last fact that stands in the journal of the job's first attempt."""
-        entries = [each for folder in self.folders(job_id)[:1] for each in read_journal(folder.control)]
-        return f"{entries[-1].writer}:{type(entries[-1].fact).__name__}" if entries else "no fact"
+    def _unconnected(self) -> Sequence[str]:
+        path = self.folder / FOLDER / UNCONNECTED
+        return path.read_text().splitlines() if path.exists() else ()
+
+    def last_fact(self, *job_ids: int, before_ns: int | None = None) -> str:
+        """The newest fact in the journals of *job_ids*, of all jobs without any; or that before a moment."""
+        folders = [each for each in JobFolder.all(self.config.jobs_folder) if not job_ids or each.job_id in job_ids]
+        return last_of((entry for folder in folders for entry in read_journal(folder.control)), before_ns)
 
     def _revive(self) -> None:
         if self.wms.process.poll() is not None:
@@ -261,6 +270,12 @@ class Field:
         if self.agent and self.agent.process.poll() is not None:
             self.deaths.append(self.agent.stop())
             self.agent = self.start("agent")
+
+    def _is_ending(self, jobs: Iterable[int]) -> bool:
+        """Whether the WMS or the agent lives that a strike has told to end: who comes next must not rely on it."""
+        shots = (shot for job_id in jobs for shot in self.shots(job_id) if shot.strike.what.startswith("SIG"))
+        told = {pid for shot in shots for pid in shot.pids.values()}
+        return any(each is not None and each.process.pid in told for each in (self.wms, self.agent))
 
     def _provoke(self, job_id: int, trial: Trial) -> None:
         provoke = shapes.SHAPES[trial.shape].provoke
@@ -302,12 +317,13 @@ def field(
     slots: int = 1,
     tables: Mapping[str, Mapping[str, Any]] | None = None,
     prefix: Mapping[str, Sequence[str]] | None = None,
+    certificates: tuple[Certificates, Certificates] | None = None,
 ) -> Iterator[Field]:
     """A site for the length of a campaign."""
     port = free_port()
     given = dict(tables or {})
     given["WMS"] = {"Port": port, **given.get("WMS", {})}
-    running = Field(folder, slots, given, port, prefix or {})
+    running = Field(folder, slots, given, port, prefix or {}, certificates)
     try:
         yield running
     finally:

@@ -22,6 +22,24 @@ STATUS_ACKS = "wms-status.acks"
 BEFORE_ANY_STAGE = "start"
 
 
+#: The header in which a process under test says its pid.
+CALLER = "Faults-Caller"
+#: Why there was no connection, by words in what the client says of it.
+UNCONNECTED: Mapping[str, str] = {"ECONNREFUSED": "Connection refused", "certificate": "CERTIFICATE_VERIFY_FAILED"}
+
+
+def call_of(method: str, path: str) -> str:
+    """`GET /api/jobs/{id}/sandbox` of the call of a job's own address."""
+    return f"{method} {re.sub(r'/[0-9]+(?=/|$)', '/{id}', path.partition('?')[0])}"
+
+
+def last_of(entries: Iterable[Entry], before_ns: int | None = None) -> str:
+    """`wrapper:StageStarted`: the newest of *entries*, or of those before that moment of CLOCK_BOOTTIME."""
+    found = [each for each in entries if before_ns is None or each.boottime_ns < before_ns]
+    last = max(found, key=lambda each: each.boottime_ns, default=None)
+    return f"{last.writer}:{type(last.fact).__name__}" if last else "no fact"
+
+
 def kind_of(point: str) -> str:
     """`StageStarted` of `wrapper:StageStarted#3`, `UsageSampled` of `wrapper:UsageSampled[execute]#2`."""
     return re.split(r"[\[#]", point, maxsplit=1)[0].rpartition(":")[2]

@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from runner.locks import lock_holder
 from telemetry.clock import NANOSECONDS, SystemClock
@@ -32,6 +33,8 @@ from tests.support.processes import look
 #: Below the folder of the site.
 FOLDER = "faults"
 FILLER = "filler"
+#: Beside the plans: calls for which the WMS could not be reached, as their callers saw it.
+UNCONNECTED = "unconnected"
 #: Beside the plan of an attempt, as soon as a part of it is carried out: the payloads that wait for that see it.
 DONE = ".done"
 
@@ -75,9 +78,7 @@ class Striker:
         """Carry out *strikes*, in order, each written down first."""
         for strike, done in strikes:
             control = self.site / "jobs" / attempt / "control"
-            entries = read_journal(control) if control.is_dir() else []
-            last = entries[-1] if entries else None
-            name = f"{last.writer}:{type(last.fact).__name__}" if last else "no fact"
+            name = naming.last_of(read_journal(control) if control.is_dir() else [])
             pids = {target: self._pid(target, control) for target in strike.targets}
             looks = {target: seen for target, pid in pids.items() if pid and (seen := look(pid))}
             shot = Shot(
@@ -219,6 +220,7 @@ def arm(site: Path) -> Striker:
     striker = Striker(site)
     _arm_journal(striker)
     _arm_acknowledgements(striker)
+    _arm_calls(striker)
     return striker
 
 
@@ -285,6 +287,27 @@ def _arm_acknowledgements(striker: Striker) -> None:
         striker.pass_by(attempt, points, "after")
 
     Acknowledgements._append = acknowledging  # type: ignore[method-assign]
+
+
+def _arm_calls(striker: Striker) -> None:
+    """Not to strike there: only who has called knows that nobody listened, or that a certificate was wrong."""
+    from requests import ConnectionError, Session
+
+    request = Session.request
+
+    @functools.wraps(request)
+    def requesting(self: Session, method: str, url: str, *rest: Any, **options: Any) -> Any:
+        options["headers"] = {**(options.get("headers") or {}), naming.CALLER: str(os.getpid())}
+        try:
+            return request(self, method, url, *rest, **options)
+        except ConnectionError as error:
+            for reason, words in naming.UNCONNECTED.items():
+                if words in str(error):
+                    with (striker.site / FOLDER / UNCONNECTED).open("a") as file:
+                        file.write(f"{reason}\t{os.getpid()}\t{naming.call_of(method, urlsplit(url).path)}\n")
+            raise
+
+    Session.request = requesting  # type: ignore[method-assign]
 
 
 def around(

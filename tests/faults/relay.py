@@ -4,8 +4,8 @@ import base64
 import contextlib
 import http.client
 import json
-import re
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.faults.naming import of_call
+from tests.faults.naming import CALLER, call_of, of_call
+from tests.support.certificates import Certificates
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 #: What may happen to a call: name -> what it is.
 WHATS: Mapping[str, str] = {
     "reset": "the connection is reset before the call is passed on",
+    "refused": "nobody listens, until the caller has met that",
     "hole": "nobody answers",
     "slow": "passed on late",
     "500": "HTTP 500",
@@ -33,6 +37,8 @@ WHATS: Mapping[str, str] = {
     "wms SIGTERM within": "the WMS is told to stop while it works on the call",
     "wms SIGINT within": "the same by SIGINT",
 }
+#: Of a relay that speaks TLS.
+CERTIFICATE = "certificate"
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 _SLOW_SECONDS = 0.5
 
@@ -60,10 +66,19 @@ class Done:
 
 
 class Relay:
-    """Listens on a port of its own; `plan` says what is due for a job."""
+    """Listens on a port of its own; `plan` says what is due for a job.
 
-    def __init__(self, upstream_port: int) -> None:
+    With *certificates*, a right one and a wrong one, by TLS.
+    """
+
+    def __init__(self, upstream_port: int, certificates: tuple[Certificates, Certificates] | None = None) -> None:
         self.upstream_port = upstream_port
+        self._contexts = [_context(each) for each in certificates or ()]
+        #: What is shown to who connects now; None: no TLS.
+        self.shown = self._contexts[0] if self._contexts else None
+        self._misleading = threading.Lock()
+        #: All calls for which there was no connection: lines with reason, pid and call, as the callers saw it.
+        self.unconnected: Callable[[], Sequence[str]] = tuple
         self.done: list[Done] = []
         #: Calls of each attempt, in order, each with all of its names.
         self.calls: dict[tuple[int, int], list[list[str]]] = {}
@@ -82,14 +97,62 @@ class Relay:
         self._counts: Counter[tuple[int, int, str]] = Counter()
         self._mutex = threading.Lock()
         self.released = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"relay": self}))
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self.port = free_port()
+        self._listen()
+
+    @property
+    def url(self) -> str:
+        """Where everybody finds the WMS."""
+        return f"http{'s' if self.shown else ''}://127.0.0.1:{self.port}"
 
     def close(self) -> None:
         """Stop, and let go of everybody who waits."""
         self.released.set()
+        with self._misleading:
+            self._hang_up()
+
+    def mislead(self, what: str, caller: str, hang_up: Callable[[], object]) -> str:
+        """Close the listener, or show a wrong certificate, until the process *caller*, whose connection *hang_up*
+        ends, has met that with this call or its next one; which one it was, empty when it has not."""
+        with self._misleading:
+            start = f"{'ECONNREFUSED' if what == 'refused' else CERTIFICATE}\t{caller}\t"
+            before = len(self.unconnected())
+            with self._away() if what == "refused" else self._wrong_certificate():
+                hang_up()
+                try:
+                    met = eventually(
+                        lambda: [each for each in self.unconnected()[before:] if each.startswith(start)], 15.0
+                    )
+                except AssertionError:
+                    return ""
+            said = "nobody listened (ECONNREFUSED)" if what == "refused" else "the client refused the certificate"
+            return f"{said} at {met[0].removeprefix(start)}"
+
+    @contextlib.contextmanager
+    def _away(self) -> Iterator[None]:
+        """Nobody listens. Calls by connections that stand are reset, as those of a process that has ended."""
+        self._hang_up()
+        self.down.set()
+        try:
+            yield
+        finally:
+            self.down.clear()
+            self._listen()
+
+    @contextlib.contextmanager
+    def _wrong_certificate(self) -> Iterator[None]:
+        right, self.shown = self._contexts
+        try:
+            yield
+        finally:
+            self.shown = right
+
+    def _listen(self) -> None:
+        self._server = _Server(("127.0.0.1", self.port), type("Handler", (_Handler,), {"relay": self}))
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def _hang_up(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -163,12 +226,26 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     relay: Relay
 
+    def setup(self) -> None:
+        """By TLS, where that is spoken; who does not like our certificate goes away here."""
+        if self.relay.shown:
+            self.request.settimeout(20.0)
+            self.request = self.relay.shown.wrap_socket(self.request, server_side=True)
+            self.request.settimeout(None)
+        super().setup()
+
+    def finish(self) -> None:
+        """TLS has made a socket of its own, which nobody else closes."""
+        with contextlib.suppress(OSError):
+            super().finish()
+        self.request.close()
+
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.relay.down.is_set():
             self.relay.refused += 1
             return self._reset()
-        call = f"{self.command} {re.sub(r'/[0-9]+(?=/|$)', '/{id}', self.path.partition('?')[0])}"
+        call = call_of(self.command, self.path)
         if not call.endswith("/match"):
             return self._one(call, body)
         with self.relay.a_match() as is_open:
@@ -185,7 +262,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._pass_on(body)
         job_id, fault = due
         last = self.relay.last_fact(job_id)
-        effect = self._misbehave(fault.what, body)
+        if fault.what in ("refused", CERTIFICATE):
+            effect = self.relay.mislead(fault.what, self.headers.get(CALLER, ""), self._reset)
+        else:
+            effect = self._misbehave(fault.what, body)
         self.relay.note(job_id, fault, effect, last)
         return None
 
@@ -214,8 +294,10 @@ class _Handler(BaseHTTPRequestHandler):
             if moment == "before":
                 self.relay.end_wms(number)
             elif moment == "within":
-                with contextlib.suppress(OSError, http.client.HTTPException):
-                    upstream = self._upstream(body)
+                with (
+                    contextlib.suppress(OSError, http.client.HTTPException),
+                    contextlib.closing(self._upstream(body)) as upstream,
+                ):
                     self.relay.end_wms(number)
                     upstream.getresponse().read()
             else:
@@ -244,6 +326,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _upstream(self, body: bytes) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("127.0.0.1", self.relay.upstream_port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("connection",)}
+        if self.relay.shown:
+            headers["X-Forwarded-Proto"] = "https"
         connection.request(self.command, self.path, body or None, headers)
         return connection
 
@@ -294,6 +378,12 @@ _PAGES: Mapping[str, tuple[int, dict[str, str], bytes]] = {
     "302": (302, {"Location": "http://127.0.0.1:9/login"}, b""),
     "html": (200, {"Content-Type": "text/html"}, b"<html><body>Please log in</body></html>"),
 }
+
+
+def _context(certificates: Certificates) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+    return context
 
 
 def _names(call: str, body: bytes) -> list[str]:

@@ -155,7 +155,7 @@ def fire(
     scene = campaign.scene(folder.with_name(f"{folder.name}-scene"))
     try:
         tables = {**campaign.tables, **scene.tables}
-        with field(folder, campaign.slots, tables, scene.prefix) as site:
+        with field(folder, campaign.slots, tables, scene.prefix, scene.certificates) as site:
             scene.begin(site)
             shooting = _Shooting(site, scene)
             for start in range(0, len(trials), BATCH):

@@ -19,6 +19,7 @@ from tests.faults.collectors import FAULTS, Collector
 from tests.faults.field import Field
 from tests.faults.plan import Trial, Verdict
 from tests.faults.points import FILLER
+from tests.support.certificates import Certificates, make
 from tests.support.waiting import eventually
 
 _HOLD_SECONDS = 0.6
@@ -30,6 +31,8 @@ class Scene:
     #: Options of the site, known before it starts.
     tables: Mapping[str, Mapping[str, Any]] = {}
     prefix: Mapping[str, list[str]] = {}
+    #: A right one and a wrong one: then everybody reaches the WMS by TLS.
+    certificates: tuple[Certificates, Certificates] | None = None
     #: Exit codes of a WMS or an agent that was told to stop.
     in_order: Set[int] = frozenset({0})
 
@@ -91,24 +94,28 @@ class SmallDisk(Scene):
 class Flapping(Scene):
     """The WMS is there and away, there and away."""
 
+    #: How often it was missed by somebody, at most; then it stays.
+    most = 1000
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._switch_at = 0.0
+        self._last = "no fact"
         self._verdict = Verdict("the WMS comes and goes", "WMS flapping", 0)
 
     def tick(self, site: Field, jobs: Mapping[int, Trial]) -> None:
         """Switch."""
-        if time.monotonic() < self._switch_at:
+        if time.monotonic() < self._switch_at or len(self._verdict.faults) >= self.most:
             return
         self._switch_at = time.monotonic() + _HOLD_SECONDS
         if site.relay.down.is_set():
             site.relay.down.clear()
             effect = f"{site.relay.refused} calls refused"
-            last = next((site.last_fact(job_id) for job_id in jobs if site.folders(job_id)), "no fact")
             if site.relay.refused:
-                self._verdict.faults.append({"fault": "WMS away", "last_fact": last, "effect": effect})
+                self._verdict.faults.append({"fault": "WMS away", "last_fact": self._last, "effect": effect})
             site.relay.refused = 0
         else:
+            self._last = site.last_fact()
             site.relay.down.set()
 
     def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
@@ -117,6 +124,17 @@ class Flapping(Scene):
         if not self._verdict.faults:
             self._verdict.problem("without effect: the WMS was away, and no call was refused")
         return [self._verdict]
+
+
+class Encrypted(Scene):
+    """The way to the WMS is encrypted, by a certificate of an authority of the site's own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        right, wrong = folder / "right", folder / "wrong"
+        right.mkdir(parents=True)
+        wrong.mkdir()
+        self.certificates = (make(right, "127.0.0.1"), make(wrong, "127.0.0.1"))
 
 
 class TwoAgents(Scene):
@@ -134,9 +152,8 @@ class TwoAgents(Scene):
                 entries = read_journal(folder.control)
                 if any(isinstance(each.fact, PayloadStarted) for each in entries):
                     self._seen.add(job_id)
-                    last = site.last_fact(job_id)
-                    self._second_execution(folder.control, job_id, last)
-                    self._second_agent(site, last)
+                    self._second_execution(folder.control, job_id, site.last_fact(job_id))
+                    self._second_agent(site, site.last_fact(job_id))
                     (folder.work / "go-on").touch()
 
     def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
@@ -179,6 +196,10 @@ class BadCollector(Scene):
         chosen = {"ENDPOINT": self._wmss.endpoint, "CERTIFICATE": self._wmss.certificate}
         self.prefix = {"wms": ["env", *(f"OTEL_EXPORTER_OTLP_{name}={value}" for name, value in chosen.items())]}
 
+    def begin(self, site: Field) -> None:
+        """From now on there are facts."""
+        self._agents.last_fact = self._wmss.last_fact = site.last_fact
+
     def finish(self, site: Field, jobs: Mapping[int, Trial]) -> list[Verdict]:
         """When all has been done, every record must have arrived; copies are folded by their UID."""
         return [self._of_agent(site, jobs), self._of_wms(site)]
@@ -195,7 +216,7 @@ class BadCollector(Scene):
             eventually(arrived, 120.0)
         except AssertionError:
             verdict.problem("not all attempts are settled with the collector")
-        _note(verdict, self._agents, "agent:WrapperReaped")
+        _note(verdict, self._agents)
         copies = Counter(self._agents.uids)
         if missing := [uid for uid in uids if not any(each.startswith(uid) for each in copies)]:
             verdict.problem(f"{len(missing)} records have not arrived")
@@ -214,7 +235,7 @@ class BadCollector(Scene):
             eventually(lambda: self._wmss.taken > taken, 60.0)
         except AssertionError:
             verdict.problem("the WMS sends no more spans")
-        _note(verdict, self._wmss, "no fact")
+        _note(verdict, self._wmss)
         if site.deaths or site.wms.process.poll() is not None:
             verdict.problem(f"somebody has died: {site.deaths}")
         return verdict
@@ -225,13 +246,13 @@ class BadCollector(Scene):
         self._wmss.close()
 
 
-def _note(verdict: Verdict, bad: Collector, last_fact: str) -> None:
+def _note(verdict: Verdict, bad: Collector) -> None:
     """What the collector has done, and what it has not."""
-    for fault, effect in bad.done:
-        verdict.faults.append({"fault": f"collector: {fault}", "last_fact": last_fact, "effect": effect})
+    for fault, last, effect in bad.done:
+        verdict.faults.append({"fault": f"collector: {fault}", "last_fact": last, "effect": effect})
         if not effect:
             verdict.problem(f"without effect: {fault}")
-    if left := set(bad.faults) - {fault for fault, _ in bad.done}:
+    if left := set(bad.faults) - {fault for fault, *_ in bad.done}:
         verdict.problem(f"never reached: {sorted(left)}")
 
 
@@ -254,8 +275,9 @@ class Hostile(Scene):
         for job_id in jobs:
             for folder in site.folders(job_id):
                 for line in (folder.work / "report.txt").read_text().splitlines():
-                    attack, effect = line.split("\t")
-                    verdict.faults.append({"fault": attack, "last_fact": "wrapper:PayloadStarted", "effect": effect})
+                    moment_ns, attack, effect = line.split("\t")
+                    last = site.last_fact(job_id, before_ns=int(moment_ns))
+                    verdict.faults.append({"fault": attack, "last_fact": last, "effect": effect})
                     if effect == "done" and attack not in self.ALLOWED:
                         verdict.problem(f"job {job_id}: not denied: {attack}")
         return [verdict]
@@ -286,7 +308,8 @@ class FakeTime(Scene):
                     if isinstance(entry.fact, JobMatched):
                         apart = (entry.fact.match_end_utc_ns - entry.utc_ns) / NANOSECONDS
                         effect = f"WMS minus node {apart:.0f} s" if 3500 < abs(apart) < 3700 else ""
-                        verdict.faults.append({"fault": "clock off", "last_fact": "no fact", "effect": effect})
+                        last = site.last_fact(job_id, before_ns=entry.boottime_ns)
+                        verdict.faults.append({"fault": "clock off", "last_fact": last, "effect": effect})
                         if not effect:
                             verdict.problem(f"without effect: the clocks are {apart:.0f} s apart")
         return [verdict]

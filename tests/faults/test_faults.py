@@ -1,5 +1,6 @@
 """The fault suite, in its short form: some of each campaign, and what the suite itself must notice."""
 
+import os
 import signal
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +14,7 @@ from tests.faults import points, run
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, excuse
 from tests.faults.collectors import FAULTS
 from tests.faults.field import Field, field
-from tests.faults.naming import REPORT, of_acknowledgement, of_call, places, waits_for_payload
+from tests.faults.naming import REPORT, last_of, of_acknowledgement, of_call, places, waits_for_payload
 from tests.faults.plan import Death, Plan, Shot, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
 from tests.faults.run import fire
@@ -21,6 +22,7 @@ from tests.faults.scenes import BadCollector, Flapping, Scene
 from tests.faults.table import coverage, shortcomings, table
 from tests.faults.verdict import NEVER, _effect, unasked
 from tests.support.components import require
+from tests.support.processes import look
 
 KILL = "SIGKILL"
 DONE = "Done / Execution Complete"
@@ -40,7 +42,22 @@ TRIALS = (
     Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "lost"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "html"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "refused"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/match", 1, "reset"),)),
+    Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "hole"),)),
+    Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "503"),)),
+    Trial("network", "bare", (), (NetworkFault(f"{REPORT}[Running/Job Initialization]", 1, "cut"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "slow"),)),
+    Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "500"),)),
+    Trial("network", "full", (), (NetworkFault("GET /api/jobspan/sandboxes", 1, "302"),)),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
+    Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:3600"),)),
+    Trial("pause", "full", (Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),)),
+    Trial(
+        "starter",
+        "stubborn",
+        (Strike("wrapper:PayloadStarted#1", "after", KILL), Strike("starter:SignalSent#1", "after", KILL)),
+    ),
     Trial(
         "corrupt",
         "full",
@@ -49,14 +66,26 @@ TRIALS = (
             Strike("wrapper:PayloadStarted#1", "after", KILL),
         ),
     ),
+    Trial(
+        "corrupt",
+        "bare",
+        (
+            Strike("wms-status.acks[wrapper StatusChanged 1]#1", "after", "garble:wms-status.acks.jsonl"),
+            Strike("wms-status.acks[wrapper StatusChanged 1]#1", "after", KILL),
+        ),
+    ),
 )
 #: Those after which an agent or a WMS has to be started again.
 RESTARTS = (
     Trial("agent", "bare", (Strike("agent:matched#1", "after", KILL),)),
     Trial("agent", "bare", (Strike("agent:JobMatched#1", "torn", KILL),)),
     Trial("agent", "bare", (Strike("agent:forked#1", "after", KILL),)),
+    Trial("agent", "bare", (Strike("agent:JobMatched#1", "after", "SIGTERM"),)),
     Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "agent")),)),
+    Trial("pair", "full", (Strike("wrapper:PayloadStarted#1", "after", "SIGTERM", ("self", "agent")),)),
+    Trial("pair", "full", (Strike("wrapper:StageStarted#2", "after", "SIGINT", ("self", "wms")),)),
     Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGKILL after"),)),
+    Trial("wms", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "wms SIGTERM within"),)),
     Trial(
         "pair",
         "bare",
@@ -185,6 +214,19 @@ def test_names_of_points_depend_on_no_batch() -> None:
     assert places([[["a", "b"]], [["a"]]]) == ["a", "b"]
 
 
+def test_an_injection_names_the_last_fact_before_it() -> None:
+    """By the moments in which facts were written down, whoever wrote them, and in whatever order they are read."""
+    facts = {3: StatusChanged(status="Running"), 1: HeartbeatMade(values={})}
+    entries = [Entry("wrapper", moment, 0, moment, "", fact) for moment, fact in facts.items()]
+    entries.append(Entry("agent", 1, 0, 2, "", StatusChanged()))
+    assert [last_of(entries, before) for before in (None, 3, 2, 1)] == [
+        "wrapper:StatusChanged",
+        "agent:StatusChanged",
+        "wrapper:HeartbeatMade",
+        "no fact",
+    ]
+
+
 def test_the_coverage_names_what_was_not_struck() -> None:
     """A kind of fact counts as struck when a fault at it was carried out."""
     verdict = Verdict(
@@ -226,12 +268,22 @@ def test_an_agent_that_dies_by_itself_fails_its_campaign(tmp_path: Path) -> None
     ]
 
 
-def test_half_a_pair_is_no_effect() -> None:
-    """That one of two victims was not there is no fault of a pair."""
-    strike = Strike("wrapper:PayloadStarted#1", "after", KILL, ("self", "wms"))
-    dead = {"self": 2**22 + 1}
-    assert not _effect(None, 1, Shot(strike, "no fact", dead, dict(dead)))  # type: ignore[arg-type]
-    assert _effect(None, 1, Shot(strike, "no fact", {**dead, "wms": 2**22 + 2}, {**dead, "wms": 1}))  # type: ignore[arg-type]
+@pytest.mark.parametrize("what", [KILL, "SIGTERM", "SIGINT"])
+def test_half_a_pair_is_no_effect(what: str) -> None:
+    """That one of two victims was not there, was the other one, or goes on, is no fault of a pair."""
+    strike = Strike("agent:JobMatched#1", "after", what, ("self", "wms"))
+    ours = look(os.getpid())
+    assert ours
+    gone, living = (2**22 + 1, 1), (ours.pid, ours.start_ticks)
+
+    def effect(**hit: tuple[int, int]) -> str:
+        pids, starts = ({who: each[at] for who, each in hit.items()} for at in (0, 1))
+        return _effect(None, 1, Shot(strike, "no fact", pids, starts))  # type: ignore[arg-type]
+
+    assert not effect(self=gone)
+    assert not effect(self=gone, wms=gone)
+    assert not effect(self=gone, wms=living)
+    assert effect(self=gone, wms=(2**22 + 2, 1)) == ("2 killed" if what == KILL else "2 stopped in order")
 
 
 def test_a_wms_that_was_away_for_nobody_is_a_problem(tmp_path: Path) -> None:

@@ -73,12 +73,7 @@ def _injections(field: Field, trial: Trial, verdict: Verdict) -> None:
     for strike in trial.strikes:
         if strike not in done:
             verdict.problem(f"{NEVER}: {strike}")
-    hit = [done for done in field.relay.done if done.job_id == verdict.job_id]
-    for fault in trial.network:
-        if fault not in [done.fault for done in hit]:
-            verdict.problem(f"{NEVER}: {fault}")
-    for done in hit:
-        verdict.faults.append({"fault": str(done.fault), "last_fact": done.last_fact, "effect": done.effect})
+    _misfortunes(field, trial, verdict)
     for shot in shots:
         effect = _effect(field, verdict.job_id, shot)
         verdict.faults.append({"fault": str(shot.strike), "last_fact": shot.last_fact, "effect": effect})
@@ -86,18 +81,36 @@ def _injections(field: Field, trial: Trial, verdict: Verdict) -> None:
             verdict.problem(f"without effect: {shot.strike}")
 
 
+def _misfortunes(field: Field, trial: Trial, verdict: Verdict) -> None:
+    """Likewise what was to happen to calls."""
+    hit = [done for done in field.relay.done if done.job_id == verdict.job_id]
+    for fault in trial.network:
+        if fault not in [done.fault for done in hit]:
+            verdict.problem(f"{NEVER}: {fault}")
+    for done in hit:
+        verdict.faults.append({"fault": str(done.fault), "last_fact": done.last_fact, "effect": done.effect})
+        if not done.effect:
+            verdict.problem(f"without effect: {done.fault}")
+
+
 def _effect(field: Field, job_id: int, shot: Shot) -> str:
     """What was seen of a strike; empty: nothing."""
     if shot.strike.what not in _SIGNALS:
         return field.effect(job_id, shot.strike)
     number = _SIGNALS[shot.strike.what]
-    if set(shot.pids) != set(shot.strike.targets):  # one of a pair was not there
+    if len(set(shot.pids.values())) != len(shot.strike.targets):  # one of a pair was not there
         return ""
     if number == 9:
         return "" if _living(shot) else f"{len(shot.pids)} killed"
-    if not shot.strike.point.startswith("wrapper"):
-        return "" if _living(shot) else "stopped in order"
-    return _heard([each.fact for folder in field.folders(job_id)[:1] for each in read_journal(folder.control)], shot)
+    stopped = [who for who in shot.strike.targets if who != "self" or not shot.strike.point.startswith("wrapper")]
+    if stopped and _living(shot):
+        return ""
+    said = f"{len(stopped)} stopped in order" if stopped else ""
+    if len(stopped) == len(shot.pids):
+        return said
+    facts = [each.fact for folder in field.folders(job_id)[:1] for each in read_journal(folder.control)]
+    heard = _heard(facts, shot)
+    return ", ".join(filter(None, (heard, said))) if heard else ""
 
 
 def _living(shot: Shot) -> bool:

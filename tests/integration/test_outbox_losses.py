@@ -26,12 +26,14 @@ Traps of a DiracX server for a client that delivers, by their numbers:
 * 7, Kill is told once, a status answer is the second signal: test_wms_delivery: test_nothing_is_reported_after_a_kill
 * 8, HTTP 500 for two updates of a killed job in a second: test_a_500_is_tried_again
 * 9, too long texts are HTTP 500: test_wms_client: test_long_texts_are_cut_to_what_databases_hold
-* 11, a refused reschedule, the maximum as HTTP 400: test_wms_client: test_a_refused_reschedule_is_an_answer
+* 11, a refused reschedule, the maximum as HTTP 400: test_wms_client: test_a_refused_reschedule_is_an_answer,
+  test_what_makes_a_job_reschedulable_is_not_only_logged
 * 10, every report moves HeartBeatTime: test_server_stalled: test_every_kind_of_report_is_a_sign_of_life
 * 12, any report wakes a Stalled job: test_server_state_machine: test_any_accepted_update_wakes_a_stalled_job,
   test_stalled (e2e): test_a_job_that_comes_back_in_time_goes_on
 """
 
+import contextlib
 import gzip
 import os
 import signal
@@ -46,6 +48,7 @@ import pytest
 
 from runner.compose.records import Records
 from runner.config import HttpConfig
+from runner.errors import UnavailableError
 from runner.wms.client import WmsClient
 from runner.wms.delivery import SINK, Delivery
 from runner.wms.diracx.attempt import DiracxAttemptClient
@@ -258,6 +261,13 @@ def test_a_refused_transition_is_no_success(told: Told, server: tuple[FaultyServ
     assert told.acknowledgements().dead == {}
 
 
+def owners(folder: Path, url: str) -> DiracxAttemptClient:
+    """The client of attempt 1, with the token of the job's owner."""
+    (folder / "token").write_text("token-of-the-owner\n")
+    owner = Credentials(folder / "token", url, http=HttpConfig(), timeout_seconds=5.0, clock=SystemClock())
+    return DiracxAttemptClient(url, owner, Descriptions(folder / "diracx"), attempt=1)
+
+
 @pytest.mark.parametrize(("status", "before"), [("Running", "Matched"), ("Done", "Running")])
 def test_what_diracx_has_only_logged_is_said_again(
     tmp_path: Path, server: tuple[FaultyServer, str], status: str, before: str
@@ -267,9 +277,7 @@ def test_what_diracx_has_only_logged_is_said_again(
     newest = utc_text(SystemClock().utc_ns() + 60 * NANOSECONDS)
     wms = OneJobWms(status=before, newest=newest)
     server[0].handler = wms.handle
-    (tmp_path / "token").write_text("token-of-the-owner\n")
-    owner = Credentials(tmp_path / "token", server[1], http=HttpConfig(), timeout_seconds=5.0, clock=SystemClock())
-    client = DiracxAttemptClient(server[1], owner, Descriptions(tmp_path / "diracx"), attempt=1)
+    client = owners(tmp_path, server[1])
     with Journal(tmp_path, "wrapper", SystemClock()) as journal:
         journal.append(StatusChanged(status=status, minor_status="said"))
     for calls in (2, 3):
@@ -284,6 +292,28 @@ def test_what_diracx_has_only_logged_is_said_again(
         assert server[0].paths.count("PATCH /api/jobs/status") == calls
         (tmp_path / f"{SINK}.acks.jsonl").unlink()
     client.close()
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_what_makes_a_job_reschedulable_is_not_only_logged(
+    tmp_path: Path, server: tuple[FaultyServer, str], is_deaf: bool
+) -> None:
+    """From Completing a job goes back by way of Failed and Rescheduled; when DiracX has only logged these, they are
+    said again, dated after its newest. Until it has taken them the reschedule call, which would count and change
+    nothing, is not made."""
+    newest = utc_text(SystemClock().utc_ns() + 60 * NANOSECONDS)
+    wms = OneJobWms(status="Completing", newest=newest, faults=["null"] * (100 if is_deaf else 0))
+    server[0].handler = wms.handle
+    with contextlib.closing(owners(tmp_path, server[1])) as client:
+        if is_deaf:
+            with pytest.raises(UnavailableError, match="only logged"):
+                client.reschedule([7])
+        else:
+            assert 7 in client.reschedule([7]).succeeded
+    said = [wms.reported[moment]["Status"] for moment in sorted(wms.reported)]
+    assert (said, wms.rescheduled) == (([], 0) if is_deaf else (["Failed", "Rescheduled"], 1))
+    assert all(moment > newest for moment in wms.reported)
+    assert server[0].paths.count("PATCH /api/jobs/status") == 2
 
 
 def test_no_status_is_dated_before_the_match(told: Told, server: tuple[FaultyServer, str]) -> None:

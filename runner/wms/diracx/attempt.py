@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runner.errors import FencedError
+from runner.errors import FencedError, UnavailableError
 from runner.job.status import JobStatus
 from runner.wms import answers
 from runner.wms.diracx.client import DiracxClient, last_record_ns
@@ -67,10 +67,10 @@ class DiracxAttemptClient(DiracxClient):
                 return now
         kept = super().set_statuses(job_id, updates, force=force)
         wanted = [updates[moment]["Status"] for moment in sorted(updates) if "Status" in updates[moment]]
-        return kept if kept.status or not wanted else self._after_the_last(job_id, updates, wanted[-1], force)
+        return kept if kept.status or not wanted else self._after_the_last(job_id, updates, wanted[-1], force=force)
 
     def _after_the_last(
-        self, job_id: int, updates: Mapping[str, Mapping[str, str]], wanted: str, force: bool
+        self, job_id: int, updates: Mapping[str, Mapping[str, str]], wanted: str, *, force: bool
     ) -> answers.KeptStatus:
         """The server has newer records than *updates*, and has only logged them. Unless it keeps what is *wanted* all
         the same (we repeat a call, or a heartbeat came before), they are said again, dated after its newest."""
@@ -115,6 +115,7 @@ class DiracxAttemptClient(DiracxClient):
 
         Raises:
             FencedError: the job is at another attempt.
+            UnavailableError: the server does not let it go on that way now; it was asked for nothing.
         """
         for job_id in job_ids:
             if self._look(job_id).status not in {*_BEFORE_RECEIVED, *GONE}:
@@ -127,7 +128,9 @@ class DiracxAttemptClient(DiracxClient):
             utc_text(moment): {"Status": str(status), "Source": "JobWrapper"}
             for moment, status in zip(moments, (JobStatus.FAILED, JobStatus.RESCHEDULED), strict=True)
         }
-        super().set_statuses(job_id, updates)
+        kept = super().set_statuses(job_id, updates)
+        if not kept.status and not self._after_the_last(job_id, updates, JobStatus.RESCHEDULED, force=False).status:
+            raise UnavailableError(f"the WMS has only logged that job {job_id} is to be repeated, as if it were late")
 
     def _look(self, job_id: int) -> answers.KeptStatus:
         """What the server has, provided that the attempt is still ours.

@@ -1,9 +1,11 @@
-"""forger: forges, deletes, signals and fills whatever it can reach, and writes down in report.txt what came of it."""
+"""forger: forges, deletes, signals and fills whatever it can reach, and writes down in report.txt when, and what came
+of it."""
 
 import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,12 +96,13 @@ def main() -> None:
     """All of it."""
     with open("report.txt", "w") as report:
         for attack in ATTACKS:
+            moment_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             try:
                 attack()
                 effect = "done"
             except OSError as error:
                 effect = f"denied: {type(error).__name__}"
-            report.write(f"{attack.__name__}\t{effect}\n")
+            report.write(f"{moment_ns}\t{attack.__name__}\t{effect}\n")
             report.flush()
 
 
