@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import insert
@@ -25,10 +24,9 @@ from runner.server.routes.dependencies import Services
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
 from telemetry.clock import SystemClock
+from tests.bench.databases import a_database, kinds
 from tests.bench.load import Client
 from tests.bench.table import Row, percentile
-from tests.support.components import COMPONENTS
-from tests.support.databases import MariaDB
 from tests.support.twins import server_process, twins
 
 CALLS = ("submit", "status", "heartbeat", "search")
@@ -42,26 +40,14 @@ OWNERS = 200
 
 def rows(quick: bool) -> Iterator[Row]:
     """Load and searches on each database, then two processes on MariaDB."""
-    for kind in ("sqlite", *(["mariadb"] if not COMPONENTS["mariadb"]() else [])):
-        with _database(kind) as url, tempfile.TemporaryDirectory() as folder:
+    for kind in kinds():
+        with a_database(kind) as url, tempfile.TemporaryDirectory() as folder:
             yield from _load(kind, Path(folder), url, 1.0 if quick else 8.0)
-        with _database(kind) as url, tempfile.TemporaryDirectory() as folder:
+        with a_database(kind) as url, tempfile.TemporaryDirectory() as folder:
             yield from _searches(kind, Path(folder), url, 20_000 if quick else 1_000_000)
-    if not COMPONENTS["mariadb"]():
-        with _database("mariadb") as url, tempfile.TemporaryDirectory() as folder:
+    if "mariadb" in kinds():
+        with a_database("mariadb") as url, tempfile.TemporaryDirectory() as folder:
             yield _twice(Path(folder), url, 200 if quick else 10_000)
-
-
-@contextmanager
-def _database(kind: str) -> Iterator[str]:
-    if kind == "sqlite":
-        yield ""
-        return
-    server = MariaDB(options=("--innodb-buffer-pool-size=512M", "--innodb-flush-log-at-trx-commit=1"), on_disk=True)
-    try:
-        yield server.fresh()
-    finally:
-        server.close()
 
 
 def _load(kind: str, folder: Path, url: str, seconds: float) -> Iterator[Row]:
