@@ -43,7 +43,7 @@ mutants: $(VENV)/.dev ## break each promise of the README on purpose; its named 
 conformance: $(VENV)/.runner ## CPU of every process shape by every method, a table; CONFORMANCE_ARGS="--burn 0.3" shortens it
 	@$(BIN)/python tests/conformance/run.py $(CONFORMANCE_ARGS)
 
-bench: $(VENV)/.runner ## what supervision costs, beside the alternatives; BENCH_ARGS="--quick --only latency" shortens it
+bench: $(VENV)/.dev ## what supervision costs, beside the alternatives; BENCH_ARGS="--quick --only latency" shortens it
 	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 faults: $(VENV)/.dev ## every fault that can be injected here, and what came of it; FAULTS_ARGS="--every 10" shortens it

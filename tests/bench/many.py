@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ AIM_KILL_SECONDS = 2.0
 class Belongings:
     """What a process holds; None: not for us to see."""
 
-    descriptors: int | None
+    descriptors: Counter[str] | None
+    """How many of each kind: socket, pipe, or the file's path."""
     threads: int
     rss_bytes: int
 
@@ -89,11 +91,13 @@ def _one_after_another(warm_up: int, count: int) -> Iterator[Row]:
         before = _after(place, agent.pid, warm_up)
         after = _after(place, agent.pid, count)
     growth = after.rss_bytes / before.rss_bytes - 1
-    same = (before.descriptors, before.threads) == (after.descriptors, after.threads)
+    same = (_count(before), before.threads) == (_count(after), after.threads)
+    more = (after.descriptors or Counter()) - (before.descriptors or Counter())
+    new = f" (new: {', '.join(f'{count} {kind}' for kind, count in more.items())})" if more else ""
     yield Row(
         what=f"the agent after {count} jobs, beside itself {count} jobs before",
-        ours=f"{after.descriptors} descriptors, {after.threads} threads, {after.rss_bytes / 2**20:.1f} MiB",
-        against=f"{before.descriptors}, {before.threads}, {before.rss_bytes / 2**20:.1f} MiB",
+        ours=f"{_count(after)} descriptors{new}, {after.threads} threads, {after.rss_bytes / 2**20:.1f} MiB",
+        against=f"{_count(before)}, {before.threads}, {before.rss_bytes / 2**20:.1f} MiB",
         ratio=f"{growth:+.1%}",
         aim="the same, memory within 5 %",
         reached=same and growth <= 0.05,
@@ -108,7 +112,7 @@ def _after(place: Place, pid: int, count: int) -> Belongings:
 
     def calm() -> bool:
         counts.append(belongings(pid))
-        return len(counts) > 5 and len({(each.descriptors, each.threads) for each in counts[-5:]}) == 1
+        return len(counts) > 5 and len({(_count(each), each.threads) for each in counts[-5:]}) == 1
 
     eventually(calm, 10, "an agent at rest")
     return counts[-1]
@@ -118,10 +122,21 @@ def belongings(pid: int) -> Belongings:
     """What the process *pid* holds now."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     try:
-        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        descriptors = Counter(_kind(each) for each in Path(f"/proc/{pid}/fd").iterdir())
     except PermissionError:  # it is non-dumpable, and we are not root
         descriptors = None
     return Belongings(descriptors, int(lines["Threads"]), int(lines["VmRSS"].split()[0]) * 1024)
+
+
+def _count(held: Belongings) -> str:
+    return "hidden" if held.descriptors is None else str(held.descriptors.total())
+
+
+def _kind(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor).split(":[")[0]
+    except FileNotFoundError:  # closed between the list and the look
+        return "closed"
 
 
 def _watching(place: Place, jobs: Sequence[int]) -> list[int]:
