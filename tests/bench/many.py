@@ -44,8 +44,8 @@ AIM_KILL_SECONDS = 2.0
 class Belongings:
     """What a process holds; None: not for us to see."""
 
-    descriptors: Counter[str] | None
-    """How many of each kind: socket, pipe, or the file's path."""
+    descriptors: tuple[str, ...] | None
+    """What each of them is, sorted: socket, pipe, or the file's path."""
     threads: int
     rss_bytes: int
 
@@ -92,7 +92,7 @@ def _one_after_another(warm_up: int, count: int) -> Iterator[Row]:
         after = _after(place, agent.pid, count)
     growth = after.rss_bytes / before.rss_bytes - 1
     same = (_count(before), before.threads) == (_count(after), after.threads)
-    more = (after.descriptors or Counter()) - (before.descriptors or Counter())
+    more = Counter(after.descriptors) - Counter(before.descriptors)
     new = f" (new: {', '.join(f'{count} {kind}' for kind, count in more.items())})" if more else ""
     yield Row(
         what=f"the agent after {count} jobs, beside itself {count} jobs before",
@@ -112,7 +112,7 @@ def _after(place: Place, pid: int, count: int) -> Belongings:
 
     def calm() -> bool:
         counts.append(belongings(pid))
-        return len(counts) > 5 and len({(_count(each), each.threads) for each in counts[-5:]}) == 1
+        return len(counts) > 5 and len({(each.descriptors, each.threads) for each in counts[-5:]}) == 1
 
     eventually(calm, 10, "an agent at rest")
     return counts[-1]
@@ -122,14 +122,14 @@ def belongings(pid: int) -> Belongings:
     """What the process *pid* holds now."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     try:
-        descriptors = Counter(_kind(each) for each in Path(f"/proc/{pid}/fd").iterdir())
+        descriptors = tuple(sorted(_kind(each) for each in Path(f"/proc/{pid}/fd").iterdir()))
     except PermissionError:  # it is non-dumpable, and we are not root
         descriptors = None
     return Belongings(descriptors, int(lines["Threads"]), int(lines["VmRSS"].split()[0]) * 1024)
 
 
 def _count(held: Belongings) -> str:
-    return "hidden" if held.descriptors is None else str(held.descriptors.total())
+    return "hidden" if held.descriptors is None else str(len(held.descriptors))
 
 
 def _kind(descriptor: Path) -> str:

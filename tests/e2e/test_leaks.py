@@ -32,7 +32,7 @@ def _growth(place: Place, pid: int) -> str:
 
     def no_more() -> bool:
         after = belongings(pid)
-        return after.descriptors <= before.descriptors and after.threads <= before.threads
+        return len(after.descriptors or ()) <= len(before.descriptors or ()) and after.threads <= before.threads
 
     try:
         eventually(no_more, 10)
