@@ -39,7 +39,7 @@ KILLS = 20
 AIM_PERCENT = 12.0
 AIM_KILL_SECONDS = 2.0
 
-#: Jobs before the first look: two calls at once leave a second connection in the pool, and they meet in one of hundreds.
+#: Jobs before the first look: two calls at once leave a second connection in the pool, and few jobs have such.
 WARM_UP = 500
 
 
