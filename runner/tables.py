@@ -126,6 +126,9 @@ class WmsConfig:
     storage_elements: tuple[str, ...] = option(
         "StorageElements", ("SE-USER",), "storage elements that exist, each a folder of the embedded WMS's"
     )
+    site_storage: tuple[str, ...] = option(
+        "SiteStorage", (), "jobs go where their input data lie, as SITE=SE; an SE of no site is near all of them"
+    )
     request_polling_time_seconds: float = option(
         "RequestPollingTime",
         10.0,

@@ -1,7 +1,8 @@
 """What the embedded WMS needs to know, frozen."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class ServerSettings:
     max_wait_seconds: float = 60.0
     catalogs: tuple[str, ...] = ("FileCatalog",)
     storage_elements: tuple[str, ...] = ("SE-USER",)
+    #: By storage element, the sites that it is near to; one that is not named is near to all of them.
+    near_sites: Mapping[str, frozenset[str]] = field(default_factory=dict)
     #: A request is dead after so many failures in a row; the pause after the first, doubled after each further one.
     request_tries: int = 100
     request_retry_seconds: float = 10.0
@@ -106,6 +109,7 @@ class ServerSettings:
             max_sandbox_bytes=wms.max_sandbox_bytes,
             catalogs=wms.catalogs,
             storage_elements=wms.storage_elements,
+            near_sites=_near_sites(wms.site_storage, wms.storage_elements),
             request_tries=wms.request_tries,
             request_retry_seconds=wms.request_retry_seconds,
             shares=_numbers("Shares", wms.shares),
@@ -172,6 +176,17 @@ def _numbers(option: str, items: Iterable[str]) -> dict[str, float]:
         if not name.strip() or not 0 <= result[name.strip()] < 1e12:
             raise ConfigError(f"[WMS] {option}: {item!r} must be NAME=number, with a number from 0 on")
     return result
+
+
+def _near_sites(items: Iterable[str], known: Collection[str]) -> dict[str, frozenset[str]]:
+    """What a list of `SITE=SE` says, by storage element."""
+    result: defaultdict[str, set[str]] = defaultdict(set)
+    for item in items:
+        site, _, element = (part.strip() for part in item.partition("="))
+        if not site or element not in known:
+            raise ConfigError(f"[WMS] SiteStorage: {item!r} must be SITE=SE, with one of {', '.join(known)}")
+        result[element].add(site)
+    return {element: frozenset(sites) for element, sites in result.items()}
 
 
 def read_groups(texts: Iterable[str]) -> dict[str, frozenset[Role]]:

@@ -48,7 +48,7 @@ class Explanations:
             return answer | self._waiting(transaction, row)
 
     def _waiting(self, transaction: Transaction, row: Row) -> dict[str, Any]:
-        wanted = requirements_of(row, transaction.jobs.description(row["JobID"]))
+        wanted = requirements_of(transaction, row)
         since_ns = self._context.now_ns() - round(LIVE_SECONDS * NANOSECONDS)
         live = transaction.pilots.offers(row["VO"], since_ns)
         reasons: Counter[str] = Counter()

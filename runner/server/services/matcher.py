@@ -115,8 +115,8 @@ class Matcher:
 
     def _fits(self, job_id: int, offer: SlotOffer) -> bool:
         with self._context.databases.read() as transaction:
-            row, description = transaction.jobs.get(job_id), transaction.jobs.description(job_id)
-        return row is not None and not requirements_of(row, description).unmet(offer)
+            row = transaction.jobs.get(job_id)
+            return row is not None and not requirements_of(transaction, row).unmet(offer)
 
     def _take(self, queue_id: int, first_job: int, job_type: str, asked: _Asked) -> dict[str, Any] | None:
         """Give the first job of the queue away; None when the queue is empty, or its jobs may not come here now."""

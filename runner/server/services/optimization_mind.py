@@ -121,7 +121,8 @@ class OptimizationMind:
                 transaction.sandboxes.assign(sandbox_id, job_id, "Input")
         status = course.steps[-1][0] if course.steps else None
         if status is JobStatus.WAITING:
-            changes |= {"TaskQueueID": queue_of(transaction, row, course.description), "WaitingTime": now_ns}
+            queue_id = queue_of(transaction, row, course.description, course.verdicts[-1].sites)
+            changes |= {"TaskQueueID": queue_id, "WaitingTime": now_ns}
         elif status is JobStatus.FAILED:
             changes["EndExecTime"] = now_ns
         if not course.steps:

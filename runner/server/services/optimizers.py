@@ -5,7 +5,7 @@ by `optimization_mind`, for all steps at once. So a step may take its time witho
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, TypeAlias
@@ -37,6 +37,7 @@ class Verdict:
 
     *minor*: the job fails with this minor status, for this *cause*. *hold_seconds*: it is looked at
     again after that time. *parameters* are set, *sandboxes* (by number) are the job's input from now on.
+    *sites*, of JobScheduling: the only ones where it may run.
     """
 
     minor: str = ""
@@ -44,6 +45,7 @@ class Verdict:
     hold_seconds: float = 0.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     sandboxes: tuple[int, ...] = ()
+    sites: tuple[str, ...] = ()
 
 
 Optimizer: TypeAlias = Callable[[JobUnderWay], Verdict]
@@ -64,7 +66,7 @@ class Optimizers:
         self._ours: Mapping[str, Optimizer] = {
             JOB_SANITY: self._job_sanity,
             INPUT_DATA: self._input_data,
-            JOB_SCHEDULING: _job_scheduling,
+            JOB_SCHEDULING: self._job_scheduling,
         }
         self._others = {name: _load(name, context) for name in context.settings.optimizers}
 
@@ -110,13 +112,37 @@ class Optimizers:
         cause = f"not in {catalog}: {missing}"
         return Verdict(MinorStatus.INPUT_DATA_NOT_AVAILABLE, cause, parameters={"MissingLFNs": missing})
 
+    def _job_scheduling(self, job: JobUnderWay) -> Verdict:
+        """There must be a site where the job may run, near to all of its data. Whether that gets jobs now is asked at
+        each match.
+        """
+        wanted = Requirements.of(job.description)
+        asked = set(wanted.sites) - set(wanted.banned_sites)
+        if wanted.sites and not asked:
+            cause = f"the job bans {', '.join(wanted.sites)}, where it asks to run"
+            return Verdict(MinorStatus.NO_CANDIDATE_SITE, cause)
+        near = self._near(job.description.input_data)
+        if near is None:
+            return Verdict()
+        sites = sorted((near & asked if asked else near) - set(wanted.banned_sites))
+        if sites:
+            return Verdict(sites=tuple(sites))
+        cause = f"all input data are near {', '.join(sorted(near)) or 'no site'}, where the job may not run"
+        return Verdict(MinorStatus.NO_CANDIDATE_SITE, cause)
 
-def _job_scheduling(job: JobUnderWay) -> Verdict:
-    """There must be a site where the job may run. Whether that gets jobs now is asked at each match."""
-    wanted = Requirements.of(job.description)
-    if wanted.sites and not set(wanted.sites) - set(wanted.banned_sites):
-        return Verdict(MinorStatus.NO_CANDIDATE_SITE, f"the job bans {', '.join(wanted.sites)}, where it asks to run")
-    return Verdict()
+    def _near(self, lfns: Sequence[str]) -> set[str] | None:
+        """The sites that have a replica of each of *lfns* near; None when all have."""
+        settings, found = self._context.settings, None
+        if not settings.near_sites:
+            return None
+        with self._context.databases.read() as transaction:
+            for lfn in lfns:
+                elements = transaction.catalog.replicas(settings.catalogs[0], lfn)
+                if any(element not in settings.near_sites for element in elements):
+                    continue
+                sites = {site for element in elements for site in settings.near_sites[element]}
+                found = sites if found is None else found & sites
+        return found
 
 
 def following(path: list[str], done: str) -> list[tuple[str, str | None]]:

@@ -1,6 +1,7 @@
 """Task queues: which queue a job belongs to, and what is known of the queues."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,15 +14,19 @@ MOST_KNOWN = 10_000
 MOST_OFFERS = 64
 
 
-def requirements_of(row: Row, description: Mapping[str, Any]) -> Requirements:
-    """What the job *row* asks for."""
-    names = {"owner": row["Owner"], "owner_group": row["OwnerGroup"], "vo": row["VO"]}
-    return Requirements.of(from_mapping(description), **names)
+def requirements_of(transaction: Transaction, row: Row) -> Requirements:
+    """What the job *row* asks for: what its queue does, as long as that is there."""
+    queue_id = row["TaskQueueID"]
+    if queue_id is not None and (text := transaction.task_queues.requirements([queue_id]).get(queue_id)):
+        return Requirements.from_text(text)
+    return _described(row, transaction.jobs.description(row["JobID"]))
 
 
-def queue_of(transaction: Transaction, row: Row, description: Mapping[str, Any]) -> int:
-    """The queue where the job is to wait; it is made if it is not there."""
-    wanted = requirements_of(row, description)
+def queue_of(transaction: Transaction, row: Row, description: Mapping[str, Any], sites: Collection[str] = ()) -> int:
+    """The queue where the job is to wait; it is made if it is not there. *sites*: its data are near to these only."""
+    wanted = _described(row, description)
+    if sites:
+        wanted = replace(wanted, sites=tuple(sorted(sites)))
     return transaction.task_queues.find_or_add(wanted.digest, wanted.vo, wanted.cpu_work_seconds, wanted.text)
 
 
@@ -56,6 +61,11 @@ class KnownQueues:
             if fits:
                 found.add(queue_id)
         return found
+
+
+def _described(row: Row, description: Mapping[str, Any]) -> Requirements:
+    names = {"owner": row["Owner"], "owner_group": row["OwnerGroup"], "vo": row["VO"]}
+    return Requirements.of(from_mapping(description), **names)
 
 
 def _no_answers(_offer: SlotOffer) -> dict[int, bool]:
