@@ -18,17 +18,18 @@ class Followed:
 
     tail: JournalTail
     fold: AttemptFold = field(default_factory=AttemptFold)
-    #: A job whose folder has vanished does not live.
-    is_there: bool = True
     #: What of it is in the sum.
     counted: Tally = _NOTHING
+    #: What it shows while it lives.
+    living: Living | None = None
 
     def read(self) -> bool:
         """Read what has been written since the last time; whether there was anything."""
         entries = self.tail.poll()
         for entry in entries:
             self.fold.add(entry)
-        self.is_there = bool(entries) or self.tail.folder.is_dir()
+        # A job whose folder has vanished does not live.
+        self.living = self.fold.living() if entries or self.tail.folder.is_dir() else None
         return bool(entries)
 
 
@@ -77,7 +78,7 @@ class Attempts:
         """The living jobs by their numbers; of two attempts the later."""
         by_job: dict[int, Living] = {}
         for followed in self._followed.values():
-            living = followed.fold.living() if followed.is_there else None
+            living = followed.living
             if living is not None and by_job.setdefault(living.job_id, living).attempt < living.attempt:
                 by_job[living.job_id] = living
         return [by_job[job_id] for job_id in sorted(by_job)]

@@ -61,7 +61,7 @@ class OneJob:
         """The gauges of the job, and which version runs it."""
         with self._mutex:
             self._followed.read()
-            living = self._followed.fold.living()
+            living = self._followed.living
         yield from job_gauges([living] if living and self._is_alone() else [], self._clock)
         yield gauge(names.BUILD_INFO, [((self._version,), 1)])
 

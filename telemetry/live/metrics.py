@@ -127,8 +127,8 @@ class JobMetrics:
         for control in sorted(jobs_folder.glob("*/control")):
             followed = Followed(JournalTail(control))
             followed.read()
-            match = followed.fold.match
-            if match is None or match.uid in self._file:
+            identity = followed.fold.identity
+            if identity is None or identity.uid in self._file:
                 continue
             with self._mutex:
                 self._attempts.add(control, followed)
