@@ -186,7 +186,7 @@ ATTRIBUTES: Mapping[str, str] = {
     EXECUTABLE_NAME: "name of the payload's executable, without its folder",
     EXECUTABLE_PATH: "path of the payload's executable",
     RECORD_UID: "UID/RecordedBy/Revision: two log events with one value are two copies of one record",
-    SERVICE: "service.name",
+    SERVICE: "jobspan, jobspan-wms for what the WMS says, or what the site calls it",
     SERVICE_VERSION: "version of jobspan",
     SERVICE_INSTANCE: "UID of the attempt for a wrapper, identity of the job database for the WMS",
     HOST_NAME: "worker node",
