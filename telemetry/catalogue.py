@@ -310,10 +310,15 @@ _WORD = re.compile(r"WMS(?=ID)|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
 def accounting_attribute(field: str) -> str:
     """Attribute of the accounting event that carries the record's *field*: the prefix and its snake_case."""
+    return _ATTRIBUTE_OF.get(field) or _accounting_attribute(field)
+
+
+def _accounting_attribute(field: str) -> str:
     return ACCOUNTING_PREFIX + ".".join("_".join(_WORD.findall(part)).lower() for part in field.split("."))
 
 
-_FIELD_OF = {accounting_attribute(field): field for field in RECORD_FIELDS}
+_ATTRIBUTE_OF = {field: _accounting_attribute(field) for field in RECORD_FIELDS}
+_FIELD_OF = {attribute: field for field, attribute in _ATTRIBUTE_OF.items()}
 
 
 def record_field(attribute: str) -> str:

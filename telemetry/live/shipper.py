@@ -123,6 +123,8 @@ class Shipper(threading.Thread):
             uid = uid_of(control)
             if uid is None or is_written(control, "wrapper"):
                 return False
+            if self._shipping.kept(control):
+                return True
             acknowledged = [Acknowledgements(control, sink) for sink in self._shipping.sinks]
             if all(each.settled for each in acknowledged) and not _grew(control, self._shipping.sinks):
                 return False
@@ -149,7 +151,7 @@ class Shipper(threading.Thread):
     def _pack(self, control: Path) -> Parcel | None:
         """None, and *control* waits no longer, when it can never be rendered."""
         try:
-            return self._shipping.pack(control, self._build(read_journal(control)))
+            return self._shipping.kept(control) or self._shipping.pack(control, self._build(read_journal(control)))
         except Exception as error:  # noqa: BLE001 - boundary of the thread: one bad attempt must not stop the others
             _log.warning("cannot ship %s: %s: %s", control, type(error).__name__, error)
             self.unreadable += 1
@@ -181,6 +183,7 @@ class Shipper(threading.Thread):
             self._waiting.pop(parcel.control, None)
         else:
             self._waiting[parcel.control] = result
+            self._shipping.hold(parcel)
 
 
 class Backoff:

@@ -8,7 +8,7 @@ shipped again, as another event; the spans are not: no backend folds two spans o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +17,13 @@ from telemetry.journal import read_journal
 from telemetry.live.otlp import log_bytes, span_bytes
 from telemetry.live.otlp_files import OtlpFiles
 from telemetry.live.otlp_http import OtlpHttp, SendResult
+from telemetry.live.parcels import HTTP_SINK, Parcel, forget, keep, kept
 from telemetry.live.spans import Rendered, record_item, render
 from telemetry.outbox import Acknowledgements
 
+__all__ = ["FILE_SINK", "HTTP_SINK", "Parcel", "ShipResult", "Shipping", "is_shipped"]
+
 FILE_SINK = "otlp-file"
-HTTP_SINK = "otlp-http"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +41,6 @@ class ShipResult:
     def is_settled(self) -> bool:
         """Whether nothing is left to do."""
         return self.file != "retry" and self.http != "retry"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parcel:
-    """An attempt that stands in the files, or could not be written there, packed for the collector."""
-
-    control: Path
-    uid: str
-    item: str
-    file: Literal["accepted", "retry"]
-    detail: str = ""
-    #: Whether the collector has still to settle it.
-    is_owed: bool = False
-    #: Requests in protobuf, which may be joined.
-    spans: bytes = field(default=b"", repr=False)
-    logs: bytes = field(default=b"", repr=False)
-
-    @property
-    def size_bytes(self) -> int:
-        """What the collector would get."""
-        return len(self.spans) + len(self.logs)
 
 
 class Shipping:
@@ -103,8 +84,11 @@ class Shipping:
         item = record_item(rendered.uid, record)
         file, detail = self._to_file(control, rendered, item)
         parcel = Parcel(control=control, uid=rendered.uid, item=item, file=file, detail=detail)
+        if self._http is None:
+            return parcel
         acknowledged = Acknowledgements(control, HTTP_SINK)
-        if self._http is None or is_shipped(acknowledged, rendered.uid, item):
+        parcel = replace(parcel, acknowledged=acknowledged)
+        if is_shipped(acknowledged, rendered.uid, item):
             return parcel
         unshipped = _unshipped(rendered, acknowledged)
         return replace(
@@ -113,6 +97,15 @@ class Shipping:
             spans=span_bytes(unshipped.spans),
             logs=log_bytes(unshipped.logs),
         )
+
+    def kept(self, control: Path) -> Parcel | None:
+        """What an earlier `hold` has left of the attempt in *control*: it need not be packed again."""
+        return kept(control) if self._http else None
+
+    def hold(self, parcel: Parcel) -> None:
+        """Keep *parcel*, which the collector could not take, for a later `send`."""
+        if parcel.is_owed and parcel.file == "accepted" and not parcel.is_kept:
+            keep(parcel)
 
     def send(self, parcels: Sequence[Parcel]) -> list[ShipResult]:
         """Deliver *parcels* to the collector, in as few requests as it takes; what became of each."""
@@ -160,12 +153,13 @@ class Shipping:
         return [*first, *self._deliver(parcels[half:], http)]
 
     def _settle(self, parcel: Parcel, result: SendResult) -> SendResult:
-        if result.outcome == "retry":
+        if result.outcome == "retry" or parcel.acknowledged is None:
             return result
         copies = self._unanswered.pop(parcel.control, 0)
         try:
-            acknowledgements = Acknowledgements(parcel.control, HTTP_SINK)
-            acknowledgements.settle(parcel.item, result.outcome, result.detail, copies=copies)
+            # what a power cut takes of these lines is sent again, and folded by its ids: no need to wait for the disk
+            parcel.acknowledged.settle(parcel.item, result.outcome, result.detail, copies=copies, durable=False)
+            forget(parcel.control)
         except OSError as error:
             return SendResult(outcome="retry", detail=f"cannot note the acknowledgement: {error.strerror}")
         return result
@@ -209,8 +203,8 @@ def _worse(spans: SendResult, logs: SendResult) -> SendResult:
 
 def _settled(parcel: Parcel) -> SendResult:
     """What the collector said of a parcel of which nothing is left to send."""
-    outcomes = Acknowledgements(parcel.control, HTTP_SINK)
-    dead = "dead" in (outcomes.outcome(parcel.item), outcomes.outcome(parcel.uid))
+    outcomes = parcel.acknowledged.outcomes if parcel.acknowledged else {}
+    dead = "dead" in (outcomes.get(parcel.item), outcomes.get(parcel.uid))
     return SendResult(outcome="dead" if dead else "accepted")
 
 

@@ -195,7 +195,9 @@ def _record_attributes(record: Mapping[str, object]) -> Attributes:
     """The record's fields as flat attributes; what is not known (None) is left out."""
     attributes: dict[str, str | int | float | bool] = {}
     for field, value in record.items():
-        if isinstance(value, str | int | float):  # bool is an int, and stays a bool
+        if isinstance(
+            value, (str, int, float)
+        ):  # not a union, which takes three times as long; bool is an int, and stays a bool
             attributes[names.accounting_attribute(field)] = value
         elif value is not None:
             raise ValueError(f"the record's field {field} is a {type(value).__name__}; records are flat")

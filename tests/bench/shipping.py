@@ -2,10 +2,11 @@
 
     python tests/bench/run.py --only shipping [--quick]
 
-The journals lie on the disk and the node's files are written, as after a night without a collector. From there to the
-collector's own files: reading, rendering, packing, sending, and noting each acknowledgement on the disk. A record is
-what OTLP calls one: a span or a log record. Beside it the SDK's exporter with its batch processor, which is given spans
-that are rendered already and keeps nothing on a disk.
+All is as an agent has left it after a night without a collector: journals, the node's files, what it has tried to send.
+A new one takes that from the disk to the collector's own files, and notes each acknowledgement. A record is what
+OTLP calls one: a span or a log record. Attempts that have just ended are rendered and written to the node's files first:
+they stand in a row of their own. Beside it the SDK's exporter with its batch processor, which is given spans that are
+rendered already and keeps nothing on a disk.
 """
 
 import tempfile
@@ -30,6 +31,7 @@ from telemetry.live.spans import Rendered, render
 from tests.bench.table import Row
 from tests.support.attempts import play
 from tests.support.components import collector_program
+from tests.support.http_faults import nobody
 from tests.support.otelcol import OtelCollector, otelcol
 from tests.support.waiting import eventually
 
@@ -55,7 +57,7 @@ class Run:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """The rate, then the restarts."""
+    """The rates, then the restarts."""
     if collector_program() is None:
         yield Row(what="shipping to a collector", ours="not measured: `make servers` builds one")
         return
@@ -63,6 +65,11 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="jobspan-bench-") as name:
         backlog = Path(name) / "backlog"
         _make(backlog, attempts)
+        fresh = _ours(backlog, attempts, is_fresh=True)
+        yield Row(
+            what=f"{attempts} attempts that have just ended, rendered and written to the node's files on the way",
+            ours=f"{fresh.rate:,.0f} records/s ({attempts / fresh.seconds:,.0f} attempts/s), {fresh.lost} lost",
+        )
         pairs = [(_ours(backlog, attempts), _sdk(backlog)) for _ in range(rounds)]
         ours, sdk = (sorted(each, key=lambda run: run.rate)[rounds // 2] for each in zip(*pairs, strict=True))
         yield Row(
@@ -85,24 +92,38 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def _make(folder: Path, attempts: int) -> None:
-    """Journals of attempts, and the node's files with them."""
-    files = Shipping(OtlpFiles(folder / "telemetry"))
+    """Journals of attempts that have ended."""
     for job_id in range(1, attempts + 1):
-        control = folder / "jobs" / f"{job_id}.1" / "control"
-        play(control, job_id=job_id)
-        files.ship(control, build(read_journal(control)))
+        play(folder / "jobs" / f"{job_id}.1" / "control", job_id=job_id)
 
 
-def _ours(backlog: Path, attempts: int, restarts: int = 0) -> Run:
-    """As an agent ships it at its start."""
-    for acknowledged in backlog.glob("jobs/*/control/otlp-http.*"):
-        acknowledged.unlink()
+def _without_collector(backlog: Path, attempts: int) -> None:
+    """An agent writes all to its files, and finds nobody to send it to."""
+    shipper = _shipper(backlog, OtlpHttp.at(nobody()), attempts)
+    shipper.start()
+    assert shipper.stop(DEADLINE_SECONDS)
+
+
+def _shipper(backlog: Path, http: OtlpHttp, attempts: int) -> Shipper:
+    shipper = Shipper(Shipping(OtlpFiles(backlog / "telemetry"), http), build, queue_limit=attempts)
+    for control in _controls(backlog):
+        shipper.submit(control)
+    return shipper
+
+
+def _controls(backlog: Path) -> list[Path]:
+    return sorted(backlog.glob("jobs/*/control"))
+
+
+def _ours(backlog: Path, attempts: int, restarts: int = 0, *, is_fresh: bool = False) -> Run:
+    """As an agent ships it; of *is_fresh* attempts nothing is done before."""
+    for noted in backlog.glob(f"jobs/*/control/{HTTP_SINK}.*"):
+        noted.unlink()
+    if not is_fresh:
+        _without_collector(backlog, attempts)
     with otelcol() as collector:
         http = OtlpHttp.at(collector.endpoint)
-        shipper = Shipper(Shipping(OtlpFiles(backlog / "telemetry"), http), build, queue_limit=attempts)
-        controls = sorted(backlog.glob("jobs/*/control"))
-        for control in controls:
-            shipper.submit(control)
+        shipper = _shipper(backlog, http, attempts)
         begun, cpu = time.monotonic(), time.process_time()
         shipper.start()
         _restart(collector, restarts, lambda: 1 - shipper.pending()[HTTP_SINK] / attempts)
@@ -113,14 +134,14 @@ def _ours(backlog: Path, attempts: int, restarts: int = 0) -> Run:
         spans = {(each.trace_id, each.span_id) for each in collector.spans()}
         records = {each.item for each in collector.events()}
         arrived = len(collector.spans()) + len(collector.events())
-    owed = sum(len(_rendered(control).spans) + 1 for control in controls)
+    owed = sum(len(_rendered(control).spans) + 1 for control in _controls(backlog))
     found = len(spans) + len(records)
     return Run(seconds, cpu, owed, owed - found, arrived - found)
 
 
 def _sdk(backlog: Path, restarts: int = 0) -> Run:
     """The same spans by the SDK, batch by batch as fast as it takes them."""
-    spans = [span for control in sorted(backlog.glob("jobs/*/control")) for span in _rendered(control).spans]
+    spans = [span for control in _controls(backlog) for span in _rendered(control).spans]
     with otelcol() as collector:
         exporter = OTLPSpanExporter(endpoint=f"{collector.endpoint}/v1/traces")
         processor = BatchSpanProcessor(exporter)

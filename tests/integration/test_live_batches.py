@@ -1,7 +1,7 @@
 """Attempts go to the collector together, and one that it does not want keeps no other from it."""
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,16 +10,21 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from telemetry.journal import read_journal
+from telemetry.entries import Entry
+from telemetry.facts import ClockStepped
+from telemetry.journal import Journal, read_journal
 from telemetry.ledger.builder import build
 from telemetry.live.otlp_files import OtlpFiles
 from telemetry.live.otlp_http import OtlpHttp
+from telemetry.live.parcels import KEPT, Parcel
 from telemetry.live.shipper import Shipper
-from telemetry.live.shipping import Parcel, Shipping
+from telemetry.live.shipping import Shipping
+from telemetry.live.spans import render
 from telemetry.outbox import Acknowledgements
 from tests.support.attempts import play, uid_of
-from tests.support.collector import collector
-from tests.support.http_faults import FaultyServer, Reply, Seen, faulty_server
+from tests.support.clock import JumpClock
+from tests.support.collector import Collector, collector
+from tests.support.http_faults import FaultyServer, Reply, Seen, faulty_server, nobody
 from tests.support.waiting import eventually
 
 OTLP = {"Content-Type": "application/x-protobuf"}
@@ -116,3 +121,71 @@ def test_a_collector_that_goes_while_it_is_asked(tmp_path: Path, server: tuple[F
     assert {result.http for result in shipping.send(packed)} == {"retry"}
     assert len(faulty.seen) == 2, "who is away is not asked for the others"
     assert {result.http for result in shipping.send(packed)} == {"accepted"}
+
+
+# --- what waits is packed once --------------------------------------------------------------------
+
+
+def left_behind(folder: Path, job_id: int = 1) -> Path:
+    """An attempt that an agent could not send to anybody."""
+    play(control_of(folder, job_id), job_id=job_id)
+    shipper = Shipper(Shipping(OtlpFiles(folder / "telemetry"), OtlpHttp.at(nobody())), build)
+    shipper.submit(control_of(folder, job_id))
+    shipper.start()
+    assert shipper.stop(10)
+    assert (control_of(folder, job_id) / KEPT).exists()
+    return control_of(folder, job_id)
+
+
+def shipped(folder: Path, running: Collector) -> tuple[list[str], int]:
+    """What the next agent sends, and for how many attempts it made a record anew."""
+    built: list[int] = []
+
+    def counting(entries: list[Entry]) -> Mapping[str, object] | None:
+        built.append(1)
+        return build(entries)
+
+    shipping = Shipping(OtlpFiles(folder / "telemetry"), OtlpHttp.at(running.endpoint))
+    shipper = Shipper(shipping, counting, jobs_folder=folder / "jobs")
+    shipper.start()
+    eventually(lambda: running.received)
+    assert shipper.stop(10)
+    return running.uids(), len(built)
+
+
+def test_what_waited_is_not_rendered_again(tmp_path: Path) -> None:
+    """The next agent finds what the last one could not send, sends that as it is, and removes it then."""
+    control = left_behind(tmp_path)
+    expected = render(read_journal(control), build(read_journal(control)))
+    with collector() as running:
+        assert shipped(tmp_path, running) == ([uid_of(1)], 0)
+        assert sorted(running.spans()) == sorted(span.name for span in expected.spans)
+    assert not (control / KEPT).exists()
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "grown"])
+def test_what_was_kept_is_believed_only_when_it_holds(tmp_path: Path, harm: str) -> None:
+    """What a crash has torn, or what a journal that has grown has made old, is rendered again from the journal."""
+    control = left_behind(tmp_path)
+    path = control / KEPT
+    data = path.read_bytes()
+    if harm == "grown":
+        with Journal(control, "recovery", JumpClock()) as journal:
+            journal.append(ClockStepped(step_seconds=1.0))
+    else:
+        path.write_bytes({"cut": data[:-1], "flipped": data[:-1] + bytes([data[-1] ^ 1]), "empty": b""}[harm])
+    with collector() as running:
+        uids, built = shipped(tmp_path, running)
+        assert uids == [uid_of(1)]
+        assert ("jobspan.job" in running.spans(), built > 0) == (True, True)
+
+
+def test_a_full_disk_does_not_keep_a_job_from_the_collector(tmp_path: Path) -> None:
+    """Where nothing can be kept, it is rendered again."""
+    play(control_of(tmp_path, 1), job_id=1)
+    (control_of(tmp_path, 1) / KEPT).mkdir()
+    with collector() as running:
+        shipping = Shipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(nobody()))
+        (parcel,) = [shipping.pack(control_of(tmp_path, 1), build(read_journal(control_of(tmp_path, 1))))]
+        shipping.hold(parcel)
+        assert shipped(tmp_path, running)[0] == [uid_of(1)]
