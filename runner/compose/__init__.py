@@ -11,7 +11,7 @@
 * `outbox`   the outbox for its operator: listing, documents, another try
 * `peeks`    output of jobs, from the agent of the folder
 * `traces`   the traces of a job, and their page
-* `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
+* `reports`  what the folder of a node knows: attempts, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """
