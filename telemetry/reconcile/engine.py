@@ -1,0 +1,125 @@
+"""Sides in, an `Outcome` out: every further side is held against the first one."""
+
+from pathlib import Path
+
+from telemetry.reconcile.columns import literal
+from telemetry.reconcile.faults import make_faults
+from telemetry.reconcile.findings import find
+from telemetry.reconcile.pairs import join, join_without_key, make_cases
+from telemetry.reconcile.result import ClassTotal, Difference, Outcome
+from telemetry.reconcile.settings import Tolerances, Window
+from telemetry.reconcile.sides import Loaded, Prepared, prepare, totals
+from telemetry.reconcile.workbench import Row, Workbench
+
+#: The file of all differences; its name in the engine's folder.
+DIFFERENCES = "differences.parquet"
+
+
+def reconcile(
+    bench: Workbench,
+    sides: tuple[Loaded, ...],
+    *,
+    now_utc_ns: int,
+    allowed: Tolerances | None = None,
+    window: Window | None = None,
+) -> Outcome:
+    """Hold every side against the first one."""
+    tolerances, ends, now_us = allowed or Tolerances(), window or Window(), now_utc_ns // 1000
+    bench.run("CREATE OR REPLACE TABLE differences AS " + _empty())
+    first = prepare(bench, sides[0], ends)
+    described, found, counted = [totals(bench, first)], [], []
+    for loaded in sides[1:]:
+        other = prepare(bench, loaded, ends, margin=True)
+        described.append(totals(bench, other))
+        counted += _attempts(bench, first, other, tolerances, now_us, ends)
+        found += find(bench, first, other, tolerances)
+        bench.run("INSERT INTO differences " + _differences(first, other))
+    file = _keep(bench)
+    listed = bench.rows(
+        f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}"
+    )
+    return Outcome(
+        made_utc_ns=now_utc_ns,
+        sides=tuple(described),
+        totals=tuple(counted),
+        findings=tuple(found),
+        differences=tuple(_difference(row) for row in listed),
+        core_hours_at_stake=float(bench.value(_AT_STAKE)),
+        problems=tuple(problem for each in sides for problem in each.problems),
+        file=file,
+    )
+
+
+def _attempts(
+    bench: Workbench, left: Prepared, right: Prepared, allowed: Tolerances, now_us: int, window: Window
+) -> list[ClassTotal]:
+    """Two sides of attempts: the tables `cases` and `faults`, and how many of each class."""
+    join(bench, left, right, allowed, now_us)
+    join_without_key(bench, allowed)
+    joined = make_cases(bench, left, right, allowed, now_us, window)
+    names = left.loaded.name, right.loaded.name
+    make_faults(bench, *names, allowed)
+    rows = bench.rows("SELECT kind, absent, count(*), sum(core_hours) FROM faults GROUP BY ALL ORDER BY kind, absent")
+    return [
+        ClassTotal(
+            left=names[0], right=names[1], kind="matched", pairs=joined.matched, core_hours=joined.matched_core_hours
+        ),
+        ClassTotal(
+            left=names[0], right=names[1], kind="pending", pairs=joined.pending, core_hours=joined.pending_core_hours
+        ),
+        *(
+            ClassTotal(
+                left=names[0], right=names[1], kind=kind, absent=absent, pairs=int(count), core_hours=float(hours)
+            )
+            for kind, absent, count, hours in rows
+        ),
+    ]
+
+
+#: Columns of `differences` (the fields of `Difference`), and how `faults` and `cases` give them.
+_COLUMNS = {
+    "left": ("VARCHAR", ""),
+    "right": ("VARCHAR", ""),
+    "kind": ("VARCHAR", "f.kind"),
+    "absent": ("VARCHAR", "f.absent"),
+    "key": ("VARCHAR", "coalesce(c.key, concat_ws('/', c.batch, c.job_id, c.attempt))"),
+    "job_id": ("BIGINT", "c.job_id"),
+    "attempt": ("INTEGER", "c.attempt"),
+    "site": ("VARCHAR", "coalesce(c.site, '')"),
+    "group": ("VARCHAR", "coalesce(c.grp, '')"),
+    "host": ("VARCHAR", "coalesce(c.host, '')"),
+    "pilot": ("VARCHAR", "coalesce(c.pilot, '')"),
+    "cores": ("INTEGER", "coalesce(c.l_cores, c.r_cores)"),
+    "end": (
+        "VARCHAR",
+        "coalesce(strftime(make_timestamp(coalesce(c.l_end_us, c.r_end_us)), '%Y-%m-%dT%H:%M:%S.%fZ'), '')",
+    ),
+    "left_value": ("DOUBLE", "f.left_value"),
+    "right_value": ("DOUBLE", "f.right_value"),
+    "cause": ("VARCHAR", "f.cause"),
+    "core_hours": ("DOUBLE", "f.core_hours"),
+    "is_systematic": ("BOOLEAN", "f.systematic"),
+}
+_AT_STAKE = (
+    'SELECT coalesce(sum(most), 0) FROM (SELECT max(core_hours) AS most FROM differences GROUP BY "left", "right", key)'
+)
+
+
+def _empty() -> str:
+    return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, (kind, _) in _COLUMNS.items()) + " WHERE false"
+
+
+def _differences(left: Prepared, right: Prepared) -> str:
+    named = {"left": literal(left.loaded.name), "right": literal(right.loaded.name)}
+    chosen = ", ".join(named.get(name, expression) for name, (_, expression) in _COLUMNS.items())
+    return f"SELECT {chosen} FROM faults f JOIN cases c USING (id)"
+
+
+def _keep(bench: Workbench) -> Path:
+    path = bench.engine.folder / DIFFERENCES
+    bench.run(f"COPY (FROM differences ORDER BY core_hours DESC) TO {literal(str(path))} (FORMAT parquet)")
+    return path
+
+
+def _difference(row: Row) -> Difference:
+    return Difference(**dict(zip(_COLUMNS, row, strict=True)))
