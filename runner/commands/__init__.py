@@ -13,6 +13,7 @@ What they share:
 * `packing`        descriptions from files, input sandboxes, submission
 * `fetching`       output sandboxes into a new folder
 * `killing`        the order to end a job
+* `extras`         says which extra to install where one is missing
 * `overrides`      configurations with something changed by the command line
 * `interrupts`     an end in order, whichever signal asks for it
 * `announcing`     how a service says that it is ready
