@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from telemetry.reconcile import pilots, sums
 from telemetry.reconcile.columns import literal
 from telemetry.reconcile.faults import make_faults
 from telemetry.reconcile.findings import find
@@ -29,11 +30,18 @@ def reconcile(
     first = prepare(bench, sides[0], ends)
     described, found, counted = [totals(bench, first)], [], []
     for loaded in sides[1:]:
-        other = prepare(bench, loaded, ends, margin=True)
-        described.append(totals(bench, other))
-        counted += _attempts(bench, first, other, tolerances, now_us, ends)
-        found += find(bench, first, other, tolerances)
-        bench.run("INSERT INTO differences " + _differences(first, other))
+        if loaded.level == "sum":
+            described.append(sums.described(bench, loaded))
+            counted += sums.compare(bench, first, loaded, tolerances)
+        else:
+            other = prepare(bench, loaded, ends, margin=True)
+            described.append(totals(bench, other))
+            if loaded.level == "pilot":
+                counted += pilots.compare(bench, first, other, tolerances, now_us)
+            else:
+                counted += _attempts(bench, first, other, tolerances, now_us, ends)
+                found += find(bench, first, other, tolerances)
+        bench.run("INSERT INTO differences " + _differences(first.loaded.name, loaded.name))
     file = _keep(bench)
     listed = bench.rows(
         f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}"
@@ -109,8 +117,8 @@ def _empty() -> str:
     return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, (kind, _) in _COLUMNS.items()) + " WHERE false"
 
 
-def _differences(left: Prepared, right: Prepared) -> str:
-    named = {"left": literal(left.loaded.name), "right": literal(right.loaded.name)}
+def _differences(left: str, right: str) -> str:
+    named = {"left": literal(left), "right": literal(right)}
     chosen = ", ".join(named.get(name, expression) for name, (_, expression) in _COLUMNS.items())
     return f"SELECT {chosen} FROM faults f JOIN cases c USING (id)"
 

@@ -13,17 +13,11 @@ from pathlib import Path
 from telemetry import catalogue
 from telemetry.live.lines import complete_lines
 from telemetry.live.otlp import NotOtlp, accounting_of
-from telemetry.reconcile.columns import RECORD_FIELDS, from_record, literal
+from telemetry.reconcile.columns import from_record
+from telemetry.reconcile.sources.records import RECORD_TYPES, keep_flat
 from telemetry.reconcile.workbench import Workbench
 
-#: Fields of the record that are read, and their types there.
-_TYPES = {
-    **dict.fromkeys(RECORD_FIELDS.values(), "VARCHAR"),
-    **dict.fromkeys(("JobID", "Attempt", "Revision", "Processors"), "BIGINT"),
-    **dict.fromkeys(("WallClockTime", "CPUTime", "WrapperCPUTime", "BenchmarkValue"), "DOUBLE"),
-    **dict.fromkeys(("VO", "UserGroup", "RecordedBy"), "VARCHAR"),
-}
-FIELDS = {name: kind for name, kind in _TYPES.items() if name != "ArrivalTime"}
+FIELDS = {field: kind for field, kind in RECORD_TYPES.items() if field != "ArrivalTime"}
 _NAMES = {catalogue.accounting_attribute(name).removeprefix(catalogue.ACCOUNTING_PREFIX): name for name in FIELDS}
 _ATTRIBUTE = re.compile(
     b'"jobspan\\.accounting\\.(' + "|".join(map(re.escape, _NAMES)).encode() + b')","value":{"\\w+":("[^"]*"|[^,}]+)'
@@ -54,15 +48,9 @@ def read(bench: Workbench, name: str, paths: list[Path]) -> tuple[str, list[str]
                     file.writelines(batch)
                     batch.clear()
         file.writelines(batch)
-    columns = ", ".join(f"{literal(field)}: {literal(kind)}" for field, kind in FIELDS.items())
-    kept = bench.engine.folder / f"{name}.parquet"
-    bench.run(
-        f"COPY (SELECT {from_record(FIELDS)} FROM read_json({literal(str(flat))}, format = 'newline_delimited',"
-        f" columns = {{{columns}}})) TO {literal(str(kept))} (FORMAT parquet)"
-    )
-    flat.unlink()
+    relation = keep_flat(bench, name, FIELDS, from_record(FIELDS))
     problems = [f"{name}: {damaged} lines of OTLP are damaged"] if damaged else []
-    return f"read_parquet({literal(str(kept))})", problems
+    return relation, problems
 
 
 def _flat(line: bytes, number: int) -> Iterator[bytes]:
