@@ -13,4 +13,5 @@
 * `pilots`       attempts against the jobs of a batch system
 * `sums`         attempts against counters and summaries
 * `engine`       sides in, an outcome out
+* `textfile`     an outcome as metrics, for a node exporter
 """
