@@ -12,6 +12,7 @@
 * `peeks`    output of jobs, from the agent of the folder
 * `accounts` the whole accounting, for reports and exports; how users are named outside
 * `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
+* `reconciliation` sources held against each other, as somebody asks for them
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """

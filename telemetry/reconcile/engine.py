@@ -1,13 +1,15 @@
 """Sides in, an `Outcome` out: every further side is held against the first one."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from telemetry.reconcile import pilots, sums
 from telemetry.reconcile.columns import literal
-from telemetry.reconcile.faults import make_faults
+from telemetry.reconcile.digests import narrow
+from telemetry.reconcile.faults import counted, make_faults
 from telemetry.reconcile.findings import find
 from telemetry.reconcile.pairs import join, join_without_key, make_cases
-from telemetry.reconcile.result import ClassTotal, Difference, Outcome
+from telemetry.reconcile.result import ClassTotal, Difference, DigestUse, Finding, Outcome, Side
 from telemetry.reconcile.settings import Tolerances, Window
 from telemetry.reconcile.sides import Loaded, Prepared, prepare, totals
 from telemetry.reconcile.workbench import Row, Workbench
@@ -23,38 +25,79 @@ def reconcile(
     now_utc_ns: int,
     allowed: Tolerances | None = None,
     window: Window | None = None,
+    digest: bool = False,
 ) -> Outcome:
     """Hold every side against the first one."""
     tolerances, ends, now_us = allowed or Tolerances(), window or Window(), now_utc_ns // 1000
     bench.run("CREATE OR REPLACE TABLE differences AS " + _empty())
-    first = prepare(bench, sides[0], ends)
-    described, found, counted = [totals(bench, first)], [], []
+    first = None if digest and all(each.level == "attempt" for each in sides) else prepare(bench, sides[0], ends)
+    results = []
     for loaded in sides[1:]:
-        if loaded.level == "sum":
-            described.append(sums.described(bench, loaded))
-            counted += sums.compare(bench, first, loaded, tolerances)
-        else:
-            other = prepare(bench, loaded, ends, margin=True)
-            described.append(totals(bench, other))
-            if loaded.level == "pilot":
-                counted += pilots.compare(bench, first, other, tolerances, now_us)
-            else:
-                counted += _attempts(bench, first, other, tolerances, now_us, ends)
-                found += find(bench, first, other, tolerances)
-        bench.run("INSERT INTO differences " + _differences(first.loaded.name, loaded.name))
+        if loaded.level == "attempt" and digest:
+            results.append(_by_digests(bench, (sides[0], loaded), tolerances, now_us, ends))
+        elif first is not None:
+            results.append(_in_full(bench, first, loaded, tolerances, now_us, ends))
+        bench.run("INSERT INTO differences " + _differences(sides[0].name, loaded.name))
     file = _keep(bench)
-    listed = bench.rows(
-        f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}"
-    )
+    listed = bench.rows(f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}")
     return Outcome(
         made_utc_ns=now_utc_ns,
-        sides=tuple(described),
-        totals=tuple(counted),
-        findings=tuple(found),
+        sides=(results[0].sides[0], *(each.sides[1] for each in results)),
+        totals=tuple(total for each in results for total in each.totals),
+        findings=tuple(finding for each in results for finding in each.findings),
         differences=tuple(_difference(row) for row in listed),
         core_hours_at_stake=float(bench.value(_AT_STAKE)),
         problems=tuple(problem for each in sides for problem in each.problems),
         file=file,
+        digests=tuple(each.digest for each in results if each.digest is not None),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """What comes of two sides."""
+
+    sides: tuple[Side, Side]
+    totals: tuple[ClassTotal, ...]
+    findings: tuple[Finding, ...] = ()
+    digest: DigestUse | None = None
+
+
+def _in_full(
+    bench: Workbench, first: Prepared, loaded: Loaded, allowed: Tolerances, now_us: int, window: Window
+) -> _Compared:
+    """All records of both sides."""
+    mine = totals(bench, first)
+    if loaded.level == "sum":
+        return _Compared(
+            sides=(mine, sums.described(bench, loaded)), totals=tuple(sums.compare(bench, first, loaded, allowed))
+        )
+    other = prepare(bench, loaded, window.wider())
+    both = mine, totals(bench, other)
+    if loaded.level == "pilot":
+        return _Compared(sides=both, totals=tuple(pilots.compare(bench, first, other, allowed, now_us)))
+    counted = _attempts(bench, first, other, allowed, now_us, window)
+    return _Compared(sides=both, totals=tuple(counted), findings=find(bench, first, other, allowed))
+
+
+def _by_digests(
+    bench: Workbench, sides: tuple[Loaded, Loaded], allowed: Tolerances, now_us: int, window: Window
+) -> _Compared:
+    """Only what digests by hour do not show to be the same."""
+    narrowed = narrow(bench, sides, allowed, now_us, (window, window.wider()))
+    first = prepare(bench, narrowed.left, Window(), whole="whole_l")
+    other = prepare(bench, narrowed.right, Window(), whole="whole_r")
+    matched, *others = _attempts(bench, first, other, allowed, now_us, window)
+    matched = replace(
+        matched,
+        pairs=matched.pairs + narrowed.spared,
+        core_hours=matched.core_hours + narrowed.spared_core_hours,
+    )
+    return _Compared(
+        sides=narrowed.sides,
+        totals=(matched, *others),
+        findings=find(bench, first, other, allowed),
+        digest=narrowed.use,
     )
 
 
@@ -67,7 +110,6 @@ def _attempts(
     joined = make_cases(bench, left, right, allowed, now_us, window)
     names = left.loaded.name, right.loaded.name
     make_faults(bench, *names, allowed)
-    rows = bench.rows("SELECT kind, absent, count(*), sum(core_hours) FROM faults GROUP BY ALL ORDER BY kind, absent")
     return [
         ClassTotal(
             left=names[0], right=names[1], kind="matched", pairs=joined.matched, core_hours=joined.matched_core_hours
@@ -75,12 +117,7 @@ def _attempts(
         ClassTotal(
             left=names[0], right=names[1], kind="pending", pairs=joined.pending, core_hours=joined.pending_core_hours
         ),
-        *(
-            ClassTotal(
-                left=names[0], right=names[1], kind=kind, absent=absent, pairs=int(count), core_hours=float(hours)
-            )
-            for kind, absent, count, hours in rows
-        ),
+        *counted(bench, *names),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from telemetry.reconcile.columns import literal
 from telemetry.reconcile.judge import BAD, STAKES, VALUES, has
-from telemetry.reconcile.result import Kind
+from telemetry.reconcile.result import ClassTotal, Kind
 from telemetry.reconcile.settings import Tolerances
 from telemetry.reconcile.workbench import Workbench
 
@@ -10,12 +10,26 @@ _US = 1_000_000
 _CORE_HOURS = "abs(coalesce({0}_wall_us / 3.6e9 * coalesce({0}_cores, 1), 0))"
 
 
-def make_faults(bench: Workbench, left: str, right: str, allowed: Tolerances) -> None:
-    """Make `faults` of `cases`; *left* and *right* are the names of the sides."""
+def begin(bench: Workbench) -> None:
+    """`faults`, empty."""
     bench.run(
         "CREATE OR REPLACE TABLE faults (id BIGINT, kind VARCHAR, absent VARCHAR, left_value DOUBLE,"
         " right_value DOUBLE, core_hours DOUBLE, cause VARCHAR, systematic BOOLEAN)"
     )
+
+
+def counted(bench: Workbench, left: str, right: str) -> list[ClassTotal]:
+    """How many differences of each class there are between *left* and *right*."""
+    rows = bench.rows("SELECT kind, absent, count(*), sum(core_hours) FROM faults GROUP BY ALL ORDER BY kind, absent")
+    return [
+        ClassTotal(left=left, right=right, kind=kind, absent=absent, pairs=int(count), core_hours=float(hours))
+        for kind, absent, count, hours in rows
+    ]
+
+
+def make_faults(bench: Workbench, left: str, right: str, allowed: Tolerances) -> None:
+    """Make `faults` of `cases`; *left* and *right* are the names of the sides."""
+    begin(bench)
     for absent, name, letter in (("l", left, "r"), ("r", right, "l")):
         mine = VALUES["wall"].format(letter)
         values = ("NULL", mine) if letter == "r" else (mine, "NULL")
@@ -34,7 +48,7 @@ def make_faults(bench: Workbench, left: str, right: str, allowed: Tolerances) ->
     for letter in "lr":  # of a lone record, too
         bench.run(
             f"INSERT INTO faults SELECT id, 'impossible', '', {_both(VALUES['impossible'])},"
-            f" least({_CORE_HOURS.format(letter)}, 1e6), {_impossible(left, right, allowed)}, false"
+            f" least({_CORE_HOURS.format(letter)}, 1e6), {_impossible(left, right)}, false"
             f" FROM cases WHERE absent IS NOT NULL AND absent <> '{letter}' AND ({letter}_flags & {BAD}) > 0"
         )
 
@@ -64,7 +78,7 @@ def _cause(kind: Kind, left: str, right: str, allowed: Tolerances) -> str:
     hours_off = f"round({moved} / {hour}) <> 0 AND abs({moved} - round({moved} / {hour}) * {hour}) <= {near}"
     match kind:
         case "impossible":
-            return _impossible(left, right, allowed)
+            return _impossible(left, right)
         case "swapped":
             return literal("the keys of two attempts are exchanged: each holds the other's record")
         case "cores":
@@ -76,8 +90,14 @@ def _cause(kind: Kind, left: str, right: str, allowed: Tolerances) -> str:
             )
         case "wall":
             return _chosen(
-                (_is_ratio("r_wall_us", "l_wall_us", "l_cores"), f"{right} has wall clock x cores in place of wall clock"),
-                (_is_ratio("l_wall_us", "r_wall_us", "l_cores"), f"{left} has wall clock x cores in place of wall clock"),
+                (
+                    _is_ratio("r_wall_us", "l_wall_us", "l_cores"),
+                    f"{right} has wall clock x cores in place of wall clock",
+                ),
+                (
+                    _is_ratio("l_wall_us", "r_wall_us", "l_cores"),
+                    f"{left} has wall clock x cores in place of wall clock",
+                ),
                 (hours_off, "start or end in another time zone, or daylight saving"),
                 ("r_wall_us > l_wall_us", f"{right} counts more: what surrounds the payload, or a late end"),
                 otherwise=f"{right} counts less: it has lost a part, or the end was not seen",
@@ -98,13 +118,14 @@ def _cause(kind: Kind, left: str, right: str, allowed: Tolerances) -> str:
                 otherwise="other scores of one benchmark: average of a site against the node's own, or measured anew",
             )
         case "skew":
-            return _chosen((hours_off, "time zone or daylight saving"), otherwise="the end is shifted, or a clock is wrong")
+            return _chosen(
+                (hours_off, "time zone or daylight saving"), otherwise="the end is shifted, or a clock is wrong"
+            )
         case _:
             return literal("it waited for its sink, or was sent again after a loss")
 
 
-def _impossible(left: str, right: str, allowed: Tolerances) -> str:
-    del allowed
+def _impossible(left: str, right: str) -> str:
     words = []
     for letter, name in (("l", left), ("r", right)):
         words += [

@@ -5,6 +5,7 @@ class and such a share of all attempts there (`Tolerances`); a skew also the sam
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from telemetry.reconcile.columns import literal, name
 from telemetry.reconcile.result import Finding
@@ -20,7 +21,10 @@ _LEVELS: tuple[Mapping[str, str], ...] = (
     {"host": "host"},
     {"site": "site", "hour": f"end_us // {_HOUR_US}"},
 )
-_ON_CASES = {"cores": "coalesce({0}_cores, {1}_cores)", f"end_us // {_HOUR_US}": f"coalesce({{0}}_end_us, {{1}}_end_us) // {_HOUR_US}"}
+_ON_CASES = {
+    "cores": "coalesce({0}_cores, {1}_cores)",
+    f"end_us // {_HOUR_US}": f"coalesce({{0}}_end_us, {{1}}_end_us) // {_HOUR_US}",
+}
 
 
 def find(bench: Workbench, left: Prepared, right: Prepared, allowed: Tolerances) -> tuple[Finding, ...]:
@@ -30,27 +34,32 @@ def find(bench: Workbench, left: Prepared, right: Prepared, allowed: Tolerances)
         return ()
     for level in _LEVELS:
         for absent, known in (("", left), (right.loaded.name, left), (left.loaded.name, right)):
-            found += _at_level(bench, left, right, allowed, level=level, absent=absent, known=known)
+            found += _at_level(bench, _Question(left, right, level, absent, known), allowed)
     for absent, has in (("r", left), ("l", right)):
         lacking = right if absent == "r" else left
         found += _gaps(bench, left, right, allowed, has=has, lacking=lacking)
     return tuple(sorted(found, key=lambda each: (-each.core_hours, -each.pairs, each.name, str(each.where))))
 
 
-def _at_level(
-    bench: Workbench,
-    left: Prepared,
-    right: Prepared,
-    allowed: Tolerances,
-    *,
-    level: Mapping[str, str],
-    absent: str,
-    known: Prepared,
-) -> list[Finding]:
-    """Findings at one level, of the classes in which *absent* lacks something; *known* knows all pairs there are."""
+@dataclass(frozen=True)
+class _Question:
+    """What is asked: a level, and the classes in which *absent* lacks something. *known* knows all pairs."""
+
+    left: Prepared
+    right: Prepared
+    level: Mapping[str, str]
+    absent: str
+    known: Prepared
+
+
+def _at_level(bench: Workbench, asked: _Question, allowed: Tolerances) -> list[Finding]:
+    """Findings at one level."""
+    level, absent, known = asked.level, asked.absent, asked.known
     names = ", ".join(map(name, level))
-    letters = ("l", "r") if known is left else ("r", "l")
-    on_cases = ", ".join(f"{_ON_CASES.get(each, 'c.' + each).format(*letters)} AS {name(ours)}" for ours, each in level.items())
+    letters = ("l", "r") if known is asked.left else ("r", "l")
+    on_cases = ", ".join(
+        f"{_ON_CASES.get(each, 'c.' + each).format(*letters)} AS {name(ours)}" for ours, each in level.items()
+    )
     there = ", ".join(f"{each} AS {name(ours)}" for ours, each in level.items())
     bench.run(
         f"CREATE OR REPLACE TABLE open AS SELECT f.*, {on_cases}, coalesce(c.l_end_us, c.r_end_us) AS end_us"
@@ -65,8 +74,7 @@ def _at_level(
     bench.run(f"CREATE OR REPLACE TABLE grouped AS {grouped}")
     if not bench.value("SELECT count(*) FROM grouped"):
         return []
-    parts = [known.keyed, *([known.loose] if known.loose_records else [])]
-    everybody = " UNION ALL ".join(f"SELECT {there} FROM {each}" for each in parts)
+    everybody = f"SELECT {there} FROM {known.whole}"
     same = " AND ".join(f"{{0}}.{name(each)} IS NOT DISTINCT FROM {{1}}.{name(each)}" for each in level)
     bench.run(
         "CREATE OR REPLACE TABLE found AS SELECT g.*, a.among FROM grouped g JOIN"
@@ -79,19 +87,19 @@ def _at_level(
         f" (SELECT o.id, o.kind FROM open o JOIN found f ON o.kind = f.kind AND {same.format('o', 'f')})"
     )
     rows = bench.rows(f"SELECT kind, n, among, hours, ratio, offs, first, last, cause, {names} FROM found")
-    return [_finding(row, left, right, absent, level) for row in rows]
+    return [_finding(row, asked) for row in rows]
 
 
-def _finding(row: Row, left: Prepared, right: Prepared, absent: str, level: Mapping[str, str]) -> Finding:
+def _finding(row: Row, asked: _Question) -> Finding:
     kind, pairs, among, hours, ratio, offset, first, last, cause, *where = row
-    named = {each: "" if value is None else str(value) for each, value in zip(level, where, strict=True)}
-    if "hour" in named and named["hour"]:
+    named = {each: "" if value is None else str(value) for each, value in zip(asked.level, where, strict=True)}
+    if named.get("hour"):
         named["hour"] = moment_text(int(named["hour"]) * _HOUR_US)
     return Finding(
-        left=left.loaded.name,
-        right=right.loaded.name,
+        left=asked.left.loaded.name,
+        right=asked.right.loaded.name,
         kind=kind,
-        absent=absent,
+        absent=asked.absent,
         where=named,
         cause=_common_cause(kind, named, cause),
         pairs=int(pairs),
@@ -117,7 +125,10 @@ def _gaps(
 ) -> list[Finding]:
     """Attempts of one pilot that are missing in a row: what it sent meanwhile has not arrived."""
     lacks = lacking.loaded.name
-    lost = f"SELECT f.id, c.key, c.pilot FROM faults f JOIN cases c USING (id) WHERE kind = 'missing' AND NOT systematic AND f.absent = {literal(lacks)}"
+    lost = (
+        "SELECT f.id, c.key, c.pilot FROM faults f JOIN cases c USING (id)"
+        f" WHERE kind = 'missing' AND NOT systematic AND f.absent = {literal(lacks)}"
+    )
     bench.run(
         f"CREATE OR REPLACE TABLE lost AS SELECT * FROM ({lost}) WHERE pilot IS NOT NULL AND key IS NOT NULL"
         f" QUALIFY count(*) OVER (PARTITION BY pilot) >= {allowed.systematic_pairs}"
@@ -130,7 +141,7 @@ def _gaps(
         "  SELECT k.pilot, k.host, k.end_us, l.id, row_number() OVER (PARTITION BY k.pilot"
         f" {order}) - row_number() OVER (PARTITION BY k.pilot, l.id IS NULL {order}) AS run,"
         " count(*) OVER (PARTITION BY k.pilot) AS among, abs(k.wall_us / 3.6e9 * coalesce(k.cores, 1)) AS hours"
-        f"  FROM {has.keyed} k LEFT JOIN lost l ON l.key = k.key WHERE k.pilot IN (SELECT pilot FROM lost)"
+        f"  FROM {has.whole} k LEFT JOIN lost l ON l.key = k.key WHERE k.pilot IN (SELECT pilot FROM lost)"
         f") WHERE id IS NOT NULL QUALIFY n >= {allowed.systematic_pairs}"
     )
     bench.run("UPDATE faults SET systematic = true WHERE kind = 'missing' AND id IN (SELECT id FROM gaps)")

@@ -106,9 +106,8 @@ STAKES: Mapping[Kind, str] = {
 
 
 def _apart(column: str, seconds: float, fraction: float) -> str:
-    return (
-        f"abs(l.{column} - r.{column}) > greatest({round(seconds * _US)}, {fraction} * greatest(l.{column}, r.{column}))"
-    )
+    larger = f"greatest(l.{column}, r.{column})"
+    return f"abs(l.{column} - r.{column}) > greatest({round(seconds * _US)}, {fraction} * {larger})"
 
 
 def _bit(condition: str, bit: int) -> str:

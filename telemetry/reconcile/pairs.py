@@ -162,7 +162,7 @@ def _find_again(bench: Workbench, letter: str, side: Prepared, allowed: Toleranc
     if not bench.value("SELECT count(*) FROM lone"):
         return
     bench.run(
-        f"UPDATE cases SET again = true WHERE id IN (SELECT c.id FROM {side.keyed} k JOIN lone c ON"
+        f"UPDATE cases SET again = true WHERE id IN (SELECT c.id FROM {side.whole} k JOIN lone c ON"
         " c.job_id = k.job_id AND coalesce(c.attempt, 1) = coalesce(k.attempt, 1) AND c.site = k.site"
         " AND c.pilot IS NOT DISTINCT FROM k.pilot AND c.host IS NOT DISTINCT FROM k.host AND c.key <> k.key"
         f" AND abs(c.start_us - k.start_us) <= {round(allowed.fuzzy_seconds * _US)}"
@@ -199,10 +199,11 @@ def _count_matched(bench: Workbench, left: Prepared, pending: tuple[int, float])
     hours = sum(float(bench.value(f"SELECT {core.format('')} FROM {each}") or 0) for each in parts)
     records = left.keyed_records + left.loose_records
     for table in ("cases", "pending"):
-        odd, spent = bench.one(f"SELECT count(*), {core.format('l_')} FROM {table} WHERE absent IS NULL OR absent = 'r'")
+        odd, spent = bench.one(
+            f"SELECT count(*), {core.format('l_')} FROM {table} WHERE absent IS NULL OR absent = 'r'"
+        )
         hours -= float(spent or 0)
         records -= int(odd)
     return Joined(
         matched=records, matched_core_hours=max(hours, 0.0), pending=pending[0], pending_core_hours=pending[1]
     )
-

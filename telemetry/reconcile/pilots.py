@@ -1,11 +1,12 @@
 """Attempts against the jobs of a batch system: each pilot against the sum of what ran in it, never one to one.
 
 A pilot's CPU is that of its payloads, of their wrappers, and the rest: the agent's share, and what else the site runs
-in a pilot (`overhead`). Its core time is that of its attempts, and what no attempt had (`idle`). Both are no fault up to
-a share; payloads with more than their pilot are.
+in a pilot (`overhead`). Its core time is that of its attempts, and what no attempt had (`idle`). Both are no fault up
+to a share; payloads with more than their pilot are.
 """
 
 from telemetry.reconcile.columns import literal
+from telemetry.reconcile.faults import begin, counted
 from telemetry.reconcile.judge import BAD, flags
 from telemetry.reconcile.result import ClassTotal, Kind
 from telemetry.reconcile.settings import Tolerances
@@ -22,10 +23,7 @@ def compare(
     """The tables `cases` and `faults` of pilots, and how many of each class."""
     left, right = attempts.loaded.name, pilots.loaded.name
     _make_cases(bench, attempts, pilots, allowed, now_us)
-    bench.run(
-        "CREATE OR REPLACE TABLE faults (id BIGINT, kind VARCHAR, absent VARCHAR, left_value DOUBLE,"
-        " right_value DOUBLE, core_hours DOUBLE, cause VARCHAR, systematic BOOLEAN)"
-    )
+    begin(bench)
     grace_us = now_us - round(pilots.loaded.grace_seconds * _US)
     young = f"r_end_us IS NULL AND l_end_us > {grace_us}"
     bench.run(
@@ -36,9 +34,9 @@ def compare(
     for kind, condition, values, stake, cause in _rules(allowed):
         bench.run(
             f"INSERT INTO faults SELECT id, '{kind}', '', {values}, {stake}, {cause}, false FROM cases"
-            f" WHERE r_end_us IS NOT NULL AND {condition} AND (l_end_us IS NOT NULL OR '{kind}' IN ('idle', 'impossible'))"
+            f" WHERE r_end_us IS NOT NULL AND {condition} AND (l_end_us IS NOT NULL OR '{kind}' IN ('idle',"
+            " 'impossible'))"
         )
-    rows = bench.rows("SELECT kind, absent, count(*), sum(core_hours) FROM faults GROUP BY ALL ORDER BY kind, absent")
     fine = "FROM cases WHERE id NOT IN (SELECT id FROM faults)"
     hours = "coalesce(sum(coalesce(r_core_us, l_core_us)), 0) / 3.6e9"
     matched = bench.one(f"SELECT count(*), {hours} {fine} AND NOT ({young})")
@@ -46,10 +44,7 @@ def compare(
     return [
         ClassTotal(left=left, right=right, kind="matched", pairs=matched[0], core_hours=float(matched[1])),
         ClassTotal(left=left, right=right, kind="pending", pairs=pending[0], core_hours=float(pending[1])),
-        *(
-            ClassTotal(left=left, right=right, kind=kind, absent=absent, pairs=int(count), core_hours=float(spent))
-            for kind, absent, count, spent in rows
-        ),
+        *counted(bench, left, right),
     ]
 
 
@@ -61,7 +56,8 @@ def _make_cases(bench: Workbench, attempts: Prepared, pilots: Prepared, allowed:
         for each in (f"(SELECT * FROM {attempts.keyed})", f"(SELECT * EXCLUDE (id) FROM {attempts.loose})")
     )
     summed = (
-        "SELECT batch, count(*) AS payloads, any_value(site) AS site, any_value(host) AS host, any_value(pilot) AS pilot,"
+        "SELECT batch, count(*) AS payloads, any_value(site) AS site, any_value(host) AS host, any_value(pilot)"
+        " AS pilot,"
         " any_value(grp) AS grp, max(cores) AS cores, sum(cpu_us)::BIGINT AS cpu_us,"
         " sum(coalesce(own_cpu_us, 0))::BIGINT AS own_cpu_us,"
         " sum(wall_us * coalesce(cores, 1))::BIGINT AS core_us, min(start_us) AS start_us, max(end_us) AS end_us"
@@ -75,11 +71,14 @@ def _make_cases(bench: Workbench, attempts: Prepared, pilots: Prepared, allowed:
         f" bit_or({own}) AS flags FROM {pilots.loose} GROUP BY batch"
     )
     bench.run(
-        "CREATE OR REPLACE TABLE cases AS SELECT row_number() OVER () AS id, 'pilot/' || coalesce(l.batch, r.batch) AS key,"
+        "CREATE OR REPLACE TABLE cases AS SELECT row_number() OVER () AS id, 'pilot/' || coalesce(l.batch,"
+        " r.batch) AS key,"
         " coalesce(l.batch, r.batch) AS batch, NULL::BIGINT AS job_id, NULL::INTEGER AS attempt,"
-        " coalesce(l.site, r.site) AS site, l.grp, coalesce(l.host, r.host) AS host, coalesce(l.pilot, l.batch, r.batch) AS"
+        " coalesce(l.site, r.site) AS site, l.grp, coalesce(l.host, r.host) AS host, coalesce(l.pilot, l.batch,"
+        " r.batch) AS"
         " pilot, l.payloads, l.cores AS l_cores, r.cores AS r_cores, l.cpu_us AS l_cpu_us, r.cpu_us AS r_cpu_us,"
-        " l.own_cpu_us, l.core_us AS l_core_us, r.core_us AS r_core_us, l.start_us AS l_start_us, r.start_us AS r_start_us,"
+        " l.own_cpu_us, l.core_us AS l_core_us, r.core_us AS r_core_us, l.start_us AS l_start_us, r.start_us AS"
+        " r_start_us,"
         " l.end_us AS l_end_us, r.end_us AS r_end_us, r.wall_us AS r_wall_us, r.flags AS r_flags"
         f" FROM ({summed}) l FULL JOIN ({jobs}) r ON l.batch = r.batch"
     )
@@ -145,7 +144,8 @@ def _rules(allowed: Tolerances) -> list[tuple[Kind, str, str, str, str]]:
             f" {round(allowed.wall_seconds * _US)} * r_cores)",
             f"{had} / 1e6, r_core_us / 1e6",
             f"(r_core_us - {had}) {_HOURS}",
-            "CASE WHEN payloads IS NULL THEN 'no attempt is known of this pilot: it got no job, or their records are lost'"
+            "CASE WHEN payloads IS NULL THEN 'no attempt is known of this pilot: it got no job, or their"
+            " records are lost'"
             " ELSE 'core time of the pilot that no attempt had' END",
         ),
     ]

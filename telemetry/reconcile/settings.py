@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+_DAY_US = 86_400_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerances:
@@ -52,3 +54,10 @@ class Window:
 
     since_us: int | None = None
     until_us: int | None = None
+
+    def wider(self) -> "Window":
+        """With a day more at both ends, in which the partner of what is asked about may lie."""
+        return Window(
+            since_us=None if self.since_us is None else self.since_us - _DAY_US,
+            until_us=None if self.until_us is None else self.until_us + _DAY_US,
+        )

@@ -8,8 +8,6 @@ from telemetry.reconcile.result import Level, Side
 from telemetry.reconcile.settings import Window
 from telemetry.reconcile.workbench import Workbench
 
-_DAY_US = 86_400_000_000
-
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
@@ -31,26 +29,28 @@ class Loaded:
 class Prepared:
     """A side that can be joined: `keyed` has every key once, `loose` what has none (with an `id`), `copies` the rest.
 
-    `copies` has a row for each key that is held more than once: key, copies, bodies.
+    `copies` has a row for each key that is held more than once: key, copies, bodies. `whole` has all records, also
+    where digests have taken most of them out of what is joined.
     """
 
     loaded: Loaded
     keyed: str
     loose: str
     copies: str
+    whole: str
     keyed_records: int
     loose_records: int
 
 
-def prepare(bench: Workbench, loaded: Loaded, window: Window, *, margin: bool = False) -> Prepared:
+def prepare(bench: Workbench, loaded: Loaded, window: Window, *, whole: str = "") -> Prepared:
     """Make the side's relations. Of several records under one key the one of the highest rank counts.
 
-    The same key and rank twice is a copy, and of several bodies the first by digest counts, so that order decides nothing.
+    The same key and rank twice is a copy, and of several bodies the first by digest counts, so that order decides
+    nothing.
     """
     side = f"side_{loaded.name}"
     columns = ", ".join(COLUMNS)
-    inside = _inside(window, _DAY_US if margin else 0)
-    bench.run(f"CREATE OR REPLACE VIEW {side} AS SELECT {columns} FROM {loaded.relation} WHERE {inside}")
+    bench.run(f"CREATE OR REPLACE VIEW {side} AS SELECT {columns} FROM {loaded.relation} WHERE {inside(window)}")
     _find_copies(bench, side)
     is_several = f"hash(key) IN (SELECT h FROM {side}_several)"
     bench.run(
@@ -70,14 +70,18 @@ def prepare(bench: Workbench, loaded: Loaded, window: Window, *, margin: bool = 
         once = f"SELECT * FROM {side} WHERE key IS NOT NULL"
     bench.run(f"CREATE OR REPLACE VIEW {side}_keyed AS {once}")
     bench.run(
-        f"CREATE OR REPLACE TABLE {side}_loose AS"
-        f" SELECT row_number() OVER () AS id, * FROM {side} WHERE key IS NULL"
+        f"CREATE OR REPLACE VIEW {side}_once AS SELECT * FROM {side}_keyed UNION ALL SELECT * FROM {side} WHERE"
+        " key IS NULL"
+    )
+    bench.run(
+        f"CREATE OR REPLACE TABLE {side}_loose AS SELECT row_number() OVER () AS id, * FROM {side} WHERE key IS NULL"
     )
     return Prepared(
         loaded=loaded,
         keyed=f"{side}_keyed",
         loose=f"{side}_loose",
         copies=f"{side}_copies",
+        whole=whole or f"{side}_once",
         keyed_records=int(bench.value(f"SELECT count(*) FROM {side}_keyed")),
         loose_records=int(bench.value(f"SELECT count(*) FROM {side}_loose")),
     )
@@ -121,12 +125,11 @@ def _find_copies(bench: Workbench, side: str) -> None:
     )
 
 
-def _inside(window: Window, margin_us: int) -> str:
+def inside(window: Window) -> str:
+    """The condition that a record ends within *window*."""
     bounds = []
     if window.since_us is not None:
-        bounds.append(f"end_us >= {window.since_us - margin_us}")
+        bounds.append(f"end_us >= {window.since_us}")
     if window.until_us is not None:
-        bounds.append(f"end_us < {window.until_us + margin_us}")
+        bounds.append(f"end_us < {window.until_us}")
     return " AND ".join(bounds) or "true"
-
-

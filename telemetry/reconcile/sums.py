@@ -1,6 +1,7 @@
 """Attempts against sums: counters of Prometheus, summaries of a month. Compared by whatever the sums tell apart."""
 
 from telemetry.reconcile.columns import literal
+from telemetry.reconcile.faults import begin, counted
 from telemetry.reconcile.result import ClassTotal, Side
 from telemetry.reconcile.settings import Tolerances
 from telemetry.reconcile.sides import Loaded, Prepared
@@ -32,10 +33,7 @@ def compare(bench: Workbench, attempts: Prepared, loaded: Loaded, allowed: Toler
     told = [each for each in _DIMENSIONS if bench.value(f"SELECT count({each}) FROM {loaded.relation}")]
     _make_cases(bench, attempts, loaded, told)
     left, right = attempts.loaded.name, loaded.name
-    bench.run(
-        "CREATE OR REPLACE TABLE faults (id BIGINT, kind VARCHAR, absent VARCHAR, left_value DOUBLE,"
-        " right_value DOUBLE, core_hours DOUBLE, cause VARCHAR, systematic BOOLEAN)"
-    )
+    begin(bench)
     hours = "abs(coalesce(l_core_us, 0) - coalesce(r_core_us, 0)) / 3.6e9"
     for absent, fewer in ((right, "coalesce(r_jobs, 0) < coalesce(l_jobs, 0)"), (left, "coalesce(l_jobs, 0) < r_jobs")):
         bench.run(
@@ -53,16 +51,12 @@ def compare(bench: Workbench, attempts: Prepared, loaded: Loaded, allowed: Toler
             f" WHERE l_jobs = r_jobs AND {apart} > greatest({round(seconds * _US)}, {fraction}"
             f" * greatest(l_{column}, r_{column}))"
         )
-    rows = bench.rows("SELECT kind, absent, count(*), sum(core_hours) FROM faults GROUP BY ALL ORDER BY kind, absent")
     matched, spent = bench.one(
         "SELECT count(*), coalesce(sum(l_core_us), 0) / 3.6e9 FROM cases WHERE id NOT IN (SELECT id FROM faults)"
     )
     return [
         ClassTotal(left=left, right=right, kind="matched", pairs=int(matched), core_hours=float(spent)),
-        *(
-            ClassTotal(left=left, right=right, kind=kind, absent=absent, pairs=int(count), core_hours=float(at_stake))
-            for kind, absent, count, at_stake in rows
-        ),
+        *counted(bench, left, right),
     ]
 
 
@@ -88,8 +82,10 @@ def _make_cases(bench: Workbench, attempts: Prepared, loaded: Loaded, told: list
     bench.run(
         f"CREATE OR REPLACE TABLE cases AS SELECT row_number() OVER () AS id, 'sum/' || concat_ws('/', {key}) AS key,"
         f" {names['month']}::VARCHAR AS batch, NULL::BIGINT AS job_id, NULL::INTEGER AS attempt,"
-        f" {names['site']}::VARCHAR AS site, {names['grp']}::VARCHAR AS grp, NULL::VARCHAR AS host, NULL::VARCHAR AS pilot,"
-        f" {names['cores']}::INTEGER AS l_cores, NULL::INTEGER AS r_cores, l.end_us AS l_end_us, NULL::BIGINT AS r_end_us,"
+        f" {names['site']}::VARCHAR AS site, {names['grp']}::VARCHAR AS grp, NULL::VARCHAR AS host,"
+        " NULL::VARCHAR AS pilot,"
+        f" {names['cores']}::INTEGER AS l_cores, NULL::INTEGER AS r_cores, l.end_us AS l_end_us, NULL::BIGINT"
+        " AS r_end_us,"
         " l.jobs AS l_jobs, r.jobs AS r_jobs, l.cpu_us AS l_cpu_us, r.cpu_us AS r_cpu_us, l.core_us AS l_core_us,"
         f" r.core_us AS r_core_us FROM ({summed}) l FULL JOIN ({given}) r ON {same}"
     )

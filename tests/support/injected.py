@@ -20,7 +20,15 @@ CLASSES = (
     *("cores", "benchmark", "benchmark_name", "end_later", "end_earlier", "late", "negative", "of_1970", "ends_first"),
     *("future", "swapped"),
 )
-INSIDE = ("wall_inside", "wall_share_inside", "cpu_inside", "cpu_share_inside", "benchmark_inside", "skew_inside", "late_inside")
+INSIDE = (
+    "wall_inside",
+    "wall_share_inside",
+    "cpu_inside",
+    "cpu_share_inside",
+    "benchmark_inside",
+    "skew_inside",
+    "late_inside",
+)
 RARITY = 2000
 #: Attempts of a pilot, one after the other.
 PER_PILOT = 40
@@ -46,7 +54,9 @@ def inject(folder: Path, count: int, seed: int, *, rarity: int = RARITY) -> Inje
         db.execute(_chosen(rarity, seed))
         db.execute(_right())
         left, right = folder / "left.parquet", folder / "right.parquet"
-        db.execute(f"COPY (SELECT {_record('')} FROM chosen WHERE what <> 'missing_in_left') TO '{left}' (FORMAT parquet)")
+        db.execute(
+            f"COPY (SELECT {_record('')} FROM chosen WHERE what <> 'missing_in_left') TO '{left}' (FORMAT parquet)"
+        )
         db.execute(f"COPY (SELECT {_record('r_')} FROM changed ORDER BY hash(uid)) TO '{right}' (FORMAT parquet)")
         wrong = frozenset(db.execute("SELECT uid, class FROM truth").fetchall())
         systematic = frozenset(db.execute("SELECT class, name FROM common").fetchall())
@@ -81,7 +91,8 @@ def _chosen(rarity: int, seed: int) -> str:
     return f"""
     CREATE TABLE pilots AS SELECT pilot, any_value(host) AS host, any_value(site) AS site, any_value(cores) AS cores
         FROM base GROUP BY pilot HAVING count(*) = {PER_PILOT};
-    CREATE TABLE hosts AS SELECT host, row_number() OVER (ORDER BY pick(host, 'host', 1000000)) AS n FROM pilots GROUP BY host;
+    CREATE TABLE hosts AS SELECT host, row_number() OVER (ORDER BY pick(host, 'host', 1000000)) AS n
+        FROM pilots GROUP BY host;
     CREATE TABLE chosen AS SELECT b.*, CASE
         WHEN h.n = 1 THEN 'host_ahead' WHEN h.n = 2 THEN 'host_summer'
         WHEN p.gap AND i % {PER_PILOT} BETWEEN 10 AND 16 THEN 'gap'
@@ -94,10 +105,10 @@ def _chosen(rarity: int, seed: int) -> str:
     FROM base b JOIN hosts h USING (host)
     LEFT JOIN (SELECT pilot, pick(pilot, 'gap', 50) = 7 AS gap FROM pilots) p USING (pilot);
     -- two of one kind exchange keys; they differ by much, and an odd one is left alone
-    CREATE TABLE exchanged AS SELECT a.uid AS uid, b.uid AS other FROM
-        (SELECT uid, cores, end_us, row_number() OVER (PARTITION BY cores ORDER BY i) AS n FROM chosen WHERE what = 'swapped') a
-        JOIN (SELECT uid, cores, end_us, row_number() OVER (PARTITION BY cores ORDER BY i) AS n FROM chosen WHERE what = 'swapped') b
-        ON a.cores = b.cores AND b.n = CASE WHEN a.n % 2 = 1 THEN a.n + 1 ELSE a.n - 1 END
+    CREATE VIEW odd AS SELECT uid, cores, end_us, row_number() OVER (PARTITION BY cores ORDER BY i) AS n
+        FROM chosen WHERE what = 'swapped';
+    CREATE TABLE exchanged AS SELECT a.uid AS uid, b.uid AS other FROM odd a JOIN odd b ON a.cores = b.cores
+        AND b.n = CASE WHEN a.n % 2 = 1 THEN a.n + 1 ELSE a.n - 1 END
         AND abs(a.end_us - b.end_us) > {60 * US};
     UPDATE chosen SET what = '' WHERE what = 'swapped' AND uid NOT IN (SELECT uid FROM exchanged)
     """
@@ -123,7 +134,8 @@ def _right() -> str:
     SELECT c.uid, what, coalesce(x.other, c.uid) AS r_uid, job_id AS r_job_id, pilot AS r_pilot, site AS r_site,
         grp AS r_grp, host AS r_host,
         CASE what WHEN 'cores' THEN cores + 1 WHEN 'one_core' THEN 1 ELSE cores END AS r_cores,
-        CASE what WHEN 'negative' THEN -wall_us ELSE wall_us + {wall_by} END AS r_wall_us, cpu_us + {cpu_by} AS r_cpu_us,
+        CASE what WHEN 'negative' THEN -wall_us ELSE wall_us + {wall_by} END AS r_wall_us,
+        cpu_us + {cpu_by} AS r_cpu_us,
         start_us + CASE WHEN what LIKE 'host_%' THEN {end_by} ELSE 0 END AS r_start_us,
         CASE what WHEN 'of_1970' THEN 0 WHEN 'ends_first' THEN start_us - {US} WHEN 'future' THEN {NOW_NS // 1000}
             + {90000 * US} WHEN 'wall_times_cores' THEN end_us ELSE end_us + {wall_by} + {end_by} END AS r_end_us,
@@ -145,9 +157,10 @@ def _right() -> str:
         WHEN what IN ('end_later', 'end_earlier', 'host_ahead', 'host_summer') THEN 'skew'
         WHEN what IN ('negative', 'of_1970', 'ends_first', 'future') THEN 'impossible'
         ELSE what END AS class FROM chosen WHERE what <> '' AND what NOT LIKE '%inside';
-    CREATE TABLE common AS SELECT DISTINCT CASE WHEN what LIKE 'host_%' THEN 'skew' WHEN what = 'gap' THEN
-        'missing_in_right' WHEN what = 'one_core' THEN 'cores' ELSE 'wall' END AS class, CASE WHEN what LIKE 'host_%' THEN
-        host WHEN what = 'gap' THEN pilot::VARCHAR ELSE site END AS name
+    CREATE TABLE common AS SELECT DISTINCT
+        CASE WHEN what LIKE 'host_%' THEN 'skew' WHEN what = 'gap' THEN 'missing_in_right'
+            WHEN what = 'one_core' THEN 'cores' ELSE 'wall' END AS class,
+        CASE WHEN what LIKE 'host_%' THEN host WHEN what = 'gap' THEN pilot::VARCHAR ELSE site END AS name
         FROM chosen WHERE what IN ('host_ahead', 'host_summer', 'gap', 'one_core', 'wall_times_cores')
     """
 

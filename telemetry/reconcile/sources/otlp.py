@@ -63,7 +63,7 @@ def _flat(line: bytes, number: int) -> Iterator[bytes]:
         raise NotOtlp("not a line of JSON")
     if b"jobspan.accounting." not in line:
         return
-    flat = []
+    flat: list[bytes] = []
     for part in line.split(_ATTRIBUTES):
         found = _ATTRIBUTE.findall(part)
         if not found:

@@ -68,7 +68,7 @@ def keep_flat(bench: Workbench, name: str, types: Mapping[str, str], chosen: str
 def of_usage(usages: Iterable[Usage]) -> Iterator[Values]:
     """Our columns of what formats of others tell of a job. A record of ours comes back under its UID."""
     for each in usages:
-        is_ours = each.uid.count("-") == 4  # noqa: PLR2004 - a UUID
+        is_ours = each.uid.count("-") == 4  # as a UUID has
         yield {
             "key": each.uid if is_ours else None,
             "batch": None if is_ours else each.uid or None,
