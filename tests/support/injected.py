@@ -43,6 +43,8 @@ class Injected:
     wrong: frozenset[tuple[str, str]]
     #: (class, what it is named by): hosts with a wrong clock, sites that scale, pilots with a gap.
     systematic: frozenset[tuple[str, str]]
+    #: UIDs of what is wrong that the left side holds.
+    held: frozenset[str]
 
 
 def inject(folder: Path, count: int, seed: int, *, rarity: int = RARITY) -> Injected:
@@ -60,7 +62,13 @@ def inject(folder: Path, count: int, seed: int, *, rarity: int = RARITY) -> Inje
         db.execute(f"COPY (SELECT {_record('r_')} FROM changed ORDER BY hash(uid)) TO '{right}' (FORMAT parquet)")
         wrong = frozenset(db.execute("SELECT uid, class FROM truth").fetchall())
         systematic = frozenset(db.execute("SELECT class, name FROM common").fetchall())
-    return Injected(left=left, right=right, wrong=wrong, systematic=systematic)
+        held = frozenset(
+            uid
+            for (uid,) in db.execute(
+                f"SELECT DISTINCT t.uid FROM truth t SEMI JOIN read_parquet('{left}') l ON t.uid = l.UID"
+            ).fetchall()
+        )
+    return Injected(left=left, right=right, wrong=wrong, systematic=systematic, held=held)
 
 
 def _attempts(count: int, seed: int) -> str:
