@@ -13,6 +13,8 @@
 * `peeks`    output of jobs, from the agent of the folder
 * `traces`   the traces of a job, and their page
 * `reports`  what the folder of a node knows: attempts, metrics, reconciliation
+* `accounts` the whole accounting, for reports and exports; how users are named outside
+* `reconciliation` sources held against each other, as somebody asks for them
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """
