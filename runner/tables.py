@@ -19,6 +19,10 @@ class SiteConfig:
     tags: tuple[str, ...] = option("Tag", (), "tags that the node offers to the matcher")
     required_tags: tuple[str, ...] = option("RequiredTag", (), "the node takes only jobs that ask for all these tags")
     max_ram_mb: float = option("MaxRAM", 0.0, "memory that a job may ask for, MB; 0: the node does not say", minimum=0)
+    apel_level: str = option(
+        "APELLevel", "off", "what this site publishes in APEL: off, payload (our exports) or batch (its batch system)",
+        choices=("off", "payload", "batch"),
+    )  # fmt: skip
     cpu_normalization_factor: float = option(
         "CPUNormalizationFactor",
         1.0,
@@ -370,3 +374,10 @@ class TelemetryConfig:
     )
     otlp_certificate: str = option("OTLPCertificate", "", "file with the certificate authorities of the collector")
     service_name: str = option("ServiceName", "jobspan", "service.name of everything that is sent")
+    user_names: str = option(
+        "UserNames", "hashed", "users in what leaves the site (OTLP, exports): hashed, with a key, or plain",
+        choices=("hashed", "plain"),
+    )  # fmt: skip
+    user_hash_key_file: str = option(
+        "UserHashKeyFile", "", "file with that key, one for a whole site; empty: user-hash.key in the folder, made once"
+    )

@@ -10,6 +10,7 @@
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
 * `outbox`   the outbox for its operator: listing, documents, another try
 * `peeks`    output of jobs, from the agent of the folder
+* `accounts` the whole accounting, for reports and exports; how users are named outside
 * `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
