@@ -39,6 +39,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("metrics", "metrics", "show what the agent's /metrics says"),
     ("accounting", "accounting", "show the accounting records, superseded ones too"),
     ("reconcile", "reconcile", "compare the WMS's accounting with the site's telemetry"),
+    ("report", "report", "sum up a month: core hours, efficiency, what is missing or late"),
     ("requests", "requests", "show and execute what is pending for jobs that have ended"),
     ("module", "module", "run a workflow module inside a payload"),
     ("sites", "sites", "show and set which sites get jobs"),

@@ -652,3 +652,31 @@ WMS_METRICS: Mapping[str, Metric] = {
         *(WMS_INVENTORY_OK, WMS_SPANS_QUEUED, WMS_SPANS_DROPPED),
     )
 }
+
+# --- metrics of a reconciliation ------------------------------------------------------------------
+
+RECONCILIATION_DIFFERENCES = Metric(
+    name="jobspan_reconciliation_differences",
+    kind="gauge",
+    unit="records",
+    help="Differences that the last reconciliation has found, by class",
+    labels=("class",),
+)
+RECONCILIATION_CORE_HOURS = Metric(
+    name="jobspan_reconciliation_core_hours_at_stake",
+    kind="gauge",
+    unit="core hours",
+    help="Core-hours that these differences are about",
+    labels=("class",),
+)
+RECONCILIATION_TIMESTAMP = Metric(
+    name="jobspan_reconciliation_timestamp_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="When the last reconciliation ended, since 1970",
+)
+
+#: What `jobspan reconcile` writes for a node exporter's textfile collector.
+RECONCILIATION_METRICS: Mapping[str, Metric] = {
+    metric.name: metric for metric in (RECONCILIATION_DIFFERENCES, RECONCILIATION_CORE_HOURS, RECONCILIATION_TIMESTAMP)
+}

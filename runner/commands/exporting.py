@@ -35,7 +35,7 @@ def configure_export(parser: argparse._ActionsContainer) -> None:
         type=Path,
         help="a file; for APEL the folder from which its sender takes messages; none: standard output",
     )
-    parser.add_argument("--apel-version", choices=("v0.3", "v0.4"), default="v0.4", help="of messages for APEL")
+    parser.add_argument("--apel-version", choices=("v0.3", "v0.4"), default="v0.3", help="of messages for APEL")
 
 
 def export(context: Context) -> int:
@@ -57,7 +57,7 @@ def export(context: Context) -> int:
     except ValueError as error:
         raise ConfigError(f"--month: {error}") from error
     accounts = Accounts(context.config)
-    chosen = _Chosen(given.format)
+    chosen = _Chosen(_objector(given.format, given.apel_version))
     pieces = _rendered(given.format, given.apel_version, user_names(context.config))(
         chosen.of(record for record, _ in accounts.records(ended))
     )
@@ -76,18 +76,13 @@ def export(context: Context) -> int:
 class _Chosen:
     """Records that the form can carry; the others are counted, by what is wrong with them."""
 
-    format: str
+    objection: "Callable[[Record], str]"
     taken: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
     def of(self, records: "Iterable[Record]") -> "Iterator[Record]":
-        from telemetry.ledger.formats import dirac, usage
-
         for record in records:
-            reason = usage.objection(record)
-            if not reason and self.format == "dirac":
-                reason = dirac.objection(record)
-            if reason:
+            if reason := self.objection(record):
                 self.left_out[reason] += 1
             else:
                 self.taken += 1
@@ -95,6 +90,21 @@ class _Chosen:
 
     def sentences(self) -> list[str]:
         return [f"left out {count} records: {reason}" for reason, count in sorted(self.left_out.items())]
+
+
+def _objector(form: str, version: "Version") -> "Callable[[Record], str]":
+    from telemetry.ledger.formats import apel, dirac, usage
+
+    def why(record: "Record") -> str:
+        """Of whatever any system refuses, and of what this one does."""
+        reason = usage.objection(record)
+        if not reason and form == "dirac":
+            reason = dirac.objection(record)
+        if not reason and form.startswith("apel"):
+            reason = apel.objection(record, version)
+        return reason
+
+    return why
 
 
 def _rendered(form: str, version: "Version", users: "UserName") -> "Callable[[Iterable[Record]], Iterator[str]]":

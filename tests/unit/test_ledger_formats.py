@@ -47,7 +47,7 @@ def test_apel_messages_have_at_most_a_thousand_records() -> None:
     """1001 records are two messages, each with its header; nothing is lost between them."""
     messages = list(apel.individual(record(number) for number in range(1, 1002)))
     assert [message.count("%%") for message in messages] == [1000, 1]
-    assert {message.splitlines()[0] for message in messages} == {"APEL-individual-job-message: v0.4"}
+    assert {message.splitlines()[0] for message in messages} == {"APEL-individual-job-message: v0.3"}
     assert len({usage.uid for usage in apel.parse(lines(messages)) if isinstance(usage, Usage)}) == 1001
 
 
@@ -71,9 +71,12 @@ def test_apel_summaries_are_the_sums_of_the_individual_messages(version: apel.Ve
 
 
 def test_an_unknown_benchmark_is_left_to_apel() -> None:
-    """APEL knows three benchmarks and refuses a level of another; without one it counts unscaled."""
-    text = "".join(apel.individual([record(BenchmarkName="db16")]))
-    assert "ServiceLevel" not in text
+    """APEL knows three benchmarks and refuses others; without one it counts unscaled, but its v0.4 fails."""
+    other = record(BenchmarkName="db16")
+    assert "ServiceLevel" not in "".join(apel.individual([other]))
+    assert not apel.objection(other, "v0.3")
+    assert "v0.4 wants a benchmark" in apel.objection(other, "v0.4")
+    assert not apel.objection(record(), "v0.4")
 
 
 def test_no_text_of_a_job_makes_lines_of_a_message() -> None:

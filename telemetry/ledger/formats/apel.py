@@ -43,12 +43,24 @@ _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _Fields: TypeAlias = dict[str, str]
 
 
-def individual(records: Iterable[Record], *, version: Version = "v0.4", users: UserName = str) -> Iterator[str]:
+def objection(record: Record, version: Version) -> str:
+    """Why APEL's server would refuse *record*; empty when it would not.
+
+    Its reader of v0.4 (2.5.0) fails for want of a benchmark; that of v0.3 then counts unscaled.
+    """
+    if version == "v0.4" and not _benchmark(record)[0]:
+        return (
+            f"v0.4 wants a benchmark that APEL knows ({', '.join(dict.fromkeys(BENCHMARKS.values()))}); v0.3 does not"
+        )
+    return ""
+
+
+def individual(records: Iterable[Record], *, version: Version = "v0.3", users: UserName = str) -> Iterator[str]:
     """Messages with a record for each of *records*."""
     yield from _messages(f"{INDIVIDUAL}: {version}", (_job(record, version, users) for record in records))
 
 
-def summary(records: Iterable[Record], *, version: Version = "v0.4", users: UserName = str) -> Iterator[str]:
+def summary(records: Iterable[Record], *, version: Version = "v0.3", users: UserName = str) -> Iterator[str]:
     """Messages with a record for each month and combination of whatever APEL tells apart."""
     sums: dict[_Key, _Sum] = {}
     for record in records:
