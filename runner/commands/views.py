@@ -29,11 +29,11 @@ _USED = (
 )
 _GAPS = (
     Column("kind", "What", "status"),
-    Column("job_id", "Job", "count"),
-    Column("attempt", "Attempt", "count"),
+    Column("job_id", "Job", "id"),
+    Column("attempt", "Attempt", "id"),
     Column("site", "Site"),
-    Column("end", "Ended"),
-    Column("arrived", "Record came"),
+    Column("end", "Ended (UTC)", "time"),
+    Column("arrived", "Record came (UTC)", "time"),
     Column("core_hours", "Core hours", "hours"),
     Column("uid", "UID"),
 )
@@ -64,6 +64,7 @@ def month_view(month: MonthReport, problems: Sequence[str], wms_id: str) -> Repo
             Card(label="Closing date", value=month.closing.isoformat()),
         ),
         sections=(
+            *_month_charts(month.used),
             Section(
                 title="By VO, group, site and cores",
                 text="Core hours are wall clock times processors; normalised CPU hours are CPU times the node's "
@@ -73,7 +74,6 @@ def month_view(month: MonthReport, problems: Sequence[str], wms_id: str) -> Repo
                     empty="No attempt ended in this month.",
                 ),
             ),
-            *_month_charts(month.used),
             Section(
                 title="Missing and late",
                 text="missing: an attempt that the WMS saw end has no record; estimated: it has only the WMS's own "
@@ -84,6 +84,7 @@ def month_view(month: MonthReport, problems: Sequence[str], wms_id: str) -> Repo
                 ),
             ),
         ),
+        main="used",
         source=f"Made {_now()} from the accounting of the WMS {wms_id}.",
     )  # fmt: skip
 
@@ -121,26 +122,26 @@ def _gap_row(each: Gap) -> tuple[Value, ...]:
 
 _DIFFERENCES = (
     Column("class", "Class", "status"),
-    Column("job_id", "Job", "count"),
-    Column("attempt", "Attempt", "count"),
+    Column("job_id", "Job", "id"),
+    Column("attempt", "Attempt", "id"),
     Column("left", "Left"),
     Column("left_value", "Left says", "number"),
     Column("right", "Right"),
     Column("right_value", "Right says", "number"),
     Column("core_hours", "Core hours at stake", "hours"),
-    Column("cause", "Likely cause"),
+    Column("cause", "Likely cause", "long"),
     Column("is_systematic", "Systematic"),
     Column("site", "Site"),
     Column("group", "Group"),
     Column("host", "Host"),
     Column("cores", "Cores", "count"),
-    Column("end", "Ended"),
+    Column("end", "Ended (UTC)", "time"),
     Column("key", "Key"),
 )
 _FINDINGS = (
     Column("class", "Class", "status"),
-    Column("where", "Where"),
-    Column("cause", "Likely cause"),
+    Column("where", "Where", "long"),
+    Column("cause", "Likely cause", "long"),
     Column("pairs", "Pairs", "count"),
     Column("among", "Among", "count"),
     Column("core_hours", "Core hours at stake", "hours"),
@@ -198,19 +199,19 @@ def reconciliation_view(outcome: Outcome) -> Report:
                 chart=BarChart(series=("core hours",), bars=_largest(classes)) if classes else None,
             ),
             Section(
-                title="Differences",
-                text="The largest first, by what is at stake.",
-                table=Table(
-                    name="differences", columns=_DIFFERENCES, rows=listed, empty="There are none.",
-                    total=outcome.different,
-                ),
-            ),
-            Section(
                 title="Systematic differences",
                 text="Many differences of one class with one cause: these are worth a look first.",
                 table=Table(
                     name="findings", columns=_FINDINGS, rows=[_finding_row(each) for each in outcome.findings],
                     empty="There are none.",
+                ),
+            ),
+            Section(
+                title="Differences",
+                text="The largest first, by what is at stake.",
+                table=Table(
+                    name="differences", columns=_DIFFERENCES, rows=listed, empty="There are none.",
+                    total=outcome.different,
                 ),
             ),
             Section(
@@ -223,6 +224,7 @@ def reconciliation_view(outcome: Outcome) -> Report:
                 table=Table(name="sides", columns=_SIDES, rows=[_side_row(each) for each in outcome.sides]),
             ),
         ),
+        main="differences",
         source=f"Made {utc_text(outcome.made_utc_ns)}.",
     )  # fmt: skip
 

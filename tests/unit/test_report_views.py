@@ -126,7 +126,7 @@ def many(count: int) -> Report:
     table = Table(name="rows", columns=columns, rows=rows)
     return Report(
         name="r", title="Title", verdict="v", mood="good", cards=(Card(label="a", value=HOSTILE),),
-        sections=(Section(title="Rows", table=table),),
+        sections=(Section(title="Rows", table=table),), main="rows",
     )  # fmt: skip
 
 
