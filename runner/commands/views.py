@@ -170,21 +170,13 @@ _SIDES = (
 
 def reconciliation_view(outcome: Outcome) -> Report:
     """What several sources say of the same jobs."""
-    names = " and ".join(each.name for each in outcome.sides)
-    if outcome.is_clean:
-        verdict = f"{names} agree on all {outcome.matched:,} attempts."
-    elif outcome.different:
-        stake = f"{outcome.core_hours_at_stake:,.3f} core hours at stake"
-        verdict = f"{outcome.different:,} differences between {names}, {stake}."
-    else:
-        verdict = f"No difference between {names}, but not everything could be read."
     at_stake = [each for each in outcome.totals if each.kind not in ("matched", "pending")]
     listed = [_difference_row(each) for each in outcome.differences]
     classes = [(each.name, (each.core_hours,)) for each in _by_class(at_stake)]
     return Report(
         name="reconciliation",
         title="Reconciliation",
-        verdict=" ".join((verdict, *outcome.problems)),
+        verdict=" ".join((_reconciled(outcome), *outcome.problems)),
         mood="bad" if outcome.different else "warn" if outcome.problems else "good",
         cards=(
             Card(label="Matched", value=outcome.matched, kind="count"),
@@ -227,6 +219,16 @@ def reconciliation_view(outcome: Outcome) -> Report:
         main="differences",
         source=f"Made {utc_text(outcome.made_utc_ns)}.",
     )  # fmt: skip
+
+
+def _reconciled(outcome: Outcome) -> str:
+    names = " and ".join(each.name for each in outcome.sides)
+    if outcome.is_clean:
+        return f"{names} agree on all {outcome.matched:,} attempts."
+    if outcome.different:
+        stake = f"{outcome.core_hours_at_stake:,.3f} core hours at stake"
+        return f"{outcome.different:,} differences between {names}, {stake}."
+    return f"No difference between {names}, but not everything could be read."
 
 
 def _by_class(totals: Iterable[ClassTotal]) -> list[ClassTotal]:
