@@ -1,8 +1,8 @@
 """The commands of `jobspan`, a module each, loaded only when asked for (`runner.cli` has their list).
 
 Commands: `run`, `demo`, `wms`, `agent`, `submit`, `status`, `log`, `parameters`, `peek`, `kill`, `reschedule`,
-`output`, `trace`, `metrics`, `accounting`, `reconcile`, `report`, `requests`, `module`, `why`, `delete`, `sites`,
-`pilots`, `outbox`, `login`, `logout`, `whoami`, `config`, `doctor`.
+`output`, `trace`, `slow`, `metrics`, `accounting`, `reconcile`, `report`, `requests`, `module`, `why`, `delete`,
+`sites`, `pilots`, `outbox`, `login`, `logout`, `whoami`, `config`, `doctor`.
 
 What they share:
 

@@ -11,6 +11,7 @@
 * `outbox`   the outbox for its operator: listing, documents, another try
 * `peeks`    output of jobs, from the agent of the folder
 * `accounts` the whole accounting, for reports and exports; how users are named outside
+* `traces`   the traces of a job, and their page
 * `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
