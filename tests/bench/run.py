@@ -32,6 +32,7 @@ PARTS = (
     "wms",
     "matching",
     "diracx",
+    "shipping",
 )
 
 
