@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from runner import cli
-from runner.compose.accounts import user_names
+from runner.compose.users import user_names
 from runner.config import load
 from telemetry.clock import NANOSECONDS, utc_text
 from telemetry.ledger.formats import apel, auditor, dirac, ogf
