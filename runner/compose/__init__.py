@@ -13,6 +13,7 @@
 * `accounts` the whole accounting, for reports and exports; `users`: how users are named outside
 * `traces`   the traces of a job, and their page
 * `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
+* `reconciliation` sources held against each other, as somebody asks for them
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """
