@@ -11,11 +11,14 @@ from dashboards import charts, pages
 from dashboards.text import number_text, one_line, percent_text, seconds_text
 
 Value: TypeAlias = str | int | float | None
-#: What a value is, and so how people read it: hours have three digits, shares are percents, seconds are durations.
-Kind: TypeAlias = Literal["text", "count", "number", "hours", "share", "seconds", "status"]
+#: What a value is, and so how people read it: shares are percents, seconds are durations, times ISO 8601 in UTC, `long`
+#: is a text of some words.
+Kind: TypeAlias = Literal["text", "count", "number", "hours", "share", "seconds", "status", "time", "id", "long"]
 SCHEMA_NAME = "jobspan.report/1"
 #: More rows make a page slow; the files have all of them.
 MOST_ROWS = 2000
+#: Of a time, what people want to see.
+_TO_SECONDS = 19
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,30 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether it is aligned to the right."""
-        return self.kind not in ("text", "status")
+        return self.kind not in ("text", "long", "status", "time")
 
     def shown(self, value: Value) -> str:
         """*value* for people."""
         if value is None or isinstance(value, str):
-            return one_line(value)
+            text = one_line(value)
+            return text[:_TO_SECONDS].replace("T", " ") if self.kind == "time" else text
         return _SHOWN[self.kind](value)
+
+
+def hours_text(hours: float) -> str:
+    """Hours as people read them: a demonstration's to the third digit, a site's to the first."""
+    return number_text(hours, 3 if abs(hours) < 10 else 1)
 
 
 _SHOWN: Mapping[Kind, Callable[[float], str]] = {
     "text": str,
+    "long": str,
     "status": str,
+    "time": str,
+    "id": str,
     "count": number_text,
-    "number": lambda value: f"{value:,.6g}",
-    "hours": lambda value: number_text(value, 3),
+    "number": lambda value: number_text(value) if value == round(value) else f"{value:,.6g}",
+    "hours": hours_text,
     "share": percent_text,
     "seconds": seconds_text,
 }
@@ -118,7 +130,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that there is to say. The table of the first section that has one is that of the files."""
+    """Everything that there is to say. *main* names the table that goes into CSV and Parquet."""
 
     name: str
     title: str
@@ -127,18 +139,23 @@ class Report:
     mood: str
     cards: tuple[Card, ...]
     sections: tuple[Section, ...]
+    main: str
     #: Where and when it was made, and of what.
     source: str = ""
 
     @property
-    def main(self) -> Table | None:
+    def tables(self) -> dict[str, Table]:
+        """All tables by their names."""
+        return {each.table.name: each.table for each in self.sections if each.table is not None}
+
+    @property
+    def main_table(self) -> Table:
         """The table that goes into CSV and Parquet."""
-        return next((each.table for each in self.sections if each.table is not None), None)
+        return self.tables[self.main]
 
     def values(self) -> dict[str, Any]:
         """The report as JSON values; fields are only ever added."""
         figures: Mapping[str, Value] = {each.label: each.value for each in self.cards}
-        tables = (each.table for each in self.sections if each.table is not None)
         return {
             "schema": SCHEMA_NAME,
             "report": self.name,
@@ -147,7 +164,7 @@ class Report:
             "mood": self.mood,
             "source": self.source,
             "figures": dict(figures),
-            "tables": {each.name: each.objects() for each in tables},
+            "tables": {name: table.objects() for name, table in self.tables.items()},
         }
 
 

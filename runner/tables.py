@@ -397,6 +397,13 @@ class SignalConfig:
 class TelemetryConfig:
     """`[Telemetry]`, and the standard OTEL_EXPORTER_OTLP_* variables, which win."""
 
+    user_names: str = option(
+        "UserNames", "hashed", "users in what leaves the site (OTLP, exports): hashed, with a key, or plain",
+        choices=("hashed", "plain"),
+    )  # fmt: skip
+    user_hash_key_file: str = option(
+        "UserHashKeyFile", "", "file with that key, one for a whole site; empty: user-hash.key in the folder, made once"
+    )
     otlp_endpoint: str = option("OTLPEndpoint", "", "collector to which spans and records are sent; empty: files only")
     otlp_headers: tuple[str, ...] = option(
         "OTLPHeaders", (), 'additional headers, each "name=value", percent-encoded; values are secret'

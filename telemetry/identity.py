@@ -7,8 +7,13 @@ dead wrapper would have, and a second copy of anything is recognised as a copy.
 import hashlib
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
+
+#: The name under which a user stands in what leaves the site.
+UserName: TypeAlias = Callable[[str], str]
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 1
@@ -48,11 +53,6 @@ def pseudonym(key: bytes, name: str) -> str:
         return name
     digest = hashlib.blake2b(name.encode(), key=hashlib.sha512(key).digest(), digest_size=16)
     return f"hashed-{digest.hexdigest()}"
-
-
-def is_pseudonym(name: str) -> bool:
-    """Whether *name* is a keyed hash of one."""
-    return bool(_PSEUDONYM.fullmatch(name))
 
 
 def traceparent(trace: str, span: str) -> str:

@@ -12,8 +12,8 @@ from runner.commands.context import Context
 from runner.errors import ConfigError
 
 if TYPE_CHECKING:
+    from telemetry.identity import UserName
     from telemetry.ledger.formats.apel import Version
-    from telemetry.ledger.formats.usage import UserName
     from telemetry.ledger.record import Record
 
 FORMATS = ("apel-individual", "apel-summary", "auditor", "dirac", "ogf")
@@ -40,7 +40,8 @@ def configure_export(parser: argparse._ActionsContainer) -> None:
 
 def export(context: Context) -> int:
     """Do it."""
-    from runner.compose.accounts import Accounts, user_names
+    from runner.compose.accounts import Accounts
+    from runner.compose.users import user_names
     from runner.wms.client import EVER
     from telemetry.ledger.monthly import Month
 

@@ -55,8 +55,7 @@ def present(outcome: "Outcome", context: Context) -> "Report":
 
 def _write_csv(outcome: "Outcome", report: "Report", path: Path) -> None:
     if outcome.file is None:
-        assert report.main is not None  # noqa: S101 - it lists differences, if only none
-        write_csv(report.main, path)
+        write_csv(report.main_table, path)
         return
     import duckdb
 
@@ -69,8 +68,7 @@ def _write_csv(outcome: "Outcome", report: "Report", path: Path) -> None:
 
 def _write_parquet(outcome: "Outcome", report: "Report", path: Path) -> None:
     if outcome.file is None:
-        assert report.main is not None  # noqa: S101 - as above
-        write_parquet(report.main, path)
+        write_parquet(report.main_table, path)
     else:
         import shutil
 

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 #: Rows of a table that a terminal shows.
 MOST_LINES = 50
 _MOODS = {"good": "green", "warn": "yellow", "bad": "red"}
-_PARQUET_TYPES = {"count": "BIGINT", "number": "DOUBLE", "hours": "DOUBLE", "share": "DOUBLE", "seconds": "DOUBLE"}
+_PARQUET_TYPES = {
+    "count": "BIGINT",
+    "id": "BIGINT",
+    "number": "DOUBLE",
+    "hours": "DOUBLE",
+    "share": "DOUBLE",
+    "seconds": "DOUBLE",
+}
 
 
 def add_outputs(parser: argparse._ActionsContainer) -> None:
@@ -54,8 +61,8 @@ def write_files(report: "Report", arguments: argparse.Namespace) -> list[Path]:
     """
     writers: Mapping[str, Callable[[Report, Path], None]] = {
         "html": write_page,
-        "csv": lambda each, part: write_csv(_main(each), part),
-        "parquet": lambda each, part: write_parquet(_main(each), part),
+        "csv": lambda each, part: write_csv(each.main_table, part),
+        "parquet": lambda each, part: write_parquet(each.main_table, part),
     }
     wanted = {name: getattr(arguments, name) for name in writers}
     for name, path in wanted.items():
@@ -131,12 +138,6 @@ def harmless(value: Any) -> Any:
 def quoted(path: Path) -> str:
     """*path* as a text of SQL."""
     return "'" + str(path).replace("'", "''") + "'"
-
-
-def _main(report: "Report") -> "Table":
-    if report.main is None:
-        raise ConfigError(f"the report {report.name!r} has no table")
-    return report.main
 
 
 def _drawn(table: "Table", terminal: Terminal) -> list[str]:

@@ -29,11 +29,11 @@ _USED = (
 )
 _GAPS = (
     Column("kind", "What", "status"),
-    Column("job_id", "Job", "count"),
-    Column("attempt", "Attempt", "count"),
+    Column("job_id", "Job", "id"),
+    Column("attempt", "Attempt", "id"),
     Column("site", "Site"),
-    Column("end", "Ended"),
-    Column("arrived", "Record came"),
+    Column("end", "Ended (UTC)", "time"),
+    Column("arrived", "Record came (UTC)", "time"),
     Column("core_hours", "Core hours", "hours"),
     Column("uid", "UID"),
 )
@@ -64,6 +64,7 @@ def month_view(month: MonthReport, problems: Sequence[str], wms_id: str) -> Repo
             Card(label="Closing date", value=month.closing.isoformat()),
         ),
         sections=(
+            *_month_charts(month.used),
             Section(
                 title="By VO, group, site and cores",
                 text="Core hours are wall clock times processors; normalised CPU hours are CPU times the node's "
@@ -73,7 +74,6 @@ def month_view(month: MonthReport, problems: Sequence[str], wms_id: str) -> Repo
                     empty="No attempt ended in this month.",
                 ),
             ),
-            *_month_charts(month.used),
             Section(
                 title="Missing and late",
                 text="missing: an attempt that the WMS saw end has no record; estimated: it has only the WMS's own "
@@ -84,6 +84,7 @@ def month_view(month: MonthReport, problems: Sequence[str], wms_id: str) -> Repo
                 ),
             ),
         ),
+        main="used",
         source=f"Made {_now()} from the accounting of the WMS {wms_id}.",
     )  # fmt: skip
 
@@ -121,26 +122,26 @@ def _gap_row(each: Gap) -> tuple[Value, ...]:
 
 _DIFFERENCES = (
     Column("class", "Class", "status"),
-    Column("job_id", "Job", "count"),
-    Column("attempt", "Attempt", "count"),
+    Column("job_id", "Job", "id"),
+    Column("attempt", "Attempt", "id"),
     Column("left", "Left"),
     Column("left_value", "Left says", "number"),
     Column("right", "Right"),
     Column("right_value", "Right says", "number"),
     Column("core_hours", "Core hours at stake", "hours"),
-    Column("cause", "Likely cause"),
+    Column("cause", "Likely cause", "long"),
     Column("is_systematic", "Systematic"),
     Column("site", "Site"),
     Column("group", "Group"),
     Column("host", "Host"),
     Column("cores", "Cores", "count"),
-    Column("end", "Ended"),
+    Column("end", "Ended (UTC)", "time"),
     Column("key", "Key"),
 )
 _FINDINGS = (
     Column("class", "Class", "status"),
-    Column("where", "Where"),
-    Column("cause", "Likely cause"),
+    Column("where", "Where", "long"),
+    Column("cause", "Likely cause", "long"),
     Column("pairs", "Pairs", "count"),
     Column("among", "Among", "count"),
     Column("core_hours", "Core hours at stake", "hours"),
@@ -169,21 +170,13 @@ _SIDES = (
 
 def reconciliation_view(outcome: Outcome) -> Report:
     """What several sources say of the same jobs."""
-    names = " and ".join(each.name for each in outcome.sides)
-    if outcome.is_clean:
-        verdict = f"{names} agree on all {outcome.matched:,} attempts."
-    elif outcome.different:
-        stake = f"{outcome.core_hours_at_stake:,.3f} core hours at stake"
-        verdict = f"{outcome.different:,} differences between {names}, {stake}."
-    else:
-        verdict = f"No difference between {names}, but not everything could be read."
     at_stake = [each for each in outcome.totals if each.kind not in ("matched", "pending")]
     listed = [_difference_row(each) for each in outcome.differences]
     classes = [(each.name, (each.core_hours,)) for each in _by_class(at_stake)]
     return Report(
         name="reconciliation",
         title="Reconciliation",
-        verdict=" ".join((verdict, *outcome.problems)),
+        verdict=" ".join((_reconciled(outcome), *outcome.problems)),
         mood="bad" if outcome.different else "warn" if outcome.problems else "good",
         cards=(
             Card(label="Matched", value=outcome.matched, kind="count"),
@@ -198,19 +191,19 @@ def reconciliation_view(outcome: Outcome) -> Report:
                 chart=BarChart(series=("core hours",), bars=_largest(classes)) if classes else None,
             ),
             Section(
-                title="Differences",
-                text="The largest first, by what is at stake.",
-                table=Table(
-                    name="differences", columns=_DIFFERENCES, rows=listed, empty="There are none.",
-                    total=outcome.different,
-                ),
-            ),
-            Section(
                 title="Systematic differences",
                 text="Many differences of one class with one cause: these are worth a look first.",
                 table=Table(
                     name="findings", columns=_FINDINGS, rows=[_finding_row(each) for each in outcome.findings],
                     empty="There are none.",
+                ),
+            ),
+            Section(
+                title="Differences",
+                text="The largest first, by what is at stake.",
+                table=Table(
+                    name="differences", columns=_DIFFERENCES, rows=listed, empty="There are none.",
+                    total=outcome.different,
                 ),
             ),
             Section(
@@ -223,8 +216,19 @@ def reconciliation_view(outcome: Outcome) -> Report:
                 table=Table(name="sides", columns=_SIDES, rows=[_side_row(each) for each in outcome.sides]),
             ),
         ),
+        main="differences",
         source=f"Made {utc_text(outcome.made_utc_ns)}.",
     )  # fmt: skip
+
+
+def _reconciled(outcome: Outcome) -> str:
+    names = " and ".join(each.name for each in outcome.sides)
+    if outcome.is_clean:
+        return f"{names} agree on all {outcome.matched:,} attempts."
+    if outcome.different:
+        stake = f"{outcome.core_hours_at_stake:,.3f} core hours at stake"
+        return f"{outcome.different:,} differences between {names}, {stake}."
+    return f"No difference between {names}, but not everything could be read."
 
 
 def _by_class(totals: Iterable[ClassTotal]) -> list[ClassTotal]:

@@ -5,14 +5,14 @@ from typing import Any
 
 from dashboards.charts import Bar
 from dashboards.report_page import BarChart, Card, Column, Report, Section, Table, Value
-from runner.commands.demonstration.report import Outcome, places
+from runner.commands.demonstration.report import SHOWN_METRICS, Outcome, places
 from runner.commands.demonstration.results import JobResult
 from telemetry.facts import ACCOUNTED_STAGES
 from telemetry.ledger.report import summary
 
 _JOBS = (
-    Column("job_id", "Job", "count"),
-    Column("what", "What it does"),
+    Column("job_id", "Job", "id"),
+    Column("what", "What it does", "long"),
     Column("status", "Ended as", "status"),
     Column("minor_status", "Because"),
     Column("attempts", "Attempts", "count"),
@@ -25,13 +25,13 @@ _JOBS = (
 _CHECKS = (Column("what", "What must hold"), Column("result", "Result", "status"), Column("wrong", "What is wrong"))
 _DIFFERENCES = (
     Column("class", "Class", "status"),
-    Column("job_id", "Job", "count"),
-    Column("attempt", "Attempt", "count"),
-    Column("what", "What"),
+    Column("job_id", "Job", "id"),
+    Column("attempt", "Attempt", "id"),
+    Column("what", "What", "long"),
     Column("core_hours", "Core hours", "hours"),
 )
 _METRICS = (Column("name", "Metric"), Column("labels", "Labels"), Column("value", "Value", "number"))
-_PLACES = (Column("what", "What"), Column("where", "Where"))
+_PLACES = (Column("what", "What", "long"), Column("where", "Where"))
 
 
 def demonstration_view(outcome: Outcome) -> Report:
@@ -79,6 +79,7 @@ def demonstration_view(outcome: Outcome) -> Report:
                 table=Table(name="places", columns=_PLACES, rows=list(places(outcome).items())),
             ),
         ),
+        main="jobs",
     )  # fmt: skip
 
 
@@ -118,7 +119,7 @@ def _metric_rows(outcome: Outcome) -> list[tuple[Value, ...]]:
     return [
         (name, ", ".join(f"{label}={text}" for label, text in labels.items()), value)
         for name, labels, value in outcome.metrics
-        if not name.endswith("_bucket")
+        if name in SHOWN_METRICS
     ]
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
+from telemetry.identity import UserName
 from telemetry.ledger.formats.usage import (
     PAYLOAD_LEVEL,
     FormatError,
     SummedUsage,
     Usage,
-    UserName,
     epoch,
     group_parts,
     group_path,

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from telemetry.clock import parse_utc, utc_text
+from telemetry.identity import UserName
 from telemetry.ledger.formats.usage import (
     PAYLOAD_LEVEL,
     FormatError,
     Usage,
-    UserName,
     group_parts,
     group_path,
     json_line,

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from telemetry.clock import parse_utc
-from telemetry.ledger.formats.usage import PAYLOAD_LEVEL, FormatError, Usage, UserName, json_line, json_lines
+from telemetry.identity import UserName
+from telemetry.ledger.formats.usage import PAYLOAD_LEVEL, FormatError, Usage, json_line, json_lines
 from telemetry.ledger.record import Record
 
 TYPE = "Job"

@@ -1,15 +1,13 @@
 """What every format tells of a job, in one form; and what all of them need to write it. Pure."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from telemetry.clock import NANOSECONDS
 from telemetry.ledger.record import Record
 
-#: The name under which somebody stands in what leaves the site.
-UserName: TypeAlias = Callable[[str], str]
 #: Of whatever we write: a job in a pilot, never the pilot itself.
 PAYLOAD_LEVEL = "payload"
 
