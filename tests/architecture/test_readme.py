@@ -24,9 +24,9 @@ def test_documented_file_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "jobspan.toml").write_text(options_file())
     plain = load(folder=tmp_path / "empty", environment={})
     read = load(folder=tmp_path, environment={})
-    for table in ("site", "wms", "job_agent", "job_wrapper", "telemetry"):
+    for table in ("site", "wms", "job_agent", "job_wrapper", "telemetry", "reconcile"):
         assert getattr(read, table) == getattr(plain, table)
-    assert len(tomllib.loads(options_file())) == 5
+    assert len(tomllib.loads(options_file())) == 6
 
 
 def test_defaults_other_than_diracs_have_a_reason() -> None:
