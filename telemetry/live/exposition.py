@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -43,7 +43,7 @@ def render_metrics(registry: CollectorRegistry, accept: str) -> tuple[bytes, str
         encode, content_type = choose_encoder("")
     if not content_type.endswith(("dots", "values")):  # these change names that need no escaping, too
         # Those of the catalogue need none in the other schemes; to look whether they do is half of a scrape.
-        encode = partial(encode, escaping=ALLOWUTF8)
+        encode = partial(cast(Callable[..., bytes], encode), escaping=ALLOWUTF8)
     return encode(registry), content_type
 
 
