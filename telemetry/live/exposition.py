@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -152,6 +153,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_within_reach(host: str, url: str) -> bool:
+    """Whether the service at *url* could tell others of metrics on *host*: of those on loopback only its own machine."""
+    return not is_loopback(host) or is_loopback(urlsplit(url).hostname or "")
 
 
 class _Handler(WSGIRequestHandler):
