@@ -156,7 +156,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_within_reach(host: str, url: str) -> bool:
-    """Whether the service at *url* could tell others of metrics on *host*: of those on loopback only its own machine."""
+    """Whether the service at *url* could tell others of metrics on *host*: of loopback only its own machine."""
     return not is_loopback(host) or is_loopback(urlsplit(url).hostname or "")
 
 
