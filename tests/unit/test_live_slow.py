@@ -94,6 +94,26 @@ def test_a_day_on_which_everything_is_slow_is_seen_against_the_days_before(tmp_p
     assert report.earlier_attempts == LEAST_USUAL
 
 
+@pytest.mark.parametrize(
+    ("usual", "still_usual", "slow"),
+    [
+        ([10.0 + number * 4 for number in range(25)], 200.0, 300.0),  # wide: five spreads
+        ([10.0 + number / 1e4 for number in range(25)], 14.9, 15.1),  # narrow: half the median
+        ([0.001 + number / 1e6 for number in range(25)], 0.09, 0.12),  # tiny: a tenth of a second
+    ],
+)
+def test_what_varies_anyhow_is_not_slow(tmp_path: Path, usual: list[float], still_usual: float, slow: float) -> None:
+    """Above the median by five spreads, half the median and a tenth of a second: less than any of them is usual."""
+    lines = [line(number, each) for number, each in enumerate(usual)]
+    assert jobs(looked(tmp_path, *lines, line(98, still_usual), line(99, slow))) == [99]
+
+
+def test_skipped_stages_take_no_time(tmp_path: Path) -> None:
+    """Jobs that skip a stage do not make it look fast."""
+    skipped = line(1, 0.0, stage="resolve_input_data").replace(b'"success"', b'"skip"')
+    assert looked(tmp_path, skipped, line(2, 5)).spans == 1
+
+
 def test_a_node_that_stands_out_is_named(tmp_path: Path) -> None:
     """Slow ones that come from one worker node of many are no chance, and it is said; spread over all they are."""
     usual = [line(number, 10, node=f"n{number % 10}") for number in range(60)]
