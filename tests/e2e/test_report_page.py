@@ -28,7 +28,7 @@ REPORT = Report(
         ),
         Section(
             title="Rows",
-            table=Table(name="rows", columns=COLUMNS, rows=[("LCG.One.org", "as it should be", 4.0), (HOSTILE, "", 2.0)]),
+            table=Table(name="rows", columns=COLUMNS, rows=[("LCG.One.org", "good", 4.0), (HOSTILE, "", 2.0)]),
         ),
     ),
     main="rows",

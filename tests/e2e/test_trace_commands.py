@@ -11,6 +11,7 @@ from runner.cli import main
 from runner.errors import NotFoundError
 from runner.trace_views import job_view
 from telemetry.live.traces import job_trace
+from telemetry.live.traces_course import course
 from tests.support.chromium import chromium
 from tests.support.components import require
 from tests.support.site import Site, running_site
@@ -56,9 +57,9 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """In light and dark, wide and narrow: bars are in their places, rows open by keyboard, nothing acts or loads."""
     require("chromium")
     (node, *beside), attempts = killed_and_tried_again(tmp_path)
-    journals = {uid: attempt.entries for uid, attempt in attempts.items()}
+    courses = {uid: course(attempt.entries) for uid, attempt in attempts.items()}
     file = tmp_path / "job.html"
-    file.write_text(page(job_view(job_trace(node, 7, beside=beside), journals)))
+    file.write_text(page(job_view(job_trace(node, 7, beside=beside), courses)))
     seen: list[str] = []
     colours = set()
     with chromium() as browser:
