@@ -476,6 +476,21 @@ JOB_LAST_OUTPUT = Metric(
     help="When a living job wrote last, since 1970",
     labels=("job_id",),
 )
+JOBS_LIVING = Metric(
+    name="jobspan_jobs_living",
+    kind="gauge",
+    unit="jobs",
+    help="Jobs whose wrapper runs, by the lifecycle stage in which they are",
+    labels=("stage",),
+)
+STAGE_LONGEST = Metric(
+    name="jobspan_stage_longest_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="How long the living job has been in its stage that has been there longest; 0 when none is in it",
+    labels=("stage",),
+)
+SLOTS = Metric(name="jobspan_slots", kind="gauge", unit="slots", help="Jobs that the agent runs at most at one time")
 FACTS_DAMAGED = Metric(
     name="jobspan_facts_damaged_total",
     kind="counter",
@@ -486,7 +501,7 @@ SPOOL_PENDING = Metric(
     name="jobspan_spool_pending",
     kind="gauge",
     unit="attempts",
-    help="Ended attempts that a sink has not taken yet",
+    help="Ended attempts of which a sink has not taken everything yet; wms is the WMS with all that it is told",
     labels=("sink",),
 )
 OUTBOX_DEAD = Metric(
@@ -529,6 +544,7 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
+        *(JOBS_LIVING, STAGE_LONGEST, SLOTS),
         *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
         *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, OUTBOX_DEAD, OUTBOX_EXPIRED, DELIVERY_COPIES, SHORTAGE, BUILD_INFO),
@@ -651,4 +667,32 @@ WMS_METRICS: Mapping[str, Metric] = {
         ),
         *(WMS_INVENTORY_OK, WMS_SPANS_QUEUED, WMS_SPANS_DROPPED),
     )
+}
+
+# --- metrics of a reconciliation ------------------------------------------------------------------
+
+RECONCILIATION_DIFFERENCES = Metric(
+    name="jobspan_reconciliation_differences",
+    kind="gauge",
+    unit="records",
+    help="Differences that the last reconciliation has found, by class",
+    labels=("class",),
+)
+RECONCILIATION_CORE_HOURS = Metric(
+    name="jobspan_reconciliation_core_hours_at_stake",
+    kind="gauge",
+    unit="core hours",
+    help="Core-hours that these differences are about",
+    labels=("class",),
+)
+RECONCILIATION_TIMESTAMP = Metric(
+    name="jobspan_reconciliation_timestamp_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="When the last reconciliation ended, since 1970",
+)
+
+#: What `jobspan reconcile` writes for a node exporter's textfile collector.
+RECONCILIATION_METRICS: Mapping[str, Metric] = {
+    metric.name: metric for metric in (RECONCILIATION_DIFFERENCES, RECONCILIATION_CORE_HOURS, RECONCILIATION_TIMESTAMP)
 }

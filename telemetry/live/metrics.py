@@ -33,6 +33,12 @@ _COUNTERS = (
 )
 #: Sinks whose series exist from the start, beside those of the telemetry.
 _WMS_SINKS = ("wms-status", "wms-accounting")
+#: Other ends than success whose first one somebody waits for: an alert sees an increase, and never a beginning.
+_OTHER_ENDS = (
+    *(("Failed", cause) for cause in ("payload_failed", "wrapper_died", "reboot", "starter_died", "submission_failed")),
+    *(("Rescheduled", cause) for cause in ("wrapper_died", "reboot", "starter_died", "submission_failed", "preempted")),
+    ("Killed", "killed"),
+)
 #: Series that exist from the start, so that the first job is an increase and not a beginning.
 _ZEROS: dict[Key, int] = {
     **{(names.PAYLOAD_CPU.name, (mode,)): 0 for mode in ("user", "system")},
@@ -44,8 +50,10 @@ _ZEROS: dict[Key, int] = {
         for stream in STREAMS
     },
     (names.JOBS_FINISHED.name, ("Done", "")): 0,
+    **{(names.JOBS_FINISHED.name, end): 0 for end in _OTHER_ENDS},
     (names.LIMITS_HIT.name, ("cpu", "kill")): 0,
-    (names.KILLS.name, ("user", "")): 0,
+    **{(names.KILLS.name, (origin, "")): 0 for origin in ("user", "signal", "fence", "wrapper", "recovery")},
+    **{(names.KILLS.name, ("watchdog", limit)): 0 for limit in ("cpu", "memory", "wall_clock")},
     (names.SIGNALS.name, ("SIGTERM", "end")): 0,
     (names.KILL_SURVIVED.name, ()): 0,
 }
@@ -61,6 +69,10 @@ class SelfStatus:
     copies: Mapping[str, int] = field(default_factory=dict)
     expired: Mapping[str, int] = field(default_factory=dict)
     shortage: Mapping[str, str] = field(default_factory=dict)
+    #: Ended attempts of which the WMS has not taken everything.
+    owed_to_wms: int = 0
+    #: How many jobs run at most at one time; 0 where there is no agent.
+    slots: int = 0
 
 
 @dataclass
@@ -199,20 +211,33 @@ class JobMetrics:
         for metric, value_of in columns:
             rows = [((str(job.job_id),), value_of(job)) for job in living]
             yield _gauge(metric, ((labels, value) for labels, value in rows if value is not None))
+        yield from _stage_families(living, now)
 
     def _self_families(self, damaged: int) -> Iterator[Metric]:
         status = self._status()
         family = CounterMetricFamily(names.FACTS_DAMAGED.name, names.FACTS_DAMAGED.help)
         family.add_metric((), damaged)
         yield family
-        yield _gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(status.spool_pending.items())))
+        pending = {**status.spool_pending, "wms": status.owed_to_wms}
+        yield _gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(pending.items())))
         zeros = dict.fromkeys((*_WMS_SINKS, *status.spool_pending), 0)
         dead = {**zeros, **status.dead}
         yield _gauge(names.OUTBOX_DEAD, (((sink,), count) for sink, count in sorted(dead.items())))
         yield _counter(names.OUTBOX_EXPIRED, {**zeros, **status.expired})
         yield _counter(names.DELIVERY_COPIES, {**zeros, **status.copies})
         yield _gauge(names.SHORTAGE, (((of,), of in status.shortage) for of in ("disk", "outbox")))
+        if status.slots:
+            yield _gauge(names.SLOTS, [((), status.slots)])
         yield _gauge(names.BUILD_INFO, [((self._version,), 1)])
+
+
+def _stage_families(living: list[Living], now: tuple[str, int]) -> Iterator[Metric]:
+    jobs, longest = dict.fromkeys(STAGES, 0), dict.fromkeys(STAGES, 0.0)
+    for job in living:
+        jobs[job.stage] += 1
+        longest[job.stage] = max(longest[job.stage], _since(job.stage_start, now) or 0.0)
+    yield _gauge(names.JOBS_LIVING, (((stage,), count) for stage, count in jobs.items()))
+    yield _gauge(names.STAGE_LONGEST, (((stage,), seconds) for stage, seconds in longest.items()))
 
 
 def _since(start: tuple[str, int], now: tuple[str, int]) -> float | None:

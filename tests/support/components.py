@@ -136,6 +136,8 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "promtool": _program("promtool"),
     "diracx": diracx.missing,
     "prometheus": _program("prometheus"),
+    "alertmanager": _program("prometheus-alertmanager"),
+    "amtool": _program("amtool"),
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
     "official-clients": _official,
