@@ -20,7 +20,7 @@ def _now() -> Row:
                 description="Where jobs are at this moment.",
                 unit="short",
                 is_stacked=True,
-                queries=(Query(total(series(catalogue.JOBS_LIVING, NODE), "stage"), "{{stage}}"),),
+                queries=(Query(total(series(catalogue.STAGE_JOBS, NODE), "stage"), "{{stage}}"),),
             ),
             Panel(
                 title="Longest in its stage",

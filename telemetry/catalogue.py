@@ -441,6 +441,12 @@ STAGE_DURATION = Metric(
     labels=("stage", "result"),
     buckets=DURATION_BUCKETS_SECONDS,
 )
+JOBS_LIVING = Metric(
+    name="jobspan_jobs_living",
+    kind="gauge",
+    unit="jobs",
+    help="Jobs whose wrappers have started, and whose attempts have not ended",
+)
 JOB_WALL = Metric(
     name="jobspan_job_wall_seconds",
     kind="gauge",
@@ -476,11 +482,11 @@ JOB_LAST_OUTPUT = Metric(
     help="When a living job wrote last, since 1970",
     labels=("job_id",),
 )
-JOBS_LIVING = Metric(
-    name="jobspan_jobs_living",
+STAGE_JOBS = Metric(
+    name="jobspan_stage_jobs",
     kind="gauge",
     unit="jobs",
-    help="Jobs whose wrapper runs, by the lifecycle stage in which they are",
+    help="Living jobs, by the lifecycle stage in which they are",
     labels=("stage",),
 )
 STAGE_LONGEST = Metric(
@@ -544,8 +550,8 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
-        *(JOBS_LIVING, STAGE_LONGEST, SLOTS),
-        *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
+        *(STAGE_DURATION, JOBS_LIVING, STAGE_JOBS, STAGE_LONGEST, SLOTS),
+        *(JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
         *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, OUTBOX_DEAD, OUTBOX_EXPIRED, DELIVERY_COPIES, SHORTAGE, BUILD_INFO),
     )

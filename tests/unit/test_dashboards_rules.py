@@ -61,13 +61,13 @@ CASES = (
         "40m",
         {
             f'jobspan_wms_jobs{{{WMS},status="Running"}}': "3x60",
-            f'jobspan_jobs_living{{{NODE},stage="execute"}}': "2x60",
+            f"jobspan_jobs_living{{{NODE}}}": "2x60",
         },
         {
             f'jobspan_wms_jobs{{{WMS},status="Running"}}': "3x60",
             'jobspan_wms_jobs{job="jobspan-wms",instance="w2",status="Running"}': "3x60",
-            f'jobspan_jobs_living{{{NODE},stage="execute"}}': "2x60",
-            f'jobspan_jobs_living{{{NODE},stage="initialize"}}': "1x60",
+            f"jobspan_jobs_living{{{NODE}}}": "2x60",
+            'jobspan_jobs_living{job="jobspan-nodes",instance="n2"}': "1x60",
         },
         "1",
     ),
