@@ -44,6 +44,8 @@ class Panel:
     decimals: int | None = None
     #: A value above it is shown in red; without one nothing is coloured.
     alarm_above: float | None = None
+    #: What stands there while the query has no answer.
+    if_empty: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     defaults: dict[str, Any] = {"unit": panel.unit, "custom": _custom(panel)}
     if panel.decimals is not None:
         defaults["decimals"] = panel.decimals
+    if panel.if_empty:
+        defaults["noValue"] = panel.if_empty
     if panel.kind != "timeseries":  # without steps of its own Grafana takes red above 80
         defaults["thresholds"] = {"mode": "absolute", "steps": _steps(panel.alarm_above)}
     return defaults

@@ -65,6 +65,7 @@ def _outcomes() -> Row:
                 description="In the time that is shown. A Rescheduled attempt is followed by another of the same job.",
                 kind="bargauge",
                 unit="short",
+                decimals=0,
                 width=8,
                 queries=(Query(total(increase(_FINISHED), "status"), "{{status}}", is_instant=True),),
             ),
@@ -73,8 +74,12 @@ def _outcomes() -> Row:
                 description="The ten most frequent in the time that is shown.",
                 kind="bargauge",
                 unit="short",
+                decimals=0,
+                if_empty="none",
                 width=8,
-                queries=(Query(f"topk(10, {total(increase(_BAD), 'error_type')})", "{{error_type}}", is_instant=True),),
+                queries=(
+                    Query(f"topk(10, {total(increase(_BAD), 'error_type')} > 0)", "{{error_type}}", is_instant=True),
+                ),
             ),
             Panel(
                 title="Success",
@@ -88,7 +93,7 @@ def _outcomes() -> Row:
                 description="An empty cause is success.",
                 unit="cps",
                 is_stacked=True,
-                queries=(Query(total(rate(_FINISHED), "status", "error_type"), "{{status}} {{error_type}}"),),
+                queries=(Query(f"{total(rate(_FINISHED), 'status', 'error_type')} > 0", "{{status}} {{error_type}}"),),
             ),
             Panel(
                 title="Nodes with most failures",

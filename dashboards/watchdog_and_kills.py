@@ -8,6 +8,7 @@ from telemetry import catalogue
 
 UID = "jobspan-kills"
 _KILLS = series(catalogue.KILLS, NODE)
+_NOT_USERS = 'origin!="user"'
 _SURVIVORS = series(catalogue.KILL_SURVIVED, NODE)
 
 
@@ -21,6 +22,7 @@ def _range() -> Row:
                 description="Who wanted jobs ended; of the watchdog by the limit.",
                 kind="bargauge",
                 unit="short",
+                decimals=0,
                 queries=(Query(total(increase(_KILLS), "origin", "limit"), "{{origin}} {{limit}}", is_instant=True),),
             ),
             Panel(
@@ -81,9 +83,6 @@ def _limits() -> Row:
             ),
         ),
     )
-
-
-_NOT_USERS = 'origin!="user"'
 
 
 def _signals() -> Row:

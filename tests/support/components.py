@@ -117,6 +117,11 @@ def _opensearch() -> str:
     return ("" if search_server() else "`make servers` installs OpenSearch") or _program("java")()
 
 
+def _alertmanager() -> str:
+    has_templates = Path("/usr/share/prometheus/alertmanager").is_dir()
+    return _program("prometheus-alertmanager")() or ("" if has_templates else "Alertmanager's templates are not there")
+
+
 #: The environment that `make official` makes: DiracX's clients and schemathesis, with pins of their own.
 OFFICIAL = ROOT / ".cache" / "official"
 
@@ -136,7 +141,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "promtool": _program("promtool"),
     "diracx": diracx.missing,
     "prometheus": _program("prometheus"),
-    "alertmanager": _program("prometheus-alertmanager"),
+    "alertmanager": _alertmanager,
     "amtool": _program("amtool"),
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
