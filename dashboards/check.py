@@ -97,7 +97,8 @@ def _selector_problems(selector: Selector, metric: Metric) -> Iterator[str]:
 
 def rule_problems(groups: Sequence[Group]) -> list[str]:
     """What is wrong with rules, in sentences; a rule may use recordings that come before it in its group."""
-    found, names = [], [rule.name for group in groups for rule in group.rules]
+    found: list[str] = []
+    names = [rule.name for group in groups for rule in group.rules]
     found.extend(
         f"there are several rules {name}" for name in sorted({name for name in names if names.count(name) > 1})
     )

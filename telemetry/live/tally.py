@@ -19,6 +19,7 @@ from telemetry.facts import (
     JobMatched,
     OutputSeen,
     StageFinished,
+    StageName,
     StageStarted,
     Stream,
     UsageSampled,
@@ -65,7 +66,7 @@ class Living:
     attempt: int
     wall_start: tuple[str, int]
     #: The stage in which it is, and the boot and boottime since when.
-    stage: str
+    stage: StageName
     stage_start: tuple[str, int]
     cpu_ns: int
     rss_bytes: int
