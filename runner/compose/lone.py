@@ -109,8 +109,10 @@ def is_alone(config: Config) -> bool:
 
 def ship_without_agent(config: Config, control: Path) -> None:
     """Where no agent lives on the folder, the wrapper ships its own telemetry: run by hand, the result is the same."""
+    path = config.folder / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock.take(config.folder / LOCK)
+        lock = FileLock.take(path)
     except LockHeld:
         return
     with lock:

@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
-SAMPLE_SECONDS = 40.0
+SAMPLE_SECONDS = 20.0
 #: How far back exemplars and ranges are asked for.
 PAST_SECONDS = 3600.0
 
@@ -125,7 +125,8 @@ def discovered(job: str, url: str, token_file: Path, *, relabel: Sequence[Mappin
     sd = {
         "url": url,
         "refresh_interval": "1s",
-        "authorization": {"credentials_file": str(token_file)},
+        # the type must be named: for http_sd Prometheus 2.42 does not assume it
+        "authorization": {"type": "Bearer", "credentials_file": str(token_file)},
     }
     return {"job_name": job, "http_sd_configs": [sd], "relabel_configs": [dict(each) for each in relabel]}
 
