@@ -106,7 +106,7 @@ class JobMetrics:
         self._job_gauges = job_gauges
         self._mutex = threading.Lock()
         self._attempts = Attempts(self._file.__contains__)
-        self._shown: dict[Key, int] = dict(self._file.floors)
+        self._shown: dict[Key, int] = {**_ZEROS, **self._file.floors}
         self._damaged = self._file.damaged
 
     def registry(self) -> CollectorRegistry:
@@ -203,7 +203,7 @@ class JobMetrics:
         return bounded
 
     def _never_falling(self, counters: Mapping[Key, int]) -> Mapping[Key, int]:
-        for key, value in (*_ZEROS.items(), *counters.items()):
+        for key, value in counters.items():
             self._shown[key] = max(value, self._shown.get(key, 0))
         return dict(self._shown)
 

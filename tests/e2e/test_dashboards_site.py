@@ -19,7 +19,7 @@ import yaml
 from dashboards.check import filled, queried_panels
 from dashboards.generate import DASHBOARDS, FOLDER, RULES_PATH
 from runner.compose.clients import URL_FILE
-from telemetry.facts import WrapperStarted
+from telemetry.facts import PayloadStarted, WrapperStarted
 from tests.support.alertmanager import Receiver, alertmanager, receiver
 from tests.support.prometheus import Prometheus, prometheus
 from tests.support.site import Site, running_site
@@ -81,7 +81,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     token = folder / "site" / "metrics.token"
     token.parent.mkdir()
     token.write_text("scraper's secret")
-    tables: Mapping[str, Mapping[str, Any]] = {name: {"MetricsTokenFile": str(token)} for name in ("JobAgent", "WMS")}
+    tables: dict[str, dict[str, Any]] = {name: {"MetricsTokenFile": str(token)} for name in ("JobAgent", "WMS")}
+    tables["WMS"] |= {"Timeout": 2.0}  # a wrapper whose WMS is gone gives up after three of them
     with ExitStack() as stack:
         site = stack.enter_context(running_site(folder / "site", slots=4, **tables))
         hook = stack.enter_context(receiver())
@@ -161,3 +162,13 @@ def test_all_rules_are_well(seen: Seen) -> None:
     assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
     firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}
     assert firing == {"JobspanJobsLost"}
+
+
+def test_what_waits_for_a_wms_that_is_gone_is_seen(seen: Seen) -> None:
+    """A job that ends while the WMS is away stands in the spool, and nothing stood there before. (The last test.)"""
+    seen.prometheus.wait_value('sum(jobspan_spool_pending{sink="wms"})', 0)
+    job_id = seen.site.submit(Executable="/bin/sleep", Arguments="2", DisableCPUCheck=True)
+    seen.site.wait_fact(job_id, PayloadStarted)
+    seen.site.wms.process.kill()
+    seen.prometheus.wait_value('sum(jobspan_spool_pending{sink="wms"})', 1, DEADLINE_SECONDS)
+    seen.prometheus.wait('ALERTS{alertname="JobspanTargetDown", alertstate="pending", job="jobspan-wms"}')
