@@ -15,7 +15,7 @@ from dashboards.alerts import GROUPS
 from dashboards.check import rule_problems
 from dashboards.generate import FOLDER, RULES_PATH
 from dashboards.rules import Alert, Group, Recording, alerts
-from tests.support.components import require
+from tests.support.components import collector_program, require
 
 ALERTS = {alert.name: alert for alert in alerts(GROUPS)}
 NODE = 'job="jobspan-nodes",instance="n1"'
@@ -371,6 +371,17 @@ def test_the_example_for_alertmanager_holds_together() -> None:
     path = FOLDER / "prometheus" / "alertmanager.yml"
     done = subprocess.run(["amtool", "check-config", path], timeout=30, capture_output=True, text=True)
     assert (done.returncode, "SUCCESS" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def test_the_example_for_the_collector_holds_together(tmp_path: Path) -> None:
+    """A real collector accepts it, and says what is wrong with one that is misspelt."""
+    require("otelcol")
+    text = (FOLDER / "collector" / "collector.yml").read_text()
+    for config, code in ((text, 0), (text.replace("limit_mib", "limit_mb"), 1)):
+        (tmp_path / "collector.yml").write_text(config)
+        command = [str(collector_program()), "validate", "--config", str(tmp_path / "collector.yml")]
+        done = subprocess.run(command, timeout=60, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
 
 
 @pytest.mark.parametrize(
