@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from dashboards.check import filled, queried_panels
 from dashboards.generate import DASHBOARDS, FOLDER, RULES_PATH
 from runner.compose.clients import URL_FILE
 from telemetry.facts import PayloadStarted, WrapperStarted
-from tests.support.alertmanager import Receiver, alertmanager, receiver
 from tests.support.prometheus import Prometheus, prometheus
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
+from tests.support.watchers import Alertmanager, Receiver, receiver
 
 DEADLINE_SECONDS = 60.0
 #: A second of CPU, and output on both streams.
@@ -86,8 +86,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with ExitStack() as stack:
         site = stack.enter_context(running_site(folder / "site", slots=4, **tables))
         hook = stack.enter_context(receiver())
-        manager = stack.enter_context(alertmanager(folder / "alertmanager", alertmanager_config(hook.url)))
-        config = prometheus_config(folder / "prometheus", site, manager)
+        manager = stack.enter_context(closing(Alertmanager(alertmanager_config(hook.url))))
+        config = prometheus_config(folder / "prometheus", site, f"127.0.0.1:{manager.port}")
         began = time.time()
         server = stack.enter_context(prometheus(folder / "prometheus", config))
         lost_job = everything_happens(site, server)

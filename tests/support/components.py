@@ -152,6 +152,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "prometheus": _program("prometheus"),
     "alertmanager": _alertmanager,
     "amtool": _program("amtool"),
+    "node-exporter": _program("prometheus-node-exporter"),
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
     "official-clients": _official,
