@@ -14,11 +14,18 @@ from typing import Any, TypeVar
 from runner.collector import with_environment
 from runner.errors import ConfigError
 from runner.options import Check, expression_problem, options_of, read_table, suggest, types_of
-from runner.tables import JobAgentConfig, JobWrapperConfig, SiteConfig, TelemetryConfig, WmsConfig
+from runner.tables import (
+    JobAgentConfig,
+    JobWrapperConfig,
+    ReconcileConfig,
+    SiteConfig,
+    TelemetryConfig,
+    WmsConfig,
+)
 
 __all__ = [
-    "Config", "HttpConfig", "JobAgentConfig", "JobWrapperConfig", "SiteConfig", "TelemetryConfig", "WmsConfig",
-    "describe", "load", "payload_environment", "secrets_of",
+    "Config", "HttpConfig", "JobAgentConfig", "JobWrapperConfig", "ReconcileConfig", "SiteConfig", "TelemetryConfig",
+    "WmsConfig", "describe", "load", "payload_environment", "secrets_of",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -58,6 +65,7 @@ class Config:
     job_agent: JobAgentConfig = field(default_factory=JobAgentConfig)
     job_wrapper: JobWrapperConfig = field(default_factory=JobWrapperConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     #: A copy of the environment at the start: what payloads inherit, less our secrets and OTEL_*.
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -90,6 +98,7 @@ TABLES: dict[str, tuple[str, type[Any]]] = {
     "JobAgent": ("job_agent", JobAgentConfig),
     "JobWrapper": ("job_wrapper", JobWrapperConfig),
     "Telemetry": ("telemetry", TelemetryConfig),
+    "Reconcile": ("reconcile", ReconcileConfig),
 }
 for _, _kind in TABLES.values():  # once, when this is imported
     types_of(_kind)

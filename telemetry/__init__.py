@@ -14,6 +14,7 @@ The rooms, from the ground up; imports point down only:
 * `measure`    processes, control groups -> snapshot -> totals that never fall
 * `live`       facts -> spans, log events, metrics; may drop, and counts what it drops
 * `ledger`     facts -> the accounting record, its delivery and its reconciliation; may delay, never drops
+* `reconcile`  records of any number of sources held against each other, also more than fit into memory
 
 Only this package knows OpenTelemetry and Prometheus.
 """

@@ -199,7 +199,7 @@ ATTRIBUTES: Mapping[str, str] = {
     JOB_NAME: "JobName",
     JOB_GROUP: "JobGroup",
     JOB_TYPE: "JobType",
-    JOB_OWNER: "the job's owner",
+    JOB_OWNER: "the job's owner: a keyed hash of the name, unless the site wants the name itself",
     JOB_OWNER_GROUP: "the owner's group",
     JOB_PROCESSORS: "processors given to the job",
     JOB_STATUS: "Status, DIRAC's string",

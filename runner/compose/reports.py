@@ -9,11 +9,13 @@ import requests
 from runner.agent.folders import JobFolder
 from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE
 from runner.compose.kinds import open_wms
+from runner.compose.users import user_names
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.wms.answers import AccountingPage
 from runner.wms.client import WmsClient
 from telemetry.clock import SystemClock, parse_utc
+from telemetry.identity import UserName
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.differences import Reconciliation
@@ -93,6 +95,7 @@ def otlp_copies(config: Config, uid: str) -> int:
 def reconcile(config: Config, client: WmsClient) -> Reconciliation:
     """Hold the WMS's accounting, the OTLP events of this folder and all witnesses against each other."""
     problems: list[str] = []
+    users = user_names(config)  # the WMS knows the user, the telemetry perhaps a hash: held against each other as such
     ledger = open_wms(config).accounting(client)
     accounting = ledger.all_accounting() if ledger else AccountingPage([], 0, 0)
     wms_id = str(client.info()["WMSID"])
@@ -106,9 +109,9 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
         Evidence(
             wms_id=wms_id,
             now_utc_ns=SystemClock().utc_ns(),
-            wms=_records([*records, *accounting.conflicts], "record of the WMS", problems),
+            wms=_records([*records, *accounting.conflicts], "record of the WMS", problems, users),
             duplicates_on_wire=accounting.duplicates,
-            otlp=_records([event.record for event in events.events], "OTLP event", problems),
+            otlp=_records([event.record for event in events.events], "OTLP event", problems, users),
             witnesses=[_witness(row) for row in client.witness()],
             contributions=[contribution(uid, tally.values) for uid, tally in counters.attempts.items()],
             problems=problems,
@@ -117,11 +120,12 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
     )
 
 
-def _records(bodies: Sequence[Mapping[str, object]], what: str, problems: list[str]) -> list[Record]:
+def _records(bodies: Sequence[Mapping[str, object]], what: str, problems: list[str], users: UserName) -> list[Record]:
     read = []
     for body in bodies:
         try:
-            read.append(Record(body))
+            record = Record(body)
+            read.append(record.replace(User=users(record.text("User"))) if record.text("User") else record)
         except InvalidRecord as error:
             problems.append(f"{what} {body.get('UID', 'without UID')}: {error}")
     return read

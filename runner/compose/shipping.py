@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+from runner.compose.users import user_names
 from runner.config import Config
 from runner.tables import SignalConfig
 from telemetry.live.otlp_files import OtlpFiles
@@ -17,6 +18,7 @@ def shipping(config: Config) -> Shipping:
         collector(config),
         service_name=options.service_name,
         resource=options.resource,
+        user_name=user_names(config),
     )
 
 

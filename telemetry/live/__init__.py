@@ -26,7 +26,11 @@
 * `call_spans`  calls to the WMS -> spans of its own, within its callers' traces
 * `call_shipper` the thread that ships those; it drops and counts, and never makes a call wait
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once
+* `traces_in_words` events of the root span as sentences; which of them tell of a kill
 * `waterfall`   the same as text
+* `perfetto`    the same as trace events for ui.perfetto.dev
+* `slow`        which stages were slow, against their usual time by site and type
 
-Everything here runs in the agent (or in a wrapper that has none), the last five in the WMS; a job runs without it.
+Everything here runs in the agent (or in a wrapper that has none), or in the WMS (`wms_*`,
+`call_*`), or for people who look; a job runs without it.
 """

@@ -9,10 +9,12 @@ shipped again, as another event; the spans are not: no backend folds two spans o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from telemetry import catalogue as names
+from telemetry.identity import UserName
 from telemetry.journal import read_journal
 from telemetry.live.otlp import log_bytes, span_bytes
 from telemetry.live.otlp_files import OtlpFiles
@@ -53,11 +55,11 @@ class Shipping:
         *,
         service_name: str = names.SERVICE_NAME,
         resource: Mapping[str, str] | None = None,
+        user_name: UserName = str,
     ) -> None:
         self._files = files
         self._http = http
-        self._service_name = service_name
-        self._resource = resource or {}
+        self._render = partial(render, service_name=service_name, resource=resource or {}, user_name=user_name)
         #: How often each attempt was sent without an answer.
         self._unanswered: dict[Path, int] = {}
 
@@ -80,7 +82,7 @@ class Shipping:
         Raises:
             Unidentified: the folder holds no attempt.
         """
-        rendered = render(read_journal(control), record, service_name=self._service_name, resource=self._resource)
+        rendered = self._render(read_journal(control), record)
         item = record_item(rendered.uid, record)
         file, detail = self._to_file(control, rendered, item)
         parcel = Parcel(control=control, uid=rendered.uid, item=item, file=file, detail=detail)

@@ -7,7 +7,7 @@ with `error.type` on failure (OpenTelemetry: libraries do not set Ok).
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
@@ -51,21 +51,31 @@ def render(
     *,
     service_name: str = names.SERVICE_NAME,
     resource: Mapping[str, str] = _NOTHING,
+    user_name: identity.UserName = str,
 ) -> Rendered:
     """Render the journal of one attempt, and its accounting *record* (the design's field names).
 
-    *resource* is what the site says of the node besides; what we know ourselves wins.
+    *resource* is what the site says of the node besides; what we know ourselves wins. *user_name* is how the job's
+    owner is called.
 
     Raises:
         Unidentified: the journal has no JobMatched.
         KeyError, ValueError: the record lacks UID or EndTime, or EndTime is not UTC.
     """
-    story = tell(entries)
+    story = tell(_with_name(entry, user_name) for entry in entries)
+    if record is not None and record.get("User"):
+        record = {**record, "User": user_name(str(record["User"]))}
     described = _wrapper_resource(story, service_name, resource)
     scope = InstrumentationScope(names.SCOPE, story.version or None)
     own = [_own_span(story, part, described, scope) for part in story.parts]
     logs = (_accounting_event(story.match, record, described, scope),) if record is not None else ()
     return Rendered(story.match.uid, (*own, *_wms_spans(story.match)), logs)
+
+
+def _with_name(entry: Entry, user_name: identity.UserName) -> Entry:
+    if not isinstance(entry.fact, JobMatched) or not entry.fact.owner:
+        return entry
+    return replace(entry, fact=replace(entry.fact, owner=user_name(entry.fact.owner)))
 
 
 def _own_span(story: Story, part: Part, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
