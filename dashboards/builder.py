@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from telemetry.catalogue import SLOTS
+
 GRID_COLUMNS = 24
 _SCHEMA_VERSION = 39
 _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+#: Our dashboards find each other by it.
+_TAG = "jobspan"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class Panel:
     width: int = 12
     height: int = 8
     is_stacked: bool = False
+    decimals: int | None = None
+    #: A value above it is shown in red; without one nothing is coloured.
+    alarm_above: float | None = None
+    #: What stands there while the query has no answer.
+    if_empty: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,26 +56,65 @@ class Row:
     panels: Sequence[Panel]
 
 
-def dashboard(*, uid: str, title: str, description: str, tags: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
-    """The whole document."""
+def dashboard(*, uid: str, title: str, description: str, rows: Sequence[Row], by_node: bool = False) -> dict[str, Any]:
+    """The whole document. *by_node*: with variables for the sites and nodes that it shows."""
     return {
         "uid": uid,
         "title": title,
         "description": description,
-        "tags": list(tags),
+        "tags": [_TAG],
         "schemaVersion": _SCHEMA_VERSION,
         "editable": True,
         "graphTooltip": 1,
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "utc",
-        "templating": {"list": [_datasource_variable()]},
+        "templating": {"list": [_datasource_variable(), *(_choices() if by_node else ())]},
+        "links": [_link_to_others()],
         "panels": _layout(rows),
     }
 
 
 def _datasource_variable() -> dict[str, Any]:
     return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "hide": 0}
+
+
+def _choices() -> tuple[dict[str, Any], ...]:
+    return (
+        _variable("site", "Site", f"label_values({SLOTS.name}, site)"),
+        _variable("node", "Node", f'label_values({SLOTS.name}{{site=~"$site"}}, instance)'),
+    )
+
+
+def _variable(name: str, label: str, query: str) -> dict[str, Any]:
+    """A choice of several of what *query* finds, all of them at first."""
+    return {
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": _DATASOURCE,
+        "query": {"query": query, "refId": name},
+        "definition": query,
+        "refresh": 2,
+        "sort": 1,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+        "hide": 0,
+    }
+
+
+def _link_to_others() -> dict[str, Any]:
+    return {
+        "type": "dashboards",
+        "title": "jobspan",
+        "tags": [_TAG],
+        "asDropdown": False,
+        "includeVars": True,
+        "keepTime": True,
+        "targetBlank": False,
+    }
 
 
 def _layout(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -108,7 +156,7 @@ def _panel(number: int, panel: Panel, position: dict[str, int]) -> dict[str, Any
         "datasource": _DATASOURCE,
         "gridPos": position,
         "targets": [_target(chr(ord("A") + index), query) for index, query in enumerate(panel.queries)],
-        "fieldConfig": {"defaults": {"unit": panel.unit, "custom": _custom(panel)}, "overrides": []},
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": _options(panel),
     }
 
@@ -124,6 +172,23 @@ def _target(ref_id: str, query: Query) -> dict[str, Any]:
         "range": not query.is_instant,
         "exemplar": query.with_exemplars,
     }
+
+
+def _defaults(panel: Panel) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"unit": panel.unit, "custom": _custom(panel)}
+    if panel.decimals is not None:
+        defaults["decimals"] = panel.decimals
+    if panel.if_empty:
+        defaults["noValue"] = panel.if_empty
+    if panel.kind != "timeseries":  # without steps of its own Grafana takes red above 80
+        defaults["thresholds"] = {"mode": "absolute", "steps": _steps(panel.alarm_above)}
+    return defaults
+
+
+def _steps(alarm_above: float | None) -> list[dict[str, Any]]:
+    if alarm_above is None:
+        return [{"color": "blue", "value": None}]
+    return [{"color": "green", "value": None}, {"color": "red", "value": alarm_above}]
 
 
 def _custom(panel: Panel) -> dict[str, Any]:

@@ -487,6 +487,21 @@ JOB_LAST_OUTPUT = Metric(
     help="When a living job wrote last, since 1970",
     labels=("job_id",),
 )
+STAGE_JOBS = Metric(
+    name="jobspan_stage_jobs",
+    kind="gauge",
+    unit="jobs",
+    help="Living jobs, by the lifecycle stage in which they are",
+    labels=("stage",),
+)
+STAGE_LONGEST = Metric(
+    name="jobspan_stage_longest_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="How long the living job has been in its stage that has been there longest; 0 when none is in it",
+    labels=("stage",),
+)
+SLOTS = Metric(name="jobspan_slots", kind="gauge", unit="slots", help="Jobs that the agent runs at most at one time")
 FACTS_DAMAGED = Metric(
     name="jobspan_facts_damaged_total",
     kind="counter",
@@ -497,7 +512,7 @@ SPOOL_PENDING = Metric(
     name="jobspan_spool_pending",
     kind="gauge",
     unit="attempts",
-    help="Ended attempts that a sink has not taken yet",
+    help="Ended attempts of which a sink has not taken everything yet; wms is the WMS with all that it is told",
     labels=("sink",),
 )
 OUTBOX_DEAD = Metric(
@@ -540,7 +555,8 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
-        *(STAGE_DURATION, JOBS_LIVING, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
+        *(STAGE_DURATION, JOBS_LIVING, STAGE_JOBS, STAGE_LONGEST, SLOTS),
+        *(JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
         *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, OUTBOX_DEAD, OUTBOX_EXPIRED, DELIVERY_COPIES, SHORTAGE, BUILD_INFO),
     )

@@ -246,7 +246,7 @@ def _attributes() -> Iterator[str]:
 def _metrics() -> Iterator[str]:
     yield "## Metrics\n"
     yield "In Prometheus's words. Histograms carry exemplars with `trace_id` and `span_id` where there is a trace.\n"
-    metrics = {**names.METRICS, **names.WMS_METRICS}
+    metrics = {**names.METRICS, **names.WMS_METRICS, **names.RECONCILIATION_METRICS}
     rows = (
         (f"`{each.name}`", each.kind, _UCUM.get(each.unit, f"{{{each.unit}}}"), _quoted(each.labels), each.help)
         for each in (metrics[name] for name in sorted(metrics))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import runner
 from runner.agent.job_agent import AgentParts, JobAgent
-from runner.agent.outbox import AGENT_FOLDER, expired
+from runner.agent.outbox import AGENT_FOLDER, SETTLED, expired
 from runner.agent.peek import PeekEndpoint
 from runner.compose.clients import METRICS_URL_FILE, Jobs
 from runner.compose.kinds import Wms, open_wms
@@ -25,7 +25,7 @@ from runner.process.linux import harden
 from runner.redaction import Redactor
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
-from telemetry.journal import read_journal
+from telemetry.journal import is_written, read_journal
 from telemetry.ledger.builder import build
 from telemetry.live.exposition import ExposureRefused, MetricsServer, is_within_reach
 from telemetry.live.metrics import JobMetrics, SelfStatus
@@ -57,6 +57,13 @@ class NodeTelemetry:
         self._tally = AcknowledgementsTally(config.jobs_folder)
         self._agent_folder = config.folder / AGENT_FOLDER
         self._shortage: Mapping[str, str] = {}
+        self._slots = config.job_agent.slots
+        #: Ended attempts of which the WMS has not taken everything.
+        self._owed = {
+            control
+            for control in config.jobs_folder.glob("*/control")
+            if not (control / SETTLED).exists() and not is_written(control, "wrapper")
+        }
         for ended in self._metrics.rescan(config.jobs_folder):
             self._metrics.attempt_ended(ended, build(read_journal(ended)))
         self._url_file = config.folder / METRICS_URL_FILE
@@ -87,6 +94,7 @@ class NodeTelemetry:
 
     def on_attempt_ended(self, control: Path) -> None:
         """Correct the counters by the record, and ship what the journal tells."""
+        self._owed.add(control)
         self._metrics.attempt_ended(control, build(read_journal(control)))
         self._shipper.submit(control)
 
@@ -94,11 +102,19 @@ class NodeTelemetry:
         self._tally.look()
         return SelfStatus(
             spool_pending=self._shipper.pending(),
+            owed_to_wms=self._owed_to_wms(),
             dead=self._tally.dead,
             copies=self._tally.copies,
             expired=expired(self._agent_folder),
             shortage=self._shortage,
+            slots=self._slots,
         )
+
+    def _owed_to_wms(self) -> int:
+        for control in list(self._owed):
+            if (control / SETTLED).exists() or not control.is_dir():
+                self._owed.discard(control)
+        return len(self._owed)
 
     def close(self) -> None:
         """Ship the rest, then close the endpoint."""

@@ -9,6 +9,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from telemetry import catalogue as names
 from telemetry.clock import NANOSECONDS, Clock
+from telemetry.facts import STAGES
 from telemetry.journal import JournalTail
 from telemetry.live.following import Followed
 from telemetry.live.tally import Living
@@ -27,6 +28,17 @@ def job_gauges(living: Sequence[Living], clock: Clock) -> Iterator[Metric]:
     for metric, value_of in columns:
         rows = [((str(job.job_id),), value_of(job)) for job in living]
         yield gauge(metric, ((labels, value) for labels, value in rows if value is not None))
+
+
+def stage_gauges(living: Sequence[Living], clock: Clock) -> Iterator[Metric]:
+    """In which stages the *living* jobs are, and how long at most; every stage has its series."""
+    now = (clock.boot_id, clock.boottime_ns())
+    jobs, longest = dict.fromkeys(STAGES, 0), dict.fromkeys(STAGES, 0.0)
+    for job in living:
+        jobs[job.stage] += 1
+        longest[job.stage] = max(longest[job.stage], _since(job.stage_start, now) or 0.0)
+    yield gauge(names.STAGE_JOBS, (((stage,), count) for stage, count in jobs.items()))
+    yield gauge(names.STAGE_LONGEST, (((stage,), seconds) for stage, seconds in longest.items()))
 
 
 def gauge(metric: names.Metric, rows: Iterable[tuple[tuple[str, ...], float]]) -> Metric:

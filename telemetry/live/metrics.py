@@ -25,7 +25,7 @@ from telemetry.facts import STAGES
 from telemetry.journal import JournalTail, is_written
 from telemetry.live.counters import CountersFile, StageHistogram, merged
 from telemetry.live.following import Attempts, Followed
-from telemetry.live.job_gauges import gauge, job_gauges
+from telemetry.live.job_gauges import gauge, job_gauges, stage_gauges
 from telemetry.live.kills import BOUNDS, SUM
 from telemetry.live.tally import STREAMS, Key, StageSeen, corrected, in_unit
 
@@ -44,6 +44,12 @@ MOST_JOB_GAUGES = 1000
 LEAST_LOOK = 50
 #: Sinks whose series exist from the start, beside those of the telemetry.
 _WMS_SINKS = ("wms-status", "wms-accounting")
+#: Other ends than success whose first one somebody waits for: an alert sees an increase, and never a beginning.
+_OTHER_ENDS = (
+    *(("Failed", cause) for cause in ("payload_failed", "wrapper_died", "reboot", "starter_died", "submission_failed")),
+    *(("Rescheduled", cause) for cause in ("wrapper_died", "reboot", "starter_died", "submission_failed", "preempted")),
+    ("Killed", "killed"),
+)
 #: Series that exist from the start, so that the first job is an increase and not a beginning.
 _ZEROS: dict[Key, int] = {
     **{(names.PAYLOAD_CPU.name, (mode,)): 0 for mode in ("user", "system")},
@@ -55,8 +61,10 @@ _ZEROS: dict[Key, int] = {
         for stream in STREAMS
     },
     (names.JOBS_FINISHED.name, ("Done", "")): 0,
+    **{(names.JOBS_FINISHED.name, end): 0 for end in _OTHER_ENDS},
     (names.LIMITS_HIT.name, ("cpu", "kill")): 0,
-    (names.KILLS.name, ("user", "")): 0,
+    **{(names.KILLS.name, (origin, "")): 0 for origin in ("user", "signal", "fence", "wrapper", "recovery")},
+    **{(names.KILLS.name, ("watchdog", limit)): 0 for limit in ("cpu", "memory", "wall_clock")},
     (names.SIGNALS.name, ("SIGTERM", "end")): 0,
     (names.KILL_SURVIVED.name, ()): 0,
 }
@@ -72,6 +80,10 @@ class SelfStatus:
     copies: Mapping[str, int] = field(default_factory=dict)
     expired: Mapping[str, int] = field(default_factory=dict)
     shortage: Mapping[str, str] = field(default_factory=dict)
+    #: Ended attempts of which the WMS has not taken everything.
+    owed_to_wms: int = 0
+    #: How many jobs run at most at one time; 0 where there is no agent.
+    slots: int = 0
 
 
 class JobMetrics:
@@ -94,7 +106,7 @@ class JobMetrics:
         self._job_gauges = job_gauges
         self._mutex = threading.Lock()
         self._attempts = Attempts(self._file.__contains__)
-        self._shown: dict[Key, int] = dict(self._file.floors)
+        self._shown: dict[Key, int] = {**_ZEROS, **self._file.floors}
         self._damaged = self._file.damaged
 
     def registry(self) -> CollectorRegistry:
@@ -174,6 +186,7 @@ class JobMetrics:
         yield _kill_family(counters)
         yield _histogram_family(totals.histograms)
         yield gauge(names.JOBS_LIVING, [((), len(living))])
+        yield from stage_gauges(living, self._clock)
         yield from job_gauges(living[: self._job_gauges], self._clock)
         yield from self._self_families(damaged)
 
@@ -190,7 +203,7 @@ class JobMetrics:
         return bounded
 
     def _never_falling(self, counters: Mapping[Key, int]) -> Mapping[Key, int]:
-        for key, value in (*_ZEROS.items(), *counters.items()):
+        for key, value in counters.items():
             self._shown[key] = max(value, self._shown.get(key, 0))
         return dict(self._shown)
 
@@ -199,13 +212,16 @@ class JobMetrics:
         family = CounterMetricFamily(names.FACTS_DAMAGED.name, names.FACTS_DAMAGED.help)
         family.add_metric((), damaged)
         yield family
-        yield gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(status.spool_pending.items())))
+        pending = {**status.spool_pending, "wms": status.owed_to_wms}
+        yield gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(pending.items())))
         zeros = dict.fromkeys((*_WMS_SINKS, *status.spool_pending), 0)
         dead = {**zeros, **status.dead}
         yield gauge(names.OUTBOX_DEAD, (((sink,), count) for sink, count in sorted(dead.items())))
         yield _counter(names.OUTBOX_EXPIRED, {**zeros, **status.expired})
         yield _counter(names.DELIVERY_COPIES, {**zeros, **status.copies})
         yield gauge(names.SHORTAGE, (((of,), of in status.shortage) for of in ("disk", "outbox")))
+        if status.slots:
+            yield gauge(names.SLOTS, [((), status.slots)])
         yield gauge(names.BUILD_INFO, [((self._version,), 1)])
 
 

@@ -20,6 +20,7 @@ from telemetry.facts import (
     JobMatched,
     OutputSeen,
     StageFinished,
+    StageName,
     StageStarted,
     Stream,
     UsageSampled,
@@ -93,6 +94,9 @@ class Living:
     job_id: int
     attempt: int
     wall_start: tuple[str, int]
+    #: The stage in which it is, and the boot and boottime since when.
+    stage: StageName
+    stage_start: tuple[str, int]
     cpu_ns: int
     rss_bytes: int
     lines: int
@@ -202,10 +206,13 @@ class AttemptFold:
         """The gauges; None before the wrapper has started and after the attempt has ended."""
         if self.identity is None or self._wrapper_start is None or self.ended:
             return None
+        stage = next((stage for stage in reversed(STAGES) if stage in self._started), STAGES[0])
         return Living(
             job_id=self.identity.job_id,
             attempt=self.identity.attempt,
             wall_start=self._wrapper_start,
+            stage=stage,
+            stage_start=self._started.get(stage, self._wrapper_start),
             cpu_ns=sum(self._cpu_ns.values()),
             rss_bytes=self._rss_bytes,
             lines=sum(seen.lines for seen in self._output.values()),

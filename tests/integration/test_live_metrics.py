@@ -8,7 +8,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from dashboards.check import empty_panels
-from dashboards.generate import dashboard
+from dashboards.job_stages import stages_dashboard
+from dashboards.watchdog_and_kills import kills_dashboard
 from telemetry import identity
 from telemetry.catalogue import METRICS
 from telemetry.facts import AttemptEnded
@@ -62,7 +63,7 @@ def test_what_the_agent_is_short_of_is_shown(tmp_path: Path) -> None:
 
 def test_names_labels_and_kinds_are_the_catalogue_s(tmp_path: Path) -> None:
     """A scrape shows exactly the metrics of the catalogue, with its labels and help, and no _created."""
-    metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 2}))
+    metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 2}, slots=2))
     attempt = Attempt(control_of(tmp_path))
     attempt.begin()
     attempt.finish_stage("initialize")
@@ -233,8 +234,10 @@ def test_an_end_counts_as_the_record_says_and_not_before(tmp_path: Path) -> None
     ends = {key: value for key, value in values(metrics).items() if key[0] == "jobspan_jobs_finished_total"}
     assert sum(ends.values()) == 0
     metrics.attempt_ended(control_of(tmp_path), {"FinalMajorStatus": "Killed", "ErrorType": "killed"})
-    ends = {key[1:]: value for key, value in values(metrics).items() if key[0] == "jobspan_jobs_finished_total"}
-    assert ends == {("", "Done"): 0, ("killed", "Killed"): 1}
+    ends = {
+        key[1:]: count for key, count in values(metrics).items() if key[0] == "jobspan_jobs_finished_total" and count
+    }
+    assert ends == {("killed", "Killed"): 1}
 
 
 def test_two_folders_of_one_attempt_count_once(tmp_path: Path) -> None:
@@ -337,17 +340,19 @@ def test_compaction_keeps_sums_and_recognises_uids(tmp_path: Path, monkeypatch: 
 
 
 def test_the_dashboard_finds_its_metrics(tmp_path: Path) -> None:
-    """Every query of the dashboard has samples in the scrapes of an agent with a living and an ended job."""
+    """Every query of the dashboards of agents alone has samples in their scrapes, with a living and an ended job."""
     metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 0}))
     play(control_of(tmp_path, 1), job_id=1)
     metrics.attempt_ended(control_of(tmp_path, 1), None)
     living = Attempt(control_of(tmp_path, 2), job_id=2)
     living.begin()
+    living.finish_stage("initialize", result="error")
     living.end_payload()
     metrics.follow(control_of(tmp_path, 2))
-    assert empty_panels(dashboard(), scrape(metrics, "text/plain")) == []
-    assert empty_panels(dashboard(), scrape(metrics)) == []
-    assert empty_panels(dashboard(), "")
+    for document in (stages_dashboard(), kills_dashboard()):
+        assert empty_panels(document, scrape(metrics, "text/plain")) == []
+        assert empty_panels(document, scrape(metrics)) == []
+        assert empty_panels(document, "")
     living.close()
 
 

@@ -141,6 +141,11 @@ def _trace_viewer() -> str:
     return "" if trace_viewer() else "Go's sources, which have the Trace Viewer, are not installed"
 
 
+def _alertmanager() -> str:
+    has_templates = Path("/usr/share/prometheus/alertmanager").is_dir()
+    return _program("prometheus-alertmanager")() or ("" if has_templates else "Alertmanager's templates are not there")
+
+
 #: The environment that `make official` makes: DiracX's clients and schemathesis, with pins of their own.
 OFFICIAL = ROOT / ".cache" / "official"
 
@@ -160,6 +165,9 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "promtool": _program("promtool"),
     "diracx": diracx.missing,
     "prometheus": _program("prometheus"),
+    "alertmanager": _alertmanager,
+    "amtool": _program("amtool"),
+    "node-exporter": _program("prometheus-node-exporter"),
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
     "official-clients": _official,

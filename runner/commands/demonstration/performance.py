@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dashboards.check import empty_panels, samples
-from dashboards.generate import dashboard
+from dashboards.job_stages import stages_dashboard
 from runner.commands.context import Context
 from runner.commands.demonstration.leftovers import addresses, leftovers
 from runner.commands.demonstration.manifest import Manifest
@@ -145,8 +145,8 @@ class _Stage:
         yield "every attempt's record has reached the WMS and the telemetry", late
         wrong = "" if exit_code(reconciliation) == 0 else summary(reconciliation)
         yield "the WMS's accounting and the telemetry agree", wrong
-        empty = empty_panels(dashboard(), self._scrapes)
-        yield "no panel of the Grafana dashboard is empty", ", ".join(empty)
+        empty = empty_panels(stages_dashboard(), self._scrapes)
+        yield "no panel of the Grafana dashboard of the stages is empty", ", ".join(empty)
 
     def _scrape(self) -> None:
         try:
