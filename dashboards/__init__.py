@@ -8,5 +8,7 @@
 * `login`     the pages of the WMS on which somebody lets a program act for him
 * `pages`     templates in, HTML out, escaped and without control characters; `templates/` has them and the one style
 * `text`      what others wrote made harmless, and figures as people read them; for terminals, too
+* `console` the web console: frame, headers and script of its pages; `console_jobs` and `console_site` what they show,
+  `console_charts` curves as coordinates
 * `promql`    what check needs to know of a query: metrics, matchers, labels
 """

@@ -18,6 +18,9 @@ from runner.server.routes import (
     administration,
     auth,
     catalog,
+    console_jobs,
+    console_login,
+    console_site,
     details,
     failures,
     health,
@@ -39,6 +42,7 @@ from runner.server.sandboxes.folder import FolderContents
 from runner.server.sandboxes.s3 import S3Contents
 from runner.server.services.accounting import Accounting
 from runner.server.services.accounting_report import AccountingReport
+from runner.server.services.console_sessions import ConsoleSessions
 from runner.server.services.context import ServiceContext
 from runner.server.services.explanations import Explanations
 from runner.server.services.file_catalog import FileCatalog
@@ -50,6 +54,7 @@ from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.job_traces import JobTraces
 from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
@@ -81,6 +86,9 @@ ROUTES = (
     well_known,
     auth,
     login_pages,
+    console_login,
+    console_jobs,
+    console_site,
     health,
 )
 #: So many of the calls that jobs make all the time are in threads at once: on a file there is one writer, and one
@@ -152,6 +160,7 @@ def application(context: ServiceContext) -> FastAPI:
         context=context,
         job_manager=JobManager(context),
         job_monitoring=JobMonitoring(context),
+        job_traces=JobTraces(context),
         job_state_update=JobStateUpdate(context),
         job_commands=JobCommands(context),
         job_tokens=tokens,
@@ -170,6 +179,7 @@ def application(context: ServiceContext) -> FastAPI:
         accounting_report=AccountingReport(context),
         login_flows=LoginFlows(context, registry, sessions),
         sessions=sessions,
+        console_sessions=ConsoleSessions(context, registry),
         revocations=Revocations(context),
         health=Health(context),
     )

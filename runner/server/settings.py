@@ -1,6 +1,7 @@
 """What the embedded WMS needs to know, frozen."""
 
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ class ServerSettings:
     """Values of `[WMS]`, and where the server keeps its state."""
 
     folder: Path
+    #: Where an agent beside the WMS writes what it tells of its jobs.
+    telemetry: Path = Path()
     #: Empty: SQLite in the folder.
     database_url: str = field(default="", repr=False)
     database_password_file: str = ""
@@ -42,6 +45,8 @@ class ServerSettings:
     session_seconds: float = 30 * 86400.0
     #: Of security.txt: an address or page to which weaknesses are reported.
     security_contact: str = "mailto:root@localhost"
+    #: Names by which browsers may ask for the console; addresses are those of the connection.
+    console_hosts: frozenset[str] = frozenset({"localhost"})
     max_rescheduling: int = 3
     max_sandbox_bytes: int = 100 << 20
     max_body_bytes: int = MAX_BODY_BYTES
@@ -86,6 +91,7 @@ class ServerSettings:
         wms = config.wms
         return cls(
             folder=config.wms_folder,
+            telemetry=config.telemetry_folder,
             database_url=wms.database,
             database_password_file=wms.database_password_file,
             database_connections=wms.database_connections,
@@ -96,6 +102,7 @@ class ServerSettings:
             owner_group=wms.owner_group,
             groups=read_groups(wms.groups),
             security_contact=wms.security_contact,
+            console_hosts=frozenset(map(str.lower, ("localhost", wms.host, socket.gethostname(), *wms.console_hosts))),
             access_token_seconds=wms.access_token_seconds,
             refresh_token_seconds=wms.refresh_token_seconds,
             max_rescheduling=wms.max_rescheduling,
