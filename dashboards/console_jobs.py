@@ -20,6 +20,7 @@ TITLES = {
     "OwnerGroup": "Group",
     "JobType": "Type",
     "JobGroup": "Job group",
+    "UserPriority": "Priority",
 }
 #: Fields of the form, under their names in the address.
 _FIELDS = {
@@ -27,7 +28,14 @@ _FIELDS = {
     "JobGroup": "job_group", "JobName": "name",
 }  # fmt: skip
 _ABOUT = ("JobName", "Owner", "OwnerGroup", "Site", "JobType", "JobGroup", "UserPriority")
-_TIMES = ("SubmissionTime", "StartExecTime", "HeartBeatTime", "LastUpdateTime", "EndExecTime")
+_TIMES = {
+    "SubmissionTime": "Submitted",
+    "StartExecTime": "Started",
+    "HeartBeatTime": "Last heartbeat",
+    "LastUpdateTime": "Last update",
+    "EndExecTime": "Ended",
+}
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _MIB = 1 << 20
 
 
@@ -96,7 +104,7 @@ def job_values(job: JobValues) -> dict[str, Any]:
     """What the page of a job needs."""
     given = job.attributes
     about = [(TITLES.get(name, name), given[name]) for name in _ABOUT if given.get(name)]
-    about += [(TITLES.get(name, name.removesuffix("Time")), instant(given[name])) for name in _TIMES if given.get(name)]
+    about += [(title, instant(given[name])) for name, title in _TIMES.items() if given.get(name)]
     about.append(("Attempt", int(given["RescheduleCounter"]) + 1))
     return {
         "job": given,
@@ -134,11 +142,17 @@ def charts(usage: Sequence[Mapping[str, Any]]) -> list[Chart]:
     if len(busy := rates(cpu)) > 1:
         found.append(curve("Processors in use", busy, lambda value: f"{value:.2g}", _moment))
     if len(memory) > 1:
-        in_bytes = [(seconds, value * _MIB) for seconds, value in memory]
-        found.append(curve("Memory", in_bytes, text.bytes_text, _moment))
+        found.append(_sizes("Memory", [(seconds, value * _MIB) for seconds, value in memory]))
     if len(output) > 1:
-        found.append(curve("Output written", output, text.bytes_text, _moment))
+        found.append(_sizes("Output written", output))
     return found
+
+
+def _sizes(title: str, points: Sequence[Point]) -> Chart:
+    """A curve of bytes, in the unit that gives round numbers at its axis."""
+    power = min(int(max(value for _, value in points)).bit_length() // 10, len(_UNITS) - 1)
+    scaled = [(seconds, value / (1 << 10 * power)) for seconds, value in points]
+    return curve(title, scaled, lambda value: f"{value:.4g} {_UNITS[power]}", _moment)
 
 
 def instant(moment: Any) -> str:

@@ -23,12 +23,14 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.process.linux import harden
 from runner.redaction import Redactor
+from runner.wms.discovery import is_within_reach
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
-from telemetry.live.exposition import ExposureRefused, MetricsServer
+from telemetry.live.exposition import ExposureRefused, MetricsServer, is_loopback
 from telemetry.live.metrics import JobMetrics, SelfStatus
+from telemetry.live.reading import Reader
 from telemetry.live.shipper import Shipper
 from telemetry.outbox import AcknowledgementsTally
 
@@ -51,6 +53,7 @@ class NodeTelemetry:
             clock,
             version=runner.__version__,
             status=self._status,
+            job_gauges=config.job_agent.max_job_gauges,
         )
         self._tally = AcknowledgementsTally(config.jobs_folder)
         self._agent_folder = config.folder / AGENT_FOLDER
@@ -59,6 +62,8 @@ class NodeTelemetry:
             self._metrics.attempt_ended(ended, build(read_journal(ended)))
         self._url_file = config.folder / METRICS_URL_FILE
         self._server = _metrics_server(config, self._metrics, peek)
+        self._reader = Reader(self._metrics.look)
+        self._reader.start()
         self._server.start()
         self._shipper.start()
         self._url_file.write_text(self._server.url + "\n")
@@ -67,6 +72,11 @@ class NodeTelemetry:
     def url(self) -> str:
         """Where /metrics is."""
         return self._server.url
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self._server.port
 
     def on_attempt_started(self, control: Path) -> None:
         """Follow the journal of a new attempt."""
@@ -95,6 +105,7 @@ class NodeTelemetry:
         """Ship the rest, then close the endpoint."""
         self._shipper.stop(10.0)
         self._url_file.unlink(missing_ok=True)
+        self._reader.stop()
         self._server.close()
 
 
@@ -131,12 +142,19 @@ def run_agent(
         observer=telemetry,
         records=Records(keeper=wms.accounting),
         write_wrapper=write_wrapper,
+        metrics_port=telemetry.port if _is_found(config, wms.url) else None,
     )
     agent = JobAgent(config, parts, clock, drain=drain)
     announce(f"agent for {urlsplit(wms.url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
     sys.stdout.flush()
     notify(config.environment, READY)
     return agent.run()
+
+
+def _is_found(config: Config, url: str) -> bool:
+    """Whether Prometheus can find our metrics by the WMS at *url*."""
+    is_local = is_loopback(config.job_agent.metrics_host)
+    return config.wms.dialect == "jobspan" and is_within_reach(is_local, url)
 
 
 def _may_read(wms: Wms, token: str, job_id: int) -> str:

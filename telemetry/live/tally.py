@@ -178,6 +178,12 @@ class AttemptFold:
         )
 
 
+def unfinished(tally: Tally) -> Tally:
+    """*tally* without its end, which counts when the record has said how the attempt ended."""
+    counters = {key: value for key, value in tally.counters.items() if key[0] != names.JOBS_FINISHED.name}
+    return Tally(uid=tally.uid, counters=counters, stages=tally.stages)
+
+
 def corrected(tally: Tally, record: Mapping[str, object]) -> Tally:
     """*tally* with what the accounting *record* says better: CPU, wall clock, status. The rest stays."""
     counters = dict(tally.counters)
@@ -193,7 +199,7 @@ def corrected(tally: Tally, record: Mapping[str, object]) -> Tally:
             counters[key] = nanoseconds(value)
     status = record.get("FinalMajorStatus")
     if status:
-        counters = {key: value for key, value in counters.items() if key[0] != names.JOBS_FINISHED.name}
+        counters = dict(unfinished(Tally(uid=tally.uid, counters=counters)).counters)
         counters[names.JOBS_FINISHED.name, (str(status), str(record.get("ErrorType") or ""))] = 1
     return Tally(uid=tally.uid, counters=counters, stages=tally.stages)
 

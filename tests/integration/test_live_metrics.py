@@ -33,7 +33,8 @@ def metrics_in(tmp_path: Path, clock: JumpClock | None = None, **options: object
 
 
 def scrape(metrics: JobMetrics, accept: str = OPENMETRICS) -> str:
-    """The body of a scrape."""
+    """The body of a scrape, when all journals were read."""
+    metrics.look()
     return render_metrics(metrics.registry(), accept)[0].decode()
 
 
