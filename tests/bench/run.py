@@ -30,6 +30,7 @@ PARTS = (
     "blackhole",
     "recovery",
     "wms",
+    "console",
     "matching",
     "diracx",
 )
