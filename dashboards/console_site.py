@@ -17,6 +17,8 @@ _PILOT = (
 )
 _TIMES = {"SubmissionTime": "Registered", "LastUpdateTime": "Last update"}
 _HOUR = 3600.0
+#: Of each table of a report.
+MOST_ROWS = 500
 
 
 def about_pilot(pilot: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -33,6 +35,41 @@ def usage_rows(sums: Sequence[Mapping[str, Any]], by: str) -> list[dict[str, Any
         total = {name: sum(each[name] for each in sums) for name in names}
         rows.append(_usage("all", total) | {"is_sum": True})
     return rows
+
+
+def report_values(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report in JSON as rows; of a table so many as a page can show. What is not as expected is left out."""
+    figures, tables = report.get("figures"), report.get("tables")
+    named = tables.items() if isinstance(tables, Mapping) else ()
+    return {
+        "title": str(report.get("title") or "The last report"),
+        "verdict": str(report.get("verdict") or ""),
+        "mood": report["mood"] if report.get("mood") in ("good", "warn", "bad") else "",
+        "source": str(report.get("source") or ""),
+        "figures": [(name, _figure(value)) for name, value in figures.items()] if isinstance(figures, Mapping) else [],
+        "tables": [_table(name, rows) for name, rows in named if isinstance(rows, list) and rows],
+    }
+
+
+def _table(name: str, rows: list[Any]) -> dict[str, Any]:
+    objects = [row for row in rows if isinstance(row, Mapping)]
+    heads = list(dict.fromkeys(head for row in objects for head in row))
+    shown = [[_figure(row.get(head)) for head in heads] for row in objects[:MOST_ROWS]]
+    return {
+        "name": name.replace("_", " ").capitalize(),
+        "heads": heads,
+        "rows": shown,
+        "hidden": len(objects) - len(shown),
+    }
+
+
+def _figure(value: Any) -> Any:
+    """Numbers to six digits, everything else as text."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value if isinstance(value, int) else str(value)
 
 
 def _usage(name: str, sums: Mapping[str, Any]) -> dict[str, Any]:

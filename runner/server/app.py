@@ -56,6 +56,7 @@ from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.job_traces import JobTraces
+from runner.server.services.last_report import LastReport
 from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
@@ -185,6 +186,7 @@ def application(context: ServiceContext) -> FastAPI:
         sessions=sessions,
         console_sessions=ConsoleSessions(context, registry),
         revocations=Revocations(context),
+        last_report=LastReport(context),
         health=Health(context),
     )
     app.state.services = repeating(services) if context.databases.is_shared else services

@@ -27,6 +27,8 @@ class ServerSettings:
     folder: Path
     #: Where an agent beside the WMS writes what it tells of its jobs.
     telemetry: Path = Path()
+    #: Where reports are left for the console.
+    reports: Path = Path()
     #: Empty: SQLite in the folder.
     database_url: str = field(default="", repr=False)
     database_password_file: str = ""
@@ -94,6 +96,7 @@ class ServerSettings:
         return cls(
             folder=config.wms_folder,
             telemetry=config.telemetry_folder,
+            reports=config.folder / "reports",
             database_url=wms.database,
             database_password_file=wms.database_password_file,
             database_connections=wms.database_connections,

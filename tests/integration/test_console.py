@@ -1,5 +1,6 @@
 """The web console as a browser without script sees it: who gets in, what forms must carry, what payloads cannot do."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -283,6 +284,38 @@ def test_accounting_and_nodes_are_shown(wms: RunningWms) -> None:
     assert at(wms, browser, "/console/pilots/nobody").status_code == 404
     assert at(wms, browser, "/console/accounting?by=JobType&days=7").status_code == 200
     assert at(wms, browser, "/console/accounting?by=Password").status_code == 400
+
+
+def test_the_last_reconciliation_is_shown_to_whoever_may_see_all(wms: RunningWms) -> None:
+    """Without a report the page says where one belongs, with one its verdict and tables, harmless; never to users."""
+    admin = inside(wms, "carol", "local_admin")
+    assert "There is no report yet" in at(wms, admin, "/console/reconciliation").text
+    (wms.folder / "reports").mkdir()
+    report = wms.folder / "reports" / "reconciliation.json"
+    table = [{"site": HOSTILE, "pairs": 3}, {"site": "LCG.Test.org", "pairs": 4.25}]
+    report.write_text(
+        json.dumps({"verdict": "2 differences", "mood": "bad", "figures": {}, "tables": {"sites": table}})
+    )
+    text = at(wms, admin, "/console/reconciliation").text
+    assert '<span class="badge bad">2 differences</span>' in text
+    assert '<td class="num">4.25</td>' in text
+    assert "<script>document" not in text
+    for damaged in ("[]", "{", '{"tables": 7, "figures": []}'):
+        report.write_text(damaged)
+        assert at(wms, admin, "/console/reconciliation").status_code in (200, 400)
+    assert at(wms, inside(wms, "alice"), "/console/reconciliation").status_code == 403
+
+
+def test_where_there_is_tls_the_cookie_stays_there(wms: RunningWms) -> None:
+    """Behind a proxy on this machine that has TLS, and says so, both cookies are Secure."""
+    browser = Browser()
+    browser.session.headers["X-Forwarded-Proto"] = "https"
+    browser.open(f"{wms.url}/console/login")
+    assert "Secure" in browser.page.headers["set-cookie"]
+    nonce = browser.page.headers["set-cookie"].partition(";")[0]  # over plain HTTP the jar would keep it back
+    browser.session.headers["Cookie"] = nonce
+    browser.send(token=wms.user_token)
+    assert "Secure" in browser.page.headers["set-cookie"].partition("jobspan_console=")[2]
 
 
 def test_logging_out_ends_the_session(wms: RunningWms) -> None:

@@ -12,7 +12,6 @@ from runner.server.models import ScalarSearchSpec, SearchParams, SortSpec, Summa
 from runner.server.routes.console import ROOT, ConsoleRoute, Visiting, part
 from runner.server.routes.console_jobs import PER_PAGE, pager
 from runner.server.routes.dependencies import Served
-from runner.server.services.job_policy import Relation, Right, require
 from runner.server.services.job_states import WITH_WRAPPER
 from telemetry.clock import NANOSECONDS
 
@@ -74,10 +73,11 @@ def accounting(
 
 
 @router.get("/reconciliation")
-def reconciliation(visit: Visiting) -> Response:
+def reconciliation(visit: Visiting, services: Served) -> Response:
     """What the last report said."""
-    require(visit.identity, Right.READ_RECORDS, Relation.OTHER)
-    return visit.page("reconciliation", report=None, place="")
+    found = services.last_report.reconciliation(visit.identity)
+    report = shown.report_values(found) if found is not None else None
+    return visit.page("reconciliation", report=report, place=services.last_report.place)
 
 
 def _pilots_address(**query: Any) -> str:

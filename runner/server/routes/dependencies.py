@@ -27,6 +27,7 @@ from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.job_traces import JobTraces
+from runner.server.services.last_report import LastReport
 from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
@@ -74,6 +75,7 @@ class Services:
     sessions: Sessions
     console_sessions: ConsoleSessions
     revocations: Revocations
+    last_report: LastReport
     health: Health
 
 

@@ -44,6 +44,7 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | unicode | text that no answer could carry |
 | requests | combined requests: put, claimed with a lease, executed in order |
 | file_status | what became of the files of productions |
+| last_report | what the last reconciliation said, where somebody has left it |
 | health | whether this process can do its work now |
 | inventory | what there is: jobs by status, queues, sandboxes, for the metrics |
 | accounting | accounting records, and the WMS's own witness |
