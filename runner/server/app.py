@@ -149,9 +149,6 @@ def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
 
 def application(context: ServiceContext) -> FastAPI:
     """The ASGI application over an open WMS."""
-    tokens = JobTokens(context)
-    registry = Registry(context)
-    sessions = Sessions(context, registry)
     app = FastAPI(
         title="jobspan WMS",
         version=__version__,
@@ -160,7 +157,24 @@ def application(context: ServiceContext) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=operation_id,
     )
-    services = Services(
+    services = _services(context)
+    app.state.services = repeating(services) if context.databases.is_shared else services
+    app.state.line = CapacityLimiter(SERVER_LINE if context.databases.is_shared else FILE_LINE)
+    for module in ROUTES:
+        app.include_router(module.router)
+    failures.install(app)
+    describe(app, [module.router for module in ROUTES])
+    app.add_middleware(LastResort)
+    app.add_middleware(BodyLimit, settings=context.settings)
+    app.add_middleware(Observing, observer=context.observer, clock=context.clock)
+    return app
+
+
+def _services(context: ServiceContext) -> Services:
+    tokens = JobTokens(context)
+    registry = Registry(context)
+    sessions = Sessions(context, registry)
+    return Services(
         context=context,
         job_manager=JobManager(context),
         job_monitoring=JobMonitoring(context),
@@ -189,13 +203,3 @@ def application(context: ServiceContext) -> FastAPI:
         last_report=LastReport(context),
         health=Health(context),
     )
-    app.state.services = repeating(services) if context.databases.is_shared else services
-    app.state.line = CapacityLimiter(SERVER_LINE if context.databases.is_shared else FILE_LINE)
-    for module in ROUTES:
-        app.include_router(module.router)
-    failures.install(app)
-    describe(app, [module.router for module in ROUTES])
-    app.add_middleware(LastResort)
-    app.add_middleware(BodyLimit, settings=context.settings)
-    app.add_middleware(Observing, observer=context.observer, clock=context.clock)
-    return app
