@@ -111,6 +111,11 @@ class WmsConfig:
     security_contact: str = option(
         "SecurityContact", "mailto:root@localhost", "whom security.txt names: mailto: or https: address"
     )
+    console_hosts: tuple[str, ...] = option(
+        "ConsoleHosts",
+        (),
+        "names under which browsers reach the web console, beside Host, this machine's name and localhost",
+    )
     max_rescheduling: int = option("MaxRescheduling", 3, "how often a job is rescheduled at most", minimum=0)
     stalled_time_seconds: float = option(
         "StalledTime", 600.0, "a job not heard of for so long is Stalled, seconds (DIRAC: 4500)", minimum=0.1

@@ -18,6 +18,9 @@ from runner.server.routes import (
     administration,
     auth,
     catalog,
+    console_jobs,
+    console_login,
+    console_site,
     details,
     discovery,
     failures,
@@ -40,6 +43,7 @@ from runner.server.sandboxes.folder import FolderContents
 from runner.server.sandboxes.s3 import S3Contents
 from runner.server.services.accounting import Accounting
 from runner.server.services.accounting_report import AccountingReport
+from runner.server.services.console_sessions import ConsoleSessions
 from runner.server.services.context import ServiceContext
 from runner.server.services.explanations import Explanations
 from runner.server.services.file_catalog import FileCatalog
@@ -51,6 +55,8 @@ from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.job_traces import JobTraces
+from runner.server.services.last_report import LastReport
 from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
@@ -84,6 +90,9 @@ ROUTES = (
     well_known,
     auth,
     login_pages,
+    console_login,
+    console_jobs,
+    console_site,
     health,
 )
 #: So many of the calls that jobs make all the time are in threads at once: on a file there is one writer, and one
@@ -140,9 +149,6 @@ def create_app(settings: ServerSettings, clock: Clock) -> FastAPI:
 
 def application(context: ServiceContext) -> FastAPI:
     """The ASGI application over an open WMS."""
-    tokens = JobTokens(context)
-    registry = Registry(context)
-    sessions = Sessions(context, registry)
     app = FastAPI(
         title="jobspan WMS",
         version=__version__,
@@ -151,10 +157,28 @@ def application(context: ServiceContext) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=operation_id,
     )
-    services = Services(
+    services = _services(context)
+    app.state.services = repeating(services) if context.databases.is_shared else services
+    app.state.line = CapacityLimiter(SERVER_LINE if context.databases.is_shared else FILE_LINE)
+    for module in ROUTES:
+        app.include_router(module.router)
+    failures.install(app)
+    describe(app, [module.router for module in ROUTES])
+    app.add_middleware(LastResort)
+    app.add_middleware(BodyLimit, settings=context.settings)
+    app.add_middleware(Observing, observer=context.observer, clock=context.clock)
+    return app
+
+
+def _services(context: ServiceContext) -> Services:
+    tokens = JobTokens(context)
+    registry = Registry(context)
+    sessions = Sessions(context, registry)
+    return Services(
         context=context,
         job_manager=JobManager(context),
         job_monitoring=JobMonitoring(context),
+        job_traces=JobTraces(context),
         job_state_update=JobStateUpdate(context),
         job_commands=JobCommands(context),
         job_tokens=tokens,
@@ -174,16 +198,8 @@ def application(context: ServiceContext) -> FastAPI:
         accounting_report=AccountingReport(context),
         login_flows=LoginFlows(context, registry, sessions),
         sessions=sessions,
+        console_sessions=ConsoleSessions(context, registry),
         revocations=Revocations(context),
+        last_report=LastReport(context),
         health=Health(context),
     )
-    app.state.services = repeating(services) if context.databases.is_shared else services
-    app.state.line = CapacityLimiter(SERVER_LINE if context.databases.is_shared else FILE_LINE)
-    for module in ROUTES:
-        app.include_router(module.router)
-    failures.install(app)
-    describe(app, [module.router for module in ROUTES])
-    app.add_middleware(LastResort)
-    app.add_middleware(BodyLimit, settings=context.settings)
-    app.add_middleware(Observing, observer=context.observer, clock=context.clock)
-    return app

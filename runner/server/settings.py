@@ -1,6 +1,7 @@
 """What the embedded WMS needs to know, frozen."""
 
 import re
+import socket
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ class ServerSettings:
     """Values of `[WMS]`, and where the server keeps its state."""
 
     folder: Path
+    #: Where an agent beside the WMS writes what it tells of its jobs.
+    telemetry: Path = Path()
+    #: Where reports are left for the console.
+    reports: Path = Path()
     #: Empty: SQLite in the folder.
     database_url: str = field(default="", repr=False)
     database_password_file: str = ""
@@ -43,6 +48,8 @@ class ServerSettings:
     session_seconds: float = 30 * 86400.0
     #: Of security.txt: an address or page to which weaknesses are reported.
     security_contact: str = "mailto:root@localhost"
+    #: Names by which browsers may ask for the console; addresses are those of the connection.
+    console_hosts: frozenset[str] = frozenset({"localhost"})
     max_rescheduling: int = 3
     max_sandbox_bytes: int = 100 << 20
     max_body_bytes: int = MAX_BODY_BYTES
@@ -91,6 +98,8 @@ class ServerSettings:
         wms = config.wms
         return cls(
             folder=config.wms_folder,
+            telemetry=config.telemetry_folder,
+            reports=config.folder / "reports",
             database_url=wms.database,
             database_password_file=wms.database_password_file,
             database_connections=wms.database_connections,
@@ -101,6 +110,7 @@ class ServerSettings:
             owner_group=wms.owner_group,
             groups=read_groups(wms.groups),
             security_contact=wms.security_contact,
+            console_hosts=frozenset(map(str.lower, ("localhost", wms.host, socket.gethostname(), *wms.console_hosts))),
             access_token_seconds=wms.access_token_seconds,
             refresh_token_seconds=wms.refresh_token_seconds,
             max_rescheduling=wms.max_rescheduling,

@@ -31,6 +31,7 @@ PARTS = (
     "recovery",
     "scrape",
     "wms",
+    "console",
     "matching",
     "diracx",
     "shipping",

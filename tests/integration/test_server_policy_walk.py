@@ -1,11 +1,17 @@
 """Every route, asked by everybody: what the policy table says is what happens."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
+from fastapi.routing import APIRoute
 
-from runner.server.app import application
+from runner.server.app import ROUTES
+from runner.server.errors import ServiceError
+from runner.server.routes.console import COOKIE
+from runner.server.services.console_sessions import ConsoleSessions
 from runner.server.services.registry import Registry
 from runner.server.services.sessions import Login, Sessions
 from runner.server.tokens import Role
@@ -100,6 +106,22 @@ GET   /api/auth/authorize?{authorize}           + + + + + + + + + +
 POST  /api/auth/verify                          + + + + + + + + + +
 POST  /api/auth/token                           + + + + + + + + + +
 POST  /api/auth/revoke                          + + + + + + + + + +
+GET   /console                                  - + + + + - - + + +
+GET   /console/login                            + + + + + + + + + +
+POST  /console/login                            - - - - - - - - - -
+GET   /console/console.js                       + + + + + + + + + +
+POST  /console/logout                           - + + + + - - + + +
+GET   /console/jobs                             - + + + - - - - + -
+GET   /console/jobs/{job_id}                    - + - + - - - + + -
+GET   /console/jobs/{job_id}/peek               - + - + - - - + + -
+GET   /console/jobs/{job_id}/trace              - + - + - - - + + -
+POST  /console/jobs/{job_id}/kill               - + - + - - - + - -
+POST  /console/jobs/{job_id}/reschedule         - + - + + - - + - -
+GET   /console/sandboxes?pfn={pfn}              - + - + - - - - - -
+GET   /console/pilots                           - + + + - - - - + -
+GET   /console/pilots/{stamp}                   - + + + - - - - + -
+GET   /console/accounting                       - + + + - - - - - -
+GET   /console/reconciliation                   - - - + - - - - - -
 GET   /healthz                                  + + + + + + + + + +
 GET   /readyz                                   + + + + + + + + + +
 """
@@ -125,6 +147,10 @@ ROWS = [(method, path, marks) for method, path, *marks in map(str.split, WALK.st
 CALLERS = (
     "nobody", "owner", "other", "administrator", "pilot", "job", "other job", "mate", "monitor", "site manager",
 )  # fmt: skip
+
+
+#: Callers of the console show a cookie instead of the token that they have logged in with; jobs cannot log in.
+CONSOLE = "/console"
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +268,7 @@ def test_a_route_serves_whom_the_policy_allows(
     body = body_for(wms, path, job_id) if method != "GET" and path not in FORMS else None
     form: dict[str, Any] = {"data": FORMS[path]} if path in FORMS else {}
     found = {}
+    is_console = path.startswith(CONSOLE)
     for caller in reversed(CALLERS):  # the owner last but one, because he may do most
         target = path.format(
             job_id=job_id,
@@ -253,21 +280,43 @@ def test_a_route_serves_whom_the_policy_allows(
             jti=jti(wms),
             authorize=AUTHORIZE,
         )
-        answer = wms.call(method, target, body, token=tokens[caller], **form)
+        if is_console:
+            answer = console_call(wms, method, target, tokens[caller])
+        else:
+            answer = wms.call(method, target, body, token=tokens[caller], **form)
         assert answer.status_code < 500
         assert answer.status_code != 422, answer.text  # nobody has asked the policy
-        found[caller] = "-" if answer.status_code in (401, 403) else "+"
-        if caller == "nobody" and found[caller] == "-" and "sandboxes" not in path:
+        found[caller] = "-" if answer.status_code in (401, 403) or is_sent_to_login(answer) else "+"
+        if caller == "nobody" and found[caller] == "-" and "sandboxes" not in path and not is_console:
             assert answer.status_code == 401
     assert [found[caller] for caller in CALLERS] == marks
 
 
+def console_call(wms: RunningWms, method: str, target: str, token: str | None) -> requests.Response:
+    """The same from a browser: with the cookie of a session that *token* has opened, and its forms' token."""
+    headers, data = {}, {}
+    if token is None:
+        return wms.call(method, target, token=None)
+    with contextlib.suppress(ServiceError):
+        session = ConsoleSessions(wms.context, Registry(wms.context)).log_in_with_token(token, "")
+        headers["Cookie"] = f"{COOKIE}={session.secret}"
+        data["form_token"] = session.form_token
+    more: dict[str, Any] = {"data": data} if method == "POST" else {}
+    return wms.call(method, target, token=None, headers=headers, **more)
+
+
+def is_sent_to_login(answer: requests.Response) -> bool:
+    """A page that asks who is there."""
+    return answer.status_code == 303 and "/console/login?next=" in answer.headers["location"]
+
+
 def test_every_route_is_walked(wms: RunningWms) -> None:
-    """A route that is added later needs its row."""
-    paths = application(wms.context).openapi()["paths"]
+    """A route that is added later needs its row, whether the OpenAPI document has it or not."""
     there = {
-        (method.upper(), path.replace("{sandbox_type}", "{type}"))
-        for path, methods in paths.items()
-        for method in methods
+        (method, route.path_format.replace("{sandbox_type}", "{type}"))
+        for module in ROUTES
+        for route in module.router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
     }
     assert there == {(method, path.partition("?")[0]) for method, path, _ in ROWS}

@@ -20,6 +20,7 @@
 | job_attempts_db | attempts, and what this WMS saw of each by its own clock |
 | job_commands_db | commands for attempts |
 | job_logging_db | every status with its time and its arrival |
+| job_usage_db | what heartbeats said over time |
 | elastic_job_parameters_db | job parameters |
 | opensearch_job_parameters | the same, on an OpenSearch server |
 | pilot_agents_db | pilots, job to pilot mapping, what they offer |
@@ -36,5 +37,6 @@
 | file_status_db | what became of the files of productions |
 | registry_db | users, groups, one-time codes |
 | auth_db | logins under way, refresh tokens, audit log |
+| console_sessions_db | who is logged in to the web console |
 | query | search specifications as SQL, for jobs and pilots alike |
 """

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Index, Select, String, Table, delete, func, insert, select, update
 
+from runner.server.db.console_sessions_db import SESSIONS as CONSOLE_SESSIONS
 from runner.server.db.job_db import Row
 from runner.server.db.schema import METADATA, Serial, for_decision, inserted_id, time_column
 
@@ -139,9 +140,11 @@ class AuthDB:
         self._connection.execute(update(REFRESH_TOKENS).where(where), {"Status": REVOKED})
 
     def revoke_user(self, name: str, vo: str) -> int:
-        """End all sessions of a user; how many refresh tokens could have been used."""
+        """End all sessions of a user; how many there were."""
         mine = (REFRESH_TOKENS.c.UserName == name, REFRESH_TOKENS.c["VO"] == vo, REFRESH_TOKENS.c.Status == ACTIVE)
-        return self._connection.execute(update(REFRESH_TOKENS).where(*mine), {"Status": REVOKED}).rowcount
+        console = (CONSOLE_SESSIONS.c.UserName == name, CONSOLE_SESSIONS.c["VO"] == vo)
+        ended = self._connection.execute(delete(CONSOLE_SESSIONS).where(*console)).rowcount
+        return ended + self._connection.execute(update(REFRESH_TOKENS).where(*mine), {"Status": REVOKED}).rowcount
 
     # --- single tokens
 

@@ -25,6 +25,7 @@ from runner.server.db.accounting_type_db import AccountingTypeDB
 from runner.server.db.address import DatabaseAddress
 from runner.server.db.auth_db import AuthDB
 from runner.server.db.connections import check_server, is_passing, open_engines
+from runner.server.db.console_sessions_db import ConsoleSessionsDB
 from runner.server.db.elastic_job_parameters_db import ElasticJobParametersDB
 from runner.server.db.file_catalog_db import FileCatalogDB
 from runner.server.db.file_status_db import FileStatusDB
@@ -33,6 +34,7 @@ from runner.server.db.job_attempts_db import JobAttemptsDB
 from runner.server.db.job_commands_db import JobCommandsDB
 from runner.server.db.job_db import JobDB
 from runner.server.db.job_logging_db import JobLoggingDB
+from runner.server.db.job_usage_db import JobUsageDB
 from runner.server.db.leases_db import LeasesDB
 from runner.server.db.opensearch_job_parameters import LaterJobParameters, OpenSearchJobParameters
 from runner.server.db.pilot_agents_db import PilotAgentsDB
@@ -88,6 +90,11 @@ class Transaction:
     def logging(self) -> JobLoggingDB:
         """History of statuses."""
         return JobLoggingDB(self.connection)
+
+    @cached_property
+    def usage(self) -> JobUsageDB:
+        """What heartbeats said over time."""
+        return JobUsageDB(self.connection)
 
     @cached_property
     def parameters(self) -> ElasticJobParametersDB | LaterJobParameters:
@@ -171,6 +178,11 @@ class Transaction:
     def auth(self) -> AuthDB:
         """Logins, sessions and the audit log."""
         return AuthDB(self.connection, locks=self._locks)
+
+    @cached_property
+    def console_sessions(self) -> ConsoleSessionsDB:
+        """Who is logged in to the console."""
+        return ConsoleSessionsDB(self.connection)
 
     @cached_property
     def registry(self) -> RegistryDB:

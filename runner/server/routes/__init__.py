@@ -17,6 +17,10 @@
 | well_known | openid-configuration, keys, metadata, security.txt; DiracX's /api/config |
 | auth | DiracX's /api/auth: device flow, tokens, sessions |
 | login_pages | the pages on which somebody approves a login |
+| console | what the pages of the web console share: sessions, forms, our own names, refusals as pages |
+| console_login | into the console and out of it |
+| console_jobs | its pages of jobs, and orders for them |
+| console_site | its pages of nodes, accounting, reconciliation |
 | about | info, userinfo |
 | health | /healthz, /readyz |
 | dependencies | the caller, the services, long polls |

@@ -14,6 +14,7 @@ from runner.server.bells import Bell
 from runner.server.errors import InvalidRequestError, UnauthenticatedError
 from runner.server.services.accounting import Accounting
 from runner.server.services.accounting_report import AccountingReport
+from runner.server.services.console_sessions import ConsoleSessions
 from runner.server.services.context import ServiceContext
 from runner.server.services.explanations import Explanations
 from runner.server.services.file_catalog import FileCatalog
@@ -25,6 +26,8 @@ from runner.server.services.job_manager import JobManager
 from runner.server.services.job_monitoring import JobMonitoring
 from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
+from runner.server.services.job_traces import JobTraces
+from runner.server.services.last_report import LastReport
 from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
@@ -50,6 +53,7 @@ class Services:
     context: ServiceContext
     job_manager: JobManager
     job_monitoring: JobMonitoring
+    job_traces: JobTraces
     job_state_update: JobStateUpdate
     job_commands: JobCommands
     job_tokens: JobTokens
@@ -69,7 +73,9 @@ class Services:
     accounting_report: AccountingReport
     login_flows: LoginFlows
     sessions: Sessions
+    console_sessions: ConsoleSessions
     revocations: Revocations
+    last_report: LastReport
     health: Health
 
 

@@ -37,7 +37,7 @@ def initiate_download(
 ) -> Response:
     """Ask for an address from which a sandbox can be downloaded."""
     address = services.sandbox_store.initiate_download(caller, pfn)
-    url = _url(request, "download", address)
+    url = download_address(request, address)
     return JSONResponse({"url": url, "expires_in": round(services.context.settings.presigned_seconds)})
 
 
@@ -96,6 +96,11 @@ def unassign_bulk(body: JobIDs, caller: Caller, services: Served) -> Response:
     """Forget the sandboxes of several jobs."""
     services.sandbox_store.unassign(caller, body.job_ids)
     return Response(status_code=204)
+
+
+def download_address(request: Request, address: Address) -> str:
+    """Where a browser or a program finds what *address* permits."""
+    return _url(request, "download", address)
 
 
 def _url(request: Request, route: str, address: Address) -> str:

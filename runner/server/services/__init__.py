@@ -26,6 +26,7 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | job_cleaning_agent | what nobody needs any more |
 | estimates | the record of an attempt of which nobody brings one; pure |
 | job_monitoring | search, summary, parameters, peek, description |
+| job_traces | spans of jobs, where they are written beside this WMS |
 | sandbox_store | sandboxes |
 | arrivals | which of those that were announced have been brought |
 | pilots | pilots |
@@ -39,9 +40,11 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | login_flows | logins by device code or redirection, until they have their tokens |
 | sessions | refresh tokens: exchanged once, reuse ends the session; revocation |
 | revocations | single tokens that count no more before their time is over |
+| console_sessions | sessions of the web console: a secret in a cookie, changed now and then |
 | unicode | text that no answer could carry |
 | requests | combined requests: put, claimed with a lease, executed in order |
 | file_status | what became of the files of productions |
+| last_report | what the last reconciliation said, where somebody has left it |
 | health | whether this process can do its work now |
 | inventory | what there is: jobs by status, queues, sandboxes, for the metrics |
 | accounting | accounting records, and the WMS's own witness |

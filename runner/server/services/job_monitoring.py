@@ -1,12 +1,13 @@
 """JobMonitoring: what can be read about jobs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
 
 from runner.job.description import from_mapping
+from runner.job.status import FINAL_STATUSES, JobStatus, is_allowed
 from runner.server.db import query
 from runner.server.db.engine import Transaction
 from runner.server.db.job_attempts_db import ATTEMPTS
@@ -14,7 +15,7 @@ from runner.server.db.job_db import ATTRIBUTES, JOBS, TIMES, Row
 from runner.server.errors import UnknownObjectError
 from runner.server.models import SearchParams, SummaryParams
 from runner.server.services.context import ServiceContext
-from runner.server.services.job_policy import Right, authorize, authorize_general
+from runner.server.services.job_policy import Right, allowed_on, authorize, authorize_general
 from runner.server.services.job_state_update import PEEK
 from runner.server.tokens import Identity
 from telemetry.clock import utc_text
@@ -30,6 +31,13 @@ PILOT_STAMP = (
     .label("PilotStamp")
 )
 COLUMNS: query.Columns = {**{name: JOBS.c[name] for name in ATTRIBUTES}, "PilotStamp": PILOT_STAMP}
+#: What can be asked for a job from its page, and in which statuses that can do anything.
+_ORDERS: dict[Right, Callable[[JobStatus], bool]] = {
+    Right.KILL: lambda status: status not in FINAL_STATUSES and is_allowed(status, JobStatus.KILLED),
+    Right.RESCHEDULE: lambda status: (
+        is_allowed(status, JobStatus.RESCHEDULED) or is_allowed(status, JobStatus.RECEIVED)
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,20 @@ class JobMonitoring:
             rows = transaction.connection.execute(statement).mappings().all()
         return [{name: _shown(name, value) for name, value in row.items()} for row in rows]
 
+    def job(self, identity: Identity, job_id: int) -> dict[str, Any]:
+        """One job: its `Attributes`, its `LoggingInfo`, and what the caller `May` ask for now (kill, reschedule).
+
+        Raises:
+            UnknownObjectError: there is no such job.
+        """
+        with self._context.databases.read() as transaction:
+            row = self._readable(transaction, identity, job_id)
+            past = transaction.logging.get([job_id])[job_id]
+        status = JobStatus(row["Status"])
+        may = [right for right in allowed_on(identity, _ORDERS, row) if _ORDERS[right](status)]
+        attributes = {name: _shown(name, row[name]) for name in ATTRIBUTES}
+        return {"Attributes": attributes, LOGGING_INFO: history(past), "May": may}
+
     def parameters(self, identity: Identity, job_id: int) -> dict[str, Any]:
         """The job's parameters, but for the peek.
 
@@ -108,6 +130,16 @@ class JobMonitoring:
         text, moment = found[PEEK]
         return {"Time": utc_text(moment), PEEK: text}
 
+    def usage(self, identity: Identity, job_id: int) -> list[dict[str, Any]]:
+        """What heartbeats said over time, by attempt; `Time` in nanoseconds since 1970.
+
+        Raises:
+            UnknownObjectError: there is no such job.
+        """
+        with self._context.databases.read() as transaction:
+            self._readable(transaction, identity, job_id)
+            return [dict(row) for row in transaction.usage.of_job(job_id)]
+
     def description(self, identity: Identity, job_id: int) -> dict[str, Any]:
         """The job's description, as a mapping and as JDL.
 
@@ -119,9 +151,11 @@ class JobMonitoring:
             mapping = transaction.jobs.description(job_id)
         return {"Description": mapping, "JDL": from_mapping(mapping).to_jdl()}
 
-    def _readable(self, transaction: Transaction, identity: Identity, job_id: int) -> None:
-        if not authorize(transaction, identity, Right.READ_JOB, [job_id]):
+    def _readable(self, transaction: Transaction, identity: Identity, job_id: int) -> Row:
+        row = authorize(transaction, identity, Right.READ_JOB, [job_id]).get(job_id)
+        if row is None:
             raise UnknownObjectError(f"Job {job_id} not found")
+        return row
 
 
 def history(rows: Sequence[Row]) -> list[dict[str, Any]]:

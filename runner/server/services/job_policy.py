@@ -203,6 +203,12 @@ def authorize_general(transaction: Transaction, identity: Identity, right: Right
         _check_fence(transaction, identity.job)
 
 
+def allowed_on(identity: Identity, rights: Iterable[Right], row: Row) -> list[Right]:
+    """Those of *rights* that the caller has on the job of *row*; for showing what can be asked for."""
+    relation = _relation(identity, int(row["JobID"]), row)
+    return [right for right in rights if is_allowed(identity.roles, right, relation)]
+
+
 def visible_owner(identity: Identity, right: Right) -> tuple[str, str] | None:
     """Whose objects the caller sees: None for everybody's, else only those of this (owner, VO).
 

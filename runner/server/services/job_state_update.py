@@ -261,6 +261,8 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
         transaction.parameters.set_job_parameters(job_id, {PEEK: sendable(peek[-PEEK_CHARACTERS:])}, now_ns)
     heartbeat = {**values, "Time": utc_text(now_ns)} if values else None
     transaction.attempts.sign(job_id, job_states.current_attempt(row), now_ns, heartbeat)
+    if heartbeat is not None:
+        transaction.usage.add(job_id, job_states.current_attempt(row), now_ns, values)
     changes: dict[str, Any] = {"HeartBeatTime": now_ns}
     if row["Status"] not in (JobStatus.MATCHED, JobStatus.STALLED):
         transaction.jobs.change(job_id, changes)

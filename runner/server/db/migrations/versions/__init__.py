@@ -7,4 +7,5 @@
 | v0003_revoked_tokens | single tokens that were revoked |
 | v0004_guards | rows that are held while something is counted |
 | v0005_metrics_targets | where agents and wrappers serve their metrics |
+| v0006_console | sessions of the web console, usage of jobs over time |
 """

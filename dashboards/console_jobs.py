@@ -1,0 +1,211 @@
+"""What the console's pages of jobs show, from the values of the API: rows, curves, bars. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from dashboards import text
+from dashboards.console_charts import Chart, Point, curve, rates
+
+#: Of a peek, so much stands on the page of a job.
+PEEK_LINES, PEEK_CHARACTERS = 200, 32_000
+MOST_VALUE_CHARACTERS = 2_000
+TITLES = {
+    "JobID": "Job",
+    "MinorStatus": "Minor status",
+    "JobName": "Name",
+    "SubmissionTime": "Submitted (UTC)",
+    "LastUpdateTime": "Last update (UTC)",
+    "OwnerGroup": "Group",
+    "JobType": "Type",
+    "JobGroup": "Job group",
+    "UserPriority": "Priority",
+}
+#: Fields of the form, under their names in the address.
+_FIELDS = {
+    "Status": "status", "Owner": "owner", "OwnerGroup": "group", "Site": "site", "JobType": "type",
+    "JobGroup": "job_group", "JobName": "name",
+}  # fmt: skip
+_ABOUT = ("JobName", "Owner", "OwnerGroup", "Site", "JobType", "JobGroup", "UserPriority")
+_TIMES = {
+    "SubmissionTime": "Submitted",
+    "StartExecTime": "Started",
+    "HeartBeatTime": "Last heartbeat",
+    "LastUpdateTime": "Last update",
+    "EndExecTime": "Ended",
+}
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many jobs are in a status, and where they are."""
+
+    title: str
+    count: int
+    address: str
+    is_here: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; *sorted* is how, if the table is sorted by it."""
+
+    title: str
+    address: str
+    sorted: str
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a form; with *choices* one of them."""
+
+    name: str
+    title: str
+    value: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobValues:
+    """All that is known of a job to whoever looks."""
+
+    attributes: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    may: frozenset[str]
+    why: str
+    usage: Sequence[Mapping[str, Any]]
+    peek: Mapping[str, Any] | None
+    attempts: Sequence[Mapping[str, Any]]
+    records: Sequence[Mapping[str, Any]]
+    sandboxes: Mapping[str, Sequence[str]]
+    parameters: Mapping[str, Any]
+    jdl: str
+    has_trace: bool = field(default=False)
+
+
+def fields(filters: Mapping[str, str], statuses: Sequence[str]) -> list[Field]:
+    """The fields of the form above the table of jobs."""
+    found = [Field("job", "Number", "")]
+    for name, value in filters.items():
+        choices = tuple(statuses) if name == "Status" else ()
+        found.append(Field(_FIELDS[name], TITLES.get(name, name), value, choices))
+    return found
+
+
+def column(name: str, address: str, sorted_now: str) -> Column:
+    """The head of the column *name*."""
+    return Column(TITLES.get(name, name), address, sorted_now)
+
+
+def job_values(job: JobValues) -> dict[str, Any]:
+    """What the page of a job needs."""
+    given = job.attributes
+    about = [(TITLES.get(name, name), given[name]) for name in _ABOUT if given.get(name)]
+    about += [(title, instant(given[name])) for name, title in _TIMES.items() if given.get(name)]
+    about.append(("Attempt", int(given["RescheduleCounter"]) + 1))
+    return {
+        "job": given,
+        "about": about,
+        "why": job.why if given["Status"] == "Waiting" else "",
+        "may_kill": "kill" in job.may,
+        "may_reschedule": "reschedule" in job.may,
+        "has_trace": job.has_trace,
+        "charts": charts(job.usage),
+        "peek": peek_values(job.peek, PEEK_LINES, PEEK_CHARACTERS),
+        "attempts": job.attempts,
+        "records": job.records,
+        "history": job.history,
+        "sandboxes": list(_sandboxes(job.sandboxes)),
+        "parameters": [(name, _short(value)) for name, value in sorted(job.parameters.items())],
+        "jdl": job.jdl,
+    }
+
+
+def peek_values(peek: Mapping[str, Any] | None, lines: int = 0, characters: int = 0) -> dict[str, str] | None:
+    """A peek, of its end *lines* and *characters* at most, if given."""
+    if peek is None:
+        return None
+    said = str(peek["StandardOutput"])[-characters:]
+    if lines:
+        said = "\n".join(said.split("\n")[-lines:])
+    return {"Time": str(peek["Time"]), "text": said}
+
+
+def charts(usage: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """The newest attempt's processors in use, memory and output over time; of two points at least each."""
+    newest = [point for point in usage if point["Attempt"] == usage[-1]["Attempt"]]
+    cpu, memory, output = (_points(newest, name) for name in ("CPUConsumed", "MemoryUsed", "OutputBytes"))
+    found = []
+    if len(busy := rates(cpu)) > 1:
+        found.append(curve("Processors in use", busy, lambda value: f"{value:.2g}", _moment))
+    if len(memory) > 1:
+        found.append(_sizes("Memory", [(seconds, value * _MIB) for seconds, value in memory]))
+    if len(output) > 1:
+        found.append(_sizes("Output written", output))
+    return found
+
+
+def _sizes(title: str, points: Sequence[Point]) -> Chart:
+    """A curve of bytes, in the unit that gives round numbers at its axis."""
+    power = min(int(max(value for _, value in points)).bit_length() // 10, len(_UNITS) - 1)
+    scaled = [(seconds, value / (1 << 10 * power)) for seconds, value in points]
+    return curve(title, scaled, lambda value: f"{value:.4g} {_UNITS[power]}", _moment)
+
+
+def instant(moment: Any) -> str:
+    """A moment of the API to the second."""
+    return f"{str(moment)[:19].replace('T', ' ')} UTC" if moment else ""
+
+
+def _points(usage: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
+    start_ns = usage[0]["Time"] if usage else 0
+    return [((each["Time"] - start_ns) / 1e9, float(each[name])) for each in usage if each[name] is not None]
+
+
+def _moment(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else text.seconds_text(seconds).replace(" 00 s", "")
+
+
+def _sandboxes(names: Mapping[str, Sequence[str]]) -> Iterable[dict[str, str]]:
+    for kind, several in names.items():
+        for name in several:
+            address = f"/console/sandboxes?pfn={quote(name, safe='')}"
+            yield {"kind": kind, "title": name.rpartition("/")[2], "address": address}
+
+
+def _short(value: Any) -> str:
+    said = str(value)
+    return said if len(said) <= MOST_VALUE_CHARACTERS else f"{said[:MOST_VALUE_CHARACTERS]} ..."
+
+
+def trace_values(attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Attempts as bars on one axis each: *attempts* as `telemetry.live.traces.trace_values` has them."""
+    return [_attempt(each) for each in attempts]
+
+
+def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    spans = attempt["spans"]
+    start_ns = min(span["start_ns"] for span in spans)
+    length_ns = max(max(span["end_ns"] for span in spans) - start_ns, 1)
+    depths: dict[str, int] = {}
+    shown = []
+    for span in spans:
+        depth = depths[span["span_id"]] = depths.get(span["parent_span_id"], -1) + 1
+        left = 400 * (span["start_ns"] - start_ns) / length_ns
+        width = max(400 * (span["end_ns"] - span["start_ns"]) / length_ns, 1.5)
+        shown.append(
+            {
+                "name": str(span["name"]).removeprefix("jobspan."),
+                "depth": depth,
+                "is_error": span["error"],
+                "x": round(min(left, 398.5), 1),
+                "width": round(min(width, 400 - min(left, 398.5)), 1),
+                "after": (span["start_ns"] - start_ns) / 1e9,
+                "seconds": span["seconds"],
+                "said": span["message"] if span["error"] else "",
+            }
+        )
+    return {"title": f"Attempt {attempt['attempt']}", "trace_id": attempt["trace_id"], "spans": shown}

@@ -1,0 +1,195 @@
+"""The console's pages of jobs: all of them, one of them, what it prints, where its time went; and orders for it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from dashboards import console_jobs as shown
+from runner.job.status import JobStatus
+from runner.server.errors import InvalidRequestError
+from runner.server.models import ScalarSearchSpec, SearchParams, SearchSpec, SortSpec, SummaryParams
+from runner.server.routes.console import ROOT, ConsoleRoute, Ordering, Visiting, part
+from runner.server.routes.dependencies import JobPath, Served
+from runner.server.routes.sandboxes import download_address
+from runner.server.services.job_monitoring import Page
+
+router = APIRouter(prefix=ROOT, route_class=ConsoleRoute, include_in_schema=False)
+JOBS = f"{ROOT}/jobs"
+PER_PAGE = 50
+#: What the table shows, in its order, and is sorted by.
+COLUMNS = ("JobID", "Status", "MinorStatus", "JobName", "Owner", "Site", "SubmissionTime", "LastUpdateTime")
+FILTERS = ("Status", "Owner", "OwnerGroup", "Site", "JobType", "JobGroup", "JobName")
+Filter = Annotated[str, Query(max_length=128)]
+
+
+class _Asked:
+    """Which jobs somebody wants to see, and how."""
+
+    def __init__(  # noqa: PLR0913 - a parameter a field of the form
+        self,
+        status: Filter = "",
+        owner: Filter = "",
+        group: Filter = "",
+        site: Filter = "",
+        type: Filter = "",
+        job_group: Filter = "",
+        name: Filter = "",
+        sort: Filter = "JobID",
+        order: Filter = "desc",
+        page: Annotated[int, Query(ge=1, le=1 << 20)] = 1,
+    ) -> None:
+        values = (status, owner, group, site, type, job_group, name)
+        self.filters = dict(zip(FILTERS, values, strict=True))
+        if sort not in COLUMNS or order not in ("asc", "desc"):
+            raise InvalidRequestError(f"jobs are not sorted by {sort} {order}")
+        self.sort, self.order, self.page = sort, order, page
+
+    def specs(self, *, but: str = "") -> list[SearchSpec]:
+        """The conditions; a * in a value stands for anything."""
+        return [_spec(name, value) for name, value in self.filters.items() if value and name != but]
+
+    def address(self, **changes: Any) -> str:
+        """The page with other values."""
+        names = ("status", "owner", "group", "site", "type", "job_group", "name")
+        values: dict[str, Any] = dict(zip(names, self.filters.values(), strict=True))
+        values |= {"sort": self.sort, "order": self.order, "page": self.page, **changes}
+        defaults = {"sort": "JobID", "order": "desc", "page": 1}
+        given = {name: value for name, value in values.items() if value and value != defaults.get(name)}
+        return f"{JOBS}?{urlencode(given)}" if given else JOBS
+
+
+@router.get("/jobs")
+def jobs(
+    visit: Visiting,
+    services: Served,
+    asked: Annotated[_Asked, Depends()],
+    job: Annotated[str, Query(max_length=20)] = "",
+) -> Response:
+    """Jobs with what they do now; *job*: the number of the one that somebody looks for."""
+    if job.strip().isdecimal():
+        return visit.go(f"{JOBS}/{int(job)}")
+    sort: Any = asked.order
+    wanted = SearchParams(
+        parameters=list(COLUMNS), search=asked.specs(), sort=[SortSpec(parameter=asked.sort, direction=sort)]
+    )
+    found = services.job_monitoring.search(visit.identity, wanted, (asked.page - 1) * PER_PAGE, PER_PAGE)
+    counting = SummaryParams(grouping=["Status"], search=asked.specs(but="Status"))
+    counted = {row["Status"]: row["count"] for row in services.job_monitoring.summary(visit.identity, counting)}
+    counts = [
+        shown.Count(status, counted[status], asked.address(status=status, page=1), status == asked.filters["Status"])
+        for status in JobStatus
+        if status in counted
+    ]
+    return visit.page(
+        "jobs",
+        is_live=True,
+        fields=shown.fields(asked.filters, list(JobStatus)),
+        counts=counts,
+        columns=[_column(asked, name) for name in COLUMNS],
+        jobs=found.rows,
+        **pager(found, asked.page, asked.address),
+    )
+
+
+@router.get("/jobs/{job_id}")
+def job(job_id: JobPath, visit: Visiting, services: Served) -> Response:
+    """All about one job."""
+    who = visit.identity
+    found = services.job_monitoring.job(who, job_id)
+    read = services.job_monitoring
+    peek = part(lambda: read.peek(who, job_id))
+    witness = part(lambda: services.accounting.witness(who, job_id, 0, 100))
+    records = part(lambda: services.accounting.records(who, job_id, 0, 100))
+    values = shown.JobValues(
+        attributes=found["Attributes"],
+        history=found["LoggingInfo"],
+        may=frozenset(found["May"]),
+        why=services.explanations.why(who, job_id)["Summary"],
+        usage=read.usage(who, job_id),
+        peek=peek,
+        attempts=witness["Attempts"] if witness else [],
+        records=records["Records"] if records else [],
+        sandboxes=part(lambda: services.sandbox_store.of_job(who, job_id)) or {},
+        parameters=read.parameters(who, job_id),
+        jdl=read.description(who, job_id)["JDL"],
+        has_trace=services.job_traces.are_kept,
+    )
+    return visit.page("job", is_live=True, **shown.job_values(values))
+
+
+@router.get("/jobs/{job_id}/peek")
+def peek(job_id: JobPath, visit: Visiting, services: Served) -> Response:
+    """All that the job has sent of its output."""
+    services.job_monitoring.description(visit.identity, job_id)  # whoever may not read the job learns that here
+    found = part(lambda: services.job_monitoring.peek(visit.identity, job_id))
+    return visit.page("peek", is_live=True, job_id=job_id, peek=shown.peek_values(found))
+
+
+@router.get("/jobs/{job_id}/trace")
+def trace(job_id: JobPath, visit: Visiting, services: Served) -> Response:
+    """Where its time went."""
+    found = services.job_traces.of_job(visit.identity, job_id)
+    return visit.page("trace", job_id=job_id, attempts=shown.trace_values(found))
+
+
+@router.get("/sandboxes")
+def sandbox(
+    request: Request, visit: Visiting, services: Served, pfn: Annotated[str, Query(max_length=1024)]
+) -> Response:
+    """Fetch a sandbox."""
+    address = services.sandbox_store.initiate_download(visit.identity, pfn)
+    return visit.answer(RedirectResponse(download_address(request, address), 303))
+
+
+@router.post("/jobs/{job_id}/kill")
+def kill(job_id: JobPath, visit: Ordering, services: Served) -> Response:
+    """End it."""
+    outcome = services.job_endings.kill(visit.identity, [job_id])
+    if outcome["failed"]:
+        raise InvalidRequestError(outcome["failed"][str(job_id)]["detail"])
+    return visit.go(f"{JOBS}/{job_id}", said="killed")
+
+
+@router.post("/jobs/{job_id}/reschedule")
+def reschedule(job_id: JobPath, visit: Ordering, services: Served) -> Response:
+    """A new attempt for it."""
+    try:
+        services.job_manager.reschedule(visit.identity, [job_id], preempted=False)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(_reason(error.detail, job_id)) from error
+    return visit.go(f"{JOBS}/{job_id}", said="rescheduled")
+
+
+def pager(page: Page, number: int, address: Any) -> dict[str, Any]:
+    """What is said of a page of rows, and where those before and after it are."""
+    last = page.first + len(page.rows)
+    return {
+        "extent": f"{page.first + 1} to {last} of {page.total}" if page.rows else f"None of {page.total}",
+        "earlier": address(page=number - 1) if number > 1 else "",
+        "later": address(page=number + 1) if last < page.total else "",
+    }
+
+
+def _column(asked: _Asked, name: str) -> shown.Column:
+    """Its head leads to the table sorted by it, or the other way round."""
+    is_sorted = asked.sort == name
+    turned = "asc" if is_sorted and asked.order == "desc" else "desc"
+    sorted_now = {"asc": "ascending", "desc": "descending"}[asked.order] if is_sorted else ""
+    return shown.column(name, asked.address(sort=name, order=turned, page=1), sorted_now)
+
+
+def _spec(name: str, value: str) -> SearchSpec:
+    if "*" not in value:
+        return ScalarSearchSpec(parameter=name, operator="eq", value=value)
+    plain = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return ScalarSearchSpec(parameter=name, operator="like", value=plain.replace("*", "%"))
+
+
+def _reason(detail: Any, job_id: int) -> str:
+    """Why one job was refused, from the answer for many."""
+    if not isinstance(detail, Mapping):
+        return str(detail)
+    return str(detail["failed"][str(job_id)]["detail"])
