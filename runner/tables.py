@@ -370,3 +370,15 @@ class TelemetryConfig:
     )
     otlp_certificate: str = option("OTLPCertificate", "", "file with the certificate authorities of the collector")
     service_name: str = option("ServiceName", "jobspan", "service.name of everything that is sent")
+    payload_telemetry: bool = option(
+        "PayloadTelemetryFlag", True, "take the payload's own spans and logs, and tell it where to by OTEL_* variables"
+    )
+    payload_telemetry_bytes: int = option(
+        "PayloadTelemetryLimit", 8 << 20, "most that one job may send of them, bytes, unpacked", minimum=1
+    )
+    payload_telemetry_items: int = option(
+        "PayloadTelemetryItems", 20000, "most spans and log records of one job", minimum=1
+    )
+    payload_telemetry_rate: float = option(
+        "PayloadTelemetryRate", 20.0, "calls of one job a second at most", minimum=0.1
+    )

@@ -21,6 +21,9 @@ from telemetry.ledger.builder import build
 from telemetry.ledger.deliver import SINK as ACCOUNTING
 from telemetry.ledger.record import InvalidRecord, Record
 from telemetry.ledger.selection import Unidentified
+from telemetry.live.payload_spool import FILE_SINK as PAYLOAD_FILES
+from telemetry.live.payload_spool import HTTP_SINK as PAYLOAD_COLLECTOR
+from telemetry.live.payload_spool import ITEM, owes, spooled_bytes
 from telemetry.outbox import OTLP_DELIVERER, WMS_DELIVERER, Acknowledgements, entry_name, last_try, sinks
 
 #: Below the folder of the node: what belongs to its agent and to no job.
@@ -29,6 +32,8 @@ AGENT_FOLDER = "agent"
 SETTLED = "settled"
 #: The sinks of the node's own telemetry files, and of the collector.
 FILES, COLLECTOR = "otlp-file", "otlp-http"
+#: Where what payloads have sent goes.
+PAYLOADS = {FILES: PAYLOAD_FILES, COLLECTOR: PAYLOAD_COLLECTOR}
 #: Combined requests, by name; they stand in the journal as facts of this kind.
 REQUESTS, REQUEST_MADE = "wms-requests", "RequestMade"
 #: Not a file of acknowledgements of its own: an item of the sink of the statuses.
@@ -105,6 +110,7 @@ def outbox_of(folder: JobFolder, *, collector: bool) -> list[OutboxItem]:
         *_reschedule(attempt),
         *_record(attempt),
         *_telemetry(attempt, telemetry),
+        *_payload(attempt, telemetry),
         *_others(attempt),
     ]
 
@@ -171,6 +177,8 @@ def _is_quiet(control: Path, telemetry: Sequence[str]) -> bool:
     if not (control / SETTLED).exists():
         return False
     if any(Acknowledgements(control, sink).dead for sink in sinks(control)):
+        return False
+    if any(owes(control, PAYLOADS[sink]) for sink in telemetry):
         return False
     return all(Acknowledgements(control, sink).outcomes for sink in telemetry)
 
@@ -248,6 +256,13 @@ def _telemetry(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxIt
         known = next((name for name in (*names, uid) if acknowledgements.outcome(name)), None)
         if known is None or known in acknowledgements.dead:
             yield attempt.item(sink, known or uid, "telemetry", made, size, acknowledgements.dead.get(known or uid))
+
+
+def _payload(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxItem]:
+    for sink in (PAYLOADS[each] for each in telemetry):
+        if attempt.ended_utc_ns is not None and owes(attempt.control, sink):
+            size = spooled_bytes(attempt.control)
+            yield attempt.item(sink, ITEM, "payload telemetry", attempt.ended_utc_ns, size, None)
 
 
 def _others(attempt: _Attempt) -> Iterator[OutboxItem]:

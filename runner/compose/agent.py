@@ -14,8 +14,9 @@ from runner.compose.clients import METRICS_URL_FILE, Jobs
 from runner.compose.kinds import Wms, open_wms
 from runner.compose.logs import Form, log_to_stderr
 from runner.compose.notify import READY, notify
+from runner.compose.payload_telemetry import open_node_door
 from runner.compose.records import Records
-from runner.compose.shipping import shipping
+from runner.compose.shipping import payload_shipping, shipping
 from runner.computing.inprocess import InProcessComputingElement
 from runner.computing.spawners import InterpreterSpawner, Spawner
 from runner.computing.zygote import ZygoteSpawner
@@ -29,6 +30,7 @@ from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.live.exposition import ExposureRefused, MetricsServer
 from telemetry.live.metrics import JobMetrics, SelfStatus
+from telemetry.live.payload_shipping import PayloadShipper
 from telemetry.live.shipper import Shipper
 from telemetry.outbox import AcknowledgementsTally
 
@@ -46,6 +48,7 @@ class NodeTelemetry:
             ConfigError: an address beyond loopback without a token file.
         """
         self._shipper = Shipper(shipping(config), build, jobs_folder=config.jobs_folder)
+        self._payloads = PayloadShipper(payload_shipping(config), config.jobs_folder)
         self._metrics = JobMetrics(
             config.folder / "agent" / "counters.jsonl",
             clock,
@@ -61,6 +64,7 @@ class NodeTelemetry:
         self._server = _metrics_server(config, self._metrics, peek)
         self._server.start()
         self._shipper.start()
+        self._payloads.start()
         self._url_file.write_text(self._server.url + "\n")
 
     @property
@@ -80,11 +84,12 @@ class NodeTelemetry:
         """Correct the counters by the record, and ship what the journal tells."""
         self._metrics.attempt_ended(control, build(read_journal(control)))
         self._shipper.submit(control)
+        self._payloads.submit(control)
 
     def _status(self) -> SelfStatus:
         self._tally.look()
         return SelfStatus(
-            spool_pending=self._shipper.pending(),
+            spool_pending={**self._shipper.pending(), **self._payloads.pending()},
             dead=self._tally.dead,
             copies=self._tally.copies,
             expired=expired(self._agent_folder),
@@ -94,6 +99,7 @@ class NodeTelemetry:
     def close(self) -> None:
         """Ship the rest, then close the endpoint."""
         self._shipper.stop(10.0)
+        self._payloads.stop(10.0)
         self._url_file.unlink(missing_ok=True)
         self._server.close()
 
@@ -133,10 +139,15 @@ def run_agent(
         write_wrapper=write_wrapper,
     )
     agent = JobAgent(config, parts, clock, drain=drain)
+    door = open_node_door(config, redact, clock)
     announce(f"agent for {urlsplit(wms.url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
     sys.stdout.flush()
     notify(config.environment, READY)
-    return agent.run()
+    try:
+        return agent.run()
+    finally:
+        if door is not None:
+            door.close()
 
 
 def _may_read(wms: Wms, token: str, job_id: int) -> str:

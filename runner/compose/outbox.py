@@ -24,7 +24,7 @@ from runner.agent.ports import AgentParts
 from runner.agent.recovery import has_ended, wrapper_lives
 from runner.compose.kinds import open_wms
 from runner.compose.records import Records
-from runner.compose.shipping import shipping
+from runner.compose.shipping import payload_shipping, shipping
 from runner.computing.inprocess import InProcessComputingElement
 from runner.computing.spawners import InterpreterSpawner
 from runner.config import Config
@@ -39,6 +39,7 @@ from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.deliver import SINK as ACCOUNTING
 from telemetry.live.otlp import log_line, span_line
+from telemetry.live.payload_shipping import PayloadShipper
 from telemetry.live.shipper import Shipper
 from telemetry.live.spans import render
 from telemetry.outbox import AcknowledgementsTally, entry_name
@@ -62,7 +63,9 @@ class Observer:
 
     def __init__(self, config: Config) -> None:
         self._shipper = Shipper(shipping(config), build)
+        self._payloads = PayloadShipper(payload_shipping(config))
         self._shipper.start()
+        self._payloads.start()
 
     def on_attempt_started(self, control: Path) -> None:
         """Nothing is started here."""
@@ -73,10 +76,12 @@ class Observer:
     def on_attempt_ended(self, control: Path) -> None:
         """Ship what the journal tells."""
         self._shipper.submit(control)
+        self._payloads.submit(control)
 
     def close(self) -> None:
         """Ship the rest."""
         self._shipper.stop(DELIVERY_SECONDS)
+        self._payloads.stop(DELIVERY_SECONDS)
 
 
 def listing(config: Config) -> list[OutboxItem]:

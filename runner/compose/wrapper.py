@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from runner.compose import ahead
 from runner.compose.kinds import Wms, open_wms
 from runner.compose.logs import log_to_stderr
+from runner.compose.payload_telemetry import PayloadTelemetry
 from runner.compose.records import Records
 from runner.computing.birth import Birth, current
 from runner.config import Config, load
@@ -71,6 +72,7 @@ class _Process:
     birth: Birth
     token: FileToken
     door: OutputDoor
+    redact: Redactor
     obstacle: JobspanError | None
 
 
@@ -106,7 +108,7 @@ def wrapper_main(arguments_path: Path) -> int:
             return EXIT_NOTHING_TO_DO
         bus = Bus(journal, redact)
         door = OutputDoor(control, redact)
-        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, door, obstacle))
+        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, door, redact, obstacle))
     _ship_without_agent(given.config, control)
     return code
 
@@ -183,6 +185,9 @@ def _parts(given: _Given, process: _Process, starter: Starter, line: _Line) -> W
         started_by=process.birth.started_by,
         obstacle=process.obstacle,
         failover_folder=open_failover_folder(options.failover_folder),
+        payload_telemetry=PayloadTelemetry(
+            config, arguments, given.folders.control, redact=process.redact, clock=process.clock
+        ),
     )
 
 
@@ -256,7 +261,8 @@ def _ship_without_agent(config: Config, control: Path) -> None:
     except LockHeld:
         return
     with lock:
-        from runner.compose.shipping import shipping
+        from runner.compose.shipping import payload_shipping, shipping
         from telemetry.ledger.builder import build
 
         shipping(config).ship(control, build(read_journal(control)))
+        payload_shipping(config).ship(control)

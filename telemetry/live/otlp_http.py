@@ -84,6 +84,11 @@ class OtlpHttp:
         """Send *logs* as one request."""
         return self._send("/v1/logs", log_bytes(logs), ExportLogsServiceResponse())
 
+    def send(self, signal: Literal["traces", "logs"], body: bytes) -> SendResult:
+        """Send *body*: one export request in protobuf, or several that are joined."""
+        answer = ExportTraceServiceResponse() if signal == "traces" else ExportLogsServiceResponse()
+        return self._send(f"/v1/{signal}", body, answer)
+
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
