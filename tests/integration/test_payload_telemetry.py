@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from telemetry.live.otlp_files import OtlpFiles, read_spans
 from telemetry.live.otlp_http import OtlpHttp
 from telemetry.live.payload_door import MOST_PLACES
 from telemetry.live.payload_shipping import PayloadShipper, PayloadShipping
-from telemetry.live.payload_spool import FILE_SINK, HTTP_SINK, issue, owes, spool, void
+from telemetry.live.payload_spool import FILE_SINK, HTTP_SINK, KEY, held, issue, owes, spool, void
 from telemetry.outbox import Acknowledgements
 from tests.support.attempts import play, uid_of
 from tests.support.collector import Collector, Reply, collector
@@ -218,6 +220,29 @@ def test_after_the_end_nothing_comes_in(way: Doorway) -> None:
         assert b" 401 " in answer_of(caller)
     assert way.send(span()).status == 401
     assert not spool(way.control, "traces").exists()
+
+
+def test_a_key_that_was_taken_away_meanwhile_is_void(way: Doorway) -> None:
+    """Whoever waited for the lock while the payload's end took the key away finds none: nothing comes in behind it."""
+    found: list[object] = []
+
+    def wait() -> None:
+        with held(way.control) as key:
+            found.append(key)
+
+    with held(way.control):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        eventually(lambda: is_waiting_for_a_lock(), 20)
+        (way.control / KEY).unlink()
+    waiting.join(20)
+    assert found == [None]
+
+
+def is_waiting_for_a_lock() -> bool:
+    """Whether a thread of ours waits for a flock, as the kernel tells."""
+    waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(words[2] == "FLOCK" and words[5] == str(os.getpid()) for words in waiting)
 
 
 @pytest.mark.parametrize(
