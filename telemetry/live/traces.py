@@ -82,7 +82,7 @@ def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
     children: dict[str, list[SpanValue]] = {}
     for span in attempt.spans:
         if span.span_id != attempt.root.span_id:
-            parent = span.parent_span_id if span.parent_span_id in ids else attempt.root.span_id
+            parent = span.parent_span_id if span.parent_span_id in ids else _stand_in(span, attempt, ids)
             children.setdefault(parent, []).append(span)
     ordered: list[tuple[int, SpanValue]] = []
     stack = [(0, attempt.root)]
@@ -91,6 +91,12 @@ def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
         ordered.append((depth, span))
         stack.extend((depth + 1, child) for child in reversed(children.pop(span.span_id, [])))
     return ordered
+
+
+def _stand_in(span: SpanValue, attempt: AttemptTrace, ids: set[str]) -> str:
+    """Where an orphan stands: one that the payload has sent below the payload's span, every other below the root."""
+    payload = identity.span_id(attempt.uid, names.PAYLOAD_PATH)
+    return payload if names.JOB_UID in span.resource and payload in ids else attempt.root.span_id
 
 
 def trace_values(trace: JobTrace) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from telemetry.live.otlp_http import OtlpHttp
 from telemetry.live.payload_door import MOST_PLACES
 from telemetry.live.payload_shipping import PayloadShipper, PayloadShipping
 from telemetry.live.payload_spool import FILE_SINK, HTTP_SINK, KEY, held, issue, owes, spool, void
+from telemetry.live.shipping import Shipping
+from telemetry.live.traces import depth_first, job_trace
 from telemetry.outbox import Acknowledgements
 from tests.support.attempts import play, uid_of
 from tests.support.collector import Collector, Reply, collector
@@ -405,6 +407,22 @@ def test_what_a_collector_refuses_is_a_dead_letter(way: Doorway, tmp_path: Path,
     assert shipping.ship(way.control).outcome == "dead"
     assert Acknowledgements(way.control, HTTP_SINK).dead == {"payload": "the collector answered 400"}
     assert len(running.received) == 2
+
+
+def test_a_trace_shows_them_below_the_payload(way: Doorway, tmp_path: Path) -> None:
+    """Also a span whose parent never arrived."""
+    assert way.send(span(1), span(2, parentSpanId="ab" * 8), span(3, parentSpanId=span(1)["spanId"])).status == 200
+    play(way.control)
+    files = OtlpFiles(tmp_path / "telemetry")
+    Shipping(files).ship(way.control, None)
+    PayloadShipping(files, None).ship(way.control)
+    (attempt,) = job_trace(files.traces, 7).attempts
+    rows = depth_first(attempt)
+    at = next(number for number, (_, each) in enumerate(rows) if each.span_id == PAYLOAD)
+    depth = rows[at][0]
+    assert [(below - depth, each.span_id) for below, each in rows[at + 1 : at + 4]] == [
+        (1, span(1)["spanId"]), (2, span(3)["spanId"]), (1, span(2)["spanId"]),
+    ]  # fmt: skip
 
 
 def test_a_guessed_id_of_ours_is_left_out(way: Doorway, tmp_path: Path) -> None:
