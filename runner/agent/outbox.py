@@ -259,16 +259,17 @@ def _telemetry(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxIt
 
 
 def _payload(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxItem]:
+    made, control = attempt.ended_utc_ns, attempt.control
     for sink in (PAYLOADS[each] for each in telemetry):
-        if attempt.ended_utc_ns is not None and owes(attempt.control, sink):
-            size = spooled_bytes(attempt.control)
-            yield attempt.item(sink, ITEM, "payload telemetry", attempt.ended_utc_ns, size, None)
+        dead = Acknowledgements(control, sink).dead.get(ITEM)
+        if made is not None and (dead is not None or owes(control, sink)):
+            yield attempt.item(sink, ITEM, "payload telemetry", made, spooled_bytes(control), dead)
 
 
 def _others(attempt: _Attempt) -> Iterator[OutboxItem]:
     """Dead letters of sinks that only a newer or an older version knows."""
     for sink in sinks(attempt.control):
-        if sink in (SINK, ACCOUNTING, REQUESTS, FILES, COLLECTOR):
+        if sink in (SINK, ACCOUNTING, REQUESTS, *PAYLOADS, *PAYLOADS.values()):
             continue
         for name, reason in Acknowledgements(attempt.control, sink).dead.items():
             yield attempt.item(sink, name, "document", attempt.ended_utc_ns or 0, 0, reason)

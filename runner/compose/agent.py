@@ -98,8 +98,9 @@ class NodeTelemetry:
 
     def close(self) -> None:
         """Ship the rest, then close the endpoint."""
+        self._payloads.stop(0.0)  # told first, so that the two end at one time
         self._shipper.stop(10.0)
-        self._payloads.stop(10.0)
+        self._payloads.stop(1.0)
         self._url_file.unlink(missing_ok=True)
         self._server.close()
 

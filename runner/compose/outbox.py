@@ -12,6 +12,7 @@ from runner.agent.outbox import (
     AGENT_FOLDER,
     COLLECTOR,
     FILES,
+    PAYLOADS,
     REQUESTS,
     RESCHEDULE,
     OutboxItem,
@@ -39,7 +40,8 @@ from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.deliver import SINK as ACCOUNTING
 from telemetry.live.otlp import log_line, span_line
-from telemetry.live.payload_shipping import PayloadShipper
+from telemetry.live.payload_shipping import PayloadShipper, spooled
+from telemetry.live.payload_spool import SIGNALS
 from telemetry.live.shipper import Shipper
 from telemetry.live.spans import render
 from telemetry.outbox import AcknowledgementsTally, entry_name
@@ -173,6 +175,8 @@ def _body(config: Config, item: OutboxItem) -> Any:
         rendered = render(entries, build(entries), service_name=config.telemetry.service_name)
         bodies = {"traces": span_line(rendered.spans)} | ({"logs": log_line(rendered.logs)} if rendered.logs else {})
         return {name: json.loads(line) for name, line in bodies.items()}
+    if item.sink in PAYLOADS.values():
+        return {name: list(spooled(item.folder.control, name)) for name in SIGNALS}
     if item.sink == ACCOUNTING:
         record = build(entries)
         return None if record is None else dict(record)

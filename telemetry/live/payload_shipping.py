@@ -4,13 +4,14 @@ As with what we tell ourselves, what is pending stands in the control folders wi
 the spool of an attempt as a whole; a second copy of anything has the ids of the first one.
 """
 
+import contextlib
 import json
 import logging
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from telemetry.facts import AttemptEnded
 from telemetry.journal import is_written, read_journal
@@ -19,7 +20,7 @@ from telemetry.live.otlp import NotOtlp
 from telemetry.live.otlp_files import OtlpFiles
 from telemetry.live.otlp_http import OtlpHttp, SendResult
 from telemetry.live.otlp_received import LOGS, TRACES, Signal, message_of
-from telemetry.live.payload_spool import FILE_SINK, HTTP_SINK, ITEM, has_spool, owes, spool, void
+from telemetry.live.payload_spool import FILE_SINK, HTTP_SINK, ITEM, SignalName, has_spool, owes, spool, void
 from telemetry.live.shipper import Backoff
 from telemetry.live.spans import render
 from telemetry.outbox import Acknowledgements
@@ -158,6 +159,13 @@ class PayloadShipper(threading.Thread):
                 self._backoff.failed(result.retry_after_seconds)
                 return
             self._backoff.succeeded()
+
+
+def spooled(control: Path, signal: SignalName) -> Iterator[Any]:
+    """The documents of a spool, for people and other machines; what is damaged is left out."""
+    for _, line in complete_lines(spool(control, signal)):
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def _has_ended(control: Path) -> bool:

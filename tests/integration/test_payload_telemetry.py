@@ -16,6 +16,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from runner.agent.folders import JobFolder
+from runner.agent.outbox import outbox_of, reopen
+from runner.compose.outbox import documents
+from runner.config import Config
+from telemetry.clock import SystemClock
 from telemetry.identity import span_id, trace_id
 from telemetry.live import payload_http
 from telemetry.live.otlp_files import OtlpFiles, read_spans
@@ -407,6 +412,24 @@ def test_what_a_collector_refuses_is_a_dead_letter(way: Doorway, tmp_path: Path,
     assert shipping.ship(way.control).outcome == "dead"
     assert Acknowledgements(way.control, HTTP_SINK).dead == {"payload": "the collector answered 400"}
     assert len(running.received) == 2
+
+
+def test_the_outbox_lists_and_exports_them(way: Doorway, tmp_path: Path, running: Collector) -> None:
+    """What is pending, what is dead, with its body; and a dead letter that is re-opened goes out again."""
+    spooled(way)
+    (folder,) = JobFolder.all(tmp_path / "jobs")
+    listed = [each for each in outbox_of(folder, collector=True) if each.kind == "payload telemetry"]
+    assert [(each.sink, each.state) for each in listed] == [(FILE_SINK, "pending"), (HTTP_SINK, "pending")]
+    assert listed[0].size_bytes > 500
+    running.replies.append(Reply(status=400))
+    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp(running.endpoint))
+    assert shipping.ship(way.control).outcome == "dead"
+    (dead,) = [each for each in outbox_of(folder, collector=True) if each.state == "dead"]
+    (document,) = documents(Config(folder=tmp_path), [dead], SystemClock())
+    assert (dead.kind, len(document["Body"]["traces"]), len(document["Body"]["logs"])) == ("payload telemetry", 1, 1)
+    assert reopen(tmp_path / "agent", [dead]) == 1
+    assert shipping.ship(way.control).outcome == "accepted"
+    assert running.spans() == ["fit"] * 4  # the refused ones were received, too
 
 
 def test_a_trace_shows_them_below_the_payload(way: Doorway, tmp_path: Path) -> None:
