@@ -5,6 +5,7 @@ import http.client
 import os
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from telemetry.identity import span_id, trace_id
 from telemetry.live import payload_http
 from telemetry.live.otlp_files import OtlpFiles, read_spans
 from telemetry.live.otlp_http import OtlpHttp
+from telemetry.live.payload_desk import Refused
 from telemetry.live.payload_door import MOST_PLACES
 from telemetry.live.payload_shipping import PayloadShipper, PayloadShipping
 from telemetry.live.payload_spool import FILE_SINK, HTTP_SINK, KEY, held, issue, owes, spool, void
@@ -281,6 +283,19 @@ def test_what_is_no_telemetry_is_refused(
     assert answer.status == status
     assert len(answer.body) > 10
     assert way.send(span()).status == 200
+
+
+def test_a_bomb_takes_no_memory() -> None:
+    """Of what gzip hides no more is unpacked than may be sent."""
+    hidden = bomb(64 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused):
+            payload_http.unpacked(hidden)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * payload_http.MOST_BYTES
 
 
 def test_the_words_of_a_refusal_are_as_the_protocol_wants_them(way: Doorway) -> None:
