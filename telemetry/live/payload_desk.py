@@ -63,6 +63,13 @@ class _Job:
     seen: deque[bytes] = field(default_factory=lambda: deque(maxlen=MOST_REMEMBERED))
     places: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_CALLS))
     mutex: threading.Lock = field(default_factory=threading.Lock)
+    told: set[int] = field(default_factory=set)
+
+    def tell(self, status: int, text: str) -> None:
+        """To the log, what was refused with *status*: once, however often it comes."""
+        if status not in self.told:
+            self.told.add(status)
+            _log.warning("%s: of the telemetry of its payload was refused: %s", self.control.parent.name, text)
 
 
 class Desk:
@@ -107,6 +114,9 @@ class Desk:
             if job.used_bytes >= self._limits.total_bytes or job.items >= self._limits.items:
                 raise Refused(413, "this job has used up what it may send")
             yield Call(self, job, signal)
+        except Refused as refused:
+            job.tell(refused.status, str(refused))
+            raise
         finally:
             job.places.release()
 
@@ -128,6 +138,8 @@ class Desk:
                     raise Refused(401, "the job has ended", WWW_Authenticate="Bearer")
                 received = self._receive(job, key, signal, body, content_type)
                 self._keep(job, signal, received)
+            if received.rejected:
+                job.tell(200, received.reason)
             job.items += received.items
             job.seen.append(digest)
         return answer(signal, received, content_type)
@@ -154,8 +166,8 @@ class Desk:
         try:
             append_line(spool(job.control, signal.name), received.line)
         except OSError as error:
-            _log.warning("%s: telemetry of its payload cannot be kept: %s", job.control.parent.name, error.strerror)
-            raise Refused(503, "there is no room for it now", Retry_After=str(FULL_DISK_SECONDS)) from error
+            why = f"there is no room for it now: {error.strerror}"
+            raise Refused(503, why, Retry_After=str(FULL_DISK_SECONDS)) from error
 
     def _identify(self, authorization: str) -> _Job:
         scheme, _, token = authorization.partition(" ")

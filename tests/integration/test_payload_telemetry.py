@@ -324,6 +324,17 @@ def test_a_flood_is_slowed_down(tmp_path: Path) -> None:
     assert {each.headers["Retry-After"] for each in answers if each.status == 429} == {"1"}
 
 
+def test_the_log_says_once_what_was_refused(way: Doorway, caplog: pytest.LogCaptureFixture) -> None:
+    """By job and kind, with what a payload calls itself in quotes: no line of the log is of its making."""
+    for number in range(3):
+        way.send(span(number, name="jobspan.\n7.1: all is well"))
+        way.post("/v1/traces", b"{")
+    said = [each.getMessage() for each in caplog.records]
+    assert [each.partition(": ")[0] for each in said] == ["7.1", "7.1"]
+    assert "\\n7.1: all is well" in said[0]
+    assert "OTLP/JSON" in said[1]
+
+
 def test_a_job_may_send_so_many(tmp_path: Path) -> None:
     """What is beyond the count is refused in partial success, then as a whole; also by the door of the next agent."""
     with doorway(tmp_path, items=3) as way:
