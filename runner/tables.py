@@ -183,6 +183,10 @@ class WmsConfig:
         "MetricsPort", 0, "their port; 0: any free one, written to wms-metrics.url in the folder", minimum=0
     )
     metrics_token_file: str = option("MetricsTokenFile", "", "file with the bearer token that scrapers must show")
+    target_seconds: float = option(
+        "TargetTime", 300.0, "an agent that says no more where its metrics are leaves /sd after so long, seconds",
+        minimum=1,
+    )  # fmt: skip
     trace_rate: float = option(
         "TraceRate", 100.0, "spans of calls a second at most, others are dropped and counted; 0: none", minimum=0
     )
@@ -222,6 +226,9 @@ class JobAgentConfig:
         "MetricsPort", 0, "its port; 0: any free one, written to metrics.url in the folder", minimum=0
     )
     metrics_token_file: str = option("MetricsTokenFile", "", "file with the bearer token that scrapers must show")
+    max_job_gauges: int = option(
+        "MaxJobGauges", 1000, "living jobs that have gauges of their own in /metrics at most; 0: none", minimum=0
+    )
     peek_rate: float = option(
         "PeekRate", 4.0, "looks at one job's output through the agent a second at most, by one caller", minimum=0.1
     )
@@ -332,6 +339,9 @@ class JobWrapperConfig:
     )
     check_stalled_output: Check = check("CheckStalledOutputFlag", Check.OFF, "off, warn or kill: StalledOutputTime")
     check_process_count: Check = check("CheckProcessCountFlag", Check.KILL, "off, warn or kill: MaxProcesses")
+    own_metrics: bool = option(
+        "MetricsFlag", True, "a wrapper without an agent has /metrics of its own, at MetricsHost of [JobAgent]"
+    )
     job_peek: bool = option("JobPeekFlag", True, "show the last lines of output in heartbeats")
     stop_signal_regex: str = option(
         "StopSigRegex", "", "processes whose command line or name has this are told to stop before the time is up"

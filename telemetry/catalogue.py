@@ -450,6 +450,12 @@ STAGE_DURATION = Metric(
     labels=("stage", "result"),
     buckets=DURATION_BUCKETS_SECONDS,
 )
+JOBS_LIVING = Metric(
+    name="jobspan_jobs_living",
+    kind="gauge",
+    unit="jobs",
+    help="Jobs whose wrappers have started, and whose attempts have not ended",
+)
 JOB_WALL = Metric(
     name="jobspan_job_wall_seconds",
     kind="gauge",
@@ -538,7 +544,7 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(PAYLOAD_CPU, WALL, WALL_CORE, PEEK_LINES, PEEK_LINES_DROPPED, OUTPUT_BYTES, JOBS_FINISHED),
-        *(STAGE_DURATION, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
+        *(STAGE_DURATION, JOBS_LIVING, JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
         *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, OUTBOX_DEAD, OUTBOX_EXPIRED, DELIVERY_COPIES, SHORTAGE, BUILD_INFO),
     )

@@ -14,6 +14,7 @@ import fcntl
 import io
 import json
 import os
+import sys
 import threading
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -155,7 +156,8 @@ class JournalTail:
     folder: Path
     #: Lines that were not facts: torn by a crash, or damaged. They are skipped and counted.
     damaged: int = 0
-    _offsets: dict[Path, int] = field(default_factory=dict)
+    #: By the names of the files.
+    _offsets: dict[str, int] = field(default_factory=dict)
 
     def poll(self) -> list[Entry]:
         """The entries completed since the last call, in the order of `merge`."""
@@ -165,16 +167,19 @@ class JournalTail:
             return []
         entries: list[Entry] = []
         for name in names:
-            entries.extend(self._read(self.folder / name))
+            entries.extend(self._read(name))
         return merge(entries)
 
-    def _read(self, path: Path) -> tuple[Entry, ...]:
+    def _read(self, name: str) -> tuple[Entry, ...]:
+        path, offset = os.path.join(self.folder, name), self._offsets.get(name, 0)
         try:
+            if os.stat(path).st_size == offset:
+                return ()
             with open(path, "rb", buffering=0) as file:
-                lines = _read_on(file, self._offsets.get(path, 0))
+                lines = _read_on(file, offset)
         except FileNotFoundError:  # as above
             return ()
-        self._offsets[path] = lines.end
+        self._offsets[sys.intern(name)] = lines.end
         self.damaged += lines.damaged
         return lines.entries
 

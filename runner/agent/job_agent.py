@@ -19,6 +19,7 @@ from runner.config import Config
 from runner.errors import JobspanError, UnauthorizedError
 from runner.locks import FileLock, LockHeld
 from runner.redaction import Redactor
+from runner.wms.discovery import Announcement, MetricsTarget
 from telemetry.clock import NANOSECONDS, Clock
 
 __all__ = ["AgentParts", "JobAgent"]
@@ -58,6 +59,7 @@ class JobAgent:
         busy = self._is_busy if drain else None
         self._taker = Taker(config, parts, self._pilot, self._jobs, busy=busy, clock=clock)
         self._log = PilotLog(parts.client, self._pilot.stamp, clock, Redactor.of(config))
+        self._metrics = self._announcement()
         self._stop = _Stop()
         self._registered = False
 
@@ -100,7 +102,16 @@ class JobAgent:
         except JobspanError as error:  # matching needs no registration; the WMS may be away for the moment
             log.warning("the pilot is not registered: %s", error)
 
+    def _announcement(self) -> Announcement | None:
+        port = self._parts.metrics_port
+        if port is None:
+            return None
+        target = MetricsTarget(port=port, role="agent", stamp=self._pilot.stamp, site=self._config.site.name)
+        return Announcement(self._parts.client, target)
+
     def _start(self) -> None:
+        if self._metrics is not None:
+            self._metrics.start()
         self._aftercare.start()
         self._commands.start()
         self._taker.start()
@@ -172,7 +183,8 @@ class JobAgent:
     def _commanded(self) -> tuple[JobFolder, ...]:
         return self._jobs.running + self._aftercare.living
 
-    def _deregister(self) -> None:
+    def _deregister(self) -> bool:
+        """Whether the WMS can be reached."""
         reachable = True
         try:
             self._parts.client.update_pilot(self._pilot.stamp, {"Status": "Done"})
@@ -180,13 +192,15 @@ class JobAgent:
             reachable = False
             log.info("the WMS does not hear that the agent ends: %s", error)
         self._log.stop(reachable=reachable)
+        return reachable
 
     def _close(self) -> None:
         self._taker.stop()
         self._commands.stop()
         self._aftercare.stop()
-        if self._registered:
-            self._deregister()
+        reachable = self._deregister() if self._registered else False
+        if self._metrics is not None:
+            self._metrics.stop(reachable=reachable)
         self._parts.observer.close()
         self._parts.computing_element.close()
         self._parts.client.close()

@@ -56,3 +56,5 @@ class AgentParts:
     observer: AgentObserver
     records: RecordDelivery
     write_wrapper: WriteWrapper
+    #: Where the metrics of this node are served, for Prometheus to find by the WMS; None: it is not told.
+    metrics_port: int | None = None

@@ -3,6 +3,7 @@
 * `wms`      the embedded WMS's process; `wms_telemetry`: what watches it; `notify`: a word to systemd
 * `agent`    the agent's process: its spawner, telemetry and metrics
 * `wrapper`  the wrapper's process: what `Wrapper_<JobID>` calls; `ahead`: what it does before its job comes
+* `lone`     what a wrapper does itself where no agent lives: metrics of its own, shipping
 * `requests` the executor of combined requests
 * `registry` users and keys of the embedded WMS, for its operator
 * `kinds`    the kind of WMS that a folder works with: ours, or `diracx`, a DiracX server; `clients`: tokens, addresses

@@ -24,13 +24,15 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.process.linux import harden
 from runner.redaction import Redactor
+from runner.wms.discovery import is_within_reach
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
-from telemetry.live.exposition import ExposureRefused, MetricsServer
+from telemetry.live.exposition import ExposureRefused, MetricsServer, is_loopback
 from telemetry.live.metrics import JobMetrics, SelfStatus
 from telemetry.live.payload_shipping import PayloadShipper
+from telemetry.live.reading import Reader
 from telemetry.live.shipper import Shipper
 from telemetry.outbox import AcknowledgementsTally
 
@@ -54,6 +56,7 @@ class NodeTelemetry:
             clock,
             version=runner.__version__,
             status=self._status,
+            job_gauges=config.job_agent.max_job_gauges,
         )
         self._tally = AcknowledgementsTally(config.jobs_folder)
         self._agent_folder = config.folder / AGENT_FOLDER
@@ -62,6 +65,8 @@ class NodeTelemetry:
             self._metrics.attempt_ended(ended, build(read_journal(ended)))
         self._url_file = config.folder / METRICS_URL_FILE
         self._server = _metrics_server(config, self._metrics, peek)
+        self._reader = Reader(self._metrics.look)
+        self._reader.start()
         self._server.start()
         self._shipper.start()
         self._payloads.start()
@@ -71,6 +76,11 @@ class NodeTelemetry:
     def url(self) -> str:
         """Where /metrics is."""
         return self._server.url
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self._server.port
 
     def on_attempt_started(self, control: Path) -> None:
         """Follow the journal of a new attempt."""
@@ -102,6 +112,7 @@ class NodeTelemetry:
         self._shipper.stop(10.0)
         self._payloads.stop(1.0)
         self._url_file.unlink(missing_ok=True)
+        self._reader.stop()
         self._server.close()
 
 
@@ -138,6 +149,7 @@ def run_agent(
         observer=telemetry,
         records=Records(keeper=wms.accounting),
         write_wrapper=write_wrapper,
+        metrics_port=telemetry.port if _is_found(config, wms.url) else None,
     )
     agent = JobAgent(config, parts, clock, drain=drain)
     door = open_node_door(config, redact, clock)
@@ -149,6 +161,12 @@ def run_agent(
     finally:
         if door is not None:
             door.close()
+
+
+def _is_found(config: Config, url: str) -> bool:
+    """Whether Prometheus can find our metrics by the WMS at *url*."""
+    is_local = is_loopback(config.job_agent.metrics_host)
+    return config.wms.dialect == "jobspan" and is_within_reach(is_local, url)
 
 
 def _may_read(wms: Wms, token: str, job_id: int) -> str:

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.compose.lone import is_alone
 from runner.config import Config
-from runner.locks import lock_holder
 from runner.redaction import Redactor
 from runner.wrapper.arguments import WrapperArguments
 from runner.wrapper.environment import service_name
@@ -33,7 +33,7 @@ def open_node_door(config: Config, redact: Redactor, clock: Clock) -> PayloadDoo
 
     agent = config.folder / _AGENT
     address = agent / ADDRESS
-    if lock_holder(agent / "agent.lock") is not None:
+    if not is_alone(config):
         return None
     port = _port(address)
     address.unlink(missing_ok=True)
@@ -116,9 +116,8 @@ def _void(control: Path) -> None:
 
 def _url_of_agent(config: Config) -> str:
     """Where the agent of this folder takes telemetry; empty: there is no agent, or it takes none."""
-    agent = config.folder / _AGENT
     try:
-        return (agent / ADDRESS).read_text() if lock_holder(agent / "agent.lock") is not None else ""
+        return "" if is_alone(config) else (config.folder / _AGENT / ADDRESS).read_text()
     except OSError:
         return ""
 

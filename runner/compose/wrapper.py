@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from runner.compose import ahead
 from runner.compose.kinds import Wms, open_wms
 from runner.compose.logs import log_to_stderr
+from runner.compose.lone import LoneJob, OwnMetrics, ship_without_agent
 from runner.compose.payload_telemetry import PayloadTelemetry
 from runner.compose.records import Records
 from runner.computing.birth import Birth, current
 from runner.config import Config, load
 from runner.data.storage import open_elements, open_failover_folder
 from runner.errors import JobspanError, TransientJobError
-from runner.locks import FileLock, LockHeld
 from runner.process.cancel import Cancel
 from runner.process.keeper import Terms
 from runner.process.linux import become_subreaper, harden
@@ -109,7 +109,7 @@ def wrapper_main(arguments_path: Path) -> int:
         bus = Bus(journal, redact)
         door = OutputDoor(control, redact)
         code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, door, redact, obstacle))
-    _ship_without_agent(given.config, control)
+    ship_without_agent(given.config, control)
     return code
 
 
@@ -144,11 +144,14 @@ def _run(given: _Given, process: _Process) -> int:
     with control:
         bus.listen(reporter.wake)
         reporter.start(claim="" if process.obstacle else secrets.token_hex(16))
+        metrics = OwnMetrics.begin(_lone(given, process))
         try:
             return JobWrapper(arguments.job_id, JobReport(bus.emit, cancel), parts).run()
         finally:
             reporter.stop(_patience(options.kill_grace_seconds, cancel))
             client.close()
+            if metrics is not None:
+                metrics.end()
 
 
 def _parts(given: _Given, process: _Process, starter: Starter, line: _Line) -> WrapperParts:
@@ -188,6 +191,17 @@ def _parts(given: _Given, process: _Process, starter: Starter, line: _Line) -> W
         payload_telemetry=PayloadTelemetry(
             config, arguments, given.folders.control, redact=process.redact, clock=process.clock
         ),
+    )
+
+
+def _lone(given: _Given, process: _Process) -> LoneJob:
+    return LoneJob(
+        config=given.config,
+        control=given.folders.control,
+        wms_url=given.wms_url,
+        job_id=given.arguments.job_id,
+        stamp=given.arguments.pilot_stamp or "unknown",
+        clock=process.clock,
     )
 
 
@@ -252,17 +266,3 @@ def _observer(emit: Emit, progress: Progress, url: str) -> Callable[[HttpCall], 
         )
 
     return observe
-
-
-def _ship_without_agent(config: Config, control: Path) -> None:
-    """Where no agent lives on the folder, the wrapper ships its own telemetry: run by hand, the result is the same."""
-    try:
-        lock = FileLock.take(config.folder / "agent" / "agent.lock")
-    except LockHeld:
-        return
-    with lock:
-        from runner.compose.shipping import payload_shipping, shipping
-        from telemetry.ledger.builder import build
-
-        shipping(config).ship(control, build(read_journal(control)))
-        payload_shipping(config).ship(control)

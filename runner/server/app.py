@@ -19,6 +19,7 @@ from runner.server.routes import (
     auth,
     catalog,
     details,
+    discovery,
     failures,
     health,
     jobs,
@@ -59,6 +60,7 @@ from runner.server.services.requests import RequestService
 from runner.server.services.revocations import Revocations
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.services.sessions import Sessions
+from runner.server.services.targets import Targets
 from runner.server.services.wms_administrator import WMSAdministrator
 from runner.server.services.wms_utilities import WMSUtilities
 from runner.server.settings import ServerSettings
@@ -78,6 +80,7 @@ ROUTES = (
     catalog,
     requests,
     administration,
+    discovery,
     well_known,
     auth,
     login_pages,
@@ -167,6 +170,7 @@ def application(context: ServiceContext) -> FastAPI:
         wms_administrator=WMSAdministrator(context),
         wms_utilities=WMSUtilities(context),
         pilots_logging=PilotsLogging(context),
+        targets=Targets(context),
         accounting_report=AccountingReport(context),
         login_flows=LoginFlows(context, registry, sessions),
         sessions=sessions,

@@ -196,6 +196,26 @@ class PilotMessages(Body):
     Messages: Annotated[list[PilotMessage], Field(max_length=1000)]
 
 
+#: What no other service of the same machine has as a rule.
+TargetPortNumber: TypeAlias = Annotated[int, Field(ge=1024, lt=1 << 16)]
+
+
+class TargetPort(Body):
+    """Metrics of the caller, by their port."""
+
+    Port: TargetPortNumber
+
+
+class TargetParams(TargetPort):
+    """Metrics that the caller serves: those of an agent, or of a wrapper that has none."""
+
+    Role: Literal["agent", "wrapper"]
+    PilotStamp: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,32}$")]
+    Path: Annotated[str, Field(max_length=64, pattern=r"^(/[0-9A-Za-z_-]+)+$")] = "/metrics"
+    Site: Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    JobID: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+
+
 class SiteChange(Body):
     """What is said of a site."""
 

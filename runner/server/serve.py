@@ -45,6 +45,8 @@ ROLES = {
     "user": frozenset({Role.USER}),
     "pilot": frozenset({Role.PILOT}),
     "admin": frozenset({Role.USER, Role.ADMIN}),
+    #: For Prometheus, which looks for its targets at /sd.
+    "monitor": frozenset({Role.MONITOR}),
 }
 
 

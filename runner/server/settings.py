@@ -76,6 +76,8 @@ class ServerSettings:
     job_retention_seconds: float = 0.0
     pilot_log_retention_seconds: float = 30 * 86400.0
     cleaning_polling_seconds: float = 60.0
+    #: Metrics that nobody has spoken of for so long are not listed for Prometheus any more.
+    target_seconds: float = 300.0
     #: Calls under way have so long when the server is told to stop.
     shutdown_seconds: float = 10.0
     minimum_disk_bytes: int = 0
@@ -117,6 +119,7 @@ class ServerSettings:
             sandbox_retention_seconds=wms.sandbox_retention_seconds,
             job_retention_seconds=wms.job_retention_seconds,
             pilot_log_retention_seconds=wms.pilot_log_retention_seconds,
+            target_seconds=wms.target_seconds,
             shutdown_seconds=wms.shutdown_seconds,
             minimum_disk_bytes=wms.minimum_disk_bytes,
         )

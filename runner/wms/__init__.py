@@ -10,6 +10,7 @@
 * `reports`       facts as the dialect words them; `delivery`: one such delivery, from journal and acknowledgements;
   `standing`: what it knows meanwhile
 * `operations`    orders for many jobs, the site mask, pilots
+* `discovery`     where our metrics are, said again and again, for Prometheus
 * `requests`      combined requests and file statuses; `request_delivery` brings a job's from its journal
 * `diracx`        all of this for a real DiracX server, which lacks much of it
 * `stores`        sandboxes and catalogue behind the wrapper's ports; `transfers` moves the bytes

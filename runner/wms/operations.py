@@ -7,6 +7,7 @@ from runner.wms import checked
 from runner.wms.dialect import DiracxDialect
 
 _JOBS, _PILOTS, _SITES = "/api/jobspan/jobs", "/api/jobspan/pilots", "/api/jobspan/sites"
+_TARGETS = "/api/jobspan/targets"
 Order: TypeAlias = Literal["kill", "delete", "remove"]
 PAGE = 1000
 
@@ -61,6 +62,16 @@ class OperationCalls(DiracxDialect):
         """Tell a pilot to stop."""
         path = f"{_PILOTS}/{{stamp}}/kill"
         self._call("POST", path.replace("{stamp}", stamp), template=path)
+
+    def announce_metrics(self, *, port: int, role: str, stamp: str, site: str = "", job_id: int = 0) -> int:
+        """Let Prometheus find the metrics at our *port*; the seconds within which it has to be said again."""
+        body = {"Port": port, "Role": role, "PilotStamp": stamp, "Site": site, "JobID": job_id}
+        answer = checked.mapping(self._call("POST", _TARGETS, body=body).body, "answer")
+        return checked.whole(answer.get("Seconds"), "Seconds", least=1)
+
+    def withdraw_metrics(self, port: int) -> None:
+        """There are none at our *port* any more."""
+        self._call("POST", f"{_TARGETS}/remove", body={"Port": port})
 
     def _of_path(self, root: str, name: str, rest: str) -> Mapping[str, Any]:
         template = f"{root}/{{id}}{rest}"

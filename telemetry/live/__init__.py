@@ -15,6 +15,9 @@
 * `tally`       facts of one attempt -> its share of the counters
 * `kills`       the same of limits, kills and signals
 * `counters`    the shares of ended attempts on disk, each UID once
+* `following`   attempts read bit by bit, and the sum of their tallies
+* `reading`     the thread that reads them on
+* `job_gauges`  the gauges of living jobs, of a node or of a wrapper without an agent
 * `metrics`     tallies -> a Prometheus collector with exemplars, totals that never fall
 * `wms_state`   what the WMS's metrics are made of, as values
 * `wms_metrics` calls and transactions of the WMS, and what it holds -> a Prometheus collector

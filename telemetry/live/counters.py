@@ -38,6 +38,22 @@ class StageHistogram:
         self.sum_ns += seen.duration_ns
         self.exemplars[bucket] = (uid, seen)
 
+    def forget(self, uid: str, seen: StageSeen) -> None:
+        """Undo `observe`."""
+        bucket = bisect_left(_BUCKETS_NS, seen.duration_ns)
+        self.counts[bucket] -= 1
+        self.sum_ns -= seen.duration_ns
+        if self.exemplars.get(bucket) == (uid, seen):
+            del self.exemplars[bucket]
+
+    def plus(self, other: "StageHistogram") -> "StageHistogram":
+        """Both together, the *other* the later one."""
+        counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        return StageHistogram(counts, self.sum_ns + other.sum_ns, {**self.exemplars, **other.exemplars})
+
+
+_EMPTY = StageHistogram()
+
 
 @dataclass
 class Totals:
@@ -53,18 +69,23 @@ class Totals:
         for seen in tally.stages:
             self.histograms.setdefault((seen.stage, seen.result), StageHistogram()).observe(tally.uid, seen)
 
-    def plus(self, tallies: Iterable[Tally]) -> "Totals":
-        """A copy with *tallies* added."""
-        copy = Totals(
-            dict(self.counters),
-            {
-                key: StageHistogram(list(each.counts), each.sum_ns, dict(each.exemplars))
-                for key, each in self.histograms.items()
-            },
-        )
-        for tally in tallies:
-            copy.add(tally)
-        return copy
+    def take_back(self, tally: Tally) -> None:
+        """Undo `add`."""
+        for key, value in tally.counters.items():
+            self.counters[key] -= value
+        for seen in tally.stages:
+            self.histograms[seen.stage, seen.result].forget(tally.uid, seen)
+
+
+def merged(one: Totals, other: Totals) -> Totals:
+    """The sum of both, the *other* the later one."""
+    counters = dict(one.counters)
+    for key, value in other.counters.items():
+        counters[key] = counters.get(key, 0) + value
+    histograms = dict(one.histograms)
+    for labels, histogram in other.histograms.items():
+        histograms[labels] = histograms.get(labels, _EMPTY).plus(histogram)
+    return Totals(counters, histograms)
 
 
 class CountersFile:

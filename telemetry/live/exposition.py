@@ -13,11 +13,13 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.registry import CollectorRegistry
 
 MOST_THREADS = 8
@@ -39,6 +41,9 @@ def render_metrics(registry: CollectorRegistry, accept: str) -> tuple[bytes, str
         encode, content_type = choose_encoder(accept)
     except (ValueError, TypeError):  # a version that is no number
         encode, content_type = choose_encoder("")
+    if not content_type.endswith(("dots", "values")):  # these change names that need no escaping, too
+        # Those of the catalogue need none in the other schemes; to look whether they do is half of a scrape.
+        encode = partial(encode, escaping=ALLOWUTF8)
     return encode(registry), content_type
 
 

@@ -1,18 +1,20 @@
 """The agent's metrics: a fold of the journals, shown by a Prometheus collector of our own.
 
 Totals belong to the agent, because a counter of a job that lives shorter than two scrapes lies.
-They are the shares of ended attempts (`counters`, durable) and of the living, which are folded
-from their journals at each scrape. What was shown once never falls: an accounting record that
-corrects a total downwards sets a floor until the truth has grown past it.
+They are the shares of ended attempts (`counters`, durable) and of the living, as far as their
+journals were read. `look` reads them, again and again, so that a scrape waits for no file. What was
+shown once never falls: an accounting record that corrects a total downwards sets a floor until the
+truth has grown past it. The number of series is bounded, whatever jobs do.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import CollectorRegistry
 from prometheus_client.samples import Exemplar
 
@@ -21,9 +23,11 @@ from telemetry import identity
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import STAGES
 from telemetry.journal import JournalTail, is_written
-from telemetry.live.counters import CountersFile, StageHistogram, Totals
+from telemetry.live.counters import CountersFile, StageHistogram, merged
+from telemetry.live.following import Attempts, Followed
+from telemetry.live.job_gauges import gauge, job_gauges
 from telemetry.live.kills import BOUNDS, SUM
-from telemetry.live.tally import STREAMS, AttemptFold, Key, Living, StageSeen, corrected, in_unit
+from telemetry.live.tally import STREAMS, Key, StageSeen, corrected, in_unit
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,13 @@ _COUNTERS = (
     *(names.PAYLOAD_CPU, names.WALL, names.WALL_CORE, names.PEEK_LINES, names.PEEK_LINES_DROPPED),
     *(names.OUTPUT_BYTES, names.JOBS_FINISHED, names.LIMITS_HIT, names.KILLS, names.SIGNALS, names.KILL_SURVIVED),
 )
+#: Classes of errors come from communities too: so many combinations with statuses have a series each, then `OTHER`.
+MOST_ENDS = 200
+OTHER = "other"
+#: Jobs with gauges of their own, unless the configuration says otherwise.
+MOST_JOB_GAUGES = 1000
+#: So many journals are read at least in one look, however small its share.
+LEAST_LOOK = 50
 #: Sinks whose series exist from the start, beside those of the telemetry.
 _WMS_SINKS = ("wms-status", "wms-accounting")
 #: Series that exist from the start, so that the first job is an increase and not a beginning.
@@ -63,16 +74,6 @@ class SelfStatus:
     shortage: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class _Followed:
-    tail: JournalTail
-    fold: AttemptFold = field(default_factory=AttemptFold)
-
-    def poll(self) -> None:
-        for entry in self.tail.poll():
-            self.fold.add(entry)
-
-
 class JobMetrics:
     """A prometheus_client collector over the attempts of one agent. Safe to use from several threads."""
 
@@ -83,14 +84,16 @@ class JobMetrics:
         *,
         version: str,
         status: Callable[[], SelfStatus] = SelfStatus,
+        job_gauges: int = MOST_JOB_GAUGES,
     ) -> None:
-        """Load the file *counters*; *version* is the agent's."""
+        """Load the file *counters*; *version* is the agent's. At most *job_gauges* jobs have gauges of their own."""
         self._file = CountersFile(counters)
         self._clock = clock
         self._version = version
         self._status = status
+        self._job_gauges = job_gauges
         self._mutex = threading.Lock()
-        self._followed: dict[Path, _Followed] = {}
+        self._attempts = Attempts(self._file.__contains__)
         self._shown: dict[Key, int] = dict(self._file.floors)
         self._damaged = self._file.damaged
 
@@ -105,7 +108,14 @@ class JobMetrics:
     def follow(self, control: Path) -> None:
         """Fold the journal in *control* from now on; following it twice changes nothing."""
         with self._mutex:
-            self._followed.setdefault(control, _Followed(JournalTail(control)))
+            self._attempts.add(control)
+
+    def look(self, share: float = 1.0) -> None:
+        """Read on in the journals: in all, or in the next *share* of them. Nobody waits for more than one of them."""
+        count = len(self._attempts)
+        for _ in range(min(count, max(LEAST_LOOK, ceil(share * count)))):
+            with self._mutex:
+                self._attempts.read_next()
 
     def rescan(self, jobs_folder: Path) -> list[Path]:
         """Follow every attempt below *jobs_folder* that is not in the counters yet.
@@ -115,13 +125,13 @@ class JobMetrics:
         """
         ended = []
         for control in sorted(jobs_folder.glob("*/control")):
-            followed = _Followed(JournalTail(control))
-            followed.poll()
-            match = followed.fold.match
-            if match is None or match.uid in self._file:
+            followed = Followed(JournalTail(control))
+            followed.read()
+            identity = followed.fold.identity
+            if identity is None or identity.uid in self._file:
                 continue
             with self._mutex:
-                self._followed.setdefault(control, followed)
+                self._attempts.add(control, followed)
             if followed.fold.ended and not is_written(control, "wrapper"):  # else it is in finalize
                 ended.append(control)
         return ended
@@ -129,12 +139,12 @@ class JobMetrics:
     def attempt_ended(self, control: Path, record: Mapping[str, object] | None) -> None:
         """Make the share of the attempt in *control* final, as *record* corrects it; once for each UID."""
         with self._mutex:
-            followed = self._followed.pop(control, None) or _Followed(JournalTail(control))
-            followed.poll()
+            followed = self._attempts.pop(control)
             self._damaged += followed.tail.damaged
             tally = followed.fold.tally()
             if not tally.uid:
                 return
+            self._attempts.settled(tally.uid)
             try:
                 self._file.add(corrected(tally, record) if record else tally)
                 self._keep_floors()
@@ -142,11 +152,11 @@ class JobMetrics:
                 _log.warning("cannot write the counters: %s", error)
 
     def _keep_floors(self) -> None:
-        totals = self._totals()
+        totals = self._bounded(merged(self._file.totals, self._attempts.totals).counters)
         floors = {
             key: shown
             for key, shown in self._shown.items()
-            if shown > totals.counters.get(key, 0) and shown > self._file.floors.get(key, 0)
+            if shown > totals.get(key, 0) and shown > self._file.floors.get(key, 0)
         }
         if floors:
             self._file.raise_floors(floors)
@@ -154,77 +164,49 @@ class JobMetrics:
     # --- what is shown ----------------------------------------------------------------------------
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of the catalogue, read from the journals now."""
+        """All metrics of the catalogue, as far as the journals were read."""
         with self._mutex:
-            for control in list(self._followed):
-                self._followed[control].poll()
-            totals = self._totals()
-            counters = self._never_falling(totals.counters)
-            living = self._living()
-            damaged = self._damaged + sum(each.tail.damaged for each in self._followed.values())
+            totals = merged(self._file.totals, self._attempts.totals)
+            counters = self._never_falling(self._bounded(totals.counters))
+            living = self._attempts.living()
+            damaged = self._damaged + self._attempts.damaged()
         yield from _counter_families(counters)
         yield _kill_family(counters)
         yield _histogram_family(totals.histograms)
-        yield from self._gauge_families(living)
+        yield gauge(names.JOBS_LIVING, [((), len(living))])
+        yield from job_gauges(living[: self._job_gauges], self._clock)
         yield from self._self_families(damaged)
 
-    def _totals(self) -> Totals:
-        shares = (each.fold.tally() for each in self._followed.values())
-        return self._file.totals.plus(share for share in shares if share.uid not in self._file)
+    def _bounded(self, counters: Mapping[Key, int]) -> dict[Key, int]:
+        """*counters* with one series for all ends beyond those that were there first."""
+        known = sum(key[0] == names.JOBS_FINISHED.name for key in self._shown)
+        bounded: dict[Key, int] = {}
+        for key, value in counters.items():
+            if key[0] == names.JOBS_FINISHED.name and key not in self._shown and key not in bounded:
+                known += 1
+                if known > MOST_ENDS:
+                    key = (key[0], (key[1][0], OTHER))
+            bounded[key] = bounded.get(key, 0) + value
+        return bounded
 
     def _never_falling(self, counters: Mapping[Key, int]) -> Mapping[Key, int]:
         for key, value in (*_ZEROS.items(), *counters.items()):
             self._shown[key] = max(value, self._shown.get(key, 0))
         return dict(self._shown)
 
-    def _living(self) -> list[Living]:
-        """The living jobs, of two attempts the later; a job whose folder has vanished does not live."""
-        by_job: dict[int, Living] = {}
-        for control, followed in self._followed.items():
-            living = followed.fold.living()
-            if living and control.is_dir():
-                before = by_job.get(living.job_id)
-                by_job[living.job_id] = living if before is None or living.attempt > before.attempt else before
-        return [by_job[job_id] for job_id in sorted(by_job)]
-
-    def _gauge_families(self, living: list[Living]) -> Iterator[Metric]:
-        now = (self._clock.boot_id, self._clock.boottime_ns())
-        columns: tuple[tuple[names.Metric, Callable[[Living], float | None]], ...] = (
-            (names.JOB_WALL, lambda job: _since(job.wall_start, now)),
-            (names.JOB_CPU, lambda job: job.cpu_ns / NANOSECONDS),
-            (names.JOB_MEMORY, lambda job: job.rss_bytes),
-            (names.JOB_PEEK_LINES, lambda job: job.lines),
-            (names.JOB_LAST_OUTPUT, lambda job: job.last_output_utc_ns / NANOSECONDS or None),
-        )
-        for metric, value_of in columns:
-            rows = [((str(job.job_id),), value_of(job)) for job in living]
-            yield _gauge(metric, ((labels, value) for labels, value in rows if value is not None))
-
     def _self_families(self, damaged: int) -> Iterator[Metric]:
         status = self._status()
         family = CounterMetricFamily(names.FACTS_DAMAGED.name, names.FACTS_DAMAGED.help)
         family.add_metric((), damaged)
         yield family
-        yield _gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(status.spool_pending.items())))
+        yield gauge(names.SPOOL_PENDING, (((sink,), count) for sink, count in sorted(status.spool_pending.items())))
         zeros = dict.fromkeys((*_WMS_SINKS, *status.spool_pending), 0)
         dead = {**zeros, **status.dead}
-        yield _gauge(names.OUTBOX_DEAD, (((sink,), count) for sink, count in sorted(dead.items())))
+        yield gauge(names.OUTBOX_DEAD, (((sink,), count) for sink, count in sorted(dead.items())))
         yield _counter(names.OUTBOX_EXPIRED, {**zeros, **status.expired})
         yield _counter(names.DELIVERY_COPIES, {**zeros, **status.copies})
-        yield _gauge(names.SHORTAGE, (((of,), of in status.shortage) for of in ("disk", "outbox")))
-        yield _gauge(names.BUILD_INFO, [((self._version,), 1)])
-
-
-def _since(start: tuple[str, int], now: tuple[str, int]) -> float | None:
-    """Seconds between two boottimes; None across boots."""
-    return (now[1] - start[1]) / NANOSECONDS if start[0] == now[0] else None
-
-
-def _gauge(metric: names.Metric, rows: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
-    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for labels, value in rows:
-        family.add_metric(labels, value)
-    return family
+        yield gauge(names.SHORTAGE, (((of,), of in status.shortage) for of in ("disk", "outbox")))
+        yield gauge(names.BUILD_INFO, [((self._version,), 1)])
 
 
 def _counter(metric: names.Metric, counts: Mapping[str, int]) -> Metric:

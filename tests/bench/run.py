@@ -29,6 +29,7 @@ PARTS = (
     "durability",
     "blackhole",
     "recovery",
+    "scrape",
     "wms",
     "matching",
     "diracx",

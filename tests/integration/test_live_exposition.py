@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from telemetry.live import exposition
-from telemetry.live.exposition import ExposureRefused, MetricsServer, is_loopback
+from telemetry.live.exposition import ExposureRefused, MetricsServer, is_loopback, render_metrics
 from telemetry.live.metrics import JobMetrics, SelfStatus
 from tests.support.clock import JumpClock
 from tests.support.waiting import eventually
@@ -61,6 +62,16 @@ def test_prometheus_gets_openmetrics_others_get_text(server: MetricsServer) -> N
         assert status == 200
         assert headers["content-type"].startswith("text/plain")
         assert len(list(parse_text(body.decode()))) > 10
+
+
+@pytest.mark.parametrize(
+    "scheme", ["", ";escaping=allow-utf-8", ";escaping=underscores", ";escaping=dots", ";escaping=values"]
+)
+def test_the_fast_way_says_the_same(metrics: JobMetrics, scheme: str) -> None:
+    """In every scheme of escaping the bytes are those of the library's own way, which looks at each letter."""
+    for kind in ("application/openmetrics-text;version=1.0.0", "text/plain;version=1.0.0"):
+        encode, content_type = choose_encoder(kind + scheme)
+        assert render_metrics(metrics.registry(), kind + scheme) == (encode(metrics.registry()), content_type)
 
 
 def test_gzip_when_asked(server: MetricsServer) -> None:

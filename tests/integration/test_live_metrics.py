@@ -15,7 +15,7 @@ from telemetry.facts import AttemptEnded
 from telemetry.live import counters
 from telemetry.live.counters import CountersFile, read_counters
 from telemetry.live.exposition import render_metrics
-from telemetry.live.metrics import JobMetrics, SelfStatus
+from telemetry.live.metrics import LEAST_LOOK, MOST_ENDS, JobMetrics, SelfStatus
 from tests.support.attempts import Attempt, play, uid_of
 from tests.support.clock import JumpClock
 
@@ -33,7 +33,8 @@ def metrics_in(tmp_path: Path, clock: JumpClock | None = None, **options: object
 
 
 def scrape(metrics: JobMetrics, accept: str = OPENMETRICS) -> str:
-    """The body of a scrape."""
+    """The body of a scrape, when all journals were read."""
+    metrics.look()
     return render_metrics(metrics.registry(), accept)[0].decode()
 
 
@@ -138,9 +139,10 @@ def test_what_ended_while_no_agent_was_there_is_named(tmp_path: Path) -> None:
     play(control_of(tmp_path))
     metrics = metrics_in(tmp_path)
     assert metrics.rescan(tmp_path / "jobs") == [control_of(tmp_path)]
-    assert values(metrics)["jobspan_jobs_finished_total", "", "Done"] == 1
+    assert values(metrics)["jobspan_payload_cpu_seconds_total", "user"] == 3.0
     metrics.attempt_ended(control_of(tmp_path), {"CPUUserTime": 3.25})
     assert values(metrics)["jobspan_payload_cpu_seconds_total", "user"] == 3.25
+    assert values(metrics)["jobspan_jobs_finished_total", "", "Done"] == 1
     assert metrics_in(tmp_path).rescan(tmp_path / "jobs") == []
 
 
@@ -221,6 +223,82 @@ def test_exemplars_lead_to_the_span_of_the_stage(tmp_path: Path) -> None:
     assert execute.exemplar.value == 3.0
     assert all(sample.exemplar.value <= float(sample.labels["le"]) for sample in buckets)
     assert "trace_id" not in scrape(metrics_in(tmp_path), "text/plain")
+
+
+def test_an_end_counts_as_the_record_says_and_not_before(tmp_path: Path) -> None:
+    """An attempt that ended as Failed, and which the WMS keeps as Killed, is one Killed job and never a Failed one."""
+    metrics = metrics_in(tmp_path)
+    play(control_of(tmp_path), status="Failed", error_type="payload_failed")
+    metrics.follow(control_of(tmp_path))
+    ends = {key: value for key, value in values(metrics).items() if key[0] == "jobspan_jobs_finished_total"}
+    assert sum(ends.values()) == 0
+    metrics.attempt_ended(control_of(tmp_path), {"FinalMajorStatus": "Killed", "ErrorType": "killed"})
+    ends = {key[1:]: value for key, value in values(metrics).items() if key[0] == "jobspan_jobs_finished_total"}
+    assert ends == {("", "Done"): 0, ("killed", "Killed"): 1}
+
+
+def test_two_folders_of_one_attempt_count_once(tmp_path: Path) -> None:
+    """A copy of an attempt's folder that is followed too does not count beside its final share."""
+    metrics = metrics_in(tmp_path)
+    for folder in ("7.1", "7.1-2"):
+        play(tmp_path / "jobs" / folder / "control")
+        metrics.follow(tmp_path / "jobs" / folder / "control")
+    metrics.look()
+    metrics.attempt_ended(tmp_path / "jobs" / "7.1" / "control", None)
+    assert values(metrics)["jobspan_payload_cpu_seconds_total", "user"] == 3.0
+    assert values(metrics)["jobspan_stage_duration_seconds_count", "success", "execute"] == 1
+
+
+def test_gauges_of_jobs_are_bounded_and_can_be_off(tmp_path: Path) -> None:
+    """Beyond the bound jobs have no series of their own, but are counted; with 0 no job has."""
+    attempts = [Attempt(control_of(tmp_path, job_id), job_id=job_id) for job_id in range(1, 6)]
+    for attempt in attempts:
+        attempt.begin()
+        attempt.sample(user=1.0)
+    for bound, expected in ((3, ["1", "2", "3"]), (0, [])):
+        metrics = metrics_in(tmp_path, job_gauges=bound)
+        metrics.rescan(tmp_path / "jobs")
+        found = values(metrics)
+        assert [key[1] for key in found if key[0] == "jobspan_job_cpu_seconds"] == expected
+        assert found["jobspan_jobs_living",] == 5
+        assert {key[1] for key in found if key[0].startswith("jobspan_job_")} == set(expected)
+    for attempt in attempts:
+        attempt.close()
+
+
+def test_errors_of_any_name_do_not_grow_the_series_without_end(tmp_path: Path) -> None:
+    """Classes of errors that communities invent have series of their own up to a bound; all further ones share one."""
+    metrics = metrics_in(tmp_path)
+    more = 5
+    for job_id in range(MOST_ENDS + more):
+        record = {"FinalMajorStatus": "Failed", "ErrorType": f"invented_{job_id}"}
+        attempt = Attempt(control_of(tmp_path, job_id + 1), job_id=job_id + 1)
+        attempt.begin()
+        attempt.close()
+        metrics.attempt_ended(control_of(tmp_path, job_id + 1), record)
+    for each in (metrics, metrics_in(tmp_path)):
+        ends = {key[1:]: value for key, value in values(each).items() if key[0] == "jobspan_jobs_finished_total"}
+        assert len(ends) <= MOST_ENDS + 2
+        assert ends["other", "Failed"] >= more
+        assert sum(ends.values()) == MOST_ENDS + more
+
+
+def test_a_look_reads_all_in_turn(tmp_path: Path) -> None:
+    """Looks at a part of the journals reach every one of them, and a scrape shows what they have read."""
+    metrics = metrics_in(tmp_path)
+    attempts = [Attempt(control_of(tmp_path, job_id), job_id=job_id) for job_id in range(1, 2 * LEAST_LOOK + 1)]
+    for attempt in attempts:
+        attempt.begin()
+        attempt.sample(user=1.0, system=0.0)
+        metrics.follow(attempt.folder)
+    seen = []
+    for _ in range(3):
+        body = render_metrics(metrics.registry(), OPENMETRICS)[0].decode()
+        seen.append(body.count("jobspan_job_cpu_seconds{"))
+        metrics.look(0.5)
+    assert seen == [0, LEAST_LOOK, 2 * LEAST_LOOK]
+    for attempt in attempts:
+        attempt.close()
 
 
 def test_damage_is_counted(tmp_path: Path) -> None:

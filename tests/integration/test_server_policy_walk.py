@@ -77,6 +77,9 @@ POST  /api/jobspan/sites/allow                  - - - + - - - - - +
 POST  /api/jobspan/pilots/{stamp}/log           - - - - + - - - - -
 GET   /api/jobspan/pilots/{stamp}/log           - + + + - - - - + -
 POST  /api/jobspan/pilots/{stamp}/kill          - - - + - - - - - -
+POST  /api/jobspan/targets                      - - - - + - - - - -
+POST  /api/jobspan/targets/remove               - - - - + - - - - -
+GET   /sd                                       - - - + - - - - + -
 GET   /api/jobspan/accounting/summary           - + + + - - - - - -
 GET   /api/jobspan/accounting/export            - + + + - - - - - -
 POST  /api/jobspan/sandboxes?permit=forged      - - - - - - - - - -
@@ -189,6 +192,8 @@ def body_for(wms: RunningWms, path: str, job_id: str) -> Any:
         "/api/jobspan/sites/ban": {"Site": "LCG.Banned.org"},
         "/api/jobspan/sites/allow": {"Site": "LCG.Banned.org"},
         "/api/jobspan/pilots/{stamp}/log": {"Messages": []},
+        "/api/jobspan/targets": {"Port": 9411, "Role": "agent", "PilotStamp": "s"},
+        "/api/jobspan/targets/remove": {"Port": 9411},
         "/api/jobspan/accounting": {"Records": [{"JobID": int(job_id), "UID": uid_of(wms, job_id)}]},
         "/api/jobspan/catalog/lookup": {"LFNs": []},
         "/api/jobspan/catalog/register": FILE,

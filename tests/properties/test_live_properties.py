@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dashboards.promql import UnreadableQuery, read
 from telemetry.entries import Entry
-from telemetry.live.counters import CountersFile, Totals, read_counters
+from telemetry.live.counters import CountersFile, Totals, merged, read_counters
 from telemetry.live.otlp import AccountingEvent, NotOtlp, SpanValue, accounting_of, log_line, span_line, spans_of
 from telemetry.live.spans import Unidentified, render
 from telemetry.live.tally import AttemptFold, StageSeen, Tally
@@ -76,7 +76,9 @@ def tallies(draw: st.DrawFn) -> list[Tally]:
 @given(tallies())
 def test_counters_on_disk_are_the_sum_of_their_uids(shares: list[Tally]) -> None:
     """Whatever is added how often, the file holds each UID once, and reads back to the same sums."""
-    expected = Totals().plus({share.uid: share for share in shares}.values())
+    expected = Totals()
+    for share in {share.uid: share for share in shares}.values():
+        expected.add(share)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "counters.jsonl"
         file = CountersFile(path)
@@ -87,6 +89,23 @@ def test_counters_on_disk_are_the_sum_of_their_uids(shares: list[Tally]) -> None
             assert {key: (each.counts, each.sum_ns) for key, each in totals.histograms.items()} == {
                 key: (each.counts, each.sum_ns) for key, each in expected.histograms.items()
             }
+
+
+@given(tallies(), tallies())
+def test_what_was_added_and_taken_back_leaves_the_rest(kept: list[Tally], gone: list[Tally]) -> None:
+    """Shares that grow, or that count elsewhere in the end, leave exactly the sum of the others."""
+    totals, expected = Totals(), Totals()
+    for share in (*gone, *kept):
+        totals.add(share)
+    for share in gone:
+        totals.take_back(share)
+    for share in kept:
+        expected.add(share)
+    both = merged(expected, Totals())
+    for seen, wanted in ((totals, expected), (merged(Totals(), expected), both)):
+        assert {key: value for key, value in seen.counters.items() if value} == wanted.counters
+        counts = {key: (each.counts, each.sum_ns) for key, each in seen.histograms.items() if each.sum_ns}
+        assert counts == {key: (each.counts, each.sum_ns) for key, each in wanted.histograms.items()}
 
 
 SCALARS = st.one_of(

@@ -23,6 +23,7 @@
 | elastic_job_parameters_db | job parameters |
 | opensearch_job_parameters | the same, on an OpenSearch server |
 | pilot_agents_db | pilots, job to pilot mapping, what they offer |
+| targets_db | where agents and wrappers serve their metrics |
 | pilots_logging_db | what pilots say, and orders to stop |
 | sandbox_metadata_db | sandboxes, owners, assignment |
 | accounting_db | accounting records |

@@ -44,6 +44,7 @@ from runner.server.db.sandbox_metadata_db import SandboxMetadataDB
 from runner.server.db.shared_sync import SharedSync, WriteAheadLog
 from runner.server.db.site_mask_db import SiteMaskDB
 from runner.server.db.system_db import SystemDB
+from runner.server.db.targets_db import TargetsDB
 from runner.server.db.task_queue_db import TaskQueueDB
 from runner.server.db.turn import Turn
 from runner.server.db.versions import migrate, prepare
@@ -150,6 +151,11 @@ class Transaction:
     def pilot_logs(self) -> PilotsLoggingDB:
         """What pilots say, and orders to stop."""
         return PilotsLoggingDB(self.connection)
+
+    @cached_property
+    def targets(self) -> TargetsDB:
+        """Where metrics are served."""
+        return TargetsDB(self.connection)
 
     @cached_property
     def task_queues(self) -> TaskQueueDB:

@@ -8,6 +8,7 @@
 | matching | match, commands, job tokens |
 | orders | kill, delete, remove, reset many jobs |
 | administration | site mask, logs and end of pilots, why a job waits |
+| discovery | where metrics are, as Prometheus asks for it (/sd) |
 | details | parameters, peek and description of a job |
 | accounting | accounting records, their sums, witness |
 | catalog | file catalogue |

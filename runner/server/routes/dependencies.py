@@ -33,6 +33,7 @@ from runner.server.services.requests import RequestService
 from runner.server.services.revocations import Revocations
 from runner.server.services.sandbox_store import SandboxStore
 from runner.server.services.sessions import Sessions
+from runner.server.services.targets import Targets
 from runner.server.services.wms_administrator import WMSAdministrator
 from runner.server.services.wms_utilities import WMSUtilities
 from runner.server.tokens import Identity
@@ -64,6 +65,7 @@ class Services:
     wms_administrator: WMSAdministrator
     wms_utilities: WMSUtilities
     pilots_logging: PilotsLogging
+    targets: Targets
     accounting_report: AccountingReport
     login_flows: LoginFlows
     sessions: Sessions

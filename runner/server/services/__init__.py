@@ -30,6 +30,7 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | arrivals | which of those that were announced have been brought |
 | pilots | pilots |
 | pilots_logging | what they say, and whether they are to stop |
+| targets | where agents and wrappers serve their metrics, for Prometheus |
 | wms_administrator | the site mask |
 | wms_utilities | the pilot of a job, the log of a pilot, telling one to stop |
 | file_catalog | files and replicas |

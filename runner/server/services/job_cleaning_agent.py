@@ -1,7 +1,7 @@
 """JobCleaningAgent: what nobody needs any more is forgotten, by age, as the configuration says.
 
 Sandboxes that belong to no job, jobs that are over and accounted for (never their records), logs of
-pilots, offers of agents that have gone, queues in which nobody waits. Each step is a transaction of
+pilots, offers and metrics of agents that have gone, queues in which nobody waits. Each step is a transaction of
 its own that looks again, so processes that clean at the same time do no harm; the lease only spares
 them the work.
 """
@@ -113,6 +113,7 @@ class JobCleaningAgent:
     def _pilots(self, seconds: float) -> int:
         with self._context.databases.write() as transaction:
             transaction.pilots.forget_offers(self._before(OFFER_SECONDS))
+            transaction.targets.forget(self._before(0))
             return transaction.pilot_logs.forget(self._before(seconds)) if seconds else 0
 
     def _queues(self) -> int:

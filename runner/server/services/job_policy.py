@@ -52,6 +52,8 @@ class Right(StrEnum):
     LOG_PILOT = "log for pilot"
     READ_PILOT_LOG = "read pilot log"
     KILL_PILOT = "kill pilot"
+    REGISTER_TARGET = "register metrics"
+    READ_TARGETS = "read metrics targets"
     KILL = "kill"
     DELETE = "delete"
     REMOVE = "remove"
@@ -119,6 +121,8 @@ TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.LOG_PILOT: {_PILOT: _GENERAL},
     Right.READ_PILOT_LOG: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL},
     Right.KILL_PILOT: {_ADMIN: _GENERAL},
+    Right.REGISTER_TARGET: {_PILOT: _GENERAL},
+    Right.READ_TARGETS: {_ADMIN: _GENERAL, _MONITOR: _GENERAL},
     Right.KILL: _OWNERS,
     Right.DELETE: _OWNERS,
     Right.REMOVE: _OWNERS,

@@ -6,4 +6,5 @@
 | v0002_sites_users_queues | task queues, site mask, pilots' logs and orders, users and logins, sums over accounting |
 | v0003_revoked_tokens | single tokens that were revoked |
 | v0004_guards | rows that are held while something is counted |
+| v0005_metrics_targets | where agents and wrappers serve their metrics |
 """
