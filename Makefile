@@ -67,7 +67,7 @@ lock: ## renew requirements.lock from what the package index offers now
 
 diracx: .cache/diracx/.installed ## a real DiracX server for the tests that need one, in an environment of its own below .cache
 
-servers: ## real S3 and search servers for the tests that need them, built by Go and Maven, kept in ~/.cache
+servers: ## real S3, search and telemetry servers for the tests that need them, built by Go and Maven, kept in ~/.cache
 	@.ci/servers
 
 clean: ## remove .venv, caches and what builds left

@@ -14,6 +14,7 @@ The rooms, from the top; imports point down only:
 * `data`       storage elements, input data, archives
 * `job`        the vocabulary, pure: description, status, matching
 * `config`     frozen values; the only reader of the environment
+* `collector`  where telemetry is sent: the standard OTEL_* variables over the file (pure)
 * `tables`     every option of the configuration file, with its default and its meaning (pure)
 * `options`    what an option is: name, default, meaning, and what it takes (pure)
 * `errors`     the exception tree

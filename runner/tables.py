@@ -3,6 +3,7 @@
 Option names are DIRAC's where DIRAC has the option; `jobspan config show` prints them all.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runner.options import Check, check, option
@@ -367,18 +368,44 @@ class JobWrapperConfig:
     )
 
 
+#: How bodies to a collector are packed.
+COMPRESSIONS = ("gzip", "deflate", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalConfig:
+    """Where one signal (traces, logs) is sent and how, when file and environment have said all."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    token_file: str = ""
+    timeout_seconds: float = 10.0
+    compression: str = "gzip"
+    certificate: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TelemetryConfig:
     """`[Telemetry]`, and the standard OTEL_EXPORTER_OTLP_* variables, which win."""
 
     otlp_endpoint: str = option("OTLPEndpoint", "", "collector to which spans and records are sent; empty: files only")
     otlp_headers: tuple[str, ...] = option(
-        "OTLPHeaders", (), 'additional headers, each "name=value"; values are secret'
+        "OTLPHeaders", (), 'additional headers, each "name=value", percent-encoded; values are secret'
+    )
+    otlp_token_file: str = option(
+        "OTLPTokenFile", "", "file with a bearer token for the collector, read again when it answers 401"
     )
     otlp_timeout_seconds: float = option(
         "OTLPTimeout", 10.0, "deadline of one call to the collector, seconds", minimum=0.1
     )
+    otlp_compression: str = option(
+        "OTLPCompression", "gzip", "how bodies are packed: gzip, deflate or none", choices=COMPRESSIONS
+    )
     otlp_certificate: str = option("OTLPCertificate", "", "file with the certificate authorities of the collector")
+    otlp_client_certificate: str = option("OTLPClientCertificate", "", "file with the certificate that we show to it")
+    otlp_client_key: str = option("OTLPClientKey", "", "file with the key of that; empty: it is in the same file")
     service_name: str = option("ServiceName", "jobspan", "service.name of everything that is sent")
     payload_telemetry: bool = option(
         "PayloadTelemetryFlag", True, "take the payload's own spans and logs, and tell it where to by OTEL_* variables"
@@ -392,3 +419,15 @@ class TelemetryConfig:
     payload_telemetry_rate: float = option(
         "PayloadTelemetryRate", 20.0, "calls of one job a second at most", minimum=0.1
     )
+    resource_attributes: tuple[str, ...] = option(
+        "ResourceAttributes", (), 'what else is said of this node, each "name=value", percent-encoded'
+    )
+    #: What follows from these and the environment; None: that signal is not sent.
+    traces: SignalConfig | None = None
+    logs: SignalConfig | None = None
+    resource: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything goes to a collector."""
+        return bool(self.traces or self.logs)

@@ -5,6 +5,7 @@ The rooms, from the ground up; imports point down only:
 * `facts`      the frozen facts of a job's life
 * `entries`    a fact with its writer, order and time, and its JSON form: the lines of a journal
 * `catalogue`  every span, event, attribute and metric: name, unit, help, labels
+* `conventions` catalogue and the record's schema -> CONVENTIONS.md, a page for readers of our telemetry
 * `clock`      UTC for timestamps, CLOCK_BOOTTIME for durations, the boot id
 * `identity`   UID of an attempt, and the trace and span ids that follow from it
 * `journal`    the append-only file that every fact reaches first; read, merged and tailed

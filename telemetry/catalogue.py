@@ -195,7 +195,7 @@ ATTRIBUTES: Mapping[str, str] = {
     EXECUTABLE_NAME: "name of the payload's executable, without its folder",
     EXECUTABLE_PATH: "path of the payload's executable",
     RECORD_UID: "UID/RecordedBy/Revision: two log events with one value are two copies of one record",
-    SERVICE: "service.name",
+    SERVICE: "jobspan, jobspan-wms for what the WMS says, or what the site calls it",
     SERVICE_VERSION: "version of jobspan",
     SERVICE_INSTANCE: "UID of the attempt for a wrapper, identity of the job database for the WMS",
     HOST_NAME: "worker node",
@@ -319,10 +319,15 @@ _WORD = re.compile(r"WMS(?=ID)|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
 def accounting_attribute(field: str) -> str:
     """Attribute of the accounting event that carries the record's *field*: the prefix and its snake_case."""
+    return _ATTRIBUTE_OF.get(field) or _accounting_attribute(field)
+
+
+def _accounting_attribute(field: str) -> str:
     return ACCOUNTING_PREFIX + ".".join("_".join(_WORD.findall(part)).lower() for part in field.split("."))
 
 
-_FIELD_OF = {accounting_attribute(field): field for field in RECORD_FIELDS}
+_ATTRIBUTE_OF = {field: _accounting_attribute(field) for field in RECORD_FIELDS}
+_FIELD_OF = {attribute: field for field, attribute in _ATTRIBUTE_OF.items()}
 
 
 def record_field(attribute: str) -> str:

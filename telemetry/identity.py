@@ -8,6 +8,7 @@ import hashlib
 import re
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 1
@@ -28,6 +29,7 @@ def submission_uid(wms_id: str, job_id: int) -> str:
     return str(uuid.uuid5(uuid.UUID(wms_id), f"{job_id}/submit"))
 
 
+@lru_cache(maxsize=64)  # asked for with every span
 def trace_id(uid: str) -> str:
     """32 hex digits: the first 16 bytes of sha256(UID)."""
     return hashlib.sha256(uid.encode()).digest()[:16].hex()

@@ -88,7 +88,7 @@ class Observer:
 
 def listing(config: Config) -> list[OutboxItem]:
     """Everything on this node that is pending or dead."""
-    return outbox(config.jobs_folder, collector=bool(config.telemetry.otlp_endpoint))
+    return outbox(config.jobs_folder, collector=config.telemetry.sends)
 
 
 def counted(config: Config) -> dict[str, Mapping[str, int]]:
@@ -172,7 +172,8 @@ def row(item: OutboxItem, clock: Clock) -> dict[str, Any]:
 def _body(config: Config, item: OutboxItem) -> Any:
     entries = read_journal(item.folder.control)
     if item.sink in (FILES, COLLECTOR):
-        rendered = render(entries, build(entries), service_name=config.telemetry.service_name)
+        said = config.telemetry
+        rendered = render(entries, build(entries), service_name=said.service_name, resource=said.resource)
         bodies = {"traces": span_line(rendered.spans)} | ({"logs": log_line(rendered.logs)} if rendered.logs else {})
         return {name: json.loads(line) for name, line in bodies.items()}
     if item.sink in PAYLOADS.values():

@@ -33,6 +33,7 @@ PARTS = (
     "wms",
     "matching",
     "diracx",
+    "shipping",
 )
 
 

@@ -407,7 +407,7 @@ def test_a_spool_reaches_files_and_collector_once(way: Doorway, tmp_path: Path, 
     """However often it is asked for; and the secret is void from then on."""
     spooled(way)
     files = OtlpFiles(tmp_path / "telemetry")
-    shipping = PayloadShipping(files, OtlpHttp(running.endpoint))
+    shipping = PayloadShipping(files, OtlpHttp.at(running.endpoint))
     for _ in range(3):
         assert shipping.ship(way.control).outcome == "accepted"
     assert [each.span_id for each in read_spans(files.traces).spans] == [span(1)["spanId"], span(2)["spanId"]]
@@ -419,7 +419,7 @@ def test_a_collector_that_was_away_gets_it_later(way: Doorway, tmp_path: Path, r
     """The thread of the next agent finds the spool, and what the collector has taken is not sent again."""
     spooled(way)
     running.replies += [Reply(), Reply(status=503)]
-    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp(running.endpoint))
+    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(running.endpoint))
     shipper = PayloadShipper(shipping, tmp_path / "jobs")
     shipper.start()
     try:
@@ -434,7 +434,7 @@ def test_what_a_collector_refuses_is_a_dead_letter(way: Doorway, tmp_path: Path,
     """It blocks nothing, and is told with its reason."""
     spooled(way)
     running.replies.append(Reply(status=400))
-    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp(running.endpoint))
+    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(running.endpoint))
     assert shipping.ship(way.control).outcome == "dead"
     assert Acknowledgements(way.control, HTTP_SINK).dead == {"payload": "the collector answered 400"}
     assert len(running.received) == 2
@@ -448,7 +448,7 @@ def test_the_outbox_lists_and_exports_them(way: Doorway, tmp_path: Path, running
     assert [(each.sink, each.state) for each in listed] == [(FILE_SINK, "pending"), (HTTP_SINK, "pending")]
     assert listed[0].size_bytes > 500
     running.replies.append(Reply(status=400))
-    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp(running.endpoint))
+    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(running.endpoint))
     assert shipping.ship(way.control).outcome == "dead"
     (dead,) = [each for each in outbox_of(folder, collector=True) if each.state == "dead"]
     (document,) = documents(Config(folder=tmp_path), [dead], SystemClock())

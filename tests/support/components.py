@@ -109,6 +109,15 @@ def search_server() -> Path | None:
     return found.parents[1] if found else None
 
 
+def collector_program() -> Path | None:
+    """The program of the OpenTelemetry Collector that `make servers` builds."""
+    return _kept("otelcol-*/otelcol")
+
+
+def _otelcol() -> str:
+    return "" if collector_program() else "`make servers` builds an OpenTelemetry Collector"
+
+
 def _s3() -> str:
     return "" if s3_server() else "`make servers` builds an S3 server"
 
@@ -141,6 +150,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "official-clients": _official,
     "s3": _s3,
     "opensearch": _opensearch,
+    "otelcol": _otelcol,
     "systemd-analyze": _program("systemd-analyze"),
 }
 
