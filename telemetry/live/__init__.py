@@ -10,7 +10,8 @@
 * `lines`       files of lines, appended whole or not at all
 * `otlp_files`  traces.jsonl and logs.jsonl of a node, and their readers, which count damage
 * `otlp_http`   the sender: accepted means accepted
-* `shipping`    one ended attempt -> files and collector, acknowledged by UID
+* `parcels`     an attempt packed for the collector, and kept while that cannot take it
+* `shipping`    ended attempts -> files and collector, acknowledged by UID
 * `shipper`     the thread that does so until every sink has settled
 * `tally`       facts of one attempt -> its share of the counters
 * `kills`       the same of limits, kills and signals

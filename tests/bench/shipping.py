@@ -3,10 +3,10 @@
     python tests/bench/run.py --only shipping [--quick]
 
 All is as an agent has left it after a night without a collector: journals, the node's files, what it has tried to send.
-A new one takes that from the disk to the collector's own files, and notes each acknowledgement. A record is what
-OTLP calls one: a span or a log record. Attempts that have just ended are rendered and written to the node's files first:
-they stand in a row of their own. Beside it the SDK's exporter with its batch processor, which is given spans that are
-rendered already and keeps nothing on a disk.
+A new one takes that from the disk to the collector's own files, and notes each acknowledgement. A record is what OTLP
+calls one: a span or a log record. Attempts that have just ended are rendered and written to the node's files first, and
+have a row of their own. Beside it the SDK's exporter with its batch processor, which is given spans that are rendered
+already and keeps nothing on a disk.
 """
 
 import tempfile
