@@ -18,6 +18,7 @@ The rooms, from the top; imports point down only:
 * `tables`     every option of the configuration file, with its default and its meaning (pure)
 * `options`    what an option is: name, default, meaning, and what it takes (pure)
 * `errors`     the exception tree
+* `trace_views` spans and journals of a job -> the values of its page (pure)
 * `backoff`, `locks`, `redaction`   small tools of the above
 
 What happened to a job is not kept here: every room emits facts, and `telemetry` does the rest.

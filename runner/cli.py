@@ -36,6 +36,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("delete", "delete", "put jobs away that are over"),
     ("output", "output", "fetch a job's output sandbox and unpack it"),
     ("trace", "trace", "draw the spans of a job as a waterfall"),
+    ("slow", "slow", "say which stages were slow, and where"),
     ("metrics", "metrics", "show what the agent's /metrics says"),
     ("accounting", "accounting", "show the accounting records, superseded ones too"),
     ("reconcile", "reconcile", "compare the WMS's accounting with the site's telemetry"),

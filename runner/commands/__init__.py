@@ -1,8 +1,8 @@
 """The commands of `jobspan`, a module each, loaded only when asked for (`runner.cli` has their list).
 
 Commands: `run`, `demo`, `wms`, `agent`, `submit`, `status`, `log`, `parameters`, `peek`, `kill`, `reschedule`,
-`output`, `trace`, `metrics`, `accounting`, `reconcile`, `requests`, `module`, `why`, `delete`, `sites`, `pilots`,
-`outbox`, `login`, `logout`, `whoami`, `config`, `doctor`.
+`output`, `trace`, `slow`, `metrics`, `accounting`, `reconcile`, `requests`, `module`, `why`, `delete`, `sites`,
+`pilots`, `outbox`, `login`, `logout`, `whoami`, `config`, `doctor`.
 
 What they share:
 
@@ -13,6 +13,7 @@ What they share:
 * `packing`        descriptions from files, input sandboxes, submission
 * `fetching`       output sandboxes into a new folder
 * `killing`        the order to end a job
+* `extras`         says which extra to install where one is missing
 * `overrides`      configurations with something changed by the command line
 * `interrupts`     an end in order, whichever signal asks for it
 * `announcing`     how a service says that it is ready

@@ -1,7 +1,6 @@
 """What goes to the user: lines, tables, JSON. Text of others is stripped of what could steer a terminal."""
 
 import json
-import re
 import shutil
 import sys
 import unicodedata
@@ -9,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Control characters except tab and newline, both ranges, and the marks that turn writing around.
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-#: Whole escape sequences, so that no "[31m" is left standing.
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+from dashboards.text import clean as clean  # for the commands: what others wrote, before it goes to a terminal
+from dashboards.text import one_line as one_line
+from dashboards.text import seconds_text as seconds_text
 
 COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
 #: A job's status in the colour of its news.
@@ -21,16 +19,6 @@ STATUS_COLOURS = {
     "Completed": "yellow", "Running": "cyan", "Completing": "cyan", "Matched": "cyan",
 }  # fmt: skip
 NARROWEST, DEFAULT_WIDTH, DEFAULT_HEIGHT = 40, 100, 24
-
-
-def clean(text: str) -> str:
-    """*text* without control characters (newline and tab stay) and without escape sequences."""
-    return _STEERING.sub("", _SEQUENCE.sub("", text))
-
-
-def one_line(value: object) -> str:
-    """*value* as one clean line; None is empty."""
-    return "" if value is None else " ".join(clean(str(value)).split())
 
 
 def columns(text: str) -> int:
@@ -47,16 +35,6 @@ def fit(text: str, width: int) -> str:
             text = text[:-1]
         text += "…"[:width]
     return text + " " * (width - columns(text))
-
-
-def seconds_text(seconds: float | None) -> str:
-    """A duration as people read it: 0.042 s, 3.14 s, 2 min 05 s, 3 h 07 min."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.3f} s" if seconds < 1 else f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @dataclass(frozen=True)

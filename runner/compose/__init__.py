@@ -12,7 +12,8 @@
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
 * `outbox`   the outbox for its operator: listing, documents, another try
 * `peeks`    output of jobs, from the agent of the folder
-* `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
+* `traces`   the traces of a job, and their page
+* `reports`  what the folder of a node knows: attempts, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """

@@ -30,7 +30,12 @@
 * `payload_door` the socket for it; `payload_http`: one call; `payload_desk`: who may send, and how much
 * `payload_shipping` the spools -> files and collector, by a thread of its own
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once
+* `traces_in_words` events of the root span as sentences; which of them tell of a kill
+* `traces_course` journal -> use over time, and the output as heartbeats told it
 * `waterfall`   the same as text
+* `perfetto`    the same as trace events for ui.perfetto.dev
+* `slow`        which stages were slow, against their usual time by site and type
 
-Everything here runs in the agent (or in a wrapper that has none), the last five in the WMS; a job runs without it.
+Everything here runs in the agent (or in a wrapper that has none), or in the WMS (`wms_*`,
+`call_*`), or for people who look; a job runs without it.
 """

@@ -150,6 +150,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "official-clients": _official,
     "s3": _s3,
     "opensearch": _opensearch,
+    "chromium": _program("chromium"),
     "otelcol": _otelcol,
     "systemd-analyze": _program("systemd-analyze"),
 }
