@@ -24,12 +24,11 @@ from runner.config import Config
 from runner.errors import ConfigError
 from runner.process.linux import harden
 from runner.redaction import Redactor
-from runner.wms.discovery import is_within_reach
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
-from telemetry.live.exposition import ExposureRefused, MetricsServer, is_loopback
+from telemetry.live.exposition import ExposureRefused, MetricsServer, is_within_reach
 from telemetry.live.metrics import JobMetrics, SelfStatus
 from telemetry.live.payload_shipping import PayloadShipper
 from telemetry.live.reading import Reader
@@ -165,8 +164,7 @@ def run_agent(
 
 def _is_found(config: Config, url: str) -> bool:
     """Whether Prometheus can find our metrics by the WMS at *url*."""
-    is_local = is_loopback(config.job_agent.metrics_host)
-    return config.wms.dialect == "jobspan" and is_within_reach(is_local, url)
+    return config.wms.dialect == "jobspan" and is_within_reach(config.job_agent.metrics_host, url)
 
 
 def _may_read(wms: Wms, token: str, job_id: int) -> str:

@@ -12,7 +12,7 @@ from runner.config import Config
 from runner.errors import ConfigError, UnavailableError
 from runner.locks import FileLock, LockHeld, lock_holder
 from runner.wms.client import WmsClient
-from runner.wms.discovery import Announcement, MetricsTarget, is_within_reach
+from runner.wms.discovery import Announcement, MetricsTarget
 from telemetry.clock import Clock
 from telemetry.journal import read_journal
 
@@ -69,7 +69,7 @@ class OwnMetrics(threading.Thread):
             log.warning("the job has no metrics: %s", error)
 
     def _serve(self) -> None:
-        from telemetry.live.exposition import MetricsServer, is_loopback
+        from telemetry.live.exposition import MetricsServer, is_within_reach
         from telemetry.live.job_gauges import OneJob
 
         job, options = self._job, self._job.config.job_agent
@@ -79,7 +79,7 @@ class OwnMetrics(threading.Thread):
         server.start()
         path = job.control / METRICS_URL_FILE
         path.write_text(server.url + "\n")
-        client = _pilot(job) if is_within_reach(is_loopback(options.metrics_host), job.wms_url) else None
+        client = _pilot(job) if is_within_reach(options.metrics_host, job.wms_url) else None
         try:
             self._announced(client, server.port)
         finally:

@@ -4,7 +4,6 @@ import logging
 import threading
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from runner.backoff import Backoff
 from runner.errors import JobspanError, UnavailableError
@@ -79,9 +78,3 @@ class Announcement:
         self._backoff.succeeded()
         self._is_listed = True
         return seconds / CALLS
-
-
-def is_within_reach(metrics_are_local: bool, url: str) -> bool:
-    """Whether the WMS at *url* could tell others where our metrics are: those on loopback only to its own machine."""
-    host = urlsplit(url).hostname or ""
-    return not metrics_are_local or host in ("localhost", "::1") or host.startswith("127.")

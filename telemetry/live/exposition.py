@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -43,7 +44,7 @@ def render_metrics(registry: CollectorRegistry, accept: str) -> tuple[bytes, str
         encode, content_type = choose_encoder("")
     if not content_type.endswith(("dots", "values")):  # these change names that need no escaping, too
         # Those of the catalogue need none in the other schemes; to look whether they do is half of a scrape.
-        encode = partial(encode, escaping=ALLOWUTF8)
+        encode = partial(cast(Callable[..., bytes], encode), escaping=ALLOWUTF8)
     return encode(registry), content_type
 
 
@@ -152,6 +153,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_within_reach(host: str, url: str) -> bool:
+    """Whether the service at *url* could tell others of metrics on *host*: of loopback only its own machine."""
+    return not is_loopback(host) or is_loopback(urlsplit(url).hostname or "")
 
 
 class _Handler(WSGIRequestHandler):

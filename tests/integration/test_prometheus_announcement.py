@@ -1,0 +1,97 @@
+"""Agents and lone wrappers say where their metrics are: again and again, whatever becomes of the WMS meanwhile."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.wms.client import WmsClient
+from runner.wms.discovery import Announcement, MetricsTarget
+from runner.wms.tokens import FileToken, FixedToken
+from telemetry.live.exposition import is_within_reach
+from tests.support.ports import free_port
+from tests.support.waiting import at_best, eventually
+from tests.support.wms import RunningWms, running_wms
+
+TARGET = MetricsTarget(port=9411, role="agent", stamp="stamp", site="LCG.Test.org")
+#: As short as it can be, so that it is said again within the test.
+SHORT = {"WMS": {"TargetTime": 1.0}}
+
+
+def expiry(wms: RunningWms) -> int:
+    """When the target leaves the list; 0: it is not in it."""
+    with wms.context.databases.read() as transaction:
+        return max((row["ExpiryTime"] for row in transaction.targets.listed("local", 0)), default=0)
+
+
+@pytest.fixture
+def wms(tmp_path: Path) -> Iterator[RunningWms]:
+    """A WMS that forgets targets fast."""
+    with running_wms(tmp_path, overrides=SHORT) as running:
+        yield running
+
+
+def announcing(url: str, token: str) -> Announcement:
+    """A thread that says where TARGET is."""
+    announcement = Announcement(WmsClient(url, FixedToken(token), timeout_seconds=5.0), TARGET)
+    announcement.start()
+    return announcement
+
+
+def test_it_is_said_again_and_taken_back_at_the_end(wms: RunningWms) -> None:
+    """As long as the agent lives the target is renewed before its time is over; after its end it is gone at once."""
+    announcement = announcing(wms.url, wms.pilot_token)
+    for _ in range(2):
+        first = eventually(lambda: expiry(wms))
+        eventually(lambda first=first: expiry(wms) > first)  # type: ignore[misc]
+    announcement.stop()
+    assert expiry(wms) == 0
+
+
+def test_a_wms_that_comes_late_is_told_and_one_that_goes_is_not_waited_for(tmp_path: Path) -> None:
+    """An agent that starts before the WMS is found once it is there; its end does not wait for a WMS that went."""
+    port = free_port()
+    token = tmp_path / "tokens" / "pilot.token"
+    client = WmsClient(f"http://127.0.0.1:{port}", FileToken(token), timeout_seconds=5.0)
+    token.parent.mkdir()
+    token.write_text("of a WMS of before")
+    announcement = Announcement(client, TARGET)
+    announcement.start()
+    with running_wms(tmp_path, overrides={"WMS": {**SHORT["WMS"], "Port": port}}) as wms:
+        eventually(lambda: expiry(wms), 20)
+
+    def end(_: int) -> float:
+        begun = time.monotonic()
+        announcement.stop()
+        return time.monotonic() - begun
+
+    assert at_best(3.0, end) == 1
+
+
+def test_who_may_not_say_it_goes_on_without(wms: RunningWms, caplog: pytest.LogCaptureFixture) -> None:
+    """A token that is no pilot's is refused, once and in words; nothing else comes of it."""
+    with caplog.at_level(logging.INFO, "jobspan.discovery"):
+        announcement = announcing(wms.url, wms.user_token)
+        eventually(lambda: caplog.messages)
+        announcement.stop()
+    assert [each for each in caplog.messages if "Prometheus will not find" in each] == caplog.messages
+    assert len(caplog.messages) == 1
+    assert expiry(wms) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000", True),
+        ("::1", "http://localhost:8000", True),
+        ("127.0.0.1", "https://[::1]:8000", True),
+        ("127.0.0.1", "https://wms.example.org", False),
+        ("0.0.0.0", "https://wms.example.org", True),
+        ("localhost", "https://127.example.org", False),
+    ],
+)
+def test_metrics_on_loopback_are_told_to_a_wms_there_only(host: str, url: str, expected: bool) -> None:
+    """Elsewhere the WMS would send Prometheus to a port of its own machine."""
+    assert is_within_reach(host, url) == expected
