@@ -426,6 +426,18 @@ class TelemetryConfig:
     otlp_client_certificate: str = option("OTLPClientCertificate", "", "file with the certificate that we show to it")
     otlp_client_key: str = option("OTLPClientKey", "", "file with the key of that; empty: it is in the same file")
     service_name: str = option("ServiceName", "jobspan", "service.name of everything that is sent")
+    payload_telemetry: bool = option(
+        "PayloadTelemetryFlag", True, "take the payload's own spans and logs, and tell it where to by OTEL_* variables"
+    )
+    payload_telemetry_bytes: int = option(
+        "PayloadTelemetryLimit", 8 << 20, "most that one job may send of them, bytes, unpacked", minimum=1
+    )
+    payload_telemetry_items: int = option(
+        "PayloadTelemetryItems", 20000, "most spans and log records of one job", minimum=1
+    )
+    payload_telemetry_rate: float = option(
+        "PayloadTelemetryRate", 20.0, "calls of one job a second at most", minimum=0.1
+    )
     resource_attributes: tuple[str, ...] = option(
         "ResourceAttributes", (), 'what else is said of this node, each "name=value", percent-encoded'
     )

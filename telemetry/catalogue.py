@@ -16,6 +16,15 @@ from telemetry.facts import ACCOUNTED_STAGES, STAGES
 
 SCOPE = "jobspan"
 
+#: What nobody else may use: in any case, since readers may not tell cases apart.
+_OURS = re.compile(r"\s*jobspan(\.|-|\s*$)", re.IGNORECASE)
+
+
+def is_ours(name: str) -> bool:
+    """Whether *name*, of whatever kind, lies in our namespace."""
+    return _OURS.match(name) is not None
+
+
 # --- spans ----------------------------------------------------------------------------------------
 
 ROOT_SPAN = "jobspan.job"
@@ -219,7 +228,7 @@ ATTRIBUTES: Mapping[str, str] = {
     CLOCK_OFFSET: "clock of the WMS minus clock of the node, seconds",
     STAGE_NAME: "lifecycle stage",
     STAGE_RESULT: "success, failure (payload), error (infrastructure), timeout, cancellation, skip",
-    LINK_TYPE: "what a link points to: submit, previous_attempt, caller, match",
+    LINK_TYPE: "what a link points to: submit, previous_attempt, caller, match, original (of a span of the payload's)",
     PAYLOAD_SIGNAL: "signal that ended the payload",
     PAYLOAD_CPU_USER: "user CPU of the payload and all its descendants, seconds",
     PAYLOAD_CPU_SYSTEM: "system CPU of the payload and all its descendants, seconds",

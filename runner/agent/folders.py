@@ -129,6 +129,12 @@ class JobFolder:
         return sorted(folders, key=lambda each: (each.attempt, each.root.name))
 
     @classmethod
+    def named(cls, jobs: Path, name: str) -> "JobFolder | None":
+        """The folder *name* below *jobs*; None: that is no name of one."""
+        found = _NAME.fullmatch(name)
+        return cls(jobs / name, int(found[1]), int(found[2])) if found else None
+
+    @classmethod
     def all(cls, jobs: Path) -> "list[JobFolder]":
         """Those below *jobs*, oldest job first."""
         if not jobs.is_dir():

@@ -21,6 +21,9 @@ from telemetry.ledger.builder import build
 from telemetry.ledger.deliver import SINK as ACCOUNTING
 from telemetry.ledger.record import InvalidRecord, Record
 from telemetry.ledger.selection import Unidentified
+from telemetry.live.payload_spool import FILE_SINK as PAYLOAD_FILES
+from telemetry.live.payload_spool import HTTP_SINK as PAYLOAD_COLLECTOR
+from telemetry.live.payload_spool import ITEM, owes, spooled_bytes
 from telemetry.outbox import OTLP_DELIVERER, WMS_DELIVERER, Acknowledgements, entry_name, last_try, sinks
 
 #: Below the folder of the node: what belongs to its agent and to no job.
@@ -29,6 +32,8 @@ AGENT_FOLDER = "agent"
 SETTLED = "settled"
 #: The sinks of the node's own telemetry files, and of the collector.
 FILES, COLLECTOR = "otlp-file", "otlp-http"
+#: Where what payloads have sent goes.
+PAYLOADS = {FILES: PAYLOAD_FILES, COLLECTOR: PAYLOAD_COLLECTOR}
 #: Combined requests, by name; they stand in the journal as facts of this kind.
 REQUESTS, REQUEST_MADE = "wms-requests", "RequestMade"
 #: Not a file of acknowledgements of its own: an item of the sink of the statuses.
@@ -105,6 +110,7 @@ def outbox_of(folder: JobFolder, *, collector: bool) -> list[OutboxItem]:
         *_reschedule(attempt),
         *_record(attempt),
         *_telemetry(attempt, telemetry),
+        *_payload(attempt, telemetry),
         *_others(attempt),
     ]
 
@@ -171,6 +177,8 @@ def _is_quiet(control: Path, telemetry: Sequence[str]) -> bool:
     if not (control / SETTLED).exists():
         return False
     if any(Acknowledgements(control, sink).dead for sink in sinks(control)):
+        return False
+    if any(owes(control, PAYLOADS[sink]) for sink in telemetry):
         return False
     return all(Acknowledgements(control, sink).outcomes for sink in telemetry)
 
@@ -250,10 +258,18 @@ def _telemetry(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxIt
             yield attempt.item(sink, known or uid, "telemetry", made, size, acknowledgements.dead.get(known or uid))
 
 
+def _payload(attempt: _Attempt, telemetry: Sequence[str]) -> Iterator[OutboxItem]:
+    made, control = attempt.ended_utc_ns, attempt.control
+    for sink in (PAYLOADS[each] for each in telemetry):
+        dead = Acknowledgements(control, sink).dead.get(ITEM)
+        if made is not None and (dead is not None or owes(control, sink)):
+            yield attempt.item(sink, ITEM, "payload telemetry", made, spooled_bytes(control), dead)
+
+
 def _others(attempt: _Attempt) -> Iterator[OutboxItem]:
     """Dead letters of sinks that only a newer or an older version knows."""
     for sink in sinks(attempt.control):
-        if sink in (SINK, ACCOUNTING, REQUESTS, FILES, COLLECTOR):
+        if sink in (SINK, ACCOUNTING, REQUESTS, *PAYLOADS, *PAYLOADS.values()):
             continue
         for name, reason in Acknowledgements(attempt.control, sink).dead.items():
             yield attempt.item(sink, name, "document", attempt.ended_utc_ns or 0, 0, reason)

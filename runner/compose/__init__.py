@@ -8,6 +8,7 @@
 * `registry` users and keys of the embedded WMS, for its operator
 * `kinds`    the kind of WMS that a folder works with: ours, or `diracx`, a DiracX server; `clients`: tokens, addresses
 * `site`     WMS and agent as child processes on one folder, for `run`, `demo` and tests
+* `payload_telemetry` where a payload's own spans and logs arrive: the agent's door, or a lone wrapper's
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
 * `outbox`   the outbox for its operator: listing, documents, another try
 * `peeks`    output of jobs, from the agent of the folder

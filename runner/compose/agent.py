@@ -14,8 +14,9 @@ from runner.compose.clients import METRICS_URL_FILE, Jobs
 from runner.compose.kinds import Wms, open_wms
 from runner.compose.logs import Form, log_to_stderr
 from runner.compose.notify import READY, notify
+from runner.compose.payload_telemetry import open_node_door
 from runner.compose.records import Records
-from runner.compose.shipping import shipping
+from runner.compose.shipping import payload_shipping, shipping
 from runner.computing.inprocess import InProcessComputingElement
 from runner.computing.spawners import InterpreterSpawner, Spawner
 from runner.computing.zygote import ZygoteSpawner
@@ -29,6 +30,7 @@ from telemetry.journal import is_written, read_journal
 from telemetry.ledger.builder import build
 from telemetry.live.exposition import ExposureRefused, MetricsServer, is_within_reach
 from telemetry.live.metrics import JobMetrics, SelfStatus
+from telemetry.live.payload_shipping import PayloadShipper
 from telemetry.live.reading import Reader
 from telemetry.live.shipper import Shipper
 from telemetry.outbox import AcknowledgementsTally
@@ -47,6 +49,7 @@ class NodeTelemetry:
             ConfigError: an address beyond loopback without a token file.
         """
         self._shipper = Shipper(shipping(config), build, jobs_folder=config.jobs_folder)
+        self._payloads = PayloadShipper(payload_shipping(config), config.jobs_folder)
         self._metrics = JobMetrics(
             config.folder / "agent" / "counters.jsonl",
             clock,
@@ -72,6 +75,7 @@ class NodeTelemetry:
         self._reader.start()
         self._server.start()
         self._shipper.start()
+        self._payloads.start()
         self._url_file.write_text(self._server.url + "\n")
 
     @property
@@ -97,11 +101,12 @@ class NodeTelemetry:
         self._owed.add(control)
         self._metrics.attempt_ended(control, build(read_journal(control)))
         self._shipper.submit(control)
+        self._payloads.submit(control)
 
     def _status(self) -> SelfStatus:
         self._tally.look()
         return SelfStatus(
-            spool_pending=self._shipper.pending(),
+            spool_pending={**self._shipper.pending(), **self._payloads.pending()},
             owed_to_wms=self._owed_to_wms(),
             dead=self._tally.dead,
             copies=self._tally.copies,
@@ -118,7 +123,9 @@ class NodeTelemetry:
 
     def close(self) -> None:
         """Ship the rest, then close the endpoint."""
+        self._payloads.stop(0.0)  # told first, so that the two end at one time
         self._shipper.stop(10.0)
+        self._payloads.stop(1.0)
         self._url_file.unlink(missing_ok=True)
         self._reader.stop()
         self._server.close()
@@ -160,10 +167,15 @@ def run_agent(
         metrics_port=telemetry.port if _is_found(config, wms.url) else None,
     )
     agent = JobAgent(config, parts, clock, drain=drain)
+    door = open_node_door(config, redact, clock)
     announce(f"agent for {urlsplit(wms.url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
     sys.stdout.flush()
     notify(config.environment, READY)
-    return agent.run()
+    try:
+        return agent.run()
+    finally:
+        if door is not None:
+            door.close()
 
 
 def _is_found(config: Config, url: str) -> bool:

@@ -116,10 +116,11 @@ def ship_without_agent(config: Config, control: Path) -> None:
     except LockHeld:
         return
     with lock:
-        from runner.compose.shipping import shipping
+        from runner.compose.shipping import payload_shipping, shipping
         from telemetry.ledger.builder import build
 
         shipping(config).ship(control, build(read_journal(control)))
+        payload_shipping(config).ship(control)
 
 
 def _pilot(job: LoneJob) -> WmsClient | None:

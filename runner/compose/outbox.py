@@ -12,6 +12,7 @@ from runner.agent.outbox import (
     AGENT_FOLDER,
     COLLECTOR,
     FILES,
+    PAYLOADS,
     REQUESTS,
     RESCHEDULE,
     OutboxItem,
@@ -24,7 +25,7 @@ from runner.agent.ports import AgentParts
 from runner.agent.recovery import has_ended, wrapper_lives
 from runner.compose.kinds import open_wms
 from runner.compose.records import Records
-from runner.compose.shipping import shipping
+from runner.compose.shipping import payload_shipping, shipping
 from runner.compose.users import user_names
 from runner.computing.inprocess import InProcessComputingElement
 from runner.computing.spawners import InterpreterSpawner
@@ -40,6 +41,8 @@ from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.deliver import SINK as ACCOUNTING
 from telemetry.live.otlp import log_line, span_line
+from telemetry.live.payload_shipping import PayloadShipper, spooled
+from telemetry.live.payload_spool import SIGNALS
 from telemetry.live.shipper import Shipper
 from telemetry.live.spans import render
 from telemetry.outbox import AcknowledgementsTally, entry_name
@@ -63,7 +66,9 @@ class Observer:
 
     def __init__(self, config: Config) -> None:
         self._shipper = Shipper(shipping(config), build)
+        self._payloads = PayloadShipper(payload_shipping(config))
         self._shipper.start()
+        self._payloads.start()
 
     def on_attempt_started(self, control: Path) -> None:
         """Nothing is started here."""
@@ -74,10 +79,12 @@ class Observer:
     def on_attempt_ended(self, control: Path) -> None:
         """Ship what the journal tells."""
         self._shipper.submit(control)
+        self._payloads.submit(control)
 
     def close(self) -> None:
         """Ship the rest."""
         self._shipper.stop(DELIVERY_SECONDS)
+        self._payloads.stop(DELIVERY_SECONDS)
 
 
 def listing(config: Config) -> list[OutboxItem]:
@@ -176,6 +183,8 @@ def _body(config: Config, item: OutboxItem) -> Any:
         )
         bodies = {"traces": span_line(rendered.spans)} | ({"logs": log_line(rendered.logs)} if rendered.logs else {})
         return {name: json.loads(line) for name, line in bodies.items()}
+    if item.sink in PAYLOADS.values():
+        return {name: list(spooled(item.folder.control, name)) for name in SIGNALS}
     if item.sink == ACCOUNTING:
         record = build(entries)
         return None if record is None else dict(record)

@@ -7,6 +7,7 @@ from runner.config import Config
 from runner.tables import SignalConfig
 from telemetry.live.otlp_files import OtlpFiles
 from telemetry.live.otlp_http import OtlpHttp, Target
+from telemetry.live.payload_shipping import PayloadShipping
 from telemetry.live.shipping import Shipping
 
 
@@ -20,6 +21,11 @@ def shipping(config: Config) -> Shipping:
         resource=options.resource,
         user_name=user_names(config),
     )
+
+
+def payload_shipping(config: Config) -> PayloadShipping:
+    """What payloads have sent goes the same ways."""
+    return PayloadShipping(OtlpFiles(config.telemetry_folder), collector(config))
 
 
 def collector(config: Config) -> OtlpHttp | None:

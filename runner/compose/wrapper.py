@@ -12,6 +12,7 @@ from runner.compose import ahead
 from runner.compose.kinds import Wms, open_wms
 from runner.compose.logs import log_to_stderr
 from runner.compose.lone import LoneJob, OwnMetrics, ship_without_agent
+from runner.compose.payload_telemetry import PayloadTelemetry
 from runner.compose.records import Records
 from runner.computing.birth import Birth, current
 from runner.config import Config, load
@@ -71,6 +72,7 @@ class _Process:
     birth: Birth
     token: FileToken
     door: OutputDoor
+    redact: Redactor
     obstacle: JobspanError | None
 
 
@@ -106,7 +108,7 @@ def wrapper_main(arguments_path: Path) -> int:
             return EXIT_NOTHING_TO_DO
         bus = Bus(journal, redact)
         door = OutputDoor(control, redact)
-        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, door, obstacle))
+        code = _run(given, _Process(bus, Cancel(bus.emit), clock, birth, token, door, redact, obstacle))
     ship_without_agent(given.config, control)
     return code
 
@@ -186,6 +188,9 @@ def _parts(given: _Given, process: _Process, starter: Starter, line: _Line) -> W
         started_by=process.birth.started_by,
         obstacle=process.obstacle,
         failover_folder=open_failover_folder(options.failover_folder),
+        payload_telemetry=PayloadTelemetry(
+            config, arguments, given.folders.control, redact=process.redact, clock=process.clock
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """What the stages of one attempt share: what came from outside, and what has happened so far."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,7 +16,15 @@ from runner.wrapper.job_execution_coordinator import Coordinator, JobExecutionCo
 from runner.wrapper.job_report import JobReport
 from runner.wrapper.operations import Operations, Progress
 from runner.wrapper.outcome import Outcome, Problem
-from runner.wrapper.ports import FileCatalog, Payload, SandboxStore, StorageElement, WatchdogPort, WmsLink
+from runner.wrapper.ports import (
+    FileCatalog,
+    Payload,
+    SandboxStore,
+    StorageElement,
+    TelemetryDoor,
+    WatchdogPort,
+    WmsLink,
+)
 from runner.wrapper.workspace import JobFolders
 from telemetry.bus import Emit
 from telemetry.clock import Clock
@@ -50,6 +59,8 @@ class WrapperParts:
     obstacle: JobspanError | None = None
     #: Where output data waits that no storage element takes now; None: nowhere.
     failover_folder: StorageElement | None = None
+    #: Opens the door for telemetry of the payload while that runs; None: there is none for it.
+    payload_telemetry: Callable[[], AbstractContextManager[TelemetryDoor | None]] = nullcontext
 
 
 @dataclass

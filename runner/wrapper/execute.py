@@ -14,6 +14,7 @@ from runner.wrapper.command import command_line, shell_line
 from runner.wrapper.environment import environment_of
 from runner.wrapper.outcome import Problem, StageFailed, has_stopped, payload_problem
 from runner.wrapper.pending import pick_up_reports
+from runner.wrapper.ports import TelemetryDoor
 from telemetry.facts import PayloadStarted, Scalar
 
 
@@ -26,13 +27,13 @@ def execute(attempt: Attempt) -> None:
         TransientJobError: it cannot be started, or watched, here.
     """
     attempt.report.set_job_status(minor_status=MinorStatus.APPLICATION)
-    command = _prepare(attempt)
 
     def on_started(started: PayloadStarted) -> None:
         attempt.payload_started = True
         attempt.report.set_job_parameter("PayloadPID", started.pid)
 
-    result = attempt.parts.payload.run(command, on_started)
+    with attempt.parts.payload_telemetry() as door:
+        result = attempt.parts.payload.run(_prepare(attempt, door), on_started)
     problem = payload_problem(
         exit_code=result.exit_code,
         signal_name=_signal_name(result),
@@ -47,10 +48,10 @@ def execute(attempt: Attempt) -> None:
         raise StageFailed(problem)
 
 
-def _prepare(attempt: Attempt) -> PayloadCommand:
+def _prepare(attempt: Attempt, door: TelemetryDoor | None) -> PayloadCommand:
     arguments, work = attempt.parts.arguments, attempt.parts.folders.work
     description = arguments.description
-    environment = environment_of(arguments, attempt.parts.config.environment, work, attempt.user)
+    environment = environment_of(arguments, attempt.parts.config.environment, work, attempt.user, door)
 
     def is_ours(program: str) -> bool:
         return _make_executable(attempt, program)

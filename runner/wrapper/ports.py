@@ -1,6 +1,7 @@
 """What a wrapper needs from outside, declared where it is used; `runner.compose` brings the implementations."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,9 @@ from runner.process.command import PayloadCommand
 from runner.process.payload import PayloadResult
 from telemetry.facts import PayloadStarted, StageName
 
-__all__ = ["FileCatalog", "Payload", "Replica", "SandboxStore", "StorageElement", "WatchdogPort", "WmsLink"]
+__all__ = [
+    "FileCatalog", "Payload", "Replica", "SandboxStore", "StorageElement", "TelemetryDoor", "WatchdogPort", "WmsLink",
+]  # fmt: skip
 
 
 class SandboxStore(Protocol):
@@ -85,3 +88,11 @@ class WatchdogPort(Protocol):
     def stop(self) -> None:
         """No more. Idempotent."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelemetryDoor:
+    """Where the payload may send spans and logs of its own, and what lets it in."""
+
+    url: str
+    token: str = field(repr=False)

@@ -25,6 +25,10 @@
 * `exposition`  /metrics and /healthz
 * `call_spans`  calls to the WMS -> spans of its own, within its callers' traces
 * `call_shipper` the thread that ships those; it drops and counts, and never makes a call wait
+* `payload_spool` what a payload sends itself, until it is shipped, and the key that lets it in
+* `otlp_received` OTLP of a payload -> lines of its spool: judged, brought into the trace of its attempt, masked
+* `payload_door` the socket for it; `payload_http`: one call; `payload_desk`: who may send, and how much
+* `payload_shipping` the spools -> files and collector, by a thread of its own
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once
 * `traces_in_words` events of the root span as sentences; which of them tell of a kill
 * `traces_course` journal -> use over time, and the output as heartbeats told it

@@ -35,15 +35,16 @@ def log_bytes(logs: Sequence[ReadableLogRecord]) -> bytes:
 
 def span_line(spans: Sequence[ReadableSpan]) -> bytes:
     """One line of traces.jsonl, newline included."""
-    return _line(encode_spans(spans))
+    return line_of(encode_spans(spans))
 
 
 def log_line(logs: Sequence[ReadableLogRecord]) -> bytes:
     """One line of logs.jsonl, newline included."""
-    return _line(encode_logs(logs))
+    return line_of(encode_logs(logs))
 
 
-def _line(message: Message) -> bytes:
+def line_of(message: Message) -> bytes:
+    """*message* (TracesData, LogsData, or a request to export them) as one line, newline included."""
     document = MessageToDict(message, use_integers_for_enums=True)
     for item in _records(document, "Spans", "spans"):
         _hex_ids(item)

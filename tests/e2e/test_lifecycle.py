@@ -117,7 +117,7 @@ def test_the_root_span_is_the_life_of_the_wrapper_process(site: Site) -> None:
 
 
 def test_the_payload_joins_the_trace_and_sees_no_secret_of_ours(site: Site, tmp_path: Path) -> None:
-    """The payload has TRACEPARENT of this attempt, JOBSPAN_JOB_ID and ATTEMPT, and no token or OTEL_ variable."""
+    """The payload has TRACEPARENT of this attempt, JOBSPAN_JOB_ID and ATTEMPT, and no token or endpoint of ours."""
     (tmp_path / "show.sh").write_text("#!/bin/sh\nenv | sort\n")
     job_id = site.submit(
         tmp_path, Executable="show.sh", InputSandbox=["show.sh"], OutputSandbox=["std.out"], StdOutput="std.out"
@@ -129,7 +129,8 @@ def test_the_payload_joins_the_trace_and_sees_no_secret_of_ours(site: Site, tmp_
     assert seen["TRACEPARENT"].split("-")[1] == record.text("TraceID")
     assert seen["JOBSPAN_JOB_ID"] == str(job_id)
     assert seen["JOBSPAN_JOB_ATTEMPT"] == "1"
-    assert not [name for name in seen if name.startswith("OTEL_") or "TOKEN" in name]
+    assert seen["OTEL_EXPORTER_OTLP_ENDPOINT"].startswith("http://127.0.0.1:")
+    assert not [name for name in seen if "TOKEN" in name]
 
 
 def test_a_job_that_asks_for_it_gets_another_attempt(site: Site, tmp_path: Path) -> None:

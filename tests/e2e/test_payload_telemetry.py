@@ -1,0 +1,165 @@
+"""Payloads that send spans and logs of their own: they join the trace of their job, and see nothing of the site's."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.agent.folders import JobFolder, Pilot, job_matched, wrapper_arguments
+from runner.cli import main
+from runner.compose.kinds import open_client
+from runner.compose.site import Service
+from runner.wrapper.template import write_wrapper
+from telemetry.clock import SystemClock
+from telemetry.facts import PayloadStarted
+from telemetry.journal import Journal
+from telemetry.live.lines import complete_lines
+from telemetry.live.otlp_files import OtlpFiles, read_spans
+from telemetry.live.payload_spool import has_spool
+from tests.support.collector import Collector, collector
+from tests.support.site import Site, running_site
+from tests.support.waiting import eventually
+
+PAYLOADS = Path(__file__).parents[1] / "support" / "payloads"
+CANARY = "site-canary-0123456789"
+NAMES = ["apart", "below", "continued"]
+#: What a program without any SDK would do.
+BY_HAND = """
+import json, os, time, urllib.parse, urllib.request
+end = time.time_ns()
+_, trace, parent, _ = os.environ["TRACEPARENT"].split("-")
+span = dict(traceId=trace, spanId="1234567890abcdef", parentSpanId=parent, name="by hand", kind=1,
+            startTimeUnixNano=str(end - 5), endTimeUnixNano=str(end))
+body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+name, _, value = os.environ["OTEL_EXPORTER_OTLP_HEADERS"].partition("=")
+call = urllib.request.Request(os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] + "/v1/traces", body,
+                              {"Content-Type": "application/json", name: urllib.parse.unquote(value)})
+print(urllib.request.urlopen(call, timeout=20).read().decode())
+"""
+
+
+@pytest.fixture
+def running() -> Iterator[Collector]:
+    """A collector on loopback."""
+    with collector() as each:
+        yield each
+
+
+def submit(site: Site, **description: Any) -> int:
+    """A job that is instrumented."""
+    return site.submit(
+        PAYLOADS,
+        **{"Executable": sys.executable, "Arguments": "instrumented.py", "InputSandbox": ["instrumented.py"],
+           "StdOutput": "std.out", "OutputSandbox": ["std.out"], **description},
+    )  # fmt: skip
+
+
+def test_an_instrumented_payload_joins_with_no_configuration(
+    tmp_path: Path, running: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the SDK or by hand: its spans and logs are in the trace of its job, below the payload, in the node's files and
+    at the collector, which sees the site's headers; the payload does not, and its secret is found nowhere else."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"x-site={CANARY}")
+    tables = {
+        "JobWrapper": {"CleanUpFlag": False, "MaxJobPeekLines": 200},
+        "Telemetry": {"OTLPEndpoint": running.endpoint},
+    }
+    with running_site(tmp_path / "site", **tables) as site:
+        # a proxy where nobody is: what is meant for the door must not go there
+        job_id = submit(site, JobName="analysis", ExecutionEnvironment=["HTTP_PROXY=http%3A//127.0.0.1%3A9"])
+        (tmp_path / "by_hand.py").write_text(BY_HAND)
+        by_hand = site.submit(
+            tmp_path, Executable=sys.executable, Arguments="by_hand.py", InputSandbox=["by_hand.py"],
+            OutputSandbox=["std.out"],
+        )  # fmt: skip
+        site.wait(job_id, "Done")
+        site.wait(by_hand, "Done")
+        eventually(lambda: {*NAMES, "by hand"} <= {*running.spans()}, 20, "the payload's spans at the collector")
+        eventually(lambda: any("/payload/" in str(each.body) for each in running.received), 20, "its log record")
+        record = site.wait_record(job_id)
+        shown = environment_of(site, job_id)
+        assert main(["--folder", str(site.config.folder), "--json", "trace", str(job_id)]) == 0
+        (attempt,) = json.loads(capsys.readouterr().out)["attempts"]
+
+    spans = {each["name"]: each for each in attempt["spans"]}
+    payload = spans[Path(sys.executable).name]
+    assert {spans[name]["trace_id"] for name in NAMES} == {record.text("TraceID")}
+    assert [spans[name]["parent_span_id"] for name in NAMES] == [
+        payload["span_id"], spans["continued"]["span_id"], payload["span_id"],
+    ]  # fmt: skip
+    assert (spans["apart"]["service"], shown["OTEL_SERVICE_NAME"]) == ("analysis", "analysis")
+    assert CANARY not in str(shown)
+    assert {each.headers.get("x-site") for each in running.received} == {CANARY}
+    secret = shown["OTEL_EXPORTER_OTLP_HEADERS"].rpartition("~")[2]
+    assert len(secret) > 30
+    assert places(site.config.folder, secret) == {f"jobs/{job_id}.1/work/std.out"}
+
+
+def environment_of(site: Site, job_id: int) -> dict[str, str]:
+    """What the payload has shown."""
+    shown = (site.config.jobs_folder / f"{job_id}.1" / "work" / "std.out").read_text().splitlines()
+    return dict(line.split("=", 1) for line in shown if "=" in line)
+
+
+def places(folder: Path, secret: str) -> set[str]:
+    """The files below *folder* in which *secret* stands."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)) for path in files if secret.encode() in path.read_bytes()}
+
+
+def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
+    """The agent is killed while a payload runs: the next one listens at the same place, and nothing is lost."""
+    go_on = tmp_path / "go-on"
+    os.mkfifo(go_on)
+    with running_site(tmp_path / "site") as site:
+        job_id = submit(site, Arguments=f"instrumented.py {go_on}")
+        control = site.wait_folder(job_id) / "control"
+        eventually(lambda: has_spool(control), 20, "the first span")
+        site.agent.process.kill()
+        site.agent.stop()
+        agent = Service(site.config, ["agent"], site.agent.log)
+        try:
+            go_on.write_text("now\n")
+            site.wait(job_id, "Done")
+            files = OtlpFiles(site.config.telemetry_folder)
+            eventually(lambda: {*NAMES} <= {each.name for each in read_spans(files.traces).spans}, 20)
+        finally:
+            agent.stop()
+
+
+def test_a_wrapper_without_an_agent_has_a_door_of_its_own(tmp_path: Path) -> None:
+    """Run by a person or a batch system it takes its payload's telemetry itself, and ships it with its own."""
+    with running_site(tmp_path / "site") as site:
+        site.agent.stop()
+        client = open_client(site.config, "pilot")
+        job_id = submit(site)
+        matched = client.match({"PilotStamp": "by-hand", "Site": site.config.site.name, "Processors": 1}, 5.0)
+        assert matched is not None
+        folder = JobFolder.make(site.config.jobs_folder, matched)
+        pilot = Pilot("by-hand", "by-hand")
+        with Journal(folder.control, "agent", SystemClock()) as journal:
+            journal.append(job_matched(site.config, matched, pilot, 0.0))
+        script = write_wrapper(folder.control, job_id, wrapper_arguments(site.config, matched, pilot, client.url))
+        done = subprocess.run([str(script)], cwd="/", capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    files = OtlpFiles(site.config.telemetry_folder)
+    assert sorted(each.name for each in read_spans(files.traces).spans if each.name in NAMES) == NAMES
+    assert any(b"converged" in line for _, line in complete_lines(files.logs))
+
+
+def test_without_the_flag_a_payload_is_told_nothing(tmp_path: Path) -> None:
+    """PayloadTelemetryFlag off: no variable, no secret, no door."""
+    with running_site(
+        tmp_path / "site", JobWrapper={"CleanUpFlag": False}, Telemetry={"PayloadTelemetryFlag": False}
+    ) as site:
+        job_id = site.submit(Executable="/usr/bin/env")
+        site.wait(job_id, "Done")
+        assert [name for name in environment_of(site, job_id) if name.startswith("OTEL_")] == []
+        assert not (site.config.folder / "agent" / "payload-telemetry.url").exists()
+        assert site.facts(job_id, PayloadStarted)
