@@ -17,7 +17,7 @@ from runner.config import load
 from runner.wms.client import WmsClient
 from runner.wms.discovery import Announcement, MetricsTarget
 from runner.wms.tokens import FileToken, FixedToken
-from telemetry.clock import SystemClock
+from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.live.exposition import is_within_reach
 from tests.support.attempts import Attempt
 from tests.support.ports import free_port
@@ -26,7 +26,8 @@ from tests.support.wms import RunningWms, running_wms
 
 TARGET = MetricsTarget(port=9411, role="agent", stamp="stamp", site="LCG.Test.org")
 #: As short as it can be, so that it is said again within the test.
-SHORT = {"WMS": {"TargetTime": 1.0}}
+LIFE_SECONDS = 2.0
+SHORT = {"WMS": {"TargetTime": LIFE_SECONDS}}
 
 
 def expiry(wms: RunningWms) -> int:
@@ -55,6 +56,7 @@ def test_it_is_said_again_and_taken_back_at_the_end(wms: RunningWms) -> None:
     for _ in range(2):
         first = eventually(lambda: expiry(wms))
         eventually(lambda first=first: expiry(wms) > first)  # type: ignore[misc]
+        assert expiry(wms) - first < LIFE_SECONDS * NANOSECONDS
     announcement.stop()
     assert expiry(wms) == 0
 
