@@ -268,7 +268,7 @@ def _arm_journal(striker: Striker) -> None:
 def _arm_acknowledgements(striker: Striker) -> None:
     append = Acknowledgements._append
 
-    def acknowledging(self: Acknowledgements, *lines: dict[str, object]) -> None:
+    def acknowledging(self: Acknowledgements, *lines: dict[str, object], durable: bool = True) -> None:
         attempt, sink = self._path.parent.parent.name, self._path.name.removesuffix(".jsonl")
         entries = read_journal(self._path.parent) if sink == naming.STATUS_ACKS else []
         named = [
@@ -283,7 +283,7 @@ def _arm_acknowledgements(striker: Striker) -> None:
                     file.write(b"\n" * self._torn + whole.encode() + json.dumps(lines[number]).encode()[:20])
                 self._torn = True
                 striker.strike(attempt, strikes)
-        append(self, *lines)
+        append(self, *lines, durable=durable)
         striker.pass_by(attempt, points, "after")
 
     Acknowledgements._append = acknowledging  # type: ignore[method-assign]
