@@ -1,10 +1,13 @@
 """A job's traces: what the WMS and the payload add to them, what they say of a kill, how they are drawn."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+import dashboards
+from runner.cli import main
 from telemetry import catalogue as names
 from telemetry.live.otlp import EventValue
 from telemetry.live.traces import AttemptTrace, JobTrace, depth_first, job_trace, trace_values
@@ -86,7 +89,9 @@ def test_the_text_has_usage_and_kill(trace: JobTrace) -> None:
     """The waterfall in the terminal names what each stage has used and how the payload was ended, within its width."""
     text = waterfall(trace, width=90)
     assert "used by stage" in text
-    assert "SIGKILL to 1 process" in text
+    assert [line for line in text.splitlines() if line.startswith("! +")][-2].endswith(
+        "SIGKILL to 1 process (simulate)"
+    )
     assert "\033" not in text
     assert max(map(len, text.splitlines())) <= 90
 
@@ -122,3 +127,34 @@ def test_an_unknown_event_says_its_values() -> None:
 def test_sizes_are_for_people(count: int, text: str) -> None:
     """A size has the unit that fits."""
     assert size(count) == text
+
+
+def test_without_the_extra_the_page_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker node has no Jinja2: the waterfall and trace events come all the same, the page names the extra."""
+    folder = tmp_path / "site" / "telemetry"
+    folder.mkdir(parents=True)
+    killed_and_tried_again(folder)
+    for module in ("dashboards.pages", "dashboards.trace_page", "runner.trace_views"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delattr(dashboards, "pages", raising=False)
+    for module in ("jinja2", "markupsafe"):
+        monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]  # as if it were not installed
+    given = ["--folder", str(tmp_path / "site"), "trace", "7"]
+    assert main(given) == 0
+    assert "simulate" in capsys.readouterr().out
+    assert main([*given, "--perfetto", str(tmp_path / "events.json")]) == 0
+    assert main([*given, "--html", str(tmp_path / "page.html")]) == 2
+    assert "pip install 'jobspan[reports]'" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong path is one line and the exit code of wrong arguments."""
+    folder = tmp_path / "site" / "telemetry"
+    folder.mkdir(parents=True)
+    killed_and_tried_again(folder)
+    target = tmp_path / "nowhere" / "events.json"
+    assert main(["--folder", str(tmp_path / "site"), "trace", "7", "--perfetto", str(target)]) == 2
+    assert f"cannot write {target}: No such file or directory" in capsys.readouterr().err
