@@ -29,11 +29,17 @@ def further_files(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="further",
         metavar="FILE",
-        type=Path,
+        type=_file,
         action="append",
         default=[],
         help="look into this file of OTLP/JSON lines too, such as a collector's or another node's; may be repeated",
     )
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+    return Path(text)
 
 
 def _run(context: Context) -> int:

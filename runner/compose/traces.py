@@ -17,20 +17,19 @@ from telemetry.live.traces_course import Course, course
 WMS_FILES = "wms-traces*.jsonl"
 
 
-def span_files(config: Config, further: Sequence[Path] = ()) -> list[Path]:
-    """The files in which spans are looked for: the node's first, the WMS's, and *further* ones."""
-    folder = config.telemetry_folder
-    return [OtlpFiles(folder).traces, *sorted(folder.glob(WMS_FILES)), *further]
+def attempts_file(config: Config) -> Path:
+    """Where the node keeps the spans of all attempts that have ended."""
+    return OtlpFiles(config.telemetry_folder).traces
 
 
 def find_trace(config: Config, job_id: int, further: Sequence[Path] = ()) -> JobTrace:
     """Submission and all attempts of *job_id*; of the one WMS, when it answers."""
-    first, *beside = span_files(config, further)
     try:
         wms_id = str(open_client(config).info()["WMSID"])
     except JobspanError:
         wms_id = ""
-    return job_trace(first, job_id, wms_id=wms_id, beside=beside)
+    calls = sorted(config.telemetry_folder.glob(WMS_FILES))
+    return job_trace(attempts_file(config), job_id, wms_id=wms_id, beside=[*calls, *further])
 
 
 def trace_page(config: Config, trace: JobTrace) -> str:
