@@ -83,7 +83,8 @@ def _title(attempt: AttemptTrace) -> str:
     status = " / ".join(
         str(attributes[name]) for name in (names.JOB_STATUS, names.JOB_MINOR_STATUS) if attributes.get(name)
     )
-    return f"attempt {attempt.attempt}  {status or 'no end'}  trace {attempt.root.trace_id}"
+    ending = status or ("no end" if attempt.is_over else "not over yet")
+    return f"attempt {attempt.attempt}  {ending}  trace {attempt.root.trace_id}"
 
 
 class _Painter:
