@@ -99,6 +99,7 @@ class AttemptView:
     excerpts: tuple[Excerpt, ...] = ()
     samples: tuple[Sample, ...] = ()
     previous: int = 0
+    is_over: bool = True
 
     @property
     def ticks(self) -> list[tuple[str, str]]:

@@ -74,6 +74,7 @@ def _attempt_view(trace: JobTrace, attempt: AttemptTrace, told: Course) -> Attem
         excerpts=_excerpts(told, root.start_ns),
         samples=_samples(told, root.start_ns),
         previous=_previous(attempt),
+        is_over=attempt.is_over,
     )
 
 

@@ -49,7 +49,7 @@ def _count(text: str) -> int:
 
 
 def _run(context: Context) -> int:
-    from runner.compose.traces import span_files
+    from runner.compose.traces import attempts_file
     from telemetry.clock import NANOSECONDS, SystemClock, utc_text
     from telemetry.live.slow import Wanted, slow_stages
 
@@ -61,7 +61,7 @@ def _run(context: Context) -> int:
         job_type=arguments.type,
         stage=arguments.stage,
     )
-    report = slow_stages(span_files(context.config, arguments.further), wanted)
+    report = slow_stages([attempts_file(context.config), *arguments.further], wanted)
     context.terminal.line(
         f"{report.spans} spans of {report.attempts} attempts that ended since {utc_text(wanted.since_ns)[:16]}Z, "
         f"beside {report.earlier_attempts} earlier attempts"

@@ -29,11 +29,17 @@ def further_files(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="further",
         metavar="FILE",
-        type=Path,
+        type=_file,
         action="append",
         default=[],
         help="look into this file of OTLP/JSON lines too, such as a collector's or another node's; may be repeated",
     )
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+    return Path(text)
 
 
 def _run(context: Context) -> int:
@@ -46,8 +52,8 @@ def _run(context: Context) -> int:
     found = find_trace(context.config, arguments.id, arguments.further)
     if not found.attempts and not found.submit:
         raise NotFoundError(
-            f"no spans of job {arguments.id} in {context.config.telemetry_folder}; "
-            "they are written when an attempt has ended"
+            f"no spans of job {arguments.id} in {context.config.telemetry_folder}, and no attempt of it runs here; "
+            "--from looks into further files"
         )
     written = _write(context, found)
     if not written:
@@ -93,8 +99,8 @@ def write_file(path: Path, text: str) -> None:
 COMMAND = Command(
     description=(
         "Draw submission, queue, match and all attempts of a job as a waterfall, with the usage of each stage and all "
-        "that happened, from the spans in this folder. --html writes a page of it, with the job's output and the "
-        "course of its use where the journal is at hand."
+        "that happened, from the spans in this folder; an attempt that runs here is shown so far. --html writes a page "
+        "of it, with the job's output and the course of its use where the journal is at hand."
     ),
     examples=("jobspan trace 12", "jobspan trace 12 --html job12.html", "jobspan trace 12 --perfetto job12.json"),
     configure=_configure,

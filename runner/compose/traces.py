@@ -7,30 +7,37 @@ from runner.agent.folders import JobFolder
 from runner.compose.kinds import open_client
 from runner.config import Config
 from runner.errors import JobspanError
+from telemetry.clock import SystemClock
+from telemetry.entries import Entry
 from telemetry.facts import JobMatched
 from telemetry.journal import read_journal
 from telemetry.live.otlp_files import OtlpFiles
 from telemetry.live.traces import JobTrace, job_trace
 from telemetry.live.traces_course import Course, course
+from telemetry.live.traces_open import with_open
 
 #: The WMS's calls, where it works on this folder, and those before its file was turned over.
 WMS_FILES = "wms-traces*.jsonl"
 
 
-def span_files(config: Config, further: Sequence[Path] = ()) -> list[Path]:
-    """The files in which spans are looked for: the node's first, the WMS's, and *further* ones."""
-    folder = config.telemetry_folder
-    return [OtlpFiles(folder).traces, *sorted(folder.glob(WMS_FILES)), *further]
+def attempts_file(config: Config) -> Path:
+    """Where the node keeps the spans of all attempts that have ended."""
+    return OtlpFiles(config.telemetry_folder).traces
 
 
 def find_trace(config: Config, job_id: int, further: Sequence[Path] = ()) -> JobTrace:
-    """Submission and all attempts of *job_id*; of the one WMS, when it answers."""
-    first, *beside = span_files(config, further)
+    """Submission and all attempts of *job_id*, those that still run here as far as they are; of the one WMS, when it
+    answers.
+    """
     try:
         wms_id = str(open_client(config).info()["WMSID"])
     except JobspanError:
         wms_id = ""
-    return job_trace(first, job_id, wms_id=wms_id, beside=beside)
+    calls = sorted(config.telemetry_folder.glob(WMS_FILES))
+    shipped = job_trace(attempts_file(config), job_id, wms_id=wms_id, beside=[*calls, *further])
+    journals = _journals(config, job_id)
+    of_wms = [entries for match, entries in journals if wms_id in ("", match.wms_id)]
+    return with_open(shipped, of_wms, SystemClock().utc_ns())
 
 
 def trace_page(config: Config, trace: JobTrace) -> str:
@@ -51,13 +58,17 @@ def trace_page(config: Config, trace: JobTrace) -> str:
 
 def find_courses(config: Config, job_id: int) -> dict[str, Course]:
     """The course of each attempt of which the folder is still here, by UID."""
-    found = {}
-    for folder in JobFolder.of(config.jobs_folder, job_id):
-        entries = read_journal(folder.control)
-        for entry in entries:
-            if isinstance(entry.fact, JobMatched):
-                found[entry.fact.uid] = course(entries)
-    return found
+    return {match.uid: course(entries) for match, entries in _journals(config, job_id)}
+
+
+def _journals(config: Config, job_id: int) -> list[tuple[JobMatched, list[Entry]]]:
+    """Of each attempt of which the folder is still here."""
+    read = [read_journal(folder.control) for folder in JobFolder.of(config.jobs_folder, job_id)]
+    return [(match, entries) for entries in read if (match := _match(entries)) is not None]
+
+
+def _match(entries: Sequence[Entry]) -> JobMatched | None:
+    return next((entry.fact for entry in entries if isinstance(entry.fact, JobMatched)), None)
 
 
 def _last_output(config: Config, job_id: int) -> str:

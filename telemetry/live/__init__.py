@@ -31,6 +31,7 @@
 * `payload_shipping` the spools -> files and collector, by a thread of its own
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once
 * `traces_in_words` events of the root span as sentences; which of them tell of a kill
+* `traces_open` the trace of an attempt that still runs, from its journal
 * `traces_course` journal -> use over time, and the output as heartbeats told it
 * `waterfall`   the same as text
 * `perfetto`    the same as trace events for ui.perfetto.dev

@@ -29,6 +29,7 @@ class AttemptTrace:
     attempt: int
     root: SpanValue
     spans: tuple[SpanValue, ...]
+    is_over: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,7 @@ def trace_values(trace: JobTrace) -> dict[str, Any]:
         "attempts": [
             {
                 "attempt": attempt.attempt,
+                "is_over": attempt.is_over,
                 "uid": attempt.uid,
                 "trace_id": attempt.root.trace_id,
                 "spans": [_span_values(span) for _, span in depth_first(attempt)],

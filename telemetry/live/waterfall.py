@@ -83,7 +83,8 @@ def _title(attempt: AttemptTrace) -> str:
     status = " / ".join(
         str(attributes[name]) for name in (names.JOB_STATUS, names.JOB_MINOR_STATUS) if attributes.get(name)
     )
-    return f"attempt {attempt.attempt}  {status or 'no end'}  trace {attempt.root.trace_id}"
+    ending = status or ("no end" if attempt.is_over else "not over yet")
+    return f"attempt {attempt.attempt}  {ending}  trace {attempt.root.trace_id}"
 
 
 class _Painter:
@@ -131,9 +132,10 @@ class _Painter:
         """The events of the root, each with its distance from the start; those of its kill stand out."""
         for event in by_time(root):
             distance_ns = event.at_ns - root.start_ns
-            sign = "-" if distance_ns < 0 else "+"
-            text = f"  {sign}{duration(abs(distance_ns)):<{_DURATION_WIDTH}} {event.name}: {in_words(event)}"
-            yield self._line(text, _RED if event.name in KILL_EVENTS else _DIM)
+            sign, is_of_kill = "-" if distance_ns < 0 else "+", event.name in KILL_EVENTS
+            mark = "! " if is_of_kill else "  "
+            text = f"{mark}{sign}{duration(abs(distance_ns)):<{_DURATION_WIDTH}} {event.name}: {in_words(event)}"
+            yield self._line(text, _RED if is_of_kill else _DIM)
 
     def _line(self, text: str, code: str = "") -> str:
         return self._paint(fit(text, self._width).rstrip(), code)

@@ -26,14 +26,16 @@ def test_a_killed_job_is_told_as_page_and_as_trace_events(tmp_path: Path, capsys
     with running_site(tmp_path / "site") as site:
         job_id = site.submit(Executable="/bin/sh", Arguments="-c 'echo here I am; exec sleep 300'", JobName="a & b")
         eventually(lambda: "here I am" in peeked(site, job_id), 30, "the output")
+        given = ["--folder", str(site.config.folder)]
+        assert main([*given, "trace", str(job_id)]) == 0
+        assert "not over yet" in capsys.readouterr().out
         site.kill(job_id)
         site.wait_record(job_id)
-        given = ["--folder", str(site.config.folder)]
 
         def drawing() -> str:
-            assert main([*given, "trace", str(job_id)]) == 0  # before the attempt has ended, the submission
+            assert main([*given, "trace", str(job_id)]) == 0
             text = capsys.readouterr().out
-            return text if "POST /api/jobspan/match" in text else ""
+            return text if "POST /api/jobspan/match" in text and "Killed / " in text else ""
 
         drawn = eventually(drawing, 20, "the trace with the WMS's calls")
         assert main([*given, "trace", str(job_id), "--html", str(html), "--perfetto", str(perfetto)]) == 0

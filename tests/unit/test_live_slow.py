@@ -217,3 +217,5 @@ def test_the_command_says_what_comes_next(tmp_path: Path, capsys: pytest.Capture
     assert [each["job_id"] for each in values["slowest"]] == [99]
     assert main(["--folder", str(tmp_path / "site"), "slow", "--since", "yesterday"]) == 2
     assert "no time such as" in capsys.readouterr().err
+    assert main(["--folder", str(tmp_path / "site"), "slow", "--from", str(tmp_path / "none")]) == 2
+    assert "there is no file" in capsys.readouterr().err

@@ -1,15 +1,21 @@
 """A job's traces: what the WMS and the payload add to them, what they say of a kill, how they are drawn."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+import dashboards
+from runner.cli import main
 from telemetry import catalogue as names
+from telemetry.facts import STAGES
 from telemetry.live.otlp import EventValue
 from telemetry.live.traces import AttemptTrace, JobTrace, depth_first, job_trace, trace_values
 from telemetry.live.traces_in_words import in_words, kill_timeline
+from telemetry.live.traces_open import with_open
 from telemetry.live.waterfall import MOST_ROWS, axis, rows, size, waterfall
+from tests.support.attempts import Attempt, play
 from tests.support.traces import killed_and_tried_again, span
 
 
@@ -86,7 +92,9 @@ def test_the_text_has_usage_and_kill(trace: JobTrace) -> None:
     """The waterfall in the terminal names what each stage has used and how the payload was ended, within its width."""
     text = waterfall(trace, width=90)
     assert "used by stage" in text
-    assert "SIGKILL to 1 process" in text
+    assert [line for line in text.splitlines() if line.startswith("! +")][-2].endswith(
+        "SIGKILL to 1 process (simulate)"
+    )
     assert "\033" not in text
     assert max(map(len, text.splitlines())) <= 90
 
@@ -122,3 +130,69 @@ def test_an_unknown_event_says_its_values() -> None:
 def test_sizes_are_for_people(count: int, text: str) -> None:
     """A size has the unit that fits."""
     assert size(count) == text
+
+
+def test_an_attempt_that_runs_is_told_so_far() -> None:
+    """From the journal of a running job: what is open lasts until now and is no failure; what has ended stays."""
+    attempt = Attempt()
+    attempt.begin()
+    for stage in STAGES[:3]:
+        attempt.finish_stage(stage)
+    attempt.start_payload()
+    attempt.clock.advance(5.0)
+    now_ns = attempt.clock.utc_ns()
+    empty = JobTrace(job_id=7, submit=(), attempts=())
+    trace = with_open(empty, [attempt.entries], now_ns)
+    (told,) = trace.attempts
+    assert not told.is_over
+    spans = {each.name: each for each in told.spans}
+    assert {name for name, each in spans.items() if each.end_ns == now_ns} == {
+        names.ROOT_SPAN, names.stage_span("execute"), "simulate",
+    }  # fmt: skip
+    assert not any(each.is_error for each in told.spans)
+    assert [each.name for each in trace.submit] == [names.SUBMIT_SPAN]
+    assert "attempt 1  not over yet" in waterfall(trace)
+    assert trace_values(trace)["attempts"][0]["is_over"] is False
+
+
+def test_an_attempt_that_has_ended_is_told_once(trace: JobTrace, tmp_path: Path) -> None:
+    """An attempt whose spans are in the file is not told again from its journal; one that is not yet there is."""
+    _, attempts = killed_and_tried_again(tmp_path)
+    third = play(attempt=3, during=lambda attempt: attempt.clock.advance(1.0))
+    journals = [each.entries for each in (*attempts.values(), third)]
+    told = with_open(trace, journals, third.clock.utc_ns() + 10**12)
+    assert [each.attempt for each in told.attempts] == [1, 2, 3]
+    assert told.attempts[:2] == trace.attempts
+    assert told.attempts[2].is_over
+    assert told.submit == trace.submit
+
+
+def test_without_the_extra_the_page_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker node has no Jinja2: the waterfall and trace events come all the same, the page names the extra."""
+    folder = tmp_path / "site" / "telemetry"
+    folder.mkdir(parents=True)
+    killed_and_tried_again(folder)
+    for module in ("dashboards.pages", "dashboards.trace_page", "runner.trace_views"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delattr(dashboards, "pages", raising=False)
+    for module in ("jinja2", "markupsafe"):
+        monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]  # as if it were not installed
+    given = ["--folder", str(tmp_path / "site"), "trace", "7"]
+    assert main(given) == 0
+    assert "simulate" in capsys.readouterr().out
+    assert main([*given, "--perfetto", str(tmp_path / "events.json")]) == 0
+    assert main([*given, "--html", str(tmp_path / "page.html")]) == 2
+    assert "pip install 'jobspan[reports]'" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong path is one line and the exit code of wrong arguments."""
+    folder = tmp_path / "site" / "telemetry"
+    folder.mkdir(parents=True)
+    killed_and_tried_again(folder)
+    target = tmp_path / "nowhere" / "events.json"
+    assert main(["--folder", str(tmp_path / "site"), "trace", "7", "--perfetto", str(target)]) == 2
+    assert f"cannot write {target}: No such file or directory" in capsys.readouterr().err

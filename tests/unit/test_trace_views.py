@@ -14,6 +14,7 @@ from telemetry.live.otlp import span_line, spans_of
 from telemetry.live.spans import render
 from telemetry.live.traces import AttemptTrace, JobTrace, job_trace
 from telemetry.live.traces_course import course
+from telemetry.live.traces_open import with_open
 from tests.support.attempts import Attempt, play
 from tests.support.traces import killed_and_tried_again, span
 
@@ -139,6 +140,18 @@ def test_what_a_payload_sends_is_the_payloads_own() -> None:
     place = [row.name for row in shown.rows].index("simulate")
     assert [(row.depth, row.kind) for row in shown.rows[place : place + 2]] == [(2, "payload"), (3, "own")]
     assert {row.kind for row in shown.rows} == {"job", "stage", "operation", "payload", "own", "wms"}
+
+
+def test_a_job_that_runs_has_a_page() -> None:
+    """Of an attempt that is not over the page shows the stage that is under way, without calling anything a failure."""
+    attempt = Attempt()
+    attempt.begin()
+    attempt.clock.advance(3.0)
+    trace = with_open(JobTrace(job_id=7, submit=(), attempts=()), [attempt.entries], attempt.clock.utc_ns())
+    text = page(job_view(trace, {attempt.uid: course(attempt.entries)}))
+    assert '<span class="badge live">not over yet</span>' in text
+    assert '<span class="badge live">under way</span>' in text
+    assert "badge bad" not in text
 
 
 def test_ticks_are_round_and_within_the_drawing(view: JobView) -> None:
