@@ -1,4 +1,4 @@
-"""What is known of a job, its spans and the journals of its attempts, as the values of its page. Pure."""
+"""What is known of a job, its spans and the course of its attempts, as the values of its page. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +7,9 @@ from dashboards.text import bytes_text, clean, one_line, seconds_text
 from dashboards.trace_page import AttemptView, Excerpt, Happening, JobView, Row, RowKind, Sample, StageUse
 from telemetry import catalogue as names
 from telemetry.clock import NANOSECONDS
-from telemetry.entries import Entry
-from telemetry.facts import HeartbeatMade, UsageSampled
-from telemetry.journal import merge
 from telemetry.live.otlp import EventValue, SpanValue
-from telemetry.live.timeline import Timeline
 from telemetry.live.traces import AttemptTrace, JobTrace
+from telemetry.live.traces_course import Course
 from telemetry.live.traces_in_words import KILL_EVENTS, by_time, in_words
 from telemetry.live.waterfall import Axis, axis, rows
 
@@ -33,13 +30,13 @@ _FACTS = (
 
 
 def job_view(
-    trace: JobTrace, journals: Mapping[str, Sequence[Entry]], *, last_output: str = "", notes: Sequence[str] = ()
+    trace: JobTrace, courses: Mapping[str, Course], *, last_output: str = "", notes: Sequence[str] = ()
 ) -> JobView:
-    """The page's values of *trace*; *journals* are what is at hand, by UID of the attempt.
+    """The page's values of *trace*; *courses* are of those attempts whose journals are at hand, by UID.
 
-    *last_output* is shown for the last attempt when its journal is not at hand.
+    *last_output* is shown for the last attempt when its course is not known.
     """
-    attempts = [_attempt_view(trace, attempt, journals.get(attempt.uid, ())) for attempt in trace.attempts]
+    attempts = [_attempt_view(trace, attempt, courses.get(attempt.uid, Course())) for attempt in trace.attempts]
     if attempts and last_output.strip() and not attempts[-1].excerpts:
         last = attempts[-1]
         shown = (Excerpt(offset_seconds=last.seconds, text=clean(last_output)),)
@@ -55,11 +52,10 @@ def job_view(
     )
 
 
-def _attempt_view(trace: JobTrace, attempt: AttemptTrace, entries: Sequence[Entry]) -> AttemptView:
+def _attempt_view(trace: JobTrace, attempt: AttemptTrace, told: Course) -> AttemptView:
     root, drawn = attempt.root, rows(trace, attempt)
     shown = axis([span for _, span in drawn], root)
     stages = [span for span in attempt.spans if names.STAGE_RESULT in span.attributes]
-    seen = _Journal(entries, root.start_ns)
     return AttemptView(
         number=attempt.attempt,
         status=one_line(root.attributes.get(names.JOB_STATUS)),
@@ -75,8 +71,8 @@ def _attempt_view(trace: JobTrace, attempt: AttemptTrace, entries: Sequence[Entr
         rows_left_out=max(0, len(drawn) - MOST_ROWS),
         usage=tuple(_stage_use(span) for span in stages),
         happenings=_happenings(root, root.start_ns),
-        excerpts=seen.excerpts(),
-        samples=seen.samples(),
+        excerpts=_excerpts(told, root.start_ns),
+        samples=_samples(told, root.start_ns),
         previous=_previous(attempt),
     )
 
@@ -102,10 +98,11 @@ def _row(depth: int, span: SpanValue, shown: Axis, root: SpanValue) -> Row:
 def _kind(span: SpanValue, root: SpanValue) -> RowKind:
     if span.span_id == root.span_id and span.trace_id == root.trace_id:
         return "job"
+    is_ours = names.WMS_ID in span.resource or names.SERVICE_INSTANCE in span.resource
+    if names.JOB_UID in span.resource or not is_ours:  # what a payload sends carries its job in the resource
+        return "own"
     if span.kind == _SERVER or span.name in _OF_WMS:
         return "wms"
-    if span.resource.get(names.SERVICE_INSTANCE) != root.resource.get(names.SERVICE_INSTANCE):
-        return "own"
     if names.STAGE_RESULT in span.attributes:
         return "stage"
     return "payload" if names.EXECUTABLE_NAME in span.attributes else "operation"
@@ -189,37 +186,19 @@ def _whole(value: Any) -> int | None:
     return int(value) if isinstance(value, int) else None
 
 
-class _Journal:
-    """What an attempt's journal tells beyond its spans; nothing when it is not at hand."""
+def _excerpts(told: Course, start_ns: int) -> tuple[Excerpt, ...]:
+    shown = told.output[-MOST_EXCERPTS:]
+    return tuple(Excerpt(offset_seconds=(each.at_ns - start_ns) / NANOSECONDS, text=clean(each.text)) for each in shown)
 
-    def __init__(self, entries: Sequence[Entry], start_ns: int) -> None:
-        self._entries = merge(list(entries))
-        self._timeline = Timeline(self._entries)
-        self._start_ns = start_ns
 
-    def excerpts(self) -> tuple[Excerpt, ...]:
-        """The last lines as the heartbeats told them, when they were others than before; the last ones of these."""
-        found: list[Excerpt] = []
-        for entry in self._entries:
-            if isinstance(entry.fact, HeartbeatMade):
-                text = clean(str(entry.fact.values.get("StandardOutput") or ""))
-                if text.strip() and (not found or found[-1].text != text):
-                    found.append(Excerpt(offset_seconds=self._offset(entry), text=text))
-        return tuple(found[-MOST_EXCERPTS:])
-
-    def samples(self) -> tuple[Sample, ...]:
-        """The looks at the payload, evenly thinned out when there are many."""
-        found = [
-            Sample(
-                offset_seconds=self._offset(entry),
-                cpu_seconds=entry.fact.cpu_user_seconds + entry.fact.cpu_system_seconds,
-                memory_bytes=entry.fact.rss_bytes,
-            )
-            for entry in self._entries
-            if isinstance(entry.fact, UsageSampled)
-        ]
-        step = max(1, -(-len(found) // MOST_SAMPLES))
-        return tuple(found[::step])
-
-    def _offset(self, entry: Entry) -> float:
-        return (self._timeline.of(entry) - self._start_ns) / NANOSECONDS
+def _samples(told: Course, start_ns: int) -> tuple[Sample, ...]:
+    """The looks at the payload, evenly thinned out when there are many."""
+    step = max(1, -(-len(told.use) // MOST_SAMPLES))
+    return tuple(
+        Sample(
+            offset_seconds=(each.at_ns - start_ns) / NANOSECONDS,
+            cpu_seconds=each.cpu_seconds,
+            memory_bytes=each.memory_bytes,
+        )
+        for each in told.use[::step]
+    )

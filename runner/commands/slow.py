@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from runner.commands.context import Command, Context
 
 if TYPE_CHECKING:
-    from telemetry.live.slow import KindTimes, SlowReport, SlowSpan
+    from telemetry.live.slow import KindTimes, SlowNode, SlowReport, SlowSpan
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _KINDS = ("STAGE", "TYPE", "SITE", "SPANS", "MEDIAN", "USUAL", "95 %", "ELSEWHERE", "SLOW", "LOST")
-_SPANS = ("JOB", "ATTEMPT", "STAGE", "SITE", "BEGAN", "TOOK", "USUAL", "TIMES")
+_SPANS = ("JOB", "ATTEMPT", "STAGE", "SITE", "NODE", "BEGAN", "TOOK", "USUAL", "TIMES")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +85,9 @@ def _show(context: Context, report: "SlowReport") -> None:
         terminal.line()
         terminal.show_table(_SPANS, [_span_row(each) for each in report.slow[:limit]], flexible=3)
         _say_more(context, len(report.slow), "slow spans")
+        for each in known:
+            if each.slow_node is not None:
+                terminal.line(_node_text(each, each.slow_node))
         terminal.line(f"next: jobspan trace {report.slow[0].timed.job_id}")
     elif known:
         terminal.line("nothing took much longer than usual")
@@ -95,6 +98,15 @@ def _show(context: Context, report: "SlowReport") -> None:
         )
     if report.damaged:
         terminal.line(f"{report.damaged} damaged lines were skipped")
+
+
+def _node_text(each: "KindTimes", node: "SlowNode") -> str:
+    from runner.commands.terminal import one_line
+
+    return one_line(
+        f"{each.kind.what} at {each.kind.site}: {node.slow} of {len(each.slow)} slow spans were on {node.name}, "
+        f"which had {node.spans} of all {each.looked_at}"
+    )
 
 
 def _say_more(context: Context, count: int, what: str) -> None:
@@ -119,7 +131,7 @@ def _span_row(each: "SlowSpan") -> tuple[object, ...]:
     began = utc_text(timed.start_ns)[:19].replace("T", " ")
     times = f"{timed.seconds / each.usual_seconds:.1f}x" if each.usual_seconds else ""
     seconds = (seconds_text(timed.seconds), seconds_text(each.usual_seconds))
-    return (timed.job_id, timed.attempt, each.kind.what, each.kind.site, began, *seconds, times)
+    return (timed.job_id, timed.attempt, each.kind.what, each.kind.site, timed.node, began, *seconds, times)
 
 
 def _values(report: "SlowReport", limit: int) -> dict[str, Any]:
@@ -148,6 +160,7 @@ def _kind_values(each: "KindTimes") -> dict[str, Any]:
         "elsewhere_seconds": each.elsewhere_seconds,
         "slow": len(each.slow),
         "lost_seconds": each.lost_seconds,
+        "slow_node": each.slow_node.name if each.slow_node else "",
     }
 
 
@@ -157,6 +170,7 @@ def _span_values(each: "SlowSpan") -> dict[str, Any]:
         "job_id": timed.job_id,
         "attempt": timed.attempt,
         "trace_id": timed.trace_id,
+        "node": timed.node,
         "site": kind.site,
         "job_type": kind.job_type,
         "stage": kind.what,

@@ -68,9 +68,11 @@ def _write(context: Context, found: "JobTrace") -> list[Path]:
             page = trace_page(context.config, found)
         write_file(arguments.html, page)
     if arguments.perfetto is not None:
+        from runner.compose.traces import find_courses
         from telemetry.live.perfetto import trace_events
 
-        write_file(arguments.perfetto, json.dumps(trace_events(found)))
+        courses = find_courses(context.config, arguments.id)
+        write_file(arguments.perfetto, json.dumps(trace_events(found, courses)))
     return [path for path in (arguments.html, arguments.perfetto) if path is not None]
 
 

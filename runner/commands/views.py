@@ -19,7 +19,7 @@ _USED = (
     Column("cores", "Cores", "count"),
     Column("benchmark", "Benchmark"),
     Column("jobs", "Jobs", "count"),
-    Column("failed", "Failed", "count"),
+    Column("not_done", "Not done", "count"),
     Column("wall_hours", "Wall hours", "hours"),
     Column("core_hours", "Core hours", "hours"),
     Column("cpu_hours", "CPU hours", "hours"),
@@ -108,7 +108,7 @@ def _month_charts(used: Sequence[Used]) -> Iterable[Section]:
 def _used_row(each: Used) -> tuple[Value, ...]:
     share = each.share
     return (
-        *(share.vo, share.group, share.site, share.cores, share.benchmark, each.jobs, each.failed),
+        *(share.vo, share.group, share.site, share.cores, share.benchmark, each.jobs, each.not_done),
         *(each.wall_hours, each.core_hours, each.cpu_hours, each.efficiency, each.norm_cpu_hours),
         each.work_hours if share.benchmark else None,
     )

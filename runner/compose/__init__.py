@@ -13,8 +13,8 @@
 * `peeks`    output of jobs, from the agent of the folder
 * `accounts` the whole accounting, for reports and exports; `users`: how users are named outside
 * `traces`   the traces of a job, and their page
-* `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
 * `reconciliation` sources held against each other, as somebody asks for them
+* `reports`  what the folder of a node knows: attempts, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """

@@ -24,8 +24,6 @@ from telemetry.ledger.reconcile import reconcile as compare
 from telemetry.ledger.record import InvalidRecord, Record, current
 from telemetry.live.counters import read_counters
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
-from telemetry.live.traces import JobTrace, job_trace
-from telemetry.live.waterfall import waterfall as draw
 
 
 @dataclass(frozen=True)
@@ -40,16 +38,6 @@ def attempts(config: Config, job_id: int) -> list[AttemptFolder]:
     """The attempts of a job of which this node has the folder, the first one first."""
     folders = [folder for folder in JobFolder.all(config.jobs_folder) if folder.job_id == job_id]
     return [AttemptFolder(folder.root, build(read_journal(folder.control))) for folder in folders]
-
-
-def trace(config: Config, job_id: int, client: WmsClient) -> JobTrace:
-    """Submission and all attempts of a job, from the node's OTLP file."""
-    return job_trace(OtlpFiles(config.telemetry_folder).traces, job_id, wms_id=str(client.info()["WMSID"]))
-
-
-def waterfall(config: Config, job_id: int, client: WmsClient, *, width: int, colour: bool) -> str:
-    """The same, drawn."""
-    return draw(trace(config, job_id, client), width=width, colour=colour)
 
 
 def metrics_text(config: Config) -> str:

@@ -77,7 +77,7 @@ class Share(NamedTuple):
 @dataclass
 class _Sum:
     jobs: int = 0
-    failed: int = 0
+    not_done: int = 0
     wall_us: int = 0
     core_us: int = 0
     cpu_us: int = 0
@@ -94,7 +94,7 @@ class Used:
 
     share: Share
     jobs: int
-    failed: int
+    not_done: int
     wall_hours: float
     core_hours: float
     cpu_hours: float
@@ -160,7 +160,7 @@ class MonthFold:
         self._held.add(record.text("UID"))
         total = self._sums.setdefault(_share(record), _Sum())
         total.jobs += 1
-        total.failed += record.text("FinalMajorStatus") not in ("Done", "Completed")
+        total.not_done += record.text("FinalMajorStatus") not in ("Done", "Completed")
         total.wall_us += record.micros("WallClockTime")
         total.core_us += record.micros("ExecTime")
         total.cpu_us += record.micros("CPUTime")
@@ -216,7 +216,7 @@ def summed(used: Iterable[Used], share: Share) -> Used:
     return Used(
         share=share,
         jobs=sum(each.jobs for each in rows),
-        failed=sum(each.failed for each in rows),
+        not_done=sum(each.not_done for each in rows),
         wall_hours=sum(each.wall_hours for each in rows),
         core_hours=sum(each.core_hours for each in rows),
         cpu_hours=sum(each.cpu_hours for each in rows),
@@ -236,7 +236,7 @@ def _used(share: Share, total: _Sum) -> Used:
     return Used(
         share=share,
         jobs=total.jobs,
-        failed=total.failed,
+        not_done=total.not_done,
         wall_hours=total.wall_us / 3.6e9,
         core_hours=total.core_us / 3.6e9,
         cpu_hours=total.cpu_us / 3.6e9,

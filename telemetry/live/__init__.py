@@ -27,6 +27,7 @@
 * `call_shipper` the thread that ships those; it drops and counts, and never makes a call wait
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once
 * `traces_in_words` events of the root span as sentences; which of them tell of a kill
+* `traces_course` journal -> use over time, and the output as heartbeats told it
 * `waterfall`   the same as text
 * `perfetto`    the same as trace events for ui.perfetto.dev
 * `slow`        which stages were slow, against their usual time by site and type

@@ -5,30 +5,38 @@ that only overlap are put into lanes of their own. Times are microseconds since 
 cannot hold today's time to the microsecond's parts; `otherData` says when that was.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from telemetry import catalogue as names
-from telemetry.clock import utc_text
+from telemetry.clock import NANOSECONDS, utc_text
 from telemetry.live.otlp import SpanValue
 from telemetry.live.traces import JobTrace, depth_first, json_values
+from telemetry.live.traces_course import Course
 from telemetry.live.traces_in_words import by_time, in_words
 
 Event: TypeAlias = dict[str, Any]
 _MICROSECOND_NS = 1000
+_MOST_LANES = 100_000
 
 
-def trace_events(trace: JobTrace) -> dict[str, Any]:
-    """*trace* as one JSON document; with no span in it, a document without events."""
-    groups: list[tuple[int, str, Sequence[SpanValue]]] = [(0, f"submission of job {trace.job_id}", trace.submit)]
+def trace_events(trace: JobTrace, courses: Mapping[str, Course] | None = None) -> dict[str, Any]:
+    """*trace* as one JSON document; with no span in it, a document without events.
+
+    *courses* are of those attempts whose use over time is known, by UID.
+    """
+    groups: list[tuple[int, str, Sequence[SpanValue]]] = [(1, f"submission of job {trace.job_id}", trace.submit)]
     groups += [
         (number, f"job {trace.job_id} attempt {attempt.attempt}", [span for _, span in depth_first(attempt)])
-        for number, attempt in enumerate(trace.attempts, 1)
+        for number, attempt in enumerate(trace.attempts, 2)
     ]
     spans = [span for _, _, group in groups for span in group]
     origin_ns = min((span.start_ns for span in spans), default=0)
     drawn = [_Process(number, name, group, origin_ns) for number, name, group in groups if group]
     events = [event for process in drawn for event in process.events()]
+    for number, attempt in enumerate(trace.attempts, 2):
+        events.extend(_counters(number, (courses or {}).get(attempt.uid, Course()), origin_ns))
     return {
         "traceEvents": events + list(_flows(drawn)),
         "displayTimeUnit": "ms",
@@ -50,7 +58,7 @@ class _Process:
         yield self._about("process_name", 0, name=self._name)
         yield self._about("process_sort_index", 0, sort_index=self._number)
         for lane in sorted(set(self._lanes.values())):
-            yield self._about("thread_name", lane, name="spans" if not lane else f"beside {lane}")
+            yield self._about("thread_name", self._thread(lane), name="spans" if not lane else f"beside {lane}")
         for span in self.spans:
             yield {
                 **self.place(span),
@@ -74,19 +82,39 @@ class _Process:
 
     def place(self, span: SpanValue) -> Event:
         """Where *span* is drawn."""
-        return {"pid": self._number, "tid": self._lanes[span.span_id]}
+        return {"pid": self._number, "tid": self._thread(self._lanes[span.span_id])}
 
     def flow(self, span: SpanValue, phase: str, identifier: int) -> Event:
         """One end of an arrow, at *span*."""
-        at = self._at(span.end_ns if phase == "s" else span.start_ns)
+        # It begins within its slice: at the end it would belong to none.
+        at = self._at(max(span.start_ns, span.end_ns - _MICROSECOND_NS) if phase == "s" else span.start_ns)
         end = {"bp": "e"} if phase == "f" else {}
         return {**self.place(span), "ph": phase, "id": identifier, "name": "link", "cat": "link", "ts": at, **end}
 
-    def _about(self, what: str, lane: int, **values: object) -> Event:
-        return {"ph": "M", "pid": self._number, "tid": lane, "name": what, "args": values}
+    def _thread(self, lane: int) -> int:
+        """Thread 0 is the idle one to Perfetto, and threads of two processes should not have one number."""
+        return self._number * _MOST_LANES + lane
+
+    def _about(self, what: str, thread: int, **values: object) -> Event:
+        return {"ph": "M", "pid": self._number, "tid": thread or self._thread(0), "name": what, "args": values}
 
     def _at(self, at_ns: int) -> float:
         return max(0, at_ns - self._origin_ns) / _MICROSECOND_NS
+
+
+def _counters(number: int, told: Course, origin_ns: int) -> Iterator[Event]:
+    """Processors in use and memory, as tracks of their own above the spans."""
+    for sooner, later in pairwise(told.use):
+        if later.at_ns > sooner.at_ns:
+            cores = max(0.0, later.cpu_seconds - sooner.cpu_seconds) / (later.at_ns - sooner.at_ns) * NANOSECONDS
+            yield _counter(number, "processors in use", sooner.at_ns - origin_ns, cores)
+    for each in told.use:
+        yield _counter(number, "memory (bytes)", each.at_ns - origin_ns, each.memory_bytes)
+
+
+def _counter(number: int, name: str, at_ns: int, value: float) -> Event:
+    at = max(0, at_ns) / _MICROSECOND_NS
+    return {"ph": "C", "pid": number, "name": name, "cat": "use", "ts": at, "args": {"value": value}}
 
 
 def _flows(processes: Iterable[_Process]) -> Iterator[Event]:

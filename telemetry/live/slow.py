@@ -7,7 +7,7 @@ while fewer than half of the spans are slow, as averages and percentiles would. 
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from telemetry.live.otlp import NotOtlp, SpanValue, spans_of
 
 #: Fewer than so many spans have no usual time.
 LEAST_USUAL = 10
+#: So many slow spans on one worker node are no chance.
+LEAST_ON_NODE = 3
 SPREADS, LEAST_SHARE, LEAST_SECONDS = 5.0, 0.5, 0.1
 #: Of a normal distribution: its standard deviation by the median of all distances from the median.
 _DEVIATION = 1.4826
@@ -44,6 +46,7 @@ class Timed:
     job_id: int
     attempt: int
     trace_id: str
+    node: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,15 @@ class SlowSpan:
         return self.timed.seconds - self.usual_seconds
 
 
+@dataclass(frozen=True)
+class SlowNode:
+    """A worker node that stands out: so many of its `spans` in the window were `slow`."""
+
+    name: str
+    slow: int
+    spans: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class KindTimes:
     """The spans of one kind in the window, and their usual time; None where there are too few to say."""
@@ -74,6 +86,8 @@ class KindTimes:
     #: What the same type and stage takes at other sites in the window: the median of their medians.
     elsewhere_seconds: float | None
     slow: tuple[SlowSpan, ...]
+    #: The worker node on which most slow spans were, if it is not where most spans were anyhow.
+    slow_node: "SlowNode | None" = None
 
     @property
     def lost_seconds(self) -> float:
@@ -201,6 +215,7 @@ def _timed(root: SpanValue, spans: Sequence[SpanValue], stage: str) -> Iterator[
                     job_id=int(root.attributes.get(names.JOB_ID, 0)),
                     attempt=int(root.attributes.get(names.JOB_ATTEMPT, 0)),
                     trace_id=root.trace_id,
+                    node=str(root.resource.get(names.HOST_NAME, "")),
                 ),
             )
 
@@ -225,6 +240,7 @@ def _compare(kind: Kind, spans: list[Timed], earlier: list[float], elsewhere: fl
     is_earlier = len(earlier) >= LEAST_USUAL
     basis = sorted(earlier if is_earlier else [*earlier, *(each.seconds for each in spans)])
     usual = median(basis) if len(basis) >= LEAST_USUAL else None
+    slow = () if usual is None else _slow(kind, spans, usual, basis)
     return KindTimes(
         kind=kind,
         looked_at=len(spans),
@@ -234,7 +250,8 @@ def _compare(kind: Kind, spans: list[Timed], earlier: list[float], elsewhere: fl
         usual_seconds=usual,
         usual_p95_seconds=None if usual is None else basis[min(len(basis) - 1, int(0.95 * len(basis)))],
         elsewhere_seconds=elsewhere,
-        slow=() if usual is None else _slow(kind, spans, usual, basis),
+        slow=slow,
+        slow_node=_slow_node(spans, slow),
     )
 
 
@@ -243,3 +260,13 @@ def _slow(kind: Kind, spans: list[Timed], usual: float, basis: Sequence[float]) 
     most = usual + max(SPREADS * spread, LEAST_SHARE * usual, LEAST_SECONDS)
     found = [SlowSpan(kind, each, usual) for each in spans if each.seconds > most]
     return tuple(sorted(found, key=lambda each: -each.lost_seconds))
+
+
+def _slow_node(spans: Sequence[Timed], slow: Sequence[SlowSpan]) -> SlowNode | None:
+    """Where more than half of *slow* were, at least three, though less than half of *spans* were there."""
+    if len(slow) < LEAST_ON_NODE:
+        return None
+    (node, count), *_ = Counter(each.timed.node for each in slow).most_common(1)
+    there = sum(1 for each in spans if each.node == node)
+    stands_out = count >= LEAST_ON_NODE and 2 * count > len(slow) and 2 * there < len(spans)
+    return SlowNode(node, count, there) if node and stands_out else None

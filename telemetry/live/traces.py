@@ -48,7 +48,8 @@ def job_trace(traces: Path, job_id: int, *, wms_id: str = "", beside: Sequence[P
     Of one WMS if *wms_id* is given, else of all in the files.
     """
     files = (traces, *beside)
-    own, damaged = _read(files, f'"intValue":"{job_id}"')
+    # As everybody writes OTLP/JSON lines: a look for this text costs far less than to parse all of them.
+    own, damaged = _read(files, f'"{names.JOB_ID}","value":{{"intValue":"{job_id}"}}')
     roots = [
         span
         for span in fold(own)
@@ -105,7 +106,7 @@ def fold(spans: Iterable[SpanValue]) -> list[SpanValue]:
 
 
 def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
-    """The spans of *attempt* with their depth below the root, children by start; orphans stand below the root.
+    """The spans of *attempt* with their depth below the root, children by start; orphans have a place, too.
 
     The WMS's calls know the attempt only: each stands below the wrapper's span of the same call, if there is one.
     """
@@ -114,7 +115,7 @@ def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
     children: dict[str, list[SpanValue]] = {}
     for span in attempt.spans:
         if span.span_id != root_id:
-            parent = span.parent_span_id if span.parent_span_id in ids else root_id
+            parent = span.parent_span_id if span.parent_span_id in ids else _stand_in(span, attempt, ids)
             if parent == root_id and span.kind == _SERVER:
                 parent = _caller(span, made) or root_id
             children.setdefault(parent, []).append(span)
@@ -125,6 +126,12 @@ def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
         ordered.append((depth, span))
         stack.extend((depth + 1, child) for child in reversed(children.pop(span.span_id, [])))
     return ordered
+
+
+def _stand_in(span: SpanValue, attempt: AttemptTrace, ids: set[str]) -> str:
+    """Where an orphan stands: one that the payload has sent below the payload's span, every other below the root."""
+    payload = identity.span_id(attempt.uid, names.PAYLOAD_PATH)
+    return payload if names.JOB_UID in span.resource and payload in ids else attempt.root.span_id
 
 
 def _caller(answered: SpanValue, made: Iterable[SpanValue]) -> str:

@@ -103,15 +103,7 @@ def _cause(kind: Kind, left: str, right: str, allowed: Tolerances) -> str:
                 otherwise=f"{right} counts less: it has lost a part, or the end was not seen",
             )
         case "cpu":
-            return _chosen(
-                ("l_cpu_us = l_wall_us * l_cores", f"{left} has wall clock x cores in place of CPU"),
-                ("r_cpu_us = r_wall_us * r_cores", f"{right} has wall clock x cores in place of CPU"),
-                (_is_ratio("l_cpu_us", "r_cpu_us", "l_cores"), f"{right} divides by cores, or has seen one process"),
-                (_is_ratio("r_cpu_us", "l_cpu_us", "l_benchmark"), f"{right} has normalised CPU in place of CPU"),
-                ("r_cpu_us = 0", f"{right} has measured nothing"),
-                ("r_cpu_us < l_cpu_us", f"{right} has not seen all processes, or not to the end"),
-                otherwise=f"{left} has not seen all processes, or not to the end",
-            )
+            return _cause_of_cpu(left, right)
         case "benchmark":
             return _chosen(
                 ("nullif(l_benchmark_name, '') <> nullif(r_benchmark_name, '')", "other benchmarks"),
@@ -123,6 +115,18 @@ def _cause(kind: Kind, left: str, right: str, allowed: Tolerances) -> str:
             )
         case _:
             return literal("it waited for its sink, or was sent again after a loss")
+
+
+def _cause_of_cpu(left: str, right: str) -> str:
+    return _chosen(
+        ("l_cpu_us = l_wall_us * l_cores", f"{left} has wall clock x cores in place of CPU"),
+        ("r_cpu_us = r_wall_us * r_cores", f"{right} has wall clock x cores in place of CPU"),
+        (_is_ratio("l_cpu_us", "r_cpu_us", "l_cores"), f"{right} divides by cores, or has seen one process"),
+        (_is_ratio("r_cpu_us", "l_cpu_us", "l_benchmark"), f"{right} has normalised CPU in place of CPU"),
+        ("r_cpu_us = 0", f"{right} has measured nothing"),
+        ("r_cpu_us < l_cpu_us", f"{right} has not seen all processes, or not to the end"),
+        otherwise=f"{left} has not seen all processes, or not to the end",
+    )
 
 
 def _impossible(left: str, right: str) -> str:

@@ -84,66 +84,80 @@ def _make_cases(bench: Workbench, attempts: Prepared, pilots: Prepared, allowed:
     )
 
 
+#: What the attempts of a pilot have used, and what their cores had.
+_USED = "(coalesce(l_cpu_us, 0) + coalesce(own_cpu_us, 0))"
+_HAD = "coalesce(l_core_us, 0)"
+_SANE = f"(r_flags & {BAD}) = 0"
+
+
 def _rules(allowed: Tolerances) -> list[tuple[Kind, str, str, str, str]]:
     """For each class: condition, values of both sides, core hours in question, cause."""
+    return [*_contradictions(allowed), *_unused(allowed)]
+
+
+def _contradictions(allowed: Tolerances) -> list[tuple[Kind, str, str, str, str]]:
+    """What cannot be: a pilot that is less than what ran in it."""
     cpu_most = f"r_cpu_us * (1 + {allowed.pilot_fraction}) + {round(allowed.cpu_seconds * _US)}"
     core_most = f"r_core_us * (1 + {allowed.pilot_fraction}) + {round(allowed.wall_seconds * _US)} * r_cores"
-    used = "(coalesce(l_cpu_us, 0) + coalesce(own_cpu_us, 0))"
-    had = "coalesce(l_core_us, 0)"
     beyond = "greatest(r_start_us - l_start_us, l_end_us - r_end_us)"
-    sane = f"(r_flags & {BAD}) = 0"
     return [
         (
             "impossible",
-            f"NOT {sane}",
+            f"NOT {_SANE}",
             "l_end_us / 1e6, r_end_us / 1e6",
             "abs(coalesce(l_core_us, 0)) / 3.6e9",
             literal("the batch system has a negative or impossible time"),
         ),
         (
             "cores",
-            f"{sane} AND l_cores > r_cores",
+            f"{_SANE} AND l_cores > r_cores",
             "l_cores, r_cores",
             f"(l_cores - r_cores) * r_wall_us {_HOURS}",
             literal("an attempt has more cores than its pilot"),
         ),
         (
             "cpu",
-            f"{sane} AND l_cpu_us > {cpu_most}",
+            f"{_SANE} AND l_cpu_us > {cpu_most}",
             "l_cpu_us / 1e6, r_cpu_us / 1e6",
             f"(l_cpu_us - r_cpu_us) {_HOURS}",
             literal("payloads have more CPU than their pilot: the batch system has not seen all processes"),
         ),
         (
             "wall",
-            f"{sane} AND l_cores <= r_cores AND l_core_us > {core_most}",
+            f"{_SANE} AND l_cores <= r_cores AND l_core_us > {core_most}",
             "l_core_us / 1e6, r_core_us / 1e6",
             f"(l_core_us - r_core_us) {_HOURS}",
             literal("attempts have more core time than their pilot: they overlap, or its end is too early"),
         ),
         (
             "skew",
-            f"{sane} AND {beyond} > {round(allowed.skew_seconds * _US)} AND l_core_us <= {core_most}",
+            f"{_SANE} AND {beyond} > {round(allowed.skew_seconds * _US)} AND l_core_us <= {core_most}",
             "l_end_us / 1e6, r_end_us / 1e6",
             "0",
             "CASE WHEN l_end_us - l_start_us <= r_end_us - r_start_us"
             " THEN 'the clocks differ, or a time zone: attempts lie outside of their pilot'"
             " ELSE 'attempts lie outside of their pilot, and do not fit into it' END",
         ),
+    ]
+
+
+def _unused(allowed: Tolerances) -> list[tuple[Kind, str, str, str, str]]:
+    """What a pilot had, and nothing that ran in it."""
+    return [
         (
             "overhead",
-            f"{sane} AND r_cpu_us - {used} > greatest({allowed.overhead_fraction} * r_cpu_us,"
+            f"{_SANE} AND r_cpu_us - {_USED} > greatest({allowed.overhead_fraction} * r_cpu_us,"
             f" {round(allowed.cpu_seconds * _US)}) AND l_end_us IS NOT NULL",
-            f"{used} / 1e6, r_cpu_us / 1e6",
-            f"(r_cpu_us - {used}) {_HOURS}",
+            f"{_USED} / 1e6, r_cpu_us / 1e6",
+            f"(r_cpu_us - {_USED}) {_HOURS}",
             literal("CPU of the pilot that neither payloads nor wrappers have used: the agent, or other programs"),
         ),
         (
             "idle",
-            f"{sane} AND r_core_us - {had} > greatest({allowed.idle_fraction} * r_core_us,"
+            f"{_SANE} AND r_core_us - {_HAD} > greatest({allowed.idle_fraction} * r_core_us,"
             f" {round(allowed.wall_seconds * _US)} * r_cores)",
-            f"{had} / 1e6, r_core_us / 1e6",
-            f"(r_core_us - {had}) {_HOURS}",
+            f"{_HAD} / 1e6, r_core_us / 1e6",
+            f"(r_core_us - {_HAD}) {_HOURS}",
             "CASE WHEN payloads IS NULL THEN 'no attempt is known of this pilot: it got no job, or their"
             " records are lost'"
             " ELSE 'core time of the pilot that no attempt had' END",

@@ -10,9 +10,11 @@ from dashboards.trace_page import page
 from runner.cli import main
 from runner.errors import NotFoundError
 from runner.trace_views import job_view
+from telemetry.live.perfetto import trace_events
 from telemetry.live.traces import job_trace
+from telemetry.live.traces_course import course
 from tests.support.chromium import chromium
-from tests.support.components import require
+from tests.support.components import require, trace_viewer
 from tests.support.site import Site, running_site
 from tests.support.traces import killed_and_tried_again
 from tests.support.waiting import eventually
@@ -56,9 +58,9 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """In light and dark, wide and narrow: bars are in their places, rows open by keyboard, nothing acts or loads."""
     require("chromium")
     (node, *beside), attempts = killed_and_tried_again(tmp_path)
-    journals = {uid: attempt.entries for uid, attempt in attempts.items()}
+    courses = {uid: course(attempt.entries) for uid, attempt in attempts.items()}
     file = tmp_path / "job.html"
-    file.write_text(page(job_view(job_trace(node, 7, beside=beside), journals)))
+    file.write_text(page(job_view(job_trace(node, 7, beside=beside), courses)))
     seen: list[str] = []
     colours = set()
     with chromium() as browser:
@@ -79,6 +81,51 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             context.close()
     assert seen == [file.as_uri()] * 2
     assert len(colours) == 2
+
+
+#: Reads a document as the viewer does when somebody opens a file; what it made of it.
+IMPORT = """(text) => {
+    const model = new tr.Model(), options = new tr.importer.ImportOptions();
+    new tr.importer.Import(model, options).importTraces([text]);
+    const slices = model.getAllThreads().flatMap(thread => thread.sliceGroup.slices);
+    return {
+        warnings: model.importWarnings.map(warning => warning.message),
+        processes: model.getAllProcesses().map(process => process.name),
+        slices: slices.length,
+        instants: model.getAllProcesses().flatMap(process => process.instantEvents).length,
+        counters: Object.values(model.getProcess(2).counters).map(counter => [counter.name, counter.numSamples]),
+        arrows: model.flowEvents.length,
+        payload: slices.find(slice => slice.title === "simulate").parentSlice.title,
+    };
+}"""
+
+
+def test_the_trace_viewer_reads_the_trace_events(tmp_path: Path) -> None:
+    """The viewer for which the format was made takes all of it without a warning, and nests it as the spans are."""
+    require("chromium")
+    require("trace-viewer")
+    folder = trace_viewer()
+    assert folder is not None
+    viewer = tmp_path / "viewer.html"
+    polyfill, html = ((folder / name).read_text() for name in ("webcomponents.min.js", "trace_viewer_full.html"))
+    viewer.write_text(f"<!doctype html><meta charset=utf-8><body><script>{polyfill}</script>{html}")
+    (node, *beside), attempts = killed_and_tried_again(tmp_path)
+    trace = job_trace(node, 7, beside=beside)
+    document = json.dumps(trace_events(trace, {uid: course(each.entries) for uid, each in attempts.items()}))
+    with chromium() as browser:
+        shown = browser.new_page()
+        shown.goto(viewer.as_uri())
+        read = shown.evaluate(IMPORT, document)
+    spans = [*trace.submit, *(each for attempt in trace.attempts for each in attempt.spans)]
+    assert read == {
+        "warnings": [],
+        "processes": ["submission of job 7", "job 7 attempt 1", "job 7 attempt 2"],
+        "slices": len(spans),
+        "instants": sum(len(each.events) for each in spans),
+        "counters": [["processors in use", 4], ["memory (bytes)", 5]],
+        "arrows": 2,
+        "payload": "jobspan.stage.execute",
+    }
 
 
 def assert_bars_are_placed(shown: Page) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,20 @@ def _opensearch() -> str:
     return ("" if search_server() else "`make servers` installs OpenSearch") or _program("java")()
 
 
+def trace_viewer() -> Path | None:
+    """The folder of the Trace Viewer (of chrome://tracing), as Go brings it for `go tool trace`; None without it."""
+    if shutil.which("go") is None:
+        return None
+    asked = subprocess.run(["go", "env", "GOROOT"], capture_output=True, text=True, timeout=30, check=False)
+    root = Path(asked.stdout.strip() or "/nowhere")
+    places = (root / "src" / "internal" / "trace" / "traceviewer" / "static", root / "misc" / "trace")
+    return next((place for place in places if (place / "trace_viewer_full.html").is_file()), None)
+
+
+def _trace_viewer() -> str:
+    return "" if trace_viewer() else "Go's sources, which have the Trace Viewer, are not installed"
+
+
 def _alertmanager() -> str:
     has_templates = Path("/usr/share/prometheus/alertmanager").is_dir()
     return _program("prometheus-alertmanager")() or ("" if has_templates else "Alertmanager's templates are not there")
@@ -160,6 +175,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "opensearch": _opensearch,
     "chromium": _program("chromium"),
     "otelcol": _otelcol,
+    "trace-viewer": _trace_viewer,
     "systemd-analyze": _program("systemd-analyze"),
 }
 

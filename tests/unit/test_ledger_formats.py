@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import pyauditor
 import pytest
 
 from telemetry.ledger.formats import apel, auditor, dirac, ogf
@@ -126,7 +127,6 @@ def test_what_is_no_message_is_refused_in_words(text: str, said: str) -> None:
 
 def test_auditor_takes_our_records() -> None:
     """AUDITOR's own client accepts every name and value, and renders the very document that we write."""
-    pyauditor = pytest.importorskip("pyauditor")
     (line,) = auditor.render([record(User="/DC=org/CN=ada (x)")])
     ours = json.loads(line)
     built = pyauditor.Record(ours["record_id"], moment(ours["start_time"])).with_stop_time(moment(ours["stop_time"]))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from telemetry.live.perfetto import lanes, trace_events
 from telemetry.live.traces import JobTrace, job_trace
+from telemetry.live.traces_course import course
 from tests.support.traces import killed_and_tried_again, span
 
 #: Members that each phase must have, of Google's "Trace Event Format".
@@ -18,6 +19,7 @@ MEMBERS = {
     "X": {"name", "cat", "ts", "dur", "pid", "tid", "args"},
     "i": {"name", "cat", "ts", "pid", "tid", "s", "args"},
     "M": {"name", "pid", "tid", "args"},
+    "C": {"name", "cat", "ts", "pid", "args"},
     "s": {"name", "cat", "id", "ts", "pid", "tid"},
     "f": {"name", "cat", "id", "ts", "pid", "tid", "bp"},
 }
@@ -25,8 +27,9 @@ MEMBERS = {
 
 @pytest.fixture
 def document(tmp_path: Path) -> dict[str, Any]:
-    (node, *beside), _ = killed_and_tried_again(tmp_path)
-    text = json.dumps(trace_events(job_trace(node, 7, beside=beside)), allow_nan=False)
+    (node, *beside), attempts = killed_and_tried_again(tmp_path)
+    courses = {uid: course(attempt.entries) for uid, attempt in attempts.items()}
+    text = json.dumps(trace_events(job_trace(node, 7, beside=beside), courses), allow_nan=False)
     read: dict[str, Any] = json.loads(text)
     return read
 
@@ -38,8 +41,8 @@ def test_every_event_has_the_members_of_its_phase(document: dict[str, Any]) -> N
     assert {event["ph"] for event in events} == set(MEMBERS)
     for event in events:
         assert set(event) - {"ph"} == MEMBERS[event["ph"]]
-        assert isinstance(event["pid"], int)
-        assert isinstance(event["tid"], int)
+        assert event["pid"] > 0  # 0 is the idle process
+        assert event.get("tid", 1) > 0
         assert event.get("ts", 0) >= 0
         assert event.get("dur", 0) >= 0
     assert {event["name"] for event in events if event["ph"] == "M"} == {
@@ -56,10 +59,21 @@ def test_every_span_and_event_is_there(document: dict[str, Any], tmp_path: Path)
         by_phase[event["ph"]].append(event)
     assert len(by_phase["X"]) == len(spans)
     assert len(by_phase["i"]) == sum(len(each.events) for each in spans)
-    # The submission leads to both attempts, the first attempt to the second when it had ended before.
-    assert len(by_phase["s"]) == len(by_phase["f"]) >= 2
+    # The submission leads to both attempts, which are of one time here; the call ends after what it has submitted.
+    arrows = list(zip(by_phase["s"], by_phase["f"], strict=True))
+    assert [(start["pid"], end["pid"]) for start, end in arrows] == [(1, 2), (1, 3)]
+    assert all(start["ts"] <= end["ts"] for start, end in arrows)
     assert {event["id"] for event in by_phase["s"]} == {event["id"] for event in by_phase["f"]}
-    assert {event["pid"] for event in by_phase["X"]} == {0, 1, 2}
+    assert {event["pid"] for event in by_phase["X"]} == {1, 2, 3}
+
+
+def test_use_over_time_stands_above_the_spans(document: dict[str, Any]) -> None:
+    """Processors and memory are counters of the attempt, at the times of its samples."""
+    counters = [event for event in document["traceEvents"] if event["ph"] == "C" and event["pid"] == 2]
+    memory = [event["args"]["value"] for event in counters if event["name"] == "memory (bytes)"]
+    assert memory == [1 << 20, *(second << 20 for second in range(1, 5))]
+    cores = [event["args"]["value"] for event in counters if event["name"] == "processors in use"]
+    assert cores == pytest.approx([0.8, 0.8, 0.8, 0.8])
 
 
 def test_slices_of_a_thread_nest(document: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ SINCE = Wanted(since_ns=NOW_NS - DAY_NS)
 
 
 def line(job_id: int, seconds: float, *, site: str = "A", job_type: str = "User", at_ns: int = NOW_NS - 10**9,
-         stage: str = "execute", operation: float = 0.5) -> bytes:  # fmt: skip
+         stage: str = "execute", operation: float = 0.5, node: str = "node1") -> bytes:  # fmt: skip
     """An attempt with one stage, and an operation in it, as a line of traces.jsonl."""
     start_ns, trace_id = at_ns - round(seconds * 1e9), f"{job_id:032x}"
 
@@ -45,7 +45,8 @@ def line(job_id: int, seconds: float, *, site: str = "A", job_type: str = "User"
         span(2, names.stage_span(stage), 1, seconds, **{names.STAGE_NAME: stage, names.STAGE_RESULT: "success"}),
         span(3, "http", 2, operation),
     ]
-    resource = {"attributes": [{"key": names.SITE_NAME, "value": {"stringValue": site}}]}
+    told = {names.SITE_NAME: site, names.HOST_NAME: node}
+    resource = {"attributes": [{"key": key, "value": {"stringValue": value}} for key, value in told.items()]}
     body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
@@ -91,6 +92,40 @@ def test_a_day_on_which_everything_is_slow_is_seen_against_the_days_before(tmp_p
     assert kind.median_seconds == 25
     assert kind.usual_seconds == pytest.approx(10, abs=0.1)
     assert report.earlier_attempts == LEAST_USUAL
+
+
+@pytest.mark.parametrize(
+    ("usual", "still_usual", "slow"),
+    [
+        ([10.0 + number * 4 for number in range(25)], 200.0, 300.0),  # wide: five spreads
+        ([10.0 + number / 1e4 for number in range(25)], 14.9, 15.1),  # narrow: half the median
+        ([0.001 + number / 1e6 for number in range(25)], 0.09, 0.12),  # tiny: a tenth of a second
+    ],
+)
+def test_what_varies_anyhow_is_not_slow(tmp_path: Path, usual: list[float], still_usual: float, slow: float) -> None:
+    """Above the median by five spreads, half the median and a tenth of a second: less than any of them is usual."""
+    lines = [line(number, each) for number, each in enumerate(usual)]
+    assert jobs(looked(tmp_path, *lines, line(98, still_usual), line(99, slow))) == [99]
+
+
+def test_skipped_stages_take_no_time(tmp_path: Path) -> None:
+    """Jobs that skip a stage do not make it look fast."""
+    skipped = line(1, 0.0, stage="resolve_input_data").replace(b'"success"', b'"skip"')
+    assert looked(tmp_path, skipped, line(2, 5)).spans == 1
+
+
+def test_a_node_that_stands_out_is_named(tmp_path: Path) -> None:
+    """Slow ones that come from one worker node of many are no chance, and it is said; spread over all they are."""
+    usual = [line(number, 10, node=f"n{number % 10}") for number in range(60)]
+    bad = [line(100 + number, 100, node="n3") for number in range(5)]
+    (kind,) = looked(tmp_path, *usual, *bad, line(200, 100, node="n4")).kinds
+    assert kind.slow_node is not None
+    assert (kind.slow_node.name, kind.slow_node.slow, kind.slow_node.spans, len(kind.slow)) == ("n3", 5, 11, 6)
+    spread = [line(100 + number, 100, node=f"n{number}") for number in range(6)]
+    (kind,) = looked(tmp_path, *usual, *spread).kinds
+    assert (kind.slow_node, len(kind.slow)) == (None, 6)
+    alone = [line(number, 10 if number < 60 else 100) for number in range(66)]
+    assert looked(tmp_path, *alone).kinds[0].slow_node is None
 
 
 def test_too_few_have_no_usual_time(tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_calls_stand_below_the_call_that_made_them() -> None:
     assert depth_first(attempt) == [(0, root), (1, asked), (2, answered), (1, skewed)]
 
 
+def test_orphans_of_the_payload_stand_below_it(trace: JobTrace) -> None:
+    """A span of the payload whose own parent was never sent is shown below the payload, another's below the job."""
+    whole = trace.attempts[0]
+    lost = span("own", parent_span_id="f" * 16, resource={names.JOB_UID: whole.uid}, trace_id=whole.root.trace_id)
+    other = span("other", parent_span_id="f" * 16, trace_id=whole.root.trace_id)
+    attempt = AttemptTrace(uid=whole.uid, attempt=1, root=whole.root, spans=(*whole.spans, lost, other))
+    drawn = depth_first(attempt)
+    place = [each.name for _, each in drawn].index("simulate")
+    assert drawn[place + 1] == (3, lost)
+    assert (1, other) in drawn
+
+
 def test_the_attempt_takes_a_third_of_the_drawing_at_least() -> None:
     """A wait of days, a record delivered days later and a span of a wrong clock do not make the job invisible."""
     root = span(names.ROOT_SPAN, 1000, 10)

@@ -8,10 +8,12 @@ import pytest
 
 from dashboards.trace_page import JobView, page
 from runner.trace_views import MOST_EXCERPTS, MOST_ROWS, job_view
+from telemetry import catalogue as names
 from telemetry.facts import HeartbeatMade
 from telemetry.live.otlp import span_line, spans_of
 from telemetry.live.spans import render
 from telemetry.live.traces import AttemptTrace, JobTrace, job_trace
+from telemetry.live.traces_course import course
 from tests.support.attempts import Attempt, play
 from tests.support.traces import killed_and_tried_again, span
 
@@ -45,8 +47,8 @@ class Tags(HTMLParser):
 @pytest.fixture
 def view(tmp_path: Path) -> JobView:
     (node, *beside), attempts = killed_and_tried_again(tmp_path)
-    journals = {uid: attempt.entries for uid, attempt in attempts.items()}
-    return job_view(job_trace(node, 7, beside=beside), journals)
+    courses = {uid: course(attempt.entries) for uid, attempt in attempts.items()}
+    return job_view(job_trace(node, 7, beside=beside), courses)
 
 
 def test_everything_known_is_on_the_page(view: JobView) -> None:
@@ -90,7 +92,7 @@ def test_only_the_last_excerpts_are_shown() -> None:
             attempt.write(HeartbeatMade(values={"StandardOutput": f"line {number}\n"}))
 
     attempt = play(during=writes)
-    shown = job_view(of(attempt), {attempt.uid: attempt.entries}).attempts[0].excerpts
+    shown = job_view(of(attempt), {attempt.uid: course(attempt.entries)}).attempts[0].excerpts
     assert [each.text for each in shown] == [f"line {number}\n" for number in range(5, MOST_EXCERPTS + 5)]
 
 
@@ -122,6 +124,21 @@ def test_thousands_of_spans_are_counted_not_drawn() -> None:
     assert f"{len(whole.spans)} more spans are not drawn" in page(JobView(
         job_id=7, name="", submitted_ns=0, attempts=(shown,)
     ))  # fmt: skip
+
+
+def test_what_a_payload_sends_is_the_payloads_own() -> None:
+    """Spans of the payload stand below its process in a colour of their own, whatever names and kinds they claim."""
+    whole = of(play()).attempts[0]
+    payload = next(each for each in whole.spans if each.name == "simulate")
+    claims = span(
+        "queue", payload.start_ns / 1e9, 0.5, kind=2, parent_span_id=payload.span_id, trace_id=payload.trace_id,
+        resource={names.JOB_UID: whole.uid, names.SERVICE: names.WMS_SERVICE_NAME, names.SERVICE_INSTANCE: whole.uid},
+    )  # fmt: skip
+    crowded = AttemptTrace(uid=whole.uid, attempt=1, root=whole.root, spans=(*whole.spans, claims))
+    (shown,) = job_view(JobTrace(job_id=7, submit=(), attempts=(crowded,)), {}).attempts
+    place = [row.name for row in shown.rows].index("simulate")
+    assert [(row.depth, row.kind) for row in shown.rows[place : place + 2]] == [(2, "payload"), (3, "own")]
+    assert {row.kind for row in shown.rows} == {"job", "stage", "operation", "payload", "own", "wms"}
 
 
 def test_ticks_are_round_and_within_the_drawing(view: JobView) -> None:
