@@ -132,7 +132,7 @@ def _use() -> Row:
             ),
             Panel(
                 title="Versions",
-                description="How many agents and servers run which version.",
+                description="How many agents, wrappers without one, and servers run which version.",
                 kind="bargauge",
                 unit="short",
                 queries=(Query(f"count by (version) ({catalogue.BUILD_INFO.name})", "{{version}}", is_instant=True),),

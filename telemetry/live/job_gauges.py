@@ -70,11 +70,14 @@ class OneJob:
         return registry
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges of the job, and which version runs it."""
+        """The gauges of the job, in which stage it is, and which version runs it."""
         with self._mutex:
             self._followed.read()
             living = self._followed.fold.living()
-        yield from job_gauges([living] if living and self._is_alone() else [], self._clock)
+        ours = [living] if living and self._is_alone() else []
+        yield gauge(names.JOBS_LIVING, [((), len(ours))])
+        yield from stage_gauges(ours, self._clock)
+        yield from job_gauges(ours, self._clock)
         yield gauge(names.BUILD_INFO, [((self._version,), 1)])
 
 
