@@ -43,7 +43,7 @@ def _now() -> Row:
             _number(
                 "Agents that take no job",
                 "Short of room on the disk or in the outbox: Accounting and spool says which.",
-                f"count(max by (instance) ({series(catalogue.SHORTAGE, NODE)}) > 0) or vector(0)",
+                f"sum(max by (instance) ({series(catalogue.SHORTAGE, NODE)}))",
                 alarm_above=0.5,
             ),
             _number(
@@ -132,7 +132,7 @@ def _use() -> Row:
             ),
             Panel(
                 title="Versions",
-                description="How many agents and servers run which version.",
+                description="How many agents, wrappers without one, and servers run which version.",
                 kind="bargauge",
                 unit="short",
                 queries=(Query(f"count by (version) ({catalogue.BUILD_INFO.name})", "{{version}}", is_instant=True),),

@@ -127,9 +127,9 @@ def reconcile(site: Site, metrics: Path) -> None:
 
 
 def values(server: Prometheus, target: Mapping[str, Any], began: float) -> list[float]:
-    """All numbers that a panel's query has shown since *began*."""
+    """All numbers that a panel's query has shown since *began*, not counting the zero for "none"."""
     now = time.time()
-    expression = filled(target["expr"], window="10s", range_=f"{math.ceil(now - began)}s")
+    expression = filled(target["expr"], window="10s", range_=f"{math.ceil(now - began)}s").removesuffix(" or vector(0)")
     if target["instant"]:
         return [value for _, value in server.query(expression) if math.isfinite(value)]
     found = server.ask("query_range", query=expression, start=began, end=now, step="1s")["result"]

@@ -6,14 +6,16 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from telemetry.facts import STAGES
 from telemetry.live.exposition import render_metrics
+from telemetry.live.job_gauges import OneJob
 from telemetry.live.metrics import JobMetrics, SelfStatus
 from tests.support.attempts import Attempt
 from tests.support.clock import JumpClock
 
 
-def shown(metrics: JobMetrics, name: str) -> dict[str, float]:
+def shown(metrics: JobMetrics | OneJob, name: str) -> dict[str, float]:
     """The samples of a metric by its only label; by the empty text where it has none."""
-    metrics.look()
+    if isinstance(metrics, JobMetrics):
+        metrics.look()
     text = render_metrics(metrics.registry(), "text/plain")[0].decode()
     return {
         "".join(sample.labels.values()): sample.value
@@ -61,3 +63,17 @@ def test_the_first_lost_job_is_an_increase(tmp_path: Path) -> None:
     metrics = JobMetrics(tmp_path / "counters.jsonl", JumpClock(), version="1.0")
     ends = shown(metrics, "jobspan_jobs_finished_total")
     assert {ends[f"wrapper_died{status}"] for status in ("Failed", "Rescheduled")} == {0}
+
+
+def test_a_job_without_an_agent_is_counted_with_the_others(tmp_path: Path) -> None:
+    """The metrics of a lone wrapper have its job among the living and in its stage, until an agent shows it."""
+    clock, is_alone = JumpClock(), [True]
+    attempt = Attempt(tmp_path / "control", clock)
+    attempt.begin()
+    metrics = OneJob(tmp_path / "control", clock, version="1.0", is_alone=lambda: is_alone[0])
+    assert shown(metrics, "jobspan_jobs_living") == {"": 1}
+    assert shown(metrics, "jobspan_stage_jobs")["initialize"] == 1
+    is_alone[0] = False
+    assert shown(metrics, "jobspan_jobs_living") == {"": 0}
+    assert set(shown(metrics, "jobspan_stage_jobs").values()) == {0}
+    attempt.close()
