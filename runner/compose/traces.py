@@ -9,7 +9,7 @@ from runner.config import Config
 from runner.errors import JobspanError
 from telemetry.facts import JobMatched
 from telemetry.journal import read_journal
-from telemetry.live.otlp_files import OtlpFiles
+from telemetry.live.otlp_files import PAYLOAD, OtlpFiles
 from telemetry.live.traces import JobTrace, job_trace
 from telemetry.live.traces_course import Course, course
 
@@ -25,7 +25,7 @@ def span_files(config: Config, further: Sequence[Path] = ()) -> list[Path]:
 
 def find_trace(config: Config, job_id: int, further: Sequence[Path] = ()) -> JobTrace:
     """Submission and all attempts of *job_id*; of the one WMS, when it answers."""
-    first, *beside = span_files(config, further)
+    first, *beside = (*span_files(config, further), OtlpFiles(config.telemetry_folder, PAYLOAD).traces)
     try:
         wms_id = str(open_client(config).info()["WMSID"])
     except JobspanError:

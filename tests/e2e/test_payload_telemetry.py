@@ -19,7 +19,7 @@ from telemetry.clock import SystemClock
 from telemetry.facts import PayloadStarted
 from telemetry.journal import Journal
 from telemetry.live.lines import complete_lines
-from telemetry.live.otlp_files import OtlpFiles, read_spans
+from telemetry.live.otlp_files import PAYLOAD, OtlpFiles, read_spans
 from telemetry.live.payload_spool import has_spool
 from tests.support.collector import Collector, collector
 from tests.support.site import Site, running_site
@@ -126,7 +126,7 @@ def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
         try:
             go_on.write_text("now\n")
             site.wait(job_id, "Done")
-            files = OtlpFiles(site.config.telemetry_folder)
+            files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
             eventually(lambda: {*NAMES} <= {each.name for each in read_spans(files.traces).spans}, 20)
         finally:
             agent.stop()
@@ -148,7 +148,7 @@ def test_a_wrapper_without_an_agent_has_a_door_of_its_own(tmp_path: Path) -> Non
         done = subprocess.run([str(script)], cwd="/", capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 0, done.stderr
-    files = OtlpFiles(site.config.telemetry_folder)
+    files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
     assert sorted(each.name for each in read_spans(files.traces).spans if each.name in NAMES) == NAMES
     assert any(b"converged" in line for _, line in complete_lines(files.logs))
 
