@@ -20,7 +20,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from runner.agent.folders import JobFolder
 from runner.agent.outbox import outbox_of, reopen
 from runner.compose.outbox import documents
+from runner.compose.payload_telemetry import PayloadTelemetry
 from runner.config import Config
+from runner.redaction import Redactor
+from runner.wrapper.arguments import WrapperArguments
 from telemetry.clock import SystemClock
 from telemetry.conventions import PAYLOAD_RESOURCE
 from telemetry.identity import span_id, trace_id
@@ -247,6 +250,20 @@ def test_a_key_that_was_taken_away_meanwhile_is_void(way: Doorway) -> None:
         (way.control / KEY).unlink()
     waiting.join(20)
     assert found == [None]
+
+
+def test_a_job_does_not_wait_for_an_agent_that_is_stopped(way: Doorway, tmp_path: Path) -> None:
+    """Whoever holds the key for ever keeps no payload from its end; what ships takes it away later."""
+    arguments = WrapperArguments.from_mapping(
+        {"Job": {"Executable": "a", "JobID": 7}, "Jobspan": {"Attempt": 1, "UID": uid_of()}}
+    )
+    payload = PayloadTelemetry(Config(folder=tmp_path), arguments, way.control, redact=Redactor(), clock=SystemClock())
+    with contextlib.ExitStack() as stack, payload() as door:
+        assert door is not None
+        stack.enter_context(held(way.control))
+    assert (way.control / KEY).exists()
+    assert void(way.control, 1.0)
+    assert not (way.control / KEY).exists()
 
 
 def is_waiting_for_a_lock() -> bool:
