@@ -82,7 +82,7 @@ class Config:
 
     @property
     def telemetry_folder(self) -> Path:
-        """OTLP/JSON lines of this node: traces.jsonl and logs.jsonl."""
+        """OTLP/JSON lines of this node: traces.jsonl and logs.jsonl, and what its payloads have sent (payload-...)."""
         return self.folder / "telemetry"
 
     @property

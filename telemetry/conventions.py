@@ -72,6 +72,8 @@ RESOURCE = (
     *(names.WMS_ID, names.SITE_NAME, names.CE_NAME, names.QUEUE_NAME),
 )
 WMS_RESOURCE = (names.SERVICE, names.SERVICE_INSTANCE)
+#: What a payload says of itself may have any attribute but ours; these are put there for it.
+PAYLOAD_RESOURCE = (names.JOB_ID, names.JOB_ATTEMPT, names.JOB_UID)
 _IDENTITY = (
     *(names.JOB_ID, names.JOB_ATTEMPT, names.JOB_UID, names.JOB_NAME, names.JOB_GROUP, names.JOB_TYPE),
     *(names.JOB_OWNER, names.JOB_OWNER_GROUP, names.JOB_PROCESSORS, names.VO_NAME, names.PILOT_STAMP),
@@ -186,7 +188,9 @@ low cardinality; values of attributes need not be.
 * **Failure** is the status Error and `error.type`; success is Unset.
 * **Durations** come from a clock that does not jump; start and end are that, laid on UTC once.
 * **Units** are UCUM (`s`, `By`); `1` is a number without one.
-* **The payload** finds the trace in `TRACEPARENT`; its own spans are children of the payload's span.
+* **The payload** finds the trace in `TRACEPARENT`, and where to send spans and logs of its own in `OTEL_*`. They
+  stand below the payload's span, in the trace of the attempt; one that was begun in another trace links to that.
+  None of the names below `jobspan.` is theirs to use.
 
 Resource attributes of a site (`OTEL_RESOURCE_ATTRIBUTES`) stand beside those named here, which win.
 """
@@ -201,6 +205,7 @@ def _resource() -> Iterator[str]:
     yield "## Resource\n"
     yield from _attribute_table(RESOURCE)
     yield f"\nOf the WMS's spans (`{names.SERVICE}` is `{names.WMS_SERVICE_NAME}`): {_quoted(WMS_RESOURCE)}.\n"
+    yield f"Of what payloads send, beside what they say themselves: {_quoted(PAYLOAD_RESOURCE)}.\n"
 
 
 def _spans() -> Iterator[str]:

@@ -24,6 +24,7 @@ _AGENT = "agent"
 #: In the agent's folder: where its door is. It stays there, so that the next agent takes the same port: payloads that
 #: run on know no other.
 ADDRESS = "payload-telemetry.url"
+_VOID_SECONDS = 1.0
 _log = logging.getLogger("jobspan.telemetry")
 
 
@@ -110,8 +111,9 @@ def _port(address: Path) -> int:
 
 
 def _void(control: Path) -> None:
-    with contextlib.suppress(OSError):  # whoever ships tries again
-        void(control)
+    """The job waits for no agent that holds the key and is stopped: whoever ships does it."""
+    with contextlib.suppress(OSError):
+        void(control, _VOID_SECONDS)
 
 
 def _url_of_agent(config: Config) -> str:

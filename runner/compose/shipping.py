@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from runner.compose.users import user_names
 from runner.config import Config
 from runner.tables import SignalConfig
-from telemetry.live.otlp_files import OtlpFiles
+from telemetry.live.otlp_files import PAYLOAD, OtlpFiles
 from telemetry.live.otlp_http import OtlpHttp, Target
 from telemetry.live.payload_shipping import PayloadShipping
 from telemetry.live.shipping import Shipping
@@ -24,8 +24,8 @@ def shipping(config: Config) -> Shipping:
 
 
 def payload_shipping(config: Config) -> PayloadShipping:
-    """What payloads have sent goes the same ways."""
-    return PayloadShipping(OtlpFiles(config.telemetry_folder), collector(config))
+    """What payloads have sent goes the same ways, to files of its own."""
+    return PayloadShipping(OtlpFiles(config.telemetry_folder, PAYLOAD), collector(config))
 
 
 def collector(config: Config) -> OtlpHttp | None:

@@ -11,7 +11,7 @@ from telemetry.clock import SystemClock
 from telemetry.entries import Entry
 from telemetry.facts import JobMatched
 from telemetry.journal import read_journal
-from telemetry.live.otlp_files import OtlpFiles
+from telemetry.live.otlp_files import PAYLOAD, OtlpFiles
 from telemetry.live.traces import JobTrace, job_trace
 from telemetry.live.traces_course import Course, course
 from telemetry.live.traces_open import with_open
@@ -34,7 +34,8 @@ def find_trace(config: Config, job_id: int, further: Sequence[Path] = ()) -> Job
     except JobspanError:
         wms_id = ""
     calls = sorted(config.telemetry_folder.glob(WMS_FILES))
-    shipped = job_trace(attempts_file(config), job_id, wms_id=wms_id, beside=[*calls, *further])
+    payloads = OtlpFiles(config.telemetry_folder, PAYLOAD).traces
+    shipped = job_trace(attempts_file(config), job_id, wms_id=wms_id, beside=[*calls, payloads, *further])
     journals = _journals(config, job_id)
     of_wms = [entries for match, entries in journals if wms_id in ("", match.wms_id)]
     return with_open(shipped, of_wms, SystemClock().utc_ns())

@@ -23,14 +23,16 @@ from telemetry.live.spans import Rendered
 
 TRACES = "traces.jsonl"
 LOGS = "logs.jsonl"
+#: Before the names of the files with what payloads have sent: who reads ours alone need not go through theirs.
+PAYLOAD = "payload-"
 
 
 class OtlpFiles:
-    """The files of one folder."""
+    """The files of one folder: ours, or with the prefix `PAYLOAD` those of the payloads."""
 
-    def __init__(self, folder: Path) -> None:
-        self.traces = folder / TRACES
-        self.logs = folder / LOGS
+    def __init__(self, folder: Path, prefix: str = "") -> None:
+        self.traces = folder / f"{prefix}{TRACES}"
+        self.logs = folder / f"{prefix}{LOGS}"
 
     def write(self, rendered: Rendered) -> None:
         """Append an attempt to both files, its record last; on disk on return.

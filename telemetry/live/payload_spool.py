@@ -6,8 +6,11 @@ does whoever takes the key away: nothing comes in behind the end. The spool is a
 
 import fcntl
 import json
+import math
 import os
 import secrets
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,6 +27,8 @@ FILE_SINK, HTTP_SINK = "payload-otlp-file", "payload-otlp-http"
 ITEM = "payload"
 #: Between the name of an attempt's folder and its secret.
 _MARK = "~"
+#: Between two looks at a lock that somebody holds.
+_LOOK_SECONDS = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,24 +77,32 @@ def issue(control: Path, key: PayloadKey) -> None:
 
 
 @contextmanager
-def held(control: Path) -> Iterator[PayloadKey | None]:
-    """The key of the attempt in *control*, which nobody takes away meanwhile; None: there is none, or no more."""
+def held(control: Path, within_seconds: float = math.inf) -> Iterator[PayloadKey | None]:
+    """The key of the attempt in *control*, which nobody takes away meanwhile; None: there is none, or no more.
+
+    Raises:
+        TimeoutError: somebody holds it for longer, such as an agent that was stopped.
+    """
     try:
         fd = os.open(control / KEY, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         yield None
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, within_seconds)
         yield _read(fd) if os.fstat(fd).st_nlink else None
     finally:
         os.close(fd)
 
 
-def void(control: Path) -> None:
-    """From now on nothing more comes in. Idempotent."""
-    with held(control):
-        (control / KEY).unlink(missing_ok=True)
+def void(control: Path, within_seconds: float = math.inf) -> bool:
+    """From now on nothing more comes in; whether that could be done in time. Idempotent."""
+    try:
+        with held(control, within_seconds):
+            (control / KEY).unlink(missing_ok=True)
+    except TimeoutError:
+        return False
+    return True
 
 
 def spool(control: Path, signal: SignalName) -> Path:
@@ -110,6 +123,22 @@ def owes(control: Path, sink: str) -> bool:
 def spooled_bytes(control: Path) -> int:
     """How much has come in."""
     return sum(path.stat().st_size for signal in SIGNALS if (path := spool(control, signal)).exists())
+
+
+def _lock(fd: int, within_seconds: float) -> None:
+    if within_seconds == math.inf:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return
+    deadline, pause = time.monotonic() + within_seconds, threading.Event()
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError("the key is held") from None
+            pause.wait(_LOOK_SECONDS)
+        else:
+            return
 
 
 def _read(fd: int) -> PayloadKey | None:

@@ -15,12 +15,12 @@ from runner.cli import main
 from runner.compose.kinds import open_client
 from runner.compose.site import Service
 from runner.wrapper.template import write_wrapper
-from telemetry.clock import SystemClock
+from telemetry.clock import SystemClock, parse_utc
 from telemetry.facts import PayloadStarted
 from telemetry.journal import Journal
 from telemetry.live.lines import complete_lines
-from telemetry.live.otlp_files import OtlpFiles, read_spans
-from telemetry.live.payload_spool import has_spool
+from telemetry.live.otlp_files import PAYLOAD, OtlpFiles, read_accounting, read_spans
+from telemetry.live.payload_spool import FILE_SINK, has_spool, owes
 from tests.support.collector import Collector, collector
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
@@ -112,6 +112,48 @@ def places(folder: Path, secret: str) -> set[str]:
     return {str(path.relative_to(folder)) for path in files if secret.encode() in path.read_bytes()}
 
 
+def test_a_hostile_payload_hurts_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Forgeries, a bomb, silent callers, a neighbour's door, a flood, and a daemon that goes on after the end: each is
+    answered as it should be, its job ends in order, its trace and its record are ours, and the next job runs."""
+    with running_site(tmp_path / "site") as site:
+        job_id = submit(site, Arguments="telltale.py", InputSandbox=["telltale.py"])
+        after = site.submit(Executable="/bin/true")
+        site.wait(job_id, "Done")
+        site.wait(after, "Done")
+        record = site.wait_record(job_id)
+        (line,) = output(site, job_id, tmp_path).splitlines()
+        files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
+        eventually(lambda: files.traces.exists() and not has_spool_owed(site, job_id), 20)
+        sent = read_spans(files.traces).spans
+        capsys.readouterr()
+        assert main(["--folder", str(site.config.folder), "--json", "trace", str(job_id)]) == 0
+        (attempt,) = json.loads(capsys.readouterr().out)["attempts"]
+
+    said = json.loads(line)
+    statuses = {name: status for name, (status, _) in said["answers"].items()}
+    assert statuses == {"mine": 200, "stage": 200, "payload": 200, "record": 200, "bomb": 413, "neighbour": 401}
+    assert [name for name, (_, text) in said["answers"].items() if "rejected" in text] == ["stage", "payload", "record"]
+    assert set(said["flood"]) == {"200", "429"}
+    ends = {each.end_ns for each in sent if each.name == "late"}
+    assert all(end <= parse_utc(record.text("EndTime")) for end in ends)
+    names = [each["name"] for each in attempt["spans"]]
+    assert (names.count("jobspan.stage.execute"), "mine" in names) == (1, True)
+    events = read_accounting(OtlpFiles(site.config.telemetry_folder).logs).events
+    assert [each.item for each in events if each.uid == record.text("UID")] == [f"{record.text('UID')}/wrapper/1"]
+    assert not files.logs.exists()
+
+
+def has_spool_owed(site: Site, job_id: int) -> bool:
+    """Whether the node's files have not got the spool yet."""
+    return owes(site.config.jobs_folder / f"{job_id}.1" / "control", FILE_SINK)
+
+
+def output(site: Site, job_id: int, folder: Path) -> str:
+    """The job's standard output, from its sandbox."""
+    assert main(["--folder", str(site.config.folder), "output", str(job_id), "--to", str(folder / "fetched")]) == 0
+    return next((folder / "fetched").rglob("std.out")).read_text()
+
+
 def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
     """The agent is killed while a payload runs: the next one listens at the same place, and nothing is lost."""
     go_on = tmp_path / "go-on"
@@ -126,7 +168,7 @@ def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
         try:
             go_on.write_text("now\n")
             site.wait(job_id, "Done")
-            files = OtlpFiles(site.config.telemetry_folder)
+            files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
             eventually(lambda: {*NAMES} <= {each.name for each in read_spans(files.traces).spans}, 20)
         finally:
             agent.stop()
@@ -148,7 +190,7 @@ def test_a_wrapper_without_an_agent_has_a_door_of_its_own(tmp_path: Path) -> Non
         done = subprocess.run([str(script)], cwd="/", capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 0, done.stderr
-    files = OtlpFiles(site.config.telemetry_folder)
+    files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
     assert sorted(each.name for each in read_spans(files.traces).spans if each.name in NAMES) == NAMES
     assert any(b"converged" in line for _, line in complete_lines(files.logs))
 

@@ -20,10 +20,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from runner.agent.folders import JobFolder
 from runner.agent.outbox import outbox_of, reopen
 from runner.compose.outbox import documents
+from runner.compose.payload_telemetry import PayloadTelemetry
 from runner.config import Config
+from runner.redaction import Redactor
+from runner.wrapper.arguments import WrapperArguments
 from telemetry.clock import SystemClock
+from telemetry.conventions import PAYLOAD_RESOURCE
 from telemetry.identity import span_id, trace_id
 from telemetry.live import payload_http
+from telemetry.live.otlp_files import PAYLOAD as PAYLOAD_FILES
 from telemetry.live.otlp_files import OtlpFiles, read_spans
 from telemetry.live.otlp_http import OtlpHttp
 from telemetry.live.payload_desk import Refused
@@ -66,9 +71,8 @@ def test_the_official_exporter_is_understood(way: Doorway, compression: Compress
     provider.shutdown()
     (found,) = way.spans()
     assert (found.name, found.attributes, found.resource["service.name"]) == ("fit", {"events": 12}, "mine")
-    assert {name: found.resource[f"jobspan.job.{name}"] for name in ("id", "attempt", "uid")} == {
-        "id": 7, "attempt": 1, "uid": uid_of(),
-    }  # fmt: skip
+    ours = {name: value for name, value in found.resource.items() if name.startswith("jobspan")}
+    assert ours == dict(zip(PAYLOAD_RESOURCE, (7, 1, uid_of()), strict=True))
 
 
 def test_chunks_are_understood(way: Doorway) -> None:
@@ -248,6 +252,20 @@ def test_a_key_that_was_taken_away_meanwhile_is_void(way: Doorway) -> None:
     assert found == [None]
 
 
+def test_a_job_does_not_wait_for_an_agent_that_is_stopped(way: Doorway, tmp_path: Path) -> None:
+    """Whoever holds the key for ever keeps no payload from its end; what ships takes it away later."""
+    arguments = WrapperArguments.from_mapping(
+        {"Job": {"Executable": "a", "JobID": 7}, "Jobspan": {"Attempt": 1, "UID": uid_of()}}
+    )
+    payload = PayloadTelemetry(Config(folder=tmp_path), arguments, way.control, redact=Redactor(), clock=SystemClock())
+    with contextlib.ExitStack() as stack, payload() as door:
+        assert door is not None
+        stack.enter_context(held(way.control))
+    assert (way.control / KEY).exists()
+    assert void(way.control, 1.0)
+    assert not (way.control / KEY).exists()
+
+
 def is_waiting_for_a_lock() -> bool:
     """Whether a thread of ours waits for a flock, as the kernel tells."""
     waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
@@ -406,7 +424,7 @@ def spooled(way: Doorway) -> None:
 def test_a_spool_reaches_files_and_collector_once(way: Doorway, tmp_path: Path, running: Collector) -> None:
     """However often it is asked for; and the secret is void from then on."""
     spooled(way)
-    files = OtlpFiles(tmp_path / "telemetry")
+    files = OtlpFiles(tmp_path / "telemetry", PAYLOAD_FILES)
     shipping = PayloadShipping(files, OtlpHttp.at(running.endpoint))
     for _ in range(3):
         assert shipping.ship(way.control).outcome == "accepted"
@@ -419,7 +437,7 @@ def test_a_collector_that_was_away_gets_it_later(way: Doorway, tmp_path: Path, r
     """The thread of the next agent finds the spool, and what the collector has taken is not sent again."""
     spooled(way)
     running.replies += [Reply(), Reply(status=503)]
-    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(running.endpoint))
+    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry", PAYLOAD_FILES), OtlpHttp.at(running.endpoint))
     shipper = PayloadShipper(shipping, tmp_path / "jobs")
     shipper.start()
     try:
@@ -434,7 +452,7 @@ def test_what_a_collector_refuses_is_a_dead_letter(way: Doorway, tmp_path: Path,
     """It blocks nothing, and is told with its reason."""
     spooled(way)
     running.replies.append(Reply(status=400))
-    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(running.endpoint))
+    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry", PAYLOAD_FILES), OtlpHttp.at(running.endpoint))
     assert shipping.ship(way.control).outcome == "dead"
     assert Acknowledgements(way.control, HTTP_SINK).dead == {"payload": "the collector answered 400"}
     assert len(running.received) == 2
@@ -448,7 +466,7 @@ def test_the_outbox_lists_and_exports_them(way: Doorway, tmp_path: Path, running
     assert [(each.sink, each.state) for each in listed] == [(FILE_SINK, "pending"), (HTTP_SINK, "pending")]
     assert listed[0].size_bytes > 500
     running.replies.append(Reply(status=400))
-    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(running.endpoint))
+    shipping = PayloadShipping(OtlpFiles(tmp_path / "telemetry", PAYLOAD_FILES), OtlpHttp.at(running.endpoint))
     assert shipping.ship(way.control).outcome == "dead"
     (dead,) = [each for each in outbox_of(folder, collector=True) if each.state == "dead"]
     (document,) = documents(Config(folder=tmp_path), [dead], SystemClock())
@@ -462,10 +480,11 @@ def test_a_trace_shows_them_below_the_payload(way: Doorway, tmp_path: Path) -> N
     """Also a span whose parent never arrived."""
     assert way.send(span(1), span(2, parentSpanId="ab" * 8), span(3, parentSpanId=span(1)["spanId"])).status == 200
     play(way.control)
-    files = OtlpFiles(tmp_path / "telemetry")
-    Shipping(files).ship(way.control, None)
+    files = OtlpFiles(tmp_path / "telemetry", PAYLOAD_FILES)
+    ours = OtlpFiles(tmp_path / "telemetry")
+    Shipping(ours).ship(way.control, None)
     PayloadShipping(files, None).ship(way.control)
-    (attempt,) = job_trace(files.traces, 7).attempts
+    (attempt,) = job_trace(ours.traces, 7, beside=[files.traces]).attempts
     rows = depth_first(attempt)
     at = next(number for number, (_, each) in enumerate(rows) if each.span_id == PAYLOAD)
     depth = rows[at][0]
@@ -477,7 +496,7 @@ def test_a_trace_shows_them_below_the_payload(way: Doorway, tmp_path: Path) -> N
 def test_a_guessed_id_of_ours_is_left_out(way: Doorway, tmp_path: Path) -> None:
     """A span under the id that one of our own sub-spans got later does not stand beside it."""
     play(way.control)
-    files = OtlpFiles(tmp_path / "telemetry")
+    files = OtlpFiles(tmp_path / "telemetry", PAYLOAD_FILES)
     PayloadShipping(files, None).ship(way.control)
     ours = span_id(uid_of(), "job/initialize/http", 1)
     issue(way.control, way.key)
