@@ -31,6 +31,7 @@ PARTS = (
     "recovery",
     "wms",
     "matching",
+    "reconcile",
     "diracx",
 )
 
