@@ -3,8 +3,8 @@
     python tests/bench/reconcile.py --records 20000000
 
 does the same with more records than `run.py` takes. Each measurement is a process of its own, so that its peak of
-memory is its own too; all of them have the same limits. The bare join is DuckDB's full outer join of the same two files, with
-the columns that are compared, and nothing else.
+memory is its own too; all of them have the same limits. The bare join is DuckDB's full outer join of the same two
+files, with the columns that are compared, and nothing else.
 """
 
 import argparse
