@@ -23,6 +23,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from runner.compose.reconciliation import by_processes
 from telemetry.live.otlp import log_line
 from telemetry.live.spans import render
 from telemetry.reconcile.engine import reconcile
@@ -138,7 +139,7 @@ def _do(what: str, bench: Workbench, folder: Path, left: Path, right: Path) -> N
     if what == "bare":
         bench.rows(_BARE.format(left=left, right=right))
     elif what == "otlp":
-        otlp.read(bench, "otlp", [folder / "logs.jsonl"])
+        otlp.read(bench, "otlp", [folder / "logs.jsonl"], by_processes(2))
     else:
         sides = of_file(bench, "left", left), of_file(bench, "right", right)
         reconcile(bench, sides, now_utc_ns=injected.NOW_NS, digest=what == "digest")
