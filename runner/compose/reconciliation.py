@@ -1,8 +1,10 @@
 """Sources held against each other, as somebody asks for them: by the engine of `telemetry.reconcile`."""
 
 import json
+import multiprocessing
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Outcome
 from telemetry.reconcile.settings import Engine, Tolerances, Window
 from telemetry.reconcile.sides import Loaded
+from telemetry.reconcile.sources.otlp import Piece, Spread
 from telemetry.reconcile.sources.reading import load
 from telemetry.reconcile.sources.wanted import SourceError, Wanted, parse
 from telemetry.reconcile.workbench import open_workbench
@@ -43,7 +46,8 @@ def reconciled(
                 raise SourceError("a reconciliation needs two sources or more, each with a name of its own")
             with open_workbench(engine) as bench:
                 fetched = _Fetched(config)
-                sides = [load(bench, each, window, fetched) for each in wanted]
+                spread = by_processes(options.threads)
+                sides = [load(bench, each, window, fetched, spread) for each in wanted]
                 now_ns = SystemClock().utc_ns()
                 outcome = reconcile(
                     bench, _ordered(sides), now_utc_ns=now_ns, allowed=_tolerances(config), window=window, digest=digest
@@ -53,6 +57,16 @@ def reconciled(
                 yield replace(outcome, problems=problems, sides=sides_shown)
         except SourceError as error:
             raise ConfigError(str(error)) from error
+
+
+def by_processes(count: int) -> Spread:
+    """Works on pieces of files with so many processes, fresh ones: the engine's threads do not survive a fork."""
+
+    def spread(work: Callable[[Piece], int], pieces: Iterable[Piece]) -> Iterable[int]:
+        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(work, pieces)
+
+    return spread
 
 
 class _Fetched:

@@ -82,6 +82,9 @@ def literal(text: str) -> str:
 def from_record(held: Mapping[str, str]) -> str:
     """A select list that makes our columns of a table of accounting records, whose columns and types are *held*."""
     made = {column: converted(column, field, held) for column, field in RECORD_FIELDS.items()}
+    for column in ("start_us", "end_us", "arrived_us"):
+        if held.get(RECORD_FIELDS[column]) == "VARCHAR":  # a record's times have a zone, or are UTC
+            made[column] = f"epoch_us(TRY_CAST({name(RECORD_FIELDS[column])} AS TIMESTAMPTZ))"
     made["rank"] = _rank(held)
     groups = [f"nullif({name(each)}, '')" for each in ("VO", "UserGroup") if each in held]
     made["grp"] = f"concat_ws('/', {', '.join(groups)})" if groups else "NULL"
@@ -95,7 +98,7 @@ def from_mapping(mapping: Mapping[str, str], held: Mapping[str, str], zone: str 
 
 def select_list(made: Mapping[str, str]) -> str:
     """All columns in their order, NULL where *made* has no expression."""
-    return ", ".join(f"CAST({made.get(each, 'NULL')} AS {kind}) AS {each}" for each, kind in COLUMNS.items())
+    return ", ".join(f"TRY_CAST({made.get(each, 'NULL')} AS {kind}) AS {each}" for each, kind in COLUMNS.items())
 
 
 def converted(column: str, field: str, held: Mapping[str, str], zone: str = "") -> str:

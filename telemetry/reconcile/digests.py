@@ -1,118 +1,83 @@
-"""Digests first: by site and hour of the end, how many, their sums, and a hash of all that is compared.
+"""What needs a closer look: most records of two sides are the very same, and those are found by hashes alone.
 
-Hours that have the same digest on both sides are not looked at again; of the others only those records that are not
-the same on both sides. So what is joined in the end are the records that differ. Records that are wrong by themselves
-(late, impossible) are looked at in every hour. What digests cannot see: one record twice on both sides alike.
+First, when that is asked for, digests by site and hour of the end: how many, their sums, and a hash of all that is
+compared. Hours that have the same digest on both sides are not looked at again. What digests cannot see: one record
+twice on both sides alike. Then, of all records or of those hours, by key: whether each side has one, the same, and with
+nothing wrong by itself (late, impossible). Only what is left is joined, judged and explained.
 
-The hash is that of the engine, which another version may compute otherwise: both sides are digested by one engine.
+The hashes are those of the engine, which another version may compute otherwise: both sides are hashed by one engine.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from telemetry.reconcile.columns import COLUMNS
 from telemetry.reconcile.judge import COMPARED, flags
-from telemetry.reconcile.result import DigestUse, Side
-from telemetry.reconcile.settings import Tolerances, Window
-from telemetry.reconcile.sides import Loaded, inside, moment_text
+from telemetry.reconcile.result import DigestUse
+from telemetry.reconcile.settings import Tolerances
+from telemetry.reconcile.sides import Surveyed
 from telemetry.reconcile.workbench import Workbench
 
 _HOUR = f"hash(site, end_us // {3_600_000_000})"
-_RECORD = f"hash(key, rank, {', '.join(COMPARED)})"
+# Hashed twice: the last column goes into a hash by XOR alone, so that two equal changes of it would cancel in a sum.
+_RECORD = f"hash(hash({', '.join(COMPARED)}))"
+_CORE_HOURS = "sum(wall_us / 3.6e9 * coalesce(cores, 1))"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Narrowed:
-    """Both sides with only those records that are to be joined; what the sides hold in all; what was spared.
+    """The tables of what is left of both sides. `spared` records of the left side agree; their core hours."""
 
-    `spared` of the left side agree, `spared_core_hours` are theirs.
-    """
-
-    left: Loaded
-    right: Loaded
-    sides: tuple[Side, Side]
-    use: DigestUse
+    left: str
+    right: str
     spared: int
     spared_core_hours: float
+    use: DigestUse | None
 
 
 def narrow(
-    bench: Workbench, sides: tuple[Loaded, Loaded], allowed: Tolerances, now_us: int, windows: tuple[Window, Window]
+    bench: Workbench, left: Surveyed, right: Surveyed, allowed: Tolerances, now_us: int, *, digest: bool
 ) -> Narrowed:
-    """Compare the digests of both *sides*."""
-    for letter, side, window in zip("lr", sides, windows, strict=True):
+    """Take out what is the same on both sides; with *digest* by hours first."""
+    own = flags(allowed, now_us)
+    where = "key IS NOT NULL"
+    if digest:
+        _find_hours(bench, left, right, own)
+        where += f" AND {_HOUR} IN (SELECT hour FROM hours)"
+    # Bits of who has it, and of what is wrong by itself; few and small states make this fast.
+    each = f"SELECT hash(key) AS h, ({{}} + 4 * {own})::UTINYINT AS marks, {_RECORD} AS record FROM {{}} WHERE {where}"
+    bench.run(
+        "CREATE OR REPLACE TABLE odd_keys AS SELECT h FROM ("
+        f"{each.format(1, left.records)} UNION ALL {each.format(2, right.records)}) GROUP BY h"
+        " HAVING count(*) <> 2 OR bit_or(marks) <> 3 OR bit_xor(record) <> 0"
+    )
+    for letter, side in (("l", left), ("r", right)):
         bench.run(
-            f"CREATE OR REPLACE VIEW whole_{letter} AS SELECT {', '.join(COLUMNS)} FROM {side.relation}"
-            f" WHERE {inside(window)}"
+            f"CREATE OR REPLACE TABLE near_{letter} AS SELECT * FROM {side.records}"
+            " WHERE key IS NULL OR hash(key) IN (SELECT h FROM odd_keys)"
         )
+    rows, hours = bench.one(f"SELECT count(*), coalesce({_CORE_HOURS}, 0) FROM near_l")
+    use = None
+    if digest:
+        count, differing = bench.one("SELECT (SELECT count(*) FROM digest_l), (SELECT count(*) FROM hours)")
+        use = DigestUse(hours=count, differing_hours=differing, rows=left.side.records, compared_rows=rows)
+    return Narrowed(
+        left="near_l",
+        right="near_r",
+        spared=left.side.records - int(rows),
+        spared_core_hours=max(left.side.core_hours - float(hours), 0.0),
+        use=use,
+    )
+
+
+def _find_hours(bench: Workbench, left: Surveyed, right: Surveyed, own: str) -> None:
+    """`hours`: those whose digests differ, and those with something that is wrong by itself."""
+    for letter, side in (("l", left), ("r", right)):
         bench.run(
             f"CREATE OR REPLACE TABLE digest_{letter} AS SELECT {_HOUR} AS hour, count(*) AS n, sum(cpu_us) AS cpu,"
-            f" sum(wall_us::DOUBLE * coalesce(cores, 1)) AS core, bit_xor({_RECORD}) AS digest, min(end_us) AS first,"
-            f" max(end_us) AS last, bit_or({flags(allowed, now_us)}) AS flags, count(*) - count(key) AS loose"
-            f" FROM whole_{letter} GROUP BY 1"
+            f" bit_xor(hash(hash(key, {', '.join(COMPARED)}))) AS digest, bit_or({own}) AS flags"
+            f" FROM {side.records} GROUP BY 1"
         )
     bench.run(
         "CREATE OR REPLACE TABLE hours AS SELECT coalesce(l.hour, r.hour) AS hour FROM digest_l l FULL JOIN digest_r r"
         " ON l.hour = r.hour WHERE l.n IS DISTINCT FROM r.n OR l.digest IS DISTINCT FROM r.digest"
-        " OR l.cpu IS DISTINCT FROM r.cpu OR l.flags > 0 OR r.flags > 0 OR l.loose > 0 OR r.loose > 0"
-    )
-    _find_odd_keys(bench, allowed, now_us)
-    narrowed = [
-        replace(side, relation=f"(SELECT * FROM whole_{letter} WHERE key IS NULL OR key IN (SELECT key FROM odd_keys))")
-        for letter, side in zip("lr", sides, strict=True)
-    ]
-    held = [bench.one(f"SELECT count(*), sum({_CORE}) FROM {each.relation}") for each in narrowed]
-    hours, rows, core = bench.one("SELECT count(*), sum(n), sum(core) / 3.6e9 FROM digest_l")
-    return Narrowed(
-        left=narrowed[0],
-        right=narrowed[1],
-        sides=(_described(bench, sides[0], "l"), _described(bench, sides[1], "r")),
-        use=DigestUse(
-            hours=int(hours),
-            differing_hours=int(bench.value("SELECT count(*) FROM hours")),
-            rows=int(rows or 0),
-            compared_rows=int(held[0][0]),
-        ),
-        spared=int(rows or 0) - int(held[0][0]),
-        spared_core_hours=max(float(core or 0) - float(held[0][1] or 0), 0.0),
-    )
-
-
-_CORE = "wall_us / 3.6e9 * coalesce(cores, 1)"
-
-
-def _find_odd_keys(bench: Workbench, allowed: Tolerances, now_us: int) -> None:
-    """`odd_keys`: keys of which the sides do not have the very same record, and those with a record that is wrong."""
-    there = f"{_HOUR} IN (SELECT hour FROM hours)"
-    for letter in "lr":
-        bench.run(
-            f"CREATE OR REPLACE TABLE records_{letter} AS SELECT {_RECORD} AS h FROM whole_{letter} WHERE {there}"
-        )
-    bench.run(
-        "CREATE OR REPLACE TABLE odd_records AS SELECT h FROM ("
-        " SELECT h, 1 AS l, 0 AS r FROM records_l UNION ALL SELECT h, 0, 1 FROM records_r"
-        ") GROUP BY h HAVING sum(l) <> 1 OR sum(r) <> 1"
-    )
-    wrong = f"{flags(allowed, now_us)} > 0"
-    keys = " UNION ALL ".join(
-        f"SELECT key FROM whole_{letter} WHERE {there} AND key IS NOT NULL"
-        f" AND ({_RECORD} IN (SELECT h FROM odd_records) OR {wrong})"
-        for letter in "lr"
-    )
-    bench.run(f"CREATE OR REPLACE TABLE odd_keys AS SELECT DISTINCT key FROM ({keys})")
-
-
-def _described(bench: Workbench, side: Loaded, letter: str) -> Side:
-    records, cpu, core, first, last = bench.one(
-        f"SELECT sum(n), sum(cpu), sum(core), min(first), max(last) FROM digest_{letter}"
-    )
-    return Side(
-        name=side.name,
-        kind=side.kind,
-        where=side.where,
-        level=side.level,
-        records=int(records or 0),
-        cpu_seconds=float(cpu or 0) / 1e6,
-        core_seconds=float(core or 0) / 1e6,
-        first_end=moment_text(first),
-        last_end=moment_text(last),
+        " OR l.cpu IS DISTINCT FROM r.cpu OR l.flags > 0 OR r.flags > 0"
     )

@@ -11,7 +11,7 @@ from telemetry.reconcile.findings import find
 from telemetry.reconcile.pairs import join, join_without_key, make_cases
 from telemetry.reconcile.result import ClassTotal, Difference, DigestUse, Finding, Outcome, Side
 from telemetry.reconcile.settings import Tolerances, Window
-from telemetry.reconcile.sides import Loaded, Prepared, prepare, totals
+from telemetry.reconcile.sides import Loaded, Surveyed, prepare, survey
 from telemetry.reconcile.workbench import Row, Workbench
 
 #: The file of all differences; its name in the engine's folder.
@@ -30,19 +30,23 @@ def reconcile(
     """Hold every side against the first one."""
     tolerances, ends, now_us = allowed or Tolerances(), window or Window(), now_utc_ns // 1000
     bench.run("CREATE OR REPLACE TABLE differences AS " + _empty())
-    first = None if digest and all(each.level == "attempt" for each in sides) else prepare(bench, sides[0], ends)
+    first = survey(bench, sides[0], ends)
     results = []
     for loaded in sides[1:]:
-        if loaded.level == "attempt" and digest:
-            results.append(_by_digests(bench, (sides[0], loaded), tolerances, now_us, ends))
-        elif first is not None:
-            results.append(_in_full(bench, first, loaded, tolerances, now_us, ends))
+        if loaded.level == "sum":
+            results.append(_with_sums(bench, first, loaded, tolerances))
+        else:
+            other = survey(bench, loaded, ends.wider())
+            if loaded.level == "pilot":
+                results.append(_with_pilots(bench, first, other, tolerances, now_us))
+            else:
+                results.append(_with_attempts(bench, (first, other), tolerances, now_us, ends, digest=digest))
         bench.run("INSERT INTO differences " + _differences(sides[0].name, loaded.name))
     file = _keep(bench)
     listed = bench.rows(f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}")
     return Outcome(
         made_utc_ns=now_utc_ns,
-        sides=(results[0].sides[0], *(each.sides[1] for each in results)),
+        sides=(first.side, *(each.side for each in results)),
         totals=tuple(total for each in results for total in each.totals),
         findings=tuple(finding for each in results for finding in each.findings),
         differences=tuple(_difference(row) for row in listed),
@@ -55,70 +59,50 @@ def reconcile(
 
 @dataclass(frozen=True, kw_only=True)
 class _Compared:
-    """What comes of two sides."""
+    """What comes of holding a further side against the first one."""
 
-    sides: tuple[Side, Side]
+    side: Side
     totals: tuple[ClassTotal, ...]
     findings: tuple[Finding, ...] = ()
     digest: DigestUse | None = None
 
 
-def _in_full(
-    bench: Workbench, first: Prepared, loaded: Loaded, allowed: Tolerances, now_us: int, window: Window
+def _with_sums(bench: Workbench, first: Surveyed, loaded: Loaded, allowed: Tolerances) -> _Compared:
+    mine = prepare(bench, first, first.records)
+    side = sums.described(bench, loaded)
+    return _Compared(side=side, totals=tuple(sums.compare(bench, mine, loaded, allowed)))
+
+
+def _with_pilots(bench: Workbench, first: Surveyed, other: Surveyed, allowed: Tolerances, now_us: int) -> _Compared:
+    mine, theirs = prepare(bench, first, first.records), prepare(bench, other, other.records)
+    return _Compared(side=other.side, totals=tuple(pilots.compare(bench, mine, theirs, allowed, now_us)))
+
+
+def _with_attempts(
+    bench: Workbench, both: tuple[Surveyed, Surveyed], allowed: Tolerances, now_us: int, window: Window, *, digest: bool
 ) -> _Compared:
-    """All records of both sides."""
-    mine = totals(bench, first)
-    if loaded.level == "sum":
-        return _Compared(
-            sides=(mine, sums.described(bench, loaded)), totals=tuple(sums.compare(bench, first, loaded, allowed))
-        )
-    other = prepare(bench, loaded, window.wider())
-    both = mine, totals(bench, other)
-    if loaded.level == "pilot":
-        return _Compared(sides=both, totals=tuple(pilots.compare(bench, first, other, allowed, now_us)))
-    counted = _attempts(bench, first, other, allowed, now_us, window)
-    return _Compared(sides=both, totals=tuple(counted), findings=find(bench, first, other, allowed))
-
-
-def _by_digests(
-    bench: Workbench, sides: tuple[Loaded, Loaded], allowed: Tolerances, now_us: int, window: Window
-) -> _Compared:
-    """Only what digests by hour do not show to be the same."""
-    narrowed = narrow(bench, sides, allowed, now_us, (window, window.wider()))
-    first = prepare(bench, narrowed.left, Window(), whole="whole_l")
-    other = prepare(bench, narrowed.right, Window(), whole="whole_r")
-    matched, *others = _attempts(bench, first, other, allowed, now_us, window)
-    matched = replace(
-        matched,
-        pairs=matched.pairs + narrowed.spared,
-        core_hours=matched.core_hours + narrowed.spared_core_hours,
-    )
-    return _Compared(
-        sides=narrowed.sides,
-        totals=(matched, *others),
-        findings=find(bench, first, other, allowed),
-        digest=narrowed.use,
-    )
-
-
-def _attempts(
-    bench: Workbench, left: Prepared, right: Prepared, allowed: Tolerances, now_us: int, window: Window
-) -> list[ClassTotal]:
-    """Two sides of attempts: the tables `cases` and `faults`, and how many of each class."""
+    first, other = both
+    narrowed = narrow(bench, first, other, allowed, now_us, digest=digest)
+    left, right = prepare(bench, first, narrowed.left), prepare(bench, other, narrowed.right)
     join(bench, left, right, allowed, now_us)
     join_without_key(bench, allowed)
     joined = make_cases(bench, left, right, allowed, now_us, window)
-    names = left.loaded.name, right.loaded.name
+    names = first.loaded.name, other.loaded.name
     make_faults(bench, *names, allowed)
-    return [
-        ClassTotal(
-            left=names[0], right=names[1], kind="matched", pairs=joined.matched, core_hours=joined.matched_core_hours
-        ),
-        ClassTotal(
-            left=names[0], right=names[1], kind="pending", pairs=joined.pending, core_hours=joined.pending_core_hours
-        ),
-        *counted(bench, *names),
-    ]
+    matched = ClassTotal(
+        left=names[0],
+        right=names[1],
+        kind="matched",
+        pairs=joined.matched + narrowed.spared,
+        core_hours=joined.matched_core_hours + narrowed.spared_core_hours,
+    )
+    pending = replace(matched, kind="pending", pairs=joined.pending, core_hours=joined.pending_core_hours)
+    return _Compared(
+        side=other.side,
+        totals=(matched, pending, *counted(bench, *names)),
+        findings=find(bench, left, right, allowed),
+        digest=narrowed.use,
+    )
 
 
 #: Columns of `differences` (the fields of `Difference`), and how `faults` and `cases` give them.

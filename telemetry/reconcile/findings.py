@@ -74,11 +74,14 @@ def _at_level(bench: Workbench, asked: _Question, allowed: Tolerances) -> list[F
     bench.run(f"CREATE OR REPLACE TABLE grouped AS {grouped}")
     if not bench.value("SELECT count(*) FROM grouped"):
         return []
-    everybody = f"SELECT {there} FROM {known.whole}"
+    surveyed = known.surveyed
+    counts = f"SELECT {there}, n FROM {surveyed.groups}"
+    if "hour" in level:
+        counts = f"SELECT {there}, 1 AS n FROM {surveyed.records}"
     same = " AND ".join(f"{{0}}.{name(each)} IS NOT DISTINCT FROM {{1}}.{name(each)}" for each in level)
     bench.run(
         "CREATE OR REPLACE TABLE found AS SELECT g.*, a.among FROM grouped g JOIN"
-        f" (SELECT {names}, count(*) AS among FROM ({everybody}) GROUP BY ALL) a ON {same.format('g', 'a')}"
+        f" (SELECT {names}, sum(n)::BIGINT AS among FROM ({counts}) GROUP BY ALL) a ON {same.format('g', 'a')}"
         f" WHERE g.n >= {allowed.systematic_fraction} * a.among"
         f" AND (g.kind <> 'skew' OR g.spread <= {allowed.skew_seconds})"
     )
@@ -141,7 +144,7 @@ def _gaps(
         "  SELECT k.pilot, k.host, k.end_us, l.id, row_number() OVER (PARTITION BY k.pilot"
         f" {order}) - row_number() OVER (PARTITION BY k.pilot, l.id IS NULL {order}) AS run,"
         " count(*) OVER (PARTITION BY k.pilot) AS among, abs(k.wall_us / 3.6e9 * coalesce(k.cores, 1)) AS hours"
-        f"  FROM {has.whole} k LEFT JOIN lost l ON l.key = k.key WHERE k.pilot IN (SELECT pilot FROM lost)"
+        f"  FROM {has.surveyed.records} k LEFT JOIN lost l ON l.key = k.key WHERE k.pilot IN (SELECT pilot FROM lost)"
         f") WHERE id IS NOT NULL QUALIFY n >= {allowed.systematic_pairs}"
     )
     bench.run("UPDATE faults SET systematic = true WHERE kind = 'missing' AND id IN (SELECT id FROM gaps)")

@@ -162,7 +162,7 @@ def _find_again(bench: Workbench, letter: str, side: Prepared, allowed: Toleranc
     if not bench.value("SELECT count(*) FROM lone"):
         return
     bench.run(
-        f"UPDATE cases SET again = true WHERE id IN (SELECT c.id FROM {side.whole} k JOIN lone c ON"
+        f"UPDATE cases SET again = true WHERE id IN (SELECT c.id FROM {side.surveyed.records} k JOIN lone c ON"
         " c.job_id = k.job_id AND coalesce(c.attempt, 1) = coalesce(k.attempt, 1) AND c.site = k.site"
         " AND c.pilot IS NOT DISTINCT FROM k.pilot AND c.host IS NOT DISTINCT FROM k.host AND c.key <> k.key"
         f" AND abs(c.start_us - k.start_us) <= {round(allowed.fuzzy_seconds * _US)}"

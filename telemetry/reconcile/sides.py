@@ -26,31 +26,75 @@ class Loaded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surveyed:
+    """A side as a whole: the view of its `records`, the table of its `groups`, and what it holds in all.
+
+    `side` counts every record, also copies and those that another supersedes.
+    """
+
+    loaded: Loaded
+    records: str
+    groups: str
+    side: Side
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A side that can be joined: `keyed` has every key once, `loose` what has none (with an `id`), `copies` the rest.
 
-    `copies` has a row for each key that is held more than once: key, copies, bodies. `whole` has all records, also
-    where digests have taken most of them out of what is joined.
+    `copies` has a row for each key that is held more than once: key, copies, bodies. `surveyed` is the whole
+    side, of which only that is here which needs a closer look.
     """
 
     loaded: Loaded
     keyed: str
     loose: str
     copies: str
-    whole: str
+    surveyed: Surveyed
     keyed_records: int
     loose_records: int
 
 
-def prepare(bench: Workbench, loaded: Loaded, window: Window, *, whole: str = "") -> Prepared:
-    """Make the side's relations. Of several records under one key the one of the highest rank counts.
+def survey(bench: Workbench, loaded: Loaded, window: Window) -> Surveyed:
+    """Look at a side once: what it holds in all, and how many records there are of each site, group, cores and host."""
+    records, groups = f"all_{loaded.name}", f"groups_{loaded.name}"
+    bench.run(
+        f"CREATE OR REPLACE VIEW {records} AS SELECT {', '.join(COLUMNS)} FROM {loaded.relation} WHERE {inside(window)}"
+    )
+    bench.run(
+        f"CREATE OR REPLACE TABLE {groups} AS SELECT site, grp, cores, host, count(*) AS n, sum(cpu_us) AS cpu,"
+        " sum(wall_us * coalesce(cores, 1)::BIGINT) AS core, min(end_us) AS first, max(end_us) AS last"
+        f" FROM {records} GROUP BY ALL"
+    )
+    count, cpu, core, first, last = bench.one(
+        f"SELECT coalesce(sum(n), 0), sum(cpu), sum(core), min(first), max(last) FROM {groups}"
+    )
+    return Surveyed(
+        loaded=loaded,
+        records=records,
+        groups=groups,
+        side=Side(
+            name=loaded.name,
+            kind=loaded.kind,
+            where=loaded.where,
+            level=loaded.level,
+            records=int(count),
+            cpu_seconds=float(cpu or 0) / 1e6,
+            core_seconds=float(core or 0) / 1e6,
+            first_end=moment_text(first),
+            last_end=moment_text(last),
+        ),
+    )
+
+
+def prepare(bench: Workbench, surveyed: Surveyed, records: str) -> Prepared:
+    """Make the relations of *records* of the side. Of several records under one key the one of the highest rank counts.
 
     The same key and rank twice is a copy, and of several bodies the first by digest counts, so that order decides
     nothing.
     """
-    side = f"side_{loaded.name}"
-    columns = ", ".join(COLUMNS)
-    bench.run(f"CREATE OR REPLACE VIEW {side} AS SELECT {columns} FROM {loaded.relation} WHERE {inside(window)}")
+    side = f"side_{surveyed.loaded.name}"
+    bench.run(f"CREATE OR REPLACE VIEW {side} AS FROM {records}")
     _find_copies(bench, side)
     is_several = f"hash(key) IN (SELECT h FROM {side}_several)"
     bench.run(
@@ -70,41 +114,16 @@ def prepare(bench: Workbench, loaded: Loaded, window: Window, *, whole: str = ""
         once = f"SELECT * FROM {side} WHERE key IS NOT NULL"
     bench.run(f"CREATE OR REPLACE VIEW {side}_keyed AS {once}")
     bench.run(
-        f"CREATE OR REPLACE VIEW {side}_once AS SELECT * FROM {side}_keyed UNION ALL SELECT * FROM {side} WHERE"
-        " key IS NULL"
-    )
-    bench.run(
         f"CREATE OR REPLACE TABLE {side}_loose AS SELECT row_number() OVER () AS id, * FROM {side} WHERE key IS NULL"
     )
     return Prepared(
-        loaded=loaded,
+        loaded=surveyed.loaded,
         keyed=f"{side}_keyed",
         loose=f"{side}_loose",
         copies=f"{side}_copies",
-        whole=whole or f"{side}_once",
+        surveyed=surveyed,
         keyed_records=int(bench.value(f"SELECT count(*) FROM {side}_keyed")),
         loose_records=int(bench.value(f"SELECT count(*) FROM {side}_loose")),
-    )
-
-
-def totals(bench: Workbench, side: Prepared) -> Side:
-    """What the side holds in all, each attempt once."""
-    parts = [side.keyed] + ([side.loose] if side.loose_records else [])
-    union = " UNION ALL ".join(f"SELECT cpu_us, wall_us, cores, end_us FROM {each}" for each in parts)
-    records, cpu, core, first, last = bench.one(
-        "SELECT count(*), sum(cpu_us), sum(wall_us::HUGEINT * coalesce(cores, 1)), min(end_us), max(end_us)"
-        f" FROM ({union})"
-    )
-    return Side(
-        name=side.loaded.name,
-        kind=side.loaded.kind,
-        where=side.loaded.where,
-        level=side.loaded.level,
-        records=int(records),
-        cpu_seconds=float(cpu or 0) / 1e6,
-        core_seconds=float(core or 0) / 1e6,
-        first_end=moment_text(first),
-        last_end=moment_text(last),
     )
 
 

@@ -52,5 +52,6 @@ def open_workbench(engine: Engine) -> Iterator[Workbench]:
         "autoinstall_known_extensions": False,
     }
     with duckdb.connect(":memory:", config=dict(options)) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+        # After opening: an extension that comes with the library, and is loaded then, has the first.
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         yield Workbench(connection, engine)

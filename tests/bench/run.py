@@ -33,6 +33,7 @@ PARTS = (
     "wms",
     "console",
     "matching",
+    "reconcile",
     "diracx",
     "shipping",
 )

@@ -51,6 +51,7 @@ def inject(folder: Path, count: int, seed: int, *, rarity: int = RARITY) -> Inje
     """Write both sides, with *count* attempts."""
     folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(":memory:", config={"threads": 2}) as db:
+        db.execute("SET enable_progress_bar = false")
         db.execute(f"CREATE MACRO pick(a, b, n) AS (hash(a, b, {seed}) % n)::BIGINT")
         db.execute(_attempts(count, seed))
         db.execute(_chosen(rarity, seed))
@@ -69,6 +70,25 @@ def inject(folder: Path, count: int, seed: int, *, rarity: int = RARITY) -> Inje
             ).fetchall()
         )
     return Injected(left=left, right=right, wrong=wrong, systematic=systematic, held=held)
+
+
+def alike(folder: Path, count: int, seed: int, *, rarity: int = 1000) -> tuple[Path, Path]:
+    """Two sides that differ in the CPU of one attempt in *rarity*, spread over all hours; in another order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    left, right = folder / "left.parquet", folder / "right.parquet"
+    with duckdb.connect(":memory:", config={"threads": 2, "preserve_insertion_order": False}) as db:
+        db.execute("SET enable_progress_bar = false")
+        db.execute(f"CREATE MACRO pick(a, b, n) AS (hash(a, b, {seed}) % n)::BIGINT")
+        db.execute(_attempts(count, seed))
+        db.execute(f"COPY (SELECT {_record('')} FROM base ORDER BY end_us) TO '{left}' (FORMAT parquet)")
+        changed = (
+            f"cpu_us + CASE WHEN pick(i, 'differs', {rarity}) = 0 THEN cpu_us // 10 + {100 * US} ELSE 0 END AS cpu_us"
+        )
+        db.execute(
+            f"COPY (SELECT {_record('')} FROM (SELECT * REPLACE ({changed}) FROM base) ORDER BY hash(uid))"
+            f" TO '{right}' (FORMAT parquet)"
+        )
+    return left, right
 
 
 def _attempts(count: int, seed: int) -> str:

@@ -30,35 +30,16 @@ FETCHED: Mapping[str, float] = {"wms": 3600, "sql": 3600}
 Fetch = Callable[[Wanted], Iterable[Mapping[str, Any]]]
 
 
-def load(bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch) -> Loaded:
-    """Read the source *wanted*; *fetch* gives the accounting records of those kinds that we do not read ourselves.
+def load(bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch, spread: otlp.Spread = map) -> Loaded:
+    """Read the source *wanted*; *fetch* gives the accounting records of those kinds that we do not read ourselves,
+    *spread* works on large files with several processes.
 
     Raises:
         SourceError: it cannot be read.
     """
-    level: Level = "attempt"
-    problems: list[str] = []
-    match wanted.kind:
-        case "parquet":
-            relation = files.parquet(bench, wanted)
-        case "csv":
-            relation = files.csv(bench, wanted)
-            level = "pilot" if wanted.options.get("level") == "pilot" else "attempt"
-        case "otlp":
-            relation, problems = otlp.read(bench, wanted.name, files.paths(wanted.where))
-        case "sacct":
-            level = "pilot"
-            relation = _sacct(bench, wanted)
-        case "prometheus":
-            level = "sum"
-            relation = _prometheus(bench, wanted, window)
-        case "apel" | "auditor":
-            level, relation = _foreign(bench, wanted)
-        case kind if kind in FETCHED:
-            relation = records.accounting(bench, wanted.name, fetch(wanted))
-        case _:
-            known = ", ".join(sorted({*KINDS, *FETCHED}))
-            raise SourceError(f"{wanted.name}: there is no kind of source {wanted.kind!r}; known are {known}")
+    level, relation, problems = _read(bench, wanted, window, fetch, spread)
+    if wanted.kind in ("otlp", *FETCHED):
+        problems = [*problems, *_incomplete(bench, wanted, relation)]
     return Loaded(
         name=wanted.name,
         kind=wanted.kind,
@@ -68,6 +49,40 @@ def load(bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch) -> Load
         grace_seconds=_grace(wanted),
         problems=tuple(problems),
     )
+
+
+def _read(
+    bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch, spread: otlp.Spread
+) -> tuple[Level, str, list[str]]:
+    """What a record of the source stands for, the relation of them, and what could not be read."""
+    match wanted.kind:
+        case "parquet":
+            return _level(wanted), files.parquet(bench, wanted), []
+        case "csv":
+            return _level(wanted), files.csv(bench, wanted), []
+        case "otlp":
+            return "attempt", *otlp.read(bench, wanted.name, files.paths(wanted.where), spread)
+        case "sacct":
+            return "pilot", _sacct(bench, wanted), []
+        case "prometheus":
+            return "sum", _prometheus(bench, wanted, window), []
+        case "apel" | "auditor":
+            return *_foreign(bench, wanted), []
+        case kind if kind in FETCHED:
+            return "attempt", records.accounting(bench, wanted.name, fetch(wanted)), []
+    known = ", ".join(sorted({*KINDS, *FETCHED}))
+    raise SourceError(f"{wanted.name}: there is no kind of source {wanted.kind!r}; known are {known}")
+
+
+def _level(wanted: Wanted) -> Level:
+    return "pilot" if wanted.options.get("level") == "pilot" else "attempt"
+
+
+def _incomplete(bench: Workbench, wanted: Wanted, relation: str) -> list[str]:
+    """What is not read of a record is not compared, so it must be said."""
+    needed = " OR ".join(f"{each} IS NULL" for each in ("key", "end_us", "wall_us", "cpu_us", "cores"))
+    count = bench.value(f"SELECT count(*) FROM {relation} WHERE {needed}")
+    return [f"{wanted.name}: {count} records lack UID, end, times or processors, or these are none"] if count else []
 
 
 def _grace(wanted: Wanted) -> float:
