@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from dashboards import charts, pages
+from dashboards import charts
 from dashboards.text import number_text, one_line, percent_text, seconds_text
 
 Value: TypeAlias = str | int | float | None
@@ -170,4 +170,6 @@ class Report:
 
 def page(report: Report) -> str:
     """*report* as one file of HTML."""
+    from dashboards import pages  # templates come with an extra, which the terminal and CSV do without
+
     return pages.document("report.html", report=report)

@@ -83,6 +83,8 @@ def whole(path: Path, write: Callable[[Path], None]) -> None:
         part.rename(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_page(report: "Report", path: Path) -> None:
@@ -95,7 +97,9 @@ def write_page(report: "Report", path: Path) -> None:
 
     with needs_extra("reports", "a page"):
         from dashboards.report_page import page
-    path.write_text(page(report), encoding="utf-8")
+
+        text = page(report)
+    path.write_text(text, encoding="utf-8")
 
 
 def write_csv(table: "Table", path: Path) -> None:

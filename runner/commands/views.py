@@ -101,8 +101,7 @@ def _month_charts(used: Sequence[Used]) -> Iterable[Section]:
             groups.setdefault(name(each.share), []).append(each)
         sums = {label: summed(rows, rows[0].share) for label, rows in groups.items()}
         bars = [(label, (each.cpu_hours, max(0.0, each.core_hours - each.cpu_hours))) for label, each in sums.items()]
-        chart = BarChart(series=("used by the CPU", "waiting"), bars=_largest(bars))
-        yield Section(title=title, chart=chart if len(bars) else None)
+        yield from _drawn(title, ("used by the CPU", "waiting"), bars)
 
 
 def _used_row(each: Used) -> tuple[Value, ...]:
@@ -186,10 +185,7 @@ def reconciliation_view(outcome: Outcome) -> Report:
             Card(label="Systematic", value=len(outcome.findings), kind="count"),
         ),
         sections=(
-            Section(
-                title="Core hours at stake by class",
-                chart=BarChart(series=("core hours",), bars=_largest(classes)) if classes else None,
-            ),
+            *_drawn("Core hours at stake by class", ("core hours",), classes),
             Section(
                 title="Systematic differences",
                 text="Many differences of one class with one cause: these are worth a look first.",
@@ -273,6 +269,12 @@ def _side_row(each: Side) -> tuple[Value, ...]:
 
 def _between(first: str, last: str) -> str:
     return f"{first[:16]} and {last[:16]}" if first and last else ""
+
+
+def _drawn(title: str, series: tuple[str, ...], bars: Sequence[tuple[str, tuple[float, ...]]]) -> Iterable[Section]:
+    """A chart; where there is nothing to draw, nothing."""
+    if bars:
+        yield Section(title=title, chart=BarChart(series=series, bars=_largest(bars)))
 
 
 def _largest(bars: Sequence[tuple[str, tuple[float, ...]]]) -> tuple[Bar, ...]:

@@ -3,6 +3,8 @@
 import csv
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from telemetry.ledger.formats import apel, auditor, dirac, ogf
 from telemetry.ledger.formats.usage import SummedUsage, Usage
 from tests.support.clock import NOON_UTC_NS, JumpClock
 from tests.support.ledger import matched, whole_life
+from tests.support.tree import ROOT
 from tests.support.wms import RunningWms, running_wms
 
 Jobspan = Callable[..., tuple[int, str, str]]
@@ -123,6 +126,22 @@ def test_a_month_is_shown_on_the_terminal(jobspan: Jobspan) -> None:
     assert "LCG.One.org" in out
     code, out, _ = jobspan("report", "--month", "2025-12")
     assert (code, "0 attempts, 0.000 core hours; complete." in out) == (0, True)
+
+
+#: `jobspan` where the extra [reports] is not installed.
+BARE = (
+    "import sys; sys.modules.update(jinja2=None, duckdb=None, rich=None); from runner.cli import main; sys.exit(main())"
+)
+
+
+def test_a_month_needs_no_extra_but_for_pages_and_parquet(wms: RunningWms, tmp_path: Path) -> None:
+    """The base installation sums up on the terminal and in CSV; what it lacks it names, and writes nothing."""
+    asked = [sys.executable, "-c", BARE, "--folder", str(wms.folder), "report", "--month", MONTH]
+    for option, code in (("--csv", 1), ("--html", 2), ("--parquet", 2)):
+        path = tmp_path / option
+        result = subprocess.run([*asked, option, path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert result.returncode == code, result.stderr
+        assert ("jobspan[reports]" in result.stderr, path.is_file()) == (code == 2, code == 1)
 
 
 @pytest.mark.parametrize("arguments", [("2026-13",), ("May",), (MONTH, "--closing-date", "soon")])

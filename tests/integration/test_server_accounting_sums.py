@@ -114,3 +114,17 @@ def test_records_from_before_the_sums_are_counted(tmp_path_factory: pytest.TempP
         assert sums(wms, "group_by=Site") == []
     with running_wms(folder) as wms:
         assert json.dumps([row["Jobs"] for row in sums(wms, "group_by=Site")]) == "[1]"
+
+
+def test_history_and_witness_can_be_those_of_a_time(wms: RunningWms) -> None:
+    """From the start on, before the end, superseded records too; a moment without a zone is refused."""
+    path = "/api/jobspan/accounting/history?start=2026-01-01T10:20:00Z&end=2026-01-01T12:30:00Z"
+    found = wms.call("GET", path, token=wms.admin_token).json()["History"]
+    assert sorted((each["Record"]["Site"], each["Record"]["Revision"]) for each in found) == [
+        *(("LCG.One.org", revision) for revision in (1, 2)),
+        *(("LCG.Two.org", revision) for revision in (1, 2)),
+    ]
+    assert len(wms.call("GET", "/api/jobspan/witness", token=wms.admin_token).json()["Attempts"]) == 4
+    later = "/api/jobspan/witness?start=2199-01-01T00:00:00Z"
+    assert wms.call("GET", later, token=wms.admin_token).json() == {"Attempts": []}
+    assert wms.call("GET", f"{path[:-1]}", token=wms.admin_token).status_code == 422

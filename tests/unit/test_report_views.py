@@ -81,6 +81,7 @@ def test_a_clean_reconciliation_says_so() -> None:
     clean = outcome(totals=totals, findings=(), differences=(), core_hours_at_stake=0.0)
     assert reconciliation_view(clean).mood == "good"
     assert "agree on all 7 attempts" in reconciliation_view(clean).verdict
+    assert "at stake by class" not in page(reconciliation_view(clean))  # a chart of nothing
     unread = outcome(totals=totals, findings=(), differences=(), problems=("a file is damaged",))
     assert reconciliation_view(unread).mood == "warn"
     assert "a file is damaged" in reconciliation_view(unread).verdict
