@@ -12,6 +12,7 @@ TEST_WORKERS ?= 2
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
 DEMO_ARGS ?=
+DEMO_EXTRAS := wms,reports
 FAULTS_ARGS ?=
 
 # Compiled modules make each of our many short processes start faster; foreign modules make them unpredictable.
@@ -67,7 +68,7 @@ lock: ## renew requirements.lock from what the package index offers now
 
 diracx: .cache/diracx/.installed ## a real DiracX server for the tests that need one, in an environment of its own below .cache
 
-servers: ## real S3 and search servers for the tests that need them, built by Go and Maven, kept in ~/.cache
+servers: ## real S3, search and telemetry servers for the tests that need them, built by Go and Maven, kept in ~/.cache
 	@.ci/servers
 
 clean: ## remove .venv, caches and what builds left
@@ -81,9 +82,9 @@ $(VENV)/.python: pyproject.toml $(LOCK)
 	  "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@touch $@
 
-# One environment for everything; the runner with its embedded WMS is enough for the demo.
+# One environment for everything; the runner with its embedded WMS and the reports is enough for the demo.
 $(VENV)/.runner: $(VENV)/.python
-	$(call install,wms)
+	$(call install,$(DEMO_EXTRAS))
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.python

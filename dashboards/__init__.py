@@ -7,6 +7,9 @@
 * `check`     every query against the catalogue, and against what a real scrape shows
 * `login`     the pages of the WMS on which somebody lets a program act for him
 * `pages`     templates in, HTML out, escaped and without control characters; `templates/` has them and the one style
+* `charts`    values in, SVG out: bars and curves
+* `report_page`  a report as values, and as a page that holds all that it shows
+* `trace_page` the page of a job's traces, as one file
 * `text`      what others wrote made harmless, and figures as people read them; for terminals, too
 * `console` the web console: frame, headers and script of its pages; `console_jobs` and `console_site` what they show,
   `console_charts` curves as coordinates

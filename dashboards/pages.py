@@ -68,6 +68,7 @@ def _environment() -> Environment:
         "badge": badge,
         "size": text.bytes_text,
         "duration": text.seconds_text,
+        "fine_duration": text.fine_seconds_text,
         "figure": text.number_text,
         "percent": text.percent_text,
         "moment": text.moment_text,

@@ -31,6 +31,14 @@ def seconds_text(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def fine_seconds_text(seconds: float | None) -> str:
+    """The same for what may be short: 0.35 ms, 47 ms, 3.14 s."""
+    if seconds is None or seconds == 0 or seconds >= 1:
+        return "0 s" if seconds == 0 else seconds_text(seconds)
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
 def bytes_text(count: float | None) -> str:
     """A size as people read it: 0 B, 812 B, 1.5 KiB, 42 MiB."""
     if count is None:

@@ -14,9 +14,11 @@ The rooms, from the top; imports point down only:
 * `data`       storage elements, input data, archives
 * `job`        the vocabulary, pure: description, status, matching
 * `config`     frozen values; the only reader of the environment
+* `collector`  where telemetry is sent: the standard OTEL_* variables over the file (pure)
 * `tables`     every option of the configuration file, with its default and its meaning (pure)
 * `options`    what an option is: name, default, meaning, and what it takes (pure)
 * `errors`     the exception tree
+* `trace_views` spans and journals of a job -> the values of its page (pure)
 * `backoff`, `locks`, `redaction`   small tools of the above
 
 What happened to a job is not kept here: every room emits facts, and `telemetry` does the rest.

@@ -11,13 +11,21 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from runner.collector import with_environment
 from runner.errors import ConfigError
 from runner.options import Check, expression_problem, options_of, read_table, suggest, types_of
-from runner.tables import JobAgentConfig, JobWrapperConfig, SiteConfig, TelemetryConfig, WmsConfig
+from runner.tables import (
+    JobAgentConfig,
+    JobWrapperConfig,
+    ReconcileConfig,
+    SiteConfig,
+    TelemetryConfig,
+    WmsConfig,
+)
 
 __all__ = [
-    "Config", "HttpConfig", "JobAgentConfig", "JobWrapperConfig", "SiteConfig", "TelemetryConfig", "WmsConfig",
-    "describe", "load", "payload_environment", "secrets_of",
+    "Config", "HttpConfig", "JobAgentConfig", "JobWrapperConfig", "ReconcileConfig", "SiteConfig", "TelemetryConfig",
+    "WmsConfig", "describe", "load", "payload_environment", "secrets_of",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -57,6 +65,7 @@ class Config:
     job_agent: JobAgentConfig = field(default_factory=JobAgentConfig)
     job_wrapper: JobWrapperConfig = field(default_factory=JobWrapperConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     #: A copy of the environment at the start: what payloads inherit, less our secrets and OTEL_*.
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -89,6 +98,7 @@ TABLES: dict[str, tuple[str, type[Any]]] = {
     "JobAgent": ("job_agent", JobAgentConfig),
     "JobWrapper": ("job_wrapper", JobWrapperConfig),
     "Telemetry": ("telemetry", TelemetryConfig),
+    "Reconcile": ("reconcile", ReconcileConfig),
 }
 for _, _kind in TABLES.values():  # once, when this is imported
     types_of(_kind)
@@ -129,7 +139,7 @@ def load(
     )
     if env.get(IDLE_VARIABLE):
         values["job_wrapper"] = _with_fields(values["job_wrapper"], check_cpu_consumed=Check.OFF)
-    values["telemetry"] = _otel(values["telemetry"], env)
+    values["telemetry"] = with_environment(values["telemetry"], env)
     absolute = source.absolute() if source else None  # processes that work elsewhere read it again
     return Config(folder=chosen, source=absolute, environment=env, http=_http(env), **values)
 
@@ -212,24 +222,6 @@ def _check_wrapper(wrapper: JobWrapperConfig, source: str) -> None:
 def _with_fields(values: T, **changes: Any) -> T:
     present = {each.name: getattr(values, each.name) for each in fields(values)}  # type: ignore[arg-type]
     return type(values)(**{**present, **changes})
-
-
-def _otel(values: TelemetryConfig, env: Mapping[str, str]) -> TelemetryConfig:
-    changes: dict[str, Any] = {}
-    if env.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        changes["otlp_endpoint"] = env["OTEL_EXPORTER_OTLP_ENDPOINT"]
-    if env.get("OTEL_EXPORTER_OTLP_HEADERS"):
-        changes["otlp_headers"] = tuple(item.strip() for item in env["OTEL_EXPORTER_OTLP_HEADERS"].split(","))
-    if env.get("OTEL_EXPORTER_OTLP_CERTIFICATE"):
-        changes["otlp_certificate"] = env["OTEL_EXPORTER_OTLP_CERTIFICATE"]
-    if env.get("OTEL_SERVICE_NAME"):
-        changes["service_name"] = env["OTEL_SERVICE_NAME"]
-    if env.get("OTEL_EXPORTER_OTLP_TIMEOUT"):  # milliseconds by the specification, whatever the SDK does
-        try:
-            changes["otlp_timeout_seconds"] = max(0.1, float(env["OTEL_EXPORTER_OTLP_TIMEOUT"]) / 1000)
-        except ValueError as error:
-            raise ConfigError("OTEL_EXPORTER_OTLP_TIMEOUT must be a number of milliseconds") from error
-    return _with_fields(values, **changes)
 
 
 def _http(env: Mapping[str, str]) -> HttpConfig:

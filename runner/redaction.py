@@ -28,7 +28,9 @@ class Redactor:
     @classmethod
     def of(cls, config: Config) -> "Redactor":
         """All that *config* knows to be secret: environment, collector headers, token files."""
-        headers = (item.partition("=")[2] for item in config.telemetry.otlp_headers)
+        headers = [item.partition("=")[2] for item in config.telemetry.otlp_headers]
+        signals = [each for each in (config.telemetry.traces, config.telemetry.logs) if each]
+        headers += [word for each in signals for _, value in each.headers for word in (value, *value.split())]
         addresses = (config.wms.database, config.wms.parameters_url)
         found = (part for each in addresses for part in ADDRESS_USERINFO.findall(each))
         written = {part[:-1].partition(":")[2] for part in found}
@@ -41,6 +43,7 @@ class Redactor:
                 config.wms.pilot_token_file,
                 config.wms.database_password_file,
                 config.job_agent.metrics_token_file,
+                config.telemetry.otlp_token_file,
             )
             if name
         }

@@ -3,6 +3,7 @@
 Option names are DIRAC's where DIRAC has the option; `jobspan config show` prints them all.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runner.options import Check, check, option
@@ -19,6 +20,10 @@ class SiteConfig:
     tags: tuple[str, ...] = option("Tag", (), "tags that the node offers to the matcher")
     required_tags: tuple[str, ...] = option("RequiredTag", (), "the node takes only jobs that ask for all these tags")
     max_ram_mb: float = option("MaxRAM", 0.0, "memory that a job may ask for, MB; 0: the node does not say", minimum=0)
+    apel_level: str = option(
+        "APELLevel", "off", "what this site publishes in APEL: off, payload (our exports) or batch (its batch system)",
+        choices=("off", "payload", "batch"),
+    )  # fmt: skip
     cpu_normalization_factor: float = option(
         "CPUNormalizationFactor",
         1.0,
@@ -372,16 +377,108 @@ class JobWrapperConfig:
     )
 
 
+#: How bodies to a collector are packed.
+COMPRESSIONS = ("gzip", "deflate", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalConfig:
+    """Where one signal (traces, logs) is sent and how, when file and environment have said all."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    token_file: str = ""
+    timeout_seconds: float = 10.0
+    compression: str = "gzip"
+    certificate: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TelemetryConfig:
     """`[Telemetry]`, and the standard OTEL_EXPORTER_OTLP_* variables, which win."""
 
+    user_names: str = option(
+        "UserNames", "hashed", "users in what leaves the site (OTLP, exports): hashed, with a key, or plain",
+        choices=("hashed", "plain"),
+    )  # fmt: skip
+    user_hash_key_file: str = option(
+        "UserHashKeyFile", "", "file with that key, one for a whole site; empty: user-hash.key in the folder, made once"
+    )
     otlp_endpoint: str = option("OTLPEndpoint", "", "collector to which spans and records are sent; empty: files only")
     otlp_headers: tuple[str, ...] = option(
-        "OTLPHeaders", (), 'additional headers, each "name=value"; values are secret'
+        "OTLPHeaders", (), 'additional headers, each "name=value", percent-encoded; values are secret'
+    )
+    otlp_token_file: str = option(
+        "OTLPTokenFile", "", "file with a bearer token for the collector, read again when it answers 401"
     )
     otlp_timeout_seconds: float = option(
         "OTLPTimeout", 10.0, "deadline of one call to the collector, seconds", minimum=0.1
     )
+    otlp_compression: str = option(
+        "OTLPCompression", "gzip", "how bodies are packed: gzip, deflate or none", choices=COMPRESSIONS
+    )
     otlp_certificate: str = option("OTLPCertificate", "", "file with the certificate authorities of the collector")
+    otlp_client_certificate: str = option("OTLPClientCertificate", "", "file with the certificate that we show to it")
+    otlp_client_key: str = option("OTLPClientKey", "", "file with the key of that; empty: it is in the same file")
     service_name: str = option("ServiceName", "jobspan", "service.name of everything that is sent")
+    resource_attributes: tuple[str, ...] = option(
+        "ResourceAttributes", (), 'what else is said of this node, each "name=value", percent-encoded'
+    )
+    #: What follows from these and the environment; None: that signal is not sent.
+    traces: SignalConfig | None = None
+    logs: SignalConfig | None = None
+    resource: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything goes to a collector."""
+        return bool(self.traces or self.logs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcileConfig:
+    """`[Reconcile]`: how far two sources may be apart in `jobspan reconcile --source`, and what it may use."""
+
+    wall_seconds: float = option("WallTolerance", 120.0, "wall clocks may differ by this, seconds", minimum=0)
+    wall_fraction: float = option("WallFraction", 0.02, "or by this share of the larger, if that is more", minimum=0)
+    cpu_seconds: float = option("CPUTolerance", 60.0, "CPU may differ by this, seconds", minimum=0)
+    cpu_fraction: float = option("CPUFraction", 0.05, "or by this share of the larger, if that is more", minimum=0)
+    benchmark_fraction: float = option("BenchmarkFraction", 0.01, "scores may differ by this share", minimum=0)
+    skew_seconds: float = option(
+        "SkewTolerance", 5.0, "ends of equally long attempts may differ by this, seconds", minimum=1
+    )
+    late_seconds: float = option(
+        "LateAfter", 86400.0, "a record that arrives longer after the end is late, seconds", minimum=0
+    )
+    future_seconds: float = option(
+        "FutureTolerance", 86400.0, "no attempt ends later than this after now, seconds", minimum=0
+    )
+    most_cpu_seconds: float = option("MostCPU", 1e8, "no attempt has more CPU than this, seconds", minimum=1)
+    fuzzy_seconds: float = option(
+        "FuzzyTolerance",
+        120.0,
+        "records without a key are one, if starts and ends are no further apart, seconds",
+        minimum=1,
+    )
+    pilot_fraction: float = option(
+        "PilotFraction", 0.05, "payloads may have this share more than their pilot", minimum=0
+    )
+    overhead_fraction: float = option(
+        "OverheadFraction", 0.05, "share of a pilot's CPU that may be nobody's", minimum=0
+    )
+    idle_fraction: float = option("IdleFraction", 0.2, "share of a pilot's core time that may be nobody's", minimum=0)
+    systematic_pairs: int = option("SystematicPairs", 5, "so many differences of one class, and", minimum=2)
+    systematic_fraction: float = option(
+        "SystematicFraction", 0.5, "this share of a site's, host's or pilot's attempts, have one cause", minimum=0
+    )
+    allowed_core_hours: float = option(
+        "AllowedCoreHours", 0.0, "exit code 1 above so many core hours in question", minimum=0
+    )
+    allowed_differences: int = option("AllowedDifferences", 0, "and above so many differences", minimum=0)
+    memory_mb: int = option(
+        "ReconcileMemory", 800, "memory of the engine, MB; what is beyond goes to a disk", minimum=100
+    )
+    threads: int = option("ReconcileThreads", 2, "threads of the engine", minimum=1)
+    spill_folder: str = option("SpillFolder", "", "where that disk is; empty: reconcile in the folder")

@@ -186,7 +186,7 @@ ATTRIBUTES: Mapping[str, str] = {
     EXECUTABLE_NAME: "name of the payload's executable, without its folder",
     EXECUTABLE_PATH: "path of the payload's executable",
     RECORD_UID: "UID/RecordedBy/Revision: two log events with one value are two copies of one record",
-    SERVICE: "service.name",
+    SERVICE: "jobspan, jobspan-wms for what the WMS says, or what the site calls it",
     SERVICE_VERSION: "version of jobspan",
     SERVICE_INSTANCE: "UID of the attempt for a wrapper, identity of the job database for the WMS",
     HOST_NAME: "worker node",
@@ -199,7 +199,7 @@ ATTRIBUTES: Mapping[str, str] = {
     JOB_NAME: "JobName",
     JOB_GROUP: "JobGroup",
     JOB_TYPE: "JobType",
-    JOB_OWNER: "the job's owner",
+    JOB_OWNER: "the job's owner: a keyed hash of the name, unless the site wants the name itself",
     JOB_OWNER_GROUP: "the owner's group",
     JOB_PROCESSORS: "processors given to the job",
     JOB_STATUS: "Status, DIRAC's string",
@@ -310,10 +310,15 @@ _WORD = re.compile(r"WMS(?=ID)|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
 def accounting_attribute(field: str) -> str:
     """Attribute of the accounting event that carries the record's *field*: the prefix and its snake_case."""
+    return _ATTRIBUTE_OF.get(field) or _accounting_attribute(field)
+
+
+def _accounting_attribute(field: str) -> str:
     return ACCOUNTING_PREFIX + ".".join("_".join(_WORD.findall(part)).lower() for part in field.split("."))
 
 
-_FIELD_OF = {accounting_attribute(field): field for field in RECORD_FIELDS}
+_ATTRIBUTE_OF = {field: _accounting_attribute(field) for field in RECORD_FIELDS}
+_FIELD_OF = {attribute: field for field, attribute in _ATTRIBUTE_OF.items()}
 
 
 def record_field(attribute: str) -> str:
@@ -657,4 +662,32 @@ WMS_METRICS: Mapping[str, Metric] = {
         ),
         *(WMS_INVENTORY_OK, WMS_SPANS_QUEUED, WMS_SPANS_DROPPED),
     )
+}
+
+# --- metrics of a reconciliation ------------------------------------------------------------------
+
+RECONCILIATION_DIFFERENCES = Metric(
+    name="jobspan_reconciliation_differences",
+    kind="gauge",
+    unit="records",
+    help="Differences that the last reconciliation has found, by class",
+    labels=("class",),
+)
+RECONCILIATION_CORE_HOURS = Metric(
+    name="jobspan_reconciliation_core_hours_at_stake",
+    kind="gauge",
+    unit="core hours",
+    help="Core-hours that these differences are about",
+    labels=("class",),
+)
+RECONCILIATION_TIMESTAMP = Metric(
+    name="jobspan_reconciliation_timestamp_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="When the last reconciliation ended, since 1970",
+)
+
+#: What `jobspan reconcile` writes for a node exporter's textfile collector.
+RECONCILIATION_METRICS: Mapping[str, Metric] = {
+    metric.name: metric for metric in (RECONCILIATION_DIFFERENCES, RECONCILIATION_CORE_HOURS, RECONCILIATION_TIMESTAMP)
 }

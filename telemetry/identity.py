@@ -7,10 +7,18 @@ dead wrapper would have, and a second copy of anything is recognised as a copy.
 import hashlib
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+#: The name under which a user stands in what leaves the site.
+UserName: TypeAlias = Callable[[str], str]
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 1
+#: How a name looks that is none any more.
+_PSEUDONYM = re.compile(r"hashed-[0-9a-f]{32}")
 
 
 def attempt_uid(wms_id: str, job_id: int, attempt: int) -> str:
@@ -28,6 +36,7 @@ def submission_uid(wms_id: str, job_id: int) -> str:
     return str(uuid.uuid5(uuid.UUID(wms_id), f"{job_id}/submit"))
 
 
+@lru_cache(maxsize=64)  # asked for with every span
 def trace_id(uid: str) -> str:
     """32 hex digits: the first 16 bytes of sha256(UID)."""
     return hashlib.sha256(uid.encode()).digest()[:16].hex()
@@ -36,6 +45,14 @@ def trace_id(uid: str) -> str:
 def span_id(uid: str, path: str, sequence: int = 0) -> str:
     """16 hex digits for the *sequence*-th span at *path* (such as ``job/execute``) of an attempt."""
     return hashlib.sha256(f"{uid}\n{path}\n{sequence}".encode()).digest()[:8].hex()
+
+
+def pseudonym(key: bytes, name: str) -> str:
+    """*name* as a keyed hash: the same wherever the key is the same, and of no use without it. Of one, itself."""
+    if _PSEUDONYM.fullmatch(name):
+        return name
+    digest = hashlib.blake2b(name.encode(), key=hashlib.sha512(key).digest(), digest_size=16)
+    return f"hashed-{digest.hexdigest()}"
 
 
 def traceparent(trace: str, span: str) -> str:

@@ -85,13 +85,13 @@ class Acknowledgements:
         line: dict[str, object] = {"writer": entry.writer, "sequence": entry.sequence, "outcome": outcome}
         return {**line, **_with("detail", detail), **self._copies_of(entry_name(entry))}
 
-    def settle(self, item: str, outcome: Outcome, detail: str = "", *, copies: int = 0) -> None:
+    def settle(self, item: str, outcome: Outcome, detail: str = "", *, copies: int = 0, durable: bool = True) -> None:
         """The document *item* (such as the record of an attempt, by UID and revision) is delivered or dead.
 
-        *copies*: so many more than one have arrived, as the sink says.
+        *copies*: so many more than one have arrived, as the sink says. Not *durable*: a power cut may undo it.
         """
         noted = {"copies": copies} if copies else self._copies_of(item)
-        self._append({"item": item, "outcome": outcome, **_with("detail", detail), **noted})
+        self._append({"item": item, "outcome": outcome, **_with("detail", detail), **noted}, durable=durable)
 
     def outcome(self, item: str) -> Outcome | None:
         """How `settle` ended for *item*; None while it is pending."""
@@ -120,7 +120,7 @@ class Acknowledgements:
         copies = self._unanswered.pop(name, 0)
         return {"copies": copies} if copies else {}
 
-    def _append(self, *lines: dict[str, object]) -> None:
+    def _append(self, *lines: dict[str, object], durable: bool = True) -> None:
         if not lines:
             return
         for line in lines:
@@ -130,7 +130,8 @@ class Acknowledgements:
         try:
             data = b"\n" * self._torn + text.encode()
             self._torn = os.write(fd, data) < len(data)
-            os.fdatasync(fd)
+            if durable:
+                os.fdatasync(fd)
         finally:
             os.close(fd)
 

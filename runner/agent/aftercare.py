@@ -356,7 +356,7 @@ class Aftercare:
 
     def _remove(self, folder: JobFolder) -> None:
         """With the journal goes what was never delivered: that is counted first."""
-        lost = outbox_of(folder, collector=bool(self._config.telemetry.otlp_endpoint))
+        lost = outbox_of(folder, collector=self._config.telemetry.sends)
         note_expired(self._config.folder / AGENT_FOLDER, lost)
         shutil.rmtree(folder.root)
         log.info("job %s: folder removed", folder.root.name)

@@ -1,8 +1,8 @@
 """The commands of `jobspan`, a module each, loaded only when asked for (`runner.cli` has their list).
 
 Commands: `run`, `demo`, `wms`, `agent`, `submit`, `status`, `log`, `parameters`, `peek`, `kill`, `reschedule`,
-`output`, `trace`, `metrics`, `accounting`, `reconcile`, `requests`, `module`, `why`, `delete`, `sites`,
-`pilots`, `outbox`, `login`, `logout`, `whoami`, `config`, `doctor`.
+`output`, `trace`, `slow`, `metrics`, `accounting`, `reconcile`, `report`, `requests`, `module`, `why`, `delete`,
+`sites`, `pilots`, `outbox`, `login`, `logout`, `whoami`, `config`, `doctor`.
 
 What they share:
 
@@ -14,6 +14,9 @@ What they share:
 * `fetching`       output sandboxes into a new folder
 * `killing`        the order to end a job
 * `extras`         says which extra to install where one is missing
+* `exporting`      accounting records in the form of other systems
+* `reporting`      a report on the terminal and in files; `views`: what is shown of a month or a reconciliation;
+  `reconciliation_files`: the latter's files
 * `overrides`      configurations with something changed by the command line
 * `interrupts`     an end in order, whichever signal asks for it
 * `announcing`     how a service says that it is ready

@@ -20,7 +20,6 @@ State: TypeAlias = Literal["ok", "note", "bad"]
 CONNECT_SECONDS = 3.0
 #: Beyond this, times of records and of the WMS's log tell different stories.
 LARGEST_CLOCK_OFFSET_SECONDS = 2.0
-OTLP_PORT = 4318
 
 
 @dataclass(frozen=True)
@@ -153,16 +152,17 @@ def _wms(config: Config) -> Iterator[Finding]:
 
 
 def _collector(config: Config) -> Finding:
-    endpoint = config.telemetry.otlp_endpoint
-    if not endpoint:
+    urls = [each.url for each in (config.telemetry.traces, config.telemetry.logs) if each]
+    if not urls:
         return Finding("collector", "note", f"none configured; spans and records go to {config.telemetry_folder} only")
-    try:
-        parts = urlsplit(endpoint)
-        place = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else OTLP_PORT))
-        socket.create_connection(place, timeout=CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        return Finding("collector", "bad", f"{_without_user(endpoint)}: {error}; check OTEL_EXPORTER_OTLP_ENDPOINT")
-    return Finding("collector", "ok", f"{_without_user(endpoint)} takes connections")
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            place = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+            socket.create_connection(place, timeout=CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            return Finding("collector", "bad", f"{_without_user(url)}: {error}; check OTEL_EXPORTER_OTLP_ENDPOINT")
+    return Finding("collector", "ok", f"{_without_user(urls[0])} takes connections")
 
 
 def _without_user(url: str) -> str:

@@ -18,17 +18,22 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(context: Context) -> int:
     from runner.commands.demonstration.manifest import read_manifest
+    from runner.commands.demonstration.page import demonstration_view
     from runner.commands.demonstration.performance import configuration, perform
-    from runner.commands.demonstration.report import outcome_json, show
+    from runner.commands.demonstration.report import REPORT_FILE, outcome_json, show
     from runner.commands.interrupts import end_in_order
+    from runner.commands.reporting import whole, write_page
 
     manifest = read_manifest(context.arguments.jobs.absolute())
     config = configuration(context)
     end_in_order()
     outcome = perform(manifest, config, context.terminal)
+    page = config.folder / REPORT_FILE
+    whole(page, lambda part: write_page(demonstration_view(outcome), part))
     show(outcome, context.terminal)
     values = outcome_json(outcome)
     _write(config.folder / "demo.json", values)
+    context.terminal.line(f"open {page.as_uri()} in a browser for all of this on one page")
     context.terminal.json(values)
     return 0 if outcome.is_good else 1
 

@@ -11,7 +11,10 @@
 * `records`  delivery of accounting records; `shipping`: of spans and events; `logs`: masked lines on stderr
 * `outbox`   the outbox for its operator: listing, documents, another try
 * `peeks`    output of jobs, from the agent of the folder
-* `reports`  what the folder of a node knows: attempts, traces, metrics, reconciliation
+* `accounts` the whole accounting, for reports and exports; `users`: how users are named outside
+* `traces`   the traces of a job, and their page
+* `reconciliation` sources held against each other, as somebody asks for them
+* `reports`  what the folder of a node knows: attempts, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """

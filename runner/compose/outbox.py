@@ -25,6 +25,7 @@ from runner.agent.recovery import has_ended, wrapper_lives
 from runner.compose.kinds import open_wms
 from runner.compose.records import Records
 from runner.compose.shipping import shipping
+from runner.compose.users import user_names
 from runner.computing.inprocess import InProcessComputingElement
 from runner.computing.spawners import InterpreterSpawner
 from runner.config import Config
@@ -81,7 +82,7 @@ class Observer:
 
 def listing(config: Config) -> list[OutboxItem]:
     """Everything on this node that is pending or dead."""
-    return outbox(config.jobs_folder, collector=bool(config.telemetry.otlp_endpoint))
+    return outbox(config.jobs_folder, collector=config.telemetry.sends)
 
 
 def counted(config: Config) -> dict[str, Mapping[str, int]]:
@@ -165,7 +166,14 @@ def row(item: OutboxItem, clock: Clock) -> dict[str, Any]:
 def _body(config: Config, item: OutboxItem) -> Any:
     entries = read_journal(item.folder.control)
     if item.sink in (FILES, COLLECTOR):
-        rendered = render(entries, build(entries), service_name=config.telemetry.service_name)
+        said = config.telemetry
+        rendered = render(
+            entries,
+            build(entries),
+            service_name=said.service_name,
+            resource=said.resource,
+            user_name=user_names(config),
+        )
         bodies = {"traces": span_line(rendered.spans)} | ({"logs": log_line(rendered.logs)} if rendered.logs else {})
         return {name: json.loads(line) for name, line in bodies.items()}
     if item.sink == ACCOUNTING:

@@ -9,11 +9,13 @@ import requests
 from runner.agent.folders import JobFolder
 from runner.compose.clients import METRICS_URL_FILE, WMS_METRICS_URL_FILE
 from runner.compose.kinds import open_wms
+from runner.compose.users import user_names
 from runner.config import Config
 from runner.errors import UnavailableError
 from runner.wms.answers import AccountingPage
 from runner.wms.client import WmsClient
 from telemetry.clock import SystemClock, parse_utc
+from telemetry.identity import UserName
 from telemetry.journal import read_journal
 from telemetry.ledger.builder import build
 from telemetry.ledger.differences import Reconciliation
@@ -22,8 +24,6 @@ from telemetry.ledger.reconcile import reconcile as compare
 from telemetry.ledger.record import InvalidRecord, Record, current
 from telemetry.live.counters import read_counters
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
-from telemetry.live.traces import JobTrace, job_trace
-from telemetry.live.waterfall import waterfall as draw
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,6 @@ def attempts(config: Config, job_id: int) -> list[AttemptFolder]:
     """The attempts of a job of which this node has the folder, the first one first."""
     folders = [folder for folder in JobFolder.all(config.jobs_folder) if folder.job_id == job_id]
     return [AttemptFolder(folder.root, build(read_journal(folder.control))) for folder in folders]
-
-
-def trace(config: Config, job_id: int, client: WmsClient) -> JobTrace:
-    """Submission and all attempts of a job, from the node's OTLP file."""
-    return job_trace(OtlpFiles(config.telemetry_folder).traces, job_id, wms_id=str(client.info()["WMSID"]))
-
-
-def waterfall(config: Config, job_id: int, client: WmsClient, *, width: int, colour: bool) -> str:
-    """The same, drawn."""
-    return draw(trace(config, job_id, client), width=width, colour=colour)
 
 
 def metrics_text(config: Config) -> str:
@@ -93,6 +83,7 @@ def otlp_copies(config: Config, uid: str) -> int:
 def reconcile(config: Config, client: WmsClient) -> Reconciliation:
     """Hold the WMS's accounting, the OTLP events of this folder and all witnesses against each other."""
     problems: list[str] = []
+    users = user_names(config)  # the WMS knows the user, the telemetry perhaps a hash: held against each other as such
     ledger = open_wms(config).accounting(client)
     accounting = ledger.all_accounting() if ledger else AccountingPage([], 0, 0)
     wms_id = str(client.info()["WMSID"])
@@ -106,9 +97,9 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
         Evidence(
             wms_id=wms_id,
             now_utc_ns=SystemClock().utc_ns(),
-            wms=_records([*records, *accounting.conflicts], "record of the WMS", problems),
+            wms=_records([*records, *accounting.conflicts], "record of the WMS", problems, users),
             duplicates_on_wire=accounting.duplicates,
-            otlp=_records([event.record for event in events.events], "OTLP event", problems),
+            otlp=_records([event.record for event in events.events], "OTLP event", problems, users),
             witnesses=[_witness(row) for row in client.witness()],
             contributions=[contribution(uid, tally.values) for uid, tally in counters.attempts.items()],
             problems=problems,
@@ -117,11 +108,12 @@ def reconcile(config: Config, client: WmsClient) -> Reconciliation:
     )
 
 
-def _records(bodies: Sequence[Mapping[str, object]], what: str, problems: list[str]) -> list[Record]:
+def _records(bodies: Sequence[Mapping[str, object]], what: str, problems: list[str], users: UserName) -> list[Record]:
     read = []
     for body in bodies:
         try:
-            read.append(Record(body))
+            record = Record(body)
+            read.append(record.replace(User=users(record.text("User"))) if record.text("User") else record)
         except InvalidRecord as error:
             problems.append(f"{what} {body.get('UID', 'without UID')}: {error}")
     return read

@@ -128,6 +128,7 @@ class WmsTelemetry:
                 version=runner.__version__,
                 host_name=socket.gethostname(),
                 service_name=options.service_name if chosen else names.WMS_SERVICE_NAME,
+                resource=options.resource,
             ),
             file=SpanFile(path, wms.trace_file_bytes) if wms.trace_file_bytes else None,
             http=http,

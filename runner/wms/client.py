@@ -1,7 +1,7 @@
 """The WMS as the runner and its users call it: DiracX's dialect and our own routes beside it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from runner.config import HttpConfig
 from runner.wms import answers, checked
@@ -16,6 +16,9 @@ from telemetry.facts import Scalar
 _JOBS = "/api/jobspan/jobs/{id}"
 #: Whoever asks page after page of a WMS that never ends is being fooled.
 MOST_PAGES = 100_000
+#: From the first moment on, before the second one (ISO 8601 with a zone); empty: without that bound.
+Ended: TypeAlias = tuple[str, str]
+EVER: Ended = ("", "")
 
 
 class WmsClient(RequestCalls, OperationCalls, DiracxDialect):
@@ -128,29 +131,30 @@ class WmsClient(RequestCalls, OperationCalls, DiracxDialect):
                 return answers.AccountingPage(records, page.superseded, page.duplicates, page.conflicts)
         raise checked.NonsenseError("accounting without end")
 
-    def accounting_history(self, job_id: int | None = None, *, per_page: int = 1000) -> list[answers.PastRecord]:
-        """All records that the WMS holds, those that another has superseded too."""
-        found: list[answers.PastRecord] = []
-        for number in range(1, MOST_PAGES):
-            query = {"page": number, "per_page": per_page} | ({} if job_id is None else {"job_id": job_id})
-            body = checked.mapping(self._call("GET", "/api/jobspan/accounting/history", query=query).body, "answer")
-            page = [answers.past_record(each) for each in checked.items(body.get("History"), "History")]
-            found += page
-            if len(page) < per_page:
-                return found
-        raise checked.NonsenseError("accounting without end")
+    def accounting_history(
+        self, job_id: int | None = None, ended: Ended = EVER, *, per_page: int = 1000
+    ) -> Iterator[answers.PastRecord]:
+        """All records that the WMS holds of attempts that *ended* then, those that another has superseded too."""
+        for each in self._pages("/api/jobspan/accounting/history", "History", job_id, ended, per_page):
+            yield answers.past_record(each)
 
-    def witness(self, job_id: int | None = None, *, per_page: int = 1000) -> list[Mapping[str, Any]]:
-        """What the WMS itself saw of each attempt: statuses and times by its own clock, the last heartbeat."""
-        attempts: list[Mapping[str, Any]] = []
+    def witness(
+        self, job_id: int | None = None, ended: Ended = EVER, *, per_page: int = 1000
+    ) -> Iterator[Mapping[str, Any]]:
+        """What the WMS itself saw of each attempt that *ended* then: statuses, times by its own clock, heartbeat."""
+        for each in self._pages("/api/jobspan/witness", "Attempts", job_id, ended, per_page):
+            yield checked.mapping(each, "attempt")
+
+    def _pages(self, path: str, name: str, job_id: int | None, ended: Ended, per_page: int) -> Iterator[Any]:
+        given = {"job_id": job_id, "start": ended[0], "end": ended[1]}
+        query = {key: value for key, value in given.items() if value}
         for number in range(1, MOST_PAGES):
-            query = {"page": number, "per_page": per_page} | ({} if job_id is None else {"job_id": job_id})
-            body = checked.mapping(self._call("GET", "/api/jobspan/witness", query=query).body, "witness")
-            page = [checked.mapping(each, "attempt") for each in checked.items(body.get("Attempts"), "Attempts")]
-            attempts += page
+            body = self._call("GET", path, query={**query, "page": number, "per_page": per_page}).body
+            page = checked.items(checked.mapping(body, "answer").get(name), name)
+            yield from page
             if len(page) < per_page:
-                return attempts
-        raise checked.NonsenseError("attempts without end")
+                return
+        raise checked.NonsenseError(f"{name} without end")
 
     def parameters(self, job_id: int) -> Mapping[str, Scalar]:
         """The parameters of a job."""

@@ -15,6 +15,8 @@ May delay, never drops, and never counts twice.
 * `reconcile`    WMS against telemetry, and both against the witnesses
 * `differences`  what reconciliation finds
 * `report`       the same as text and JSON
+* `monthly`      a month: what was used, what is missing, what came late
+* `formats`      records in the words of APEL, AUDITOR, DIRAC and OGF, and back
 
 Everything but `deliver` is pure.
 """

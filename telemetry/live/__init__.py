@@ -10,7 +10,8 @@
 * `lines`       files of lines, appended whole or not at all
 * `otlp_files`  traces.jsonl and logs.jsonl of a node, and their readers, which count damage
 * `otlp_http`   the sender: accepted means accepted
-* `shipping`    one ended attempt -> files and collector, acknowledged by UID
+* `parcels`     an attempt packed for the collector, and kept while that cannot take it
+* `shipping`    ended attempts -> files and collector, acknowledged by UID
 * `shipper`     the thread that does so until every sink has settled
 * `tally`       facts of one attempt -> its share of the counters
 * `kills`       the same of limits, kills and signals
@@ -25,7 +26,12 @@
 * `call_spans`  calls to the WMS -> spans of its own, within its callers' traces
 * `call_shipper` the thread that ships those; it drops and counts, and never makes a call wait
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once
+* `traces_in_words` events of the root span as sentences; which of them tell of a kill
+* `traces_course` journal -> use over time, and the output as heartbeats told it
 * `waterfall`   the same as text
+* `perfetto`    the same as trace events for ui.perfetto.dev
+* `slow`        which stages were slow, against their usual time by site and type
 
-Everything here runs in the agent (or in a wrapper that has none), the last five in the WMS; a job runs without it.
+Everything here runs in the agent (or in a wrapper that has none), or in the WMS (`wms_*`,
+`call_*`), or for people who look; a job runs without it.
 """

@@ -6,8 +6,8 @@ own, but for a match: that belongs to the trace of the attempt which it gave out
 traces of their own (their ids follow from their UID), and the call that made them links to them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
@@ -43,12 +43,15 @@ class WmsIdentity:
     version: str
     host_name: str
     service_name: str = names.WMS_SERVICE_NAME
+    #: What the site says of the server besides; what we know ourselves wins.
+    resource: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_calls(calls: Sequence[CallSpan], wms: WmsIdentity) -> list[ReadableSpan]:
     """The spans of *calls*, in their order."""
     resource = Resource(
         {
+            **wms.resource,
             names.SERVICE: wms.service_name,
             names.SERVICE_VERSION: wms.version,
             names.SERVICE_INSTANCE: wms.wms_id,

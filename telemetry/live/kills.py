@@ -33,7 +33,7 @@ class KillFold:
             case KillRequested():
                 self._origin = self._origin or fact.origin
             case SignalSent():
-                key = (names.SIGNALS.name, (_signal_name(fact.signal), fact.purpose))
+                key = (names.SIGNALS.name, (signal_name(fact.signal), fact.purpose))
                 self._counts[key] += fact.processes or len(fact.pids)
             case KillFinished():
                 self._finished(fact)
@@ -52,7 +52,8 @@ class KillFold:
         return counts
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """SIGTERM for 15."""
     try:
         return signal.Signals(number).name
     except ValueError:  # real-time signals have no names

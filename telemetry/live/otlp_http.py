@@ -8,11 +8,12 @@ specification forbids to repeat) is dead; everything else is to be tried again.
 
 import gzip
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from typing import Literal
-from urllib.parse import unquote
+from pathlib import Path
+from typing import Literal, Self, TypeAlias
 
 import requests
 from google.protobuf.json_format import Parse, ParseError
@@ -31,6 +32,11 @@ LEAST_SECRET_LENGTH = 8
 _TRY_AGAIN = frozenset({401, 408, 429})
 _PROTOBUF = "application/x-protobuf"
 _JSON = "application/json"
+_Answer: TypeAlias = ExportTraceServiceResponse | ExportLogsServiceResponse
+_PACK: Mapping[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda body: gzip.compress(body, 1),
+    "deflate": lambda body: zlib.compress(body, 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,58 +51,103 @@ class SendResult:
     unanswered: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where one signal goes, and how. *certificate* is a file of certificate authorities, *token_file* one with a
+    bearer token, which is read again when the collector does not take it any more."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    token_file: str = ""
+    timeout_seconds: float = 10.0
+    compression: str = "gzip"
+    certificate: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+    proxies: Mapping[str, str] = field(default_factory=dict)
+
+
 class OtlpHttp:
-    """A collector at *endpoint* (`/v1/traces` and `/v1/logs` are added). For one thread.
+    """A collector, or two: each signal has its own target, and what has none is not sent. For one thread."""
 
-    *headers* are "name=value" with percent-encoded values, as in OTEL_EXPORTER_OTLP_HEADERS;
-    *certificate* is a file of certificate authorities.
-    """
+    def __init__(self, *, traces: Target | None, logs: Target | None) -> None:
+        self._doors: Mapping[str, tuple[_Door | None, type[_Answer]]] = {
+            "traces": (_Door(traces) if traces else None, ExportTraceServiceResponse),
+            "logs": (_Door(logs) if logs else None, ExportLogsServiceResponse),
+        }
 
-    def __init__(
-        self,
-        endpoint: str,
-        *,
-        headers: Sequence[str] = (),
-        certificate: str = "",
-        proxies: Mapping[str, str] | None = None,
-        timeout_seconds: float = 10.0,
-    ) -> None:
-        self._endpoint = endpoint.rstrip("/")
-        self._timeout_seconds = timeout_seconds
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.proxies.update(proxies or {})
-        self._session.verify = certificate or True
-        self._session.headers.update(
-            {"Content-Type": _PROTOBUF, "Content-Encoding": "gzip", "Accept": f"{_PROTOBUF}, {_JSON}"}
-        )
-        pairs = [_header(item) for item in headers]
-        self._session.headers.update(pairs)
-        # a collector may quote what it was shown, with and without the scheme before it
-        words = [word for _, value in pairs for word in (value, *value.split())]
-        self._secrets = sorted({word for word in words if len(word) >= LEAST_SECRET_LENGTH}, key=len, reverse=True)
+    @classmethod
+    def at(cls, endpoint: str, **how: object) -> Self:
+        """The collector at *endpoint*: `/v1/traces` and `/v1/logs` below it; *how* as in `Target`."""
+        base = endpoint.rstrip("/")
+        traces, logs = (Target(url=f"{base}/v1/{signal}", **how) for signal in ("traces", "logs"))  # type: ignore[arg-type]
+        return cls(traces=traces, logs=logs)
 
     def send_spans(self, spans: Sequence[ReadableSpan]) -> SendResult:
         """Send *spans* as one request."""
-        return self._send("/v1/traces", span_bytes(spans), ExportTraceServiceResponse())
+        return self.send("traces", span_bytes(spans))
 
     def send_logs(self, logs: Sequence[ReadableLogRecord]) -> SendResult:
         """Send *logs* as one request."""
-        return self._send("/v1/logs", log_bytes(logs), ExportLogsServiceResponse())
+        return self.send("logs", log_bytes(logs))
+
+    def send(self, signal: Literal["traces", "logs"], body: bytes) -> SendResult:
+        """Send *body*: one export request in protobuf, or several that are joined. An empty one is not sent."""
+        door, answer = self._doors[signal]
+        return door.send(body, answer()) if door and body else SendResult(outcome="accepted")
 
     def close(self) -> None:
         """Close the connections."""
+        for door, _ in self._doors.values():
+            if door is not None:
+                door.close()
+
+
+class _Door:
+    """One target, its connection, and what must not be quoted of it."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._pack = _PACK.get(target.compression)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.proxies.update(target.proxies)
+        self._session.verify = target.certificate or True
+        if target.client_certificate:
+            key = target.client_key
+            self._session.cert = (target.client_certificate, key) if key else target.client_certificate
+        self._session.headers.update({"Content-Type": _PROTOBUF, "Accept": f"{_PROTOBUF}, {_JSON}"})
+        if self._pack:
+            self._session.headers["Content-Encoding"] = target.compression
+        self._session.headers.update(target.headers)
+        # a collector may quote what it was shown, with and without the scheme before it
+        self._words = [word for _, value in target.headers for word in (value, *value.split())]
+        self._token = ""
+
+    def close(self) -> None:
+        """Close the connection."""
         self._session.close()
 
-    def _send(
-        self, path: str, body: bytes, answer: ExportTraceServiceResponse | ExportLogsServiceResponse
-    ) -> SendResult:
-        deadline = time.monotonic() + self._timeout_seconds
+    def send(self, body: bytes, answer: _Answer) -> SendResult:
+        """One request, and another one when a token had expired of which there is a new one."""
+        if self._target.token_file and not self._token and not self._read_token():
+            return SendResult(outcome="retry", detail="the file with the collector's token cannot be read, or is empty")
+        packed = self._pack(body) if self._pack else body
+        result, status = self._post(packed, answer)
+        if status == 401 and self._target.token_file:
+            refused = self._token
+            if self._read_token() and self._token != refused:
+                result, _ = self._post(packed, answer)
+        return replace(result, detail=self._masked(result.detail))
+
+    def _post(self, packed: bytes, answer: _Answer) -> tuple[SendResult, int]:
+        """What became of it, and the status code; 0 without an answer."""
+        deadline = time.monotonic() + self._target.timeout_seconds
         try:
             with self._session.post(
-                self._endpoint + path,
-                data=gzip.compress(body, 5),
-                timeout=self._timeout_seconds,
+                self._target.url,
+                data=packed,
+                timeout=self._target.timeout_seconds,
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -104,19 +155,24 @@ class OtlpHttp:
         except (requests.RequestException, TimeoutError, OSError) as error:
             # the class only: messages of requests quote URLs, which may carry a password
             detail = f"no answer from the collector: {type(error).__name__}"
-            return SendResult(outcome="retry", detail=detail, unanswered=_may_have_arrived(error))
-        result = _judge(response, content, answer)
-        return replace(result, detail=self._masked(result.detail))
+            return SendResult(outcome="retry", detail=detail, unanswered=_may_have_arrived(error)), 0
+        return _judge(response, content, answer), response.status_code
+
+    def _read_token(self) -> bool:
+        """Whether the file holds a token; it is sent from now on."""
+        try:
+            self._token = Path(self._target.token_file).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return False
+        if self._token:
+            self._session.headers["Authorization"] = f"Bearer {self._token}"
+        return bool(self._token)
 
     def _masked(self, text: str) -> str:
-        for secret in self._secrets:
+        secrets = {word for word in (*self._words, self._token) if len(word) >= LEAST_SECRET_LENGTH}
+        for secret in sorted(secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text[:LONGEST_DETAIL]
-
-
-def _header(item: str) -> tuple[str, str]:
-    name, _, value = item.partition("=")
-    return name.strip(), unquote(value.strip())
 
 
 def _bounded(response: requests.Response, deadline: float) -> bytes:
@@ -137,9 +193,7 @@ def _may_have_arrived(error: Exception) -> bool:
     return not (refused or isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError))
 
 
-def _judge(
-    response: requests.Response, content: bytes, answer: ExportTraceServiceResponse | ExportLogsServiceResponse
-) -> SendResult:
+def _judge(response: requests.Response, content: bytes, answer: _Answer) -> SendResult:
     status = response.status_code
     if status != 200:
         dead = 400 <= status < 500 and status not in _TRY_AGAIN
@@ -164,7 +218,7 @@ def _judge(
     return SendResult(outcome="accepted", detail=partial.error_message)
 
 
-def _rejected(answer: ExportTraceServiceResponse | ExportLogsServiceResponse) -> int:
+def _rejected(answer: _Answer) -> int:
     if isinstance(answer, ExportTraceServiceResponse):
         return answer.partial_success.rejected_spans
     return answer.partial_success.rejected_log_records

@@ -11,20 +11,23 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from telemetry.entries import Entry, UnreadableFact, from_json
 from telemetry.facts import AttemptEnded, JobMatched
 from telemetry.journal import SUFFIX, is_written, read_journal
-from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Shipping, ShipResult, is_shipped
+from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Parcel, Shipping, ShipResult, is_shipped
 from telemetry.live.spans import record_item
 from telemetry.outbox import OTLP_DELIVERER, Acknowledgements, note_try
 from telemetry.outbox import SUFFIX as ACKNOWLEDGED
 
 FIRST_BACKOFF_SECONDS = 1.0
 MOST_BACKOFF_SECONDS = 60.0
+#: Of attempts in one request; a collector takes 20 MiB unless it is told otherwise, and an attempt is some 10 KiB.
+LARGEST_BATCH = 128
+MOST_BYTES_TOGETHER = 4 << 20
 
 #: Facts of an attempt -> its accounting record under the design's field names (`telemetry.ledger` brings it).
 Build: TypeAlias = Callable[[list[Entry]], Mapping[str, object] | None]
@@ -91,11 +94,19 @@ class Shipper(threading.Thread):
         self._round(is_last=True)
 
     def _round(self, *, is_last: bool) -> None:
+        """Write everything that is new to the files, and send what there is until the collector or the disk fails."""
         self._gather()
-        for control in [each for each, result in self._waiting.items() if result is None]:
-            self._ship(control, send=False)
-        if is_last or self._backoff.is_over():
-            self._send_all()
+        may_send = is_last or self._backoff.is_over()
+        unseen = deque(control for control, told in self._waiting.items() if told is None)
+        older = deque(control for control, told in self._waiting.items() if told is not None)
+        for queue in (unseen, older):
+            while queue and (may_send or queue is unseen):
+                batch = self._take(queue)
+                if may_send:
+                    may_send = self._send(batch)
+                else:
+                    for each in batch:
+                        self._note(each, self._shipping.unsent(each))
 
     def _gather(self) -> None:
         if self._scan_due and self._jobs_folder is not None:
@@ -112,6 +123,8 @@ class Shipper(threading.Thread):
             uid = uid_of(control)
             if uid is None or is_written(control, "wrapper"):
                 return False
+            if self._shipping.kept(control):
+                return True
             acknowledged = [Acknowledgements(control, sink) for sink in self._shipping.sinks]
             if all(each.settled for each in acknowledged) and not _grew(control, self._shipping.sinks):
                 return False
@@ -125,43 +138,63 @@ class Shipper(threading.Thread):
         except ValueError:  # no record can be made of it; why is said when it is shipped
             return True
 
-    def _send_all(self) -> None:
-        """Try everything that waits, until the collector or the disk fails. What has failed goes to the end: it may be
-        the only one that the collector stumbles over."""
-        for control in list(self._waiting):
-            self._ship(control, send=True)
-            if control in self._waiting:
-                result = self._waiting.pop(control)
-                self._waiting[control] = result
-                self._backoff.failed(result.retry_after_seconds if result else None)
-                pause_seconds = self._backoff.remaining_seconds()
-                note_try(
-                    control, OTLP_DELIVERER, result.detail if result else "", self._backoff.failures, pause_seconds
-                )
-                return
-            self._backoff.succeeded()
+    def _take(self, queue: deque[Path]) -> list[Parcel]:
+        """The next of *queue*, packed: as many as go into one request."""
+        batch: list[Parcel] = []
+        size_bytes = 0
+        while queue and len(batch) < self._backoff.batch and size_bytes < MOST_BYTES_TOGETHER:
+            if parcel := self._pack(queue.popleft()):
+                batch.append(parcel)
+                size_bytes += parcel.size_bytes
+        return batch
 
-    def _ship(self, control: Path, *, send: bool) -> None:
-        """One try; *control* waits no longer when it has settled, or can never be rendered."""
+    def _pack(self, control: Path) -> Parcel | None:
+        """None, and *control* waits no longer, when it can never be rendered."""
         try:
-            result = self._shipping.ship(control, self._build(read_journal(control)), send=send)
+            return self._shipping.kept(control) or self._shipping.pack(control, self._build(read_journal(control)))
         except Exception as error:  # noqa: BLE001 - boundary of the thread: one bad attempt must not stop the others
             _log.warning("cannot ship %s: %s: %s", control, type(error).__name__, error)
             self.unreadable += 1
             self._waiting.pop(control, None)
-            return
+            return None
+
+    def _send(self, batch: Sequence[Parcel]) -> bool:
+        """One try; whether all have settled. What has failed goes to the end: it may be the only one that the
+        collector stumbles over."""
+        failed: list[tuple[Path, ShipResult]] = []
+        for parcel, result in zip(batch, self._shipping.send(batch), strict=True):
+            self._note(parcel, result)
+            if not result.is_settled:
+                failed.append((parcel.control, result))
+        if not failed:
+            self._backoff.succeeded()
+            return True
+        self._backoff.failed(max((each.retry_after_seconds or 0.0 for _, each in failed), default=None))
+        pause_seconds = self._backoff.remaining_seconds()
+        for control, result in failed:
+            self._waiting[control] = self._waiting.pop(control)
+            note_try(control, OTLP_DELIVERER, result.detail, self._backoff.failures, pause_seconds)
+        return False
+
+    def _note(self, parcel: Parcel, result: ShipResult) -> None:
+        """Where the attempt stands now; it waits no longer when it has settled."""
         self.rejected += result.rejected
         if result.is_settled:
-            self._waiting.pop(control, None)
+            self._waiting.pop(parcel.control, None)
         else:
-            self._waiting[control] = result
+            self._waiting[parcel.control] = result
+            self._shipping.hold(parcel)
 
 
 class Backoff:
-    """When to try again: doubling from 1 s to 60 s, with jitter, or later if the other side asks for it."""
+    """When to try again: doubling from 1 s to 60 s, with jitter, or later if the other side asks for it.
+
+    `batch` is how much to send at once: one thing after a failure, and twice as much after each success.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.failures = 0
+        self.batch = 1
         self._monotonic = monotonic
         self._until = 0.0
 
@@ -170,11 +203,13 @@ class Backoff:
         wait_seconds = min(MOST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self.failures, 10))
         wait_seconds *= random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
         self.failures += 1
+        self.batch = 1
         self._until = self._monotonic() + max(wait_seconds, retry_after_seconds or 0.0)
 
     def succeeded(self) -> None:
         """It worked."""
         self.failures = 0
+        self.batch = min(2 * self.batch, LARGEST_BATCH)
         self._until = 0.0
 
     def remaining_seconds(self) -> float:

@@ -4,7 +4,6 @@ Stages share their boundaries. What a dead wrapper left open ends with its last 
 as `wrapper_died`; a duration never reaches across boots.
 """
 
-import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from telemetry.facts import (
     WrapperStarted,
 )
 from telemetry.journal import merge
+from telemetry.live.kills import signal_name
 from telemetry.live.moments import Attributes, Moment, Value, known, moment
 from telemetry.live.stage_usage import StageUsage, usage_by_stage
 from telemetry.live.timeline import Timeline
@@ -239,16 +239,9 @@ def _exit(ended: PayloadEnded | None) -> tuple[str, dict[str, Value]]:
     if ended is None:
         return WRAPPER_DIED, {}
     if ended.signal is not None:
-        return _signal_name(ended.signal), {names.EXIT_CODE: 128 + ended.signal, names.PAYLOAD_SIGNAL: ended.signal}
+        return signal_name(ended.signal), {names.EXIT_CODE: 128 + ended.signal, names.PAYLOAD_SIGNAL: ended.signal}
     code = ended.exit_code or 0
     return (str(code) if code else ""), {names.EXIT_CODE: code}
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have no names
-        return f"SIG{number}"
 
 
 def _usage(settled: UsageSettled | None) -> dict[str, Value]:

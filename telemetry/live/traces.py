@@ -1,6 +1,12 @@
-"""The traces of a job, read back from OTLP files: its submission and all its attempts, each span once."""
+"""The traces of a job, read back from OTLP files: its submission and all its attempts, each span once.
 
-from collections.abc import Iterable
+The spans of one trace may lie in several files: those of the node, of the WMS, of a collector.
+"""
+
+import base64
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +16,9 @@ from telemetry import identity
 from telemetry.live.otlp import SpanValue
 from telemetry.live.otlp_files import read_spans
 
-_KINDS = {1: "internal", 3: "client"}
+_KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
+_SERVER, _CLIENT = 2, 3
+_PLACEHOLDER = re.compile(r"\{[^}]*\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +33,7 @@ class AttemptTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class JobTrace:
-    """All that the files know of a job."""
+    """All that the files know of a job. `submit` is its submission, after the call that made it."""
 
     job_id: int
     submit: tuple[SpanValue, ...]
@@ -34,13 +42,17 @@ class JobTrace:
     damaged: int = 0
 
 
-def job_trace(traces: Path, job_id: int, *, wms_id: str = "") -> JobTrace:
-    """The attempts of *job_id* in the file *traces*; of one WMS if *wms_id* is given, else of all in the file."""
-    read = read_spans(traces, containing=(f'"intValue":"{job_id}"',))
-    spans = fold(read.spans)
+def job_trace(traces: Path, job_id: int, *, wms_id: str = "", beside: Sequence[Path] = ()) -> JobTrace:
+    """The attempts of *job_id* in the file *traces*, and in those *beside* it: of a WMS, of a collector.
+
+    Of one WMS if *wms_id* is given, else of all in the files.
+    """
+    files = (traces, *beside)
+    # As everybody writes OTLP/JSON lines: a look for this text costs far less than to parse all of them.
+    own, damaged = _read(files, f'"{names.JOB_ID}","value":{{"intValue":"{job_id}"}}')
     roots = [
         span
-        for span in spans
+        for span in fold(own)
         if span.name == names.ROOT_SPAN
         and span.attributes.get(names.JOB_ID) == job_id
         and (not wms_id or span.resource.get(names.WMS_ID) == wms_id)
@@ -50,6 +62,12 @@ def job_trace(traces: Path, job_id: int, *, wms_id: str = "") -> JobTrace:
         for root in roots
         if names.WMS_ID in root.resource
     }
+    if wms_id:  # known also before an attempt has ended
+        submissions.add(identity.trace_id(identity.submission_uid(wms_id, job_id)))
+    # Others know the job by its traces only: the WMS's calls, spans of the payload.
+    known = (*submissions, *(root.trace_id for root in roots))
+    others, _ = _read(files, *known) if known else ([], 0)
+    spans = fold([*own, *others])
     attempts = [
         AttemptTrace(
             uid=str(root.attributes.get(names.JOB_UID, "")),
@@ -61,10 +79,21 @@ def job_trace(traces: Path, job_id: int, *, wms_id: str = "") -> JobTrace:
     ]
     return JobTrace(
         job_id=job_id,
-        submit=tuple(span for span in spans if span.trace_id in submissions),
+        submit=tuple(span for span in spans if _submits(span, submissions)),
         attempts=tuple(sorted(attempts, key=lambda each: (each.attempt, each.root.start_ns))),
-        damaged=read.damaged,
+        damaged=damaged,
     )
+
+
+def _read(files: Sequence[Path], *containing: str) -> tuple[list[SpanValue], int]:
+    read = [read_spans(path, containing=containing) for path in files]
+    return [span for each in read for span in each.spans], sum(each.damaged for each in read)
+
+
+def _submits(span: SpanValue, submissions: set[str]) -> bool:
+    """Whether *span* is of a submission, or of the call that made it."""
+    calls = span.kind == _SERVER and any(link.trace_id in submissions for link in span.links)
+    return calls or span.trace_id in submissions
 
 
 def fold(spans: Iterable[SpanValue]) -> list[SpanValue]:
@@ -77,12 +106,18 @@ def fold(spans: Iterable[SpanValue]) -> list[SpanValue]:
 
 
 def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
-    """The spans of *attempt* with their depth below the root, children by start; orphans stand below the root."""
-    ids = {span.span_id for span in attempt.spans}
+    """The spans of *attempt* with their depth below the root, children by start; orphans have a place, too.
+
+    The WMS's calls know the attempt only: each stands below the wrapper's span of the same call, if there is one.
+    """
+    root_id, ids = attempt.root.span_id, {span.span_id for span in attempt.spans}
+    made = [span for span in attempt.spans if span.kind == _CLIENT]
     children: dict[str, list[SpanValue]] = {}
     for span in attempt.spans:
-        if span.span_id != attempt.root.span_id:
-            parent = span.parent_span_id if span.parent_span_id in ids else attempt.root.span_id
+        if span.span_id != root_id:
+            parent = span.parent_span_id if span.parent_span_id in ids else _stand_in(span, attempt, ids)
+            if parent == root_id and span.kind == _SERVER:
+                parent = _caller(span, made) or root_id
             children.setdefault(parent, []).append(span)
     ordered: list[tuple[int, SpanValue]] = []
     stack = [(0, attempt.root)]
@@ -91,6 +126,25 @@ def depth_first(attempt: AttemptTrace) -> list[tuple[int, SpanValue]]:
         ordered.append((depth, span))
         stack.extend((depth + 1, child) for child in reversed(children.pop(span.span_id, [])))
     return ordered
+
+
+def _stand_in(span: SpanValue, attempt: AttemptTrace, ids: set[str]) -> str:
+    """Where an orphan stands: one that the payload has sent below the payload's span, every other below the root."""
+    payload = identity.span_id(attempt.uid, names.PAYLOAD_PATH)
+    return payload if names.JOB_UID in span.resource and payload in ids else attempt.root.span_id
+
+
+def _caller(answered: SpanValue, made: Iterable[SpanValue]) -> str:
+    """Id of the call among *made* that *answered* lies within; empty when there is none, or the clocks differ."""
+    name = _PLACEHOLDER.sub("{}", answered.name)
+    around = [
+        span
+        for span in made
+        if span.start_ns <= answered.start_ns
+        and answered.end_ns <= span.end_ns
+        and _PLACEHOLDER.sub("{}", span.name) == name
+    ]
+    return max(around, key=lambda span: span.start_ns).span_id if around else ""
 
 
 def trace_values(trace: JobTrace) -> dict[str, Any]:
@@ -111,6 +165,25 @@ def trace_values(trace: JobTrace) -> dict[str, Any]:
     }
 
 
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """*values* as JSON can say them: payloads may have sent bytes, and numbers that are none."""
+    return {name: _json_value(value) for name, value in values.items()}
+
+
+def _json_value(value: Any) -> Any:
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case float() if not math.isfinite(value):
+            return str(value)
+        case list() | tuple():
+            return [_json_value(each) for each in value]
+        case dict():
+            return json_values(value)
+        case _:
+            return value
+
+
 def _span_values(span: SpanValue) -> dict[str, Any]:
     return {
         "name": span.name,
@@ -123,8 +196,10 @@ def _span_values(span: SpanValue) -> dict[str, Any]:
         "seconds": (span.end_ns - span.start_ns) / 1e9,
         "error": span.is_error,
         "message": span.message,
-        "attributes": dict(span.attributes),
-        "events": [{"name": each.name, "at_ns": each.at_ns, **dict(each.attributes)} for each in span.events],
-        "links": [{"trace_id": each.trace_id, "span_id": each.span_id, **dict(each.attributes)} for each in span.links],
+        "attributes": json_values(span.attributes),
+        "events": [{"name": each.name, "at_ns": each.at_ns, **json_values(each.attributes)} for each in span.events],
+        "links": [
+            {"trace_id": each.trace_id, "span_id": each.span_id, **json_values(each.attributes)} for each in span.links
+        ],
         "service": span.resource.get(names.SERVICE, ""),
     }

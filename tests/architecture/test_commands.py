@@ -29,6 +29,7 @@ COMMANDS = [
     "peek",
     "pilots",
     "reconcile",
+    "report",
     "requests",
     "reschedule",
     "run",

@@ -26,7 +26,7 @@ def test_documented_file_changes_nothing(tmp_path: Path) -> None:
     read = load(folder=tmp_path, environment={})
     for table in ("site", "wms", "job_agent", "job_wrapper", "telemetry"):
         assert getattr(read, table) == getattr(plain, table)
-    assert len(tomllib.loads(options_file())) == 5
+    assert len(tomllib.loads(options_file())) == 6
 
 
 def test_defaults_other_than_diracs_have_a_reason() -> None:

@@ -104,7 +104,7 @@ def moments(place: Place, jobs: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Match and final status of each job, UTC nanoseconds by the WMS's clock."""
     found, client = {}, place.client()
     for job in jobs:
-        attempts = client.witness(job)
+        attempts = list(client.witness(job))
         if [each["Status"] for each in attempts] != ["Done"]:
             ends = ", ".join(f"{each['Status']} / {each['MinorStatus']}" for each in attempts)
             raise SystemExit(f"job {job} ended {ends}, which is no measurement")

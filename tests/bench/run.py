@@ -33,6 +33,7 @@ PARTS = (
     "console",
     "matching",
     "diracx",
+    "shipping",
 )
 
 

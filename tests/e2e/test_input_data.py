@@ -58,7 +58,7 @@ def test_an_lfn_that_nobody_knows_never_reaches_a_node(site: Site) -> None:
     job_id = site.submit(Executable="/bin/true", InputData=["LFN:/local/data/nowhere.txt"])
     site.wait(job_id, "Failed", "Input Data Not Available")
 
-    assert site.client.witness(job_id) == []
+    assert list(site.client.witness(job_id)) == []
 
 
 def test_a_storage_element_that_is_not_there_is_refused_at_submission(site: Site) -> None:

@@ -43,6 +43,10 @@ def test_a_run_without_faults_is_clean(site: Site, capsys: pytest.CaptureFixture
     code, report = _reconcile(site, capsys)
 
     assert (code, report["differences"], report["matched"]) == (0, [], JOBS)
+    # Though the telemetry, which leaves the site, has a hash where the WMS has the user.
+    events = read_accounting(OtlpFiles(site.config.telemetry_folder).logs).events
+    assert {str(each.record["User"])[:7] for each in events} == {"hashed-"}
+    assert not {str(each["User"])[:7] for each in site.client.all_accounting().records} & {"hashed-"}
 
 
 def test_three_faults_are_three_differences(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

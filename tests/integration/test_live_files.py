@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from telemetry.facts import JobMatched
+from telemetry.identity import pseudonym
 from telemetry.live.lines import append_line, complete_lines
 from telemetry.live.otlp_files import OtlpFiles, read_accounting, read_spans
 from telemetry.live.spans import render
@@ -86,6 +89,8 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
 #: In a process of its own: the limit holds for every file of a process, the tests' own output included.
 LITTLE_ROOM = """
 import pathlib, resource, sys
+from telemetry.facts import JobMatched
+from telemetry.identity import pseudonym
 from telemetry.live.lines import append_line
 path = pathlib.Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
@@ -125,3 +130,14 @@ def test_only_lines_of_interest_are_parsed(tmp_path: Path) -> None:
         file.write(b"garbage\n")
     assert read_spans(files.traces, containing=["no such text"]) == read_spans(tmp_path / "missing")
     assert read_spans(files.traces, containing=[uid_of()]).damaged == 0
+
+
+def test_users_are_named_in_telemetry_as_the_site_wants(tmp_path: Path) -> None:
+    """Neither spans nor the accounting event have the owner's own name when the site gives another."""
+    files = OtlpFiles(tmp_path)
+    owner = next(each.fact.owner for each in play().entries if isinstance(each.fact, JobMatched))
+    assert owner
+    files.write(render(play().entries, {**RECORD, "User": owner}, user_name=partial(pseudonym, b"a key of the site")))
+    written = files.traces.read_text() + files.logs.read_text()
+    assert f'"{owner}"' not in written
+    assert written.count(pseudonym(b"a key of the site", owner)) == 2

@@ -61,7 +61,7 @@ def test_an_attempt_is_shipped_once(tmp_path: Path, files: OtlpFiles, running: C
     """However often it is asked for, each sink gets an attempt once."""
     control = control_of(tmp_path)
     play(control)
-    shipping = Shipping(files, OtlpHttp(running.endpoint))
+    shipping = Shipping(files, OtlpHttp.at(running.endpoint))
     for _ in range(3):
         result = shipping.ship(control, record_of(uid_of()))
         assert (result.file, result.http, result.is_settled) == ("accepted", "accepted", True)
@@ -93,7 +93,7 @@ def test_spans_that_are_refused_do_not_keep_the_record(tmp_path: Path, files: Ot
     control = control_of(tmp_path)
     play(control)
     running.replies.append(Reply(status=413))
-    result = Shipping(files, OtlpHttp(running.endpoint)).ship(control, record_of(uid_of()))
+    result = Shipping(files, OtlpHttp.at(running.endpoint)).ship(control, record_of(uid_of()))
     assert (result.http, running.uids()) == ("dead", [uid_of()])
     assert Acknowledgements(control, "otlp-http").outcome(f"{uid_of()}/wrapper/1") == "dead"
 
@@ -119,7 +119,7 @@ def test_a_record_that_supersedes_another_is_shipped_too(tmp_path: Path, files: 
     """The wrapper's after the agent's, a revision after another; each once, and the spans with the first only."""
     control = control_of(tmp_path)
     play(control)
-    shipping = Shipping(files, OtlpHttp(running.endpoint))
+    shipping = Shipping(files, OtlpHttp.at(running.endpoint))
     names = [("agent", 1), ("wrapper", 1), ("wrapper", 2)]
     for by, revision in names * 2:
         assert shipping.ship(control, named(record_of(uid_of()), by, revision)).is_settled
@@ -145,7 +145,7 @@ def test_what_an_earlier_version_has_acknowledged_is_not_shipped_again(tmp_path:
 
 def test_submitted_attempts_arrive(tmp_path: Path, files: OtlpFiles, running: Collector) -> None:
     """What the agent submits is in the files and at the collector soon after."""
-    shipper = Shipper(Shipping(files, OtlpHttp(running.endpoint)), build)
+    shipper = Shipper(Shipping(files, OtlpHttp.at(running.endpoint)), build)
     shipper.start()
     for job_id in (7, 8):
         play(control_of(tmp_path, job_id), job_id=job_id)
@@ -213,7 +213,7 @@ def test_a_full_queue_loses_nothing(tmp_path: Path, files: OtlpFiles) -> None:
 def test_a_collector_that_comes_back_gets_everything(tmp_path: Path, files: OtlpFiles, running: Collector) -> None:
     """While it fails the files are written at once; when it is back every attempt arrives."""
     running.replies.append(Reply(status=503))
-    shipper = Shipper(Shipping(files, OtlpHttp(running.endpoint)), build)
+    shipper = Shipper(Shipping(files, OtlpHttp.at(running.endpoint)), build)
     shipper.start()
     for job_id in (1, 2, 3):
         play(control_of(tmp_path, job_id), job_id=job_id)
@@ -226,7 +226,7 @@ def test_a_collector_that_comes_back_gets_everything(tmp_path: Path, files: Otlp
 
 def test_a_black_hole_does_not_hold_up_the_agent(tmp_path: Path, files: OtlpFiles, black_hole: str) -> None:
     """With a collector that never answers, submitting takes no time and files are written."""
-    shipper = Shipper(Shipping(files, OtlpHttp(black_hole, timeout_seconds=0.5)), build)
+    shipper = Shipper(Shipping(files, OtlpHttp.at(black_hole, timeout_seconds=0.5)), build)
     shipper.start()
 
     def seconds(number: int) -> float:
@@ -265,7 +265,7 @@ def test_an_attempt_that_cannot_be_rendered_does_not_stop_the_others(tmp_path: P
 
 def test_stopping_ships_what_is_queued(tmp_path: Path, files: OtlpFiles, running: Collector) -> None:
     """An agent that ends at once after a job still leaves its line, and tries the collector."""
-    shipper = Shipper(Shipping(files, OtlpHttp(running.endpoint)), build)
+    shipper = Shipper(Shipping(files, OtlpHttp.at(running.endpoint)), build)
     play(control_of(tmp_path))
     shipper.submit(control_of(tmp_path))
     shipper.start()

@@ -154,7 +154,7 @@ def test_the_shipper_ships_again_when_it_is_asked_to(
 ) -> None:
     """A collector's wish counts too."""
     server[0].script(LATER)
-    shipping = Shipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp(server[1], timeout_seconds=5.0))
+    shipping = Shipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(server[1], timeout_seconds=5.0))
     shipper = Shipper(shipping, build, jobs_folder=tmp_path / "jobs")
     shipper.start()
     assert_asked(control, OTLP_DELIVERER)

@@ -235,7 +235,7 @@ def test_a_collector_that_is_away_for_long_costs_the_oldest(tmp_path: Path) -> N
     """The last batches are kept in memory; older ones are dropped and counted; a refusal for good is not repeated."""
     with collector() as there:
         there.replies += [Reply(status=503), Reply(status=400)]
-        shipper = CallShipper(WMS, file=None, http=OtlpHttp(there.endpoint), rate=1e9, queue_limit=1 << 20)
+        shipper = CallShipper(WMS, file=None, http=OtlpHttp.at(there.endpoint), rate=1e9, queue_limit=1 << 20)
         for number in range(512 * 10):
             shipper.offer(call_span(number))
         shipper.start()

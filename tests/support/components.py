@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,12 +110,35 @@ def search_server() -> Path | None:
     return found.parents[1] if found else None
 
 
+def collector_program() -> Path | None:
+    """The program of the OpenTelemetry Collector that `make servers` builds."""
+    return _kept("otelcol-*/otelcol")
+
+
+def _otelcol() -> str:
+    return "" if collector_program() else "`make servers` builds an OpenTelemetry Collector"
+
+
 def _s3() -> str:
     return "" if s3_server() else "`make servers` builds an S3 server"
 
 
 def _opensearch() -> str:
     return ("" if search_server() else "`make servers` installs OpenSearch") or _program("java")()
+
+
+def trace_viewer() -> Path | None:
+    """The folder of the Trace Viewer (of chrome://tracing), as Go brings it for `go tool trace`; None without it."""
+    if shutil.which("go") is None:
+        return None
+    asked = subprocess.run(["go", "env", "GOROOT"], capture_output=True, text=True, timeout=30, check=False)
+    root = Path(asked.stdout.strip() or "/nowhere")
+    places = (root / "src" / "internal" / "trace" / "traceviewer" / "static", root / "misc" / "trace")
+    return next((place for place in places if (place / "trace_viewer_full.html").is_file()), None)
+
+
+def _trace_viewer() -> str:
+    return "" if trace_viewer() else "Go's sources, which have the Trace Viewer, are not installed"
 
 
 #: The environment that `make official` makes: DiracX's clients and schemathesis, with pins of their own.
@@ -142,6 +166,8 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "s3": _s3,
     "opensearch": _opensearch,
     "chromium": _program("chromium"),
+    "otelcol": _otelcol,
+    "trace-viewer": _trace_viewer,
     "systemd-analyze": _program("systemd-analyze"),
 }
 

@@ -23,7 +23,7 @@ class StoreServer(ABC):
 
     #: Of the component that must be there, and what is asked to see whether it serves.
     kind: str
-    probe: str
+    probe: str = ""
 
     def __init__(self) -> None:
         require(self.kind)
@@ -48,14 +48,18 @@ class StoreServer(ABC):
 
         def answers() -> bool:
             assert process.poll() is None, log.read_text()[-2000:]
-            with contextlib.suppress(OSError):
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_SECONDS)
-                with contextlib.closing(connection):
-                    connection.request("GET", self.probe)
-                    return connection.getresponse().status == 200
-            return False
+            return self.is_ready()
 
         eventually(answers, READY_SECONDS, self.kind)
+
+    def is_ready(self) -> bool:
+        """Whether it serves."""
+        with contextlib.suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_SECONDS)
+            with contextlib.closing(connection):
+                connection.request("GET", self.probe)
+                return connection.getresponse().status == 200
+        return False
 
     def stop(self) -> None:
         """End it; what it has stays."""

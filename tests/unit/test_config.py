@@ -124,26 +124,6 @@ def test_values_are_frozen(tmp_path: Path) -> None:
         load(folder=tmp_path, environment={}).job_wrapper.buffer_limit_bytes = 1  # type: ignore[misc]
 
 
-def test_standard_variables_of_opentelemetry_win(tmp_path: Path) -> None:
-    """OTEL_EXPORTER_OTLP_* win over the file, and the timeout is in milliseconds as the specification has it."""
-    config = read(
-        '[Telemetry]\nOTLPEndpoint = "http://file"\nOTLPTimeout = 3\n',
-        tmp_path,
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318",
-        OTEL_EXPORTER_OTLP_TIMEOUT="2500",
-        OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer abc, x=y",
-    )
-    assert config.telemetry.otlp_endpoint == "http://127.0.0.1:4318"
-    assert config.telemetry.otlp_timeout_seconds == 2.5
-    assert config.telemetry.otlp_headers == ("authorization=Bearer abc", "x=y")
-
-
-def test_a_timeout_that_is_no_number_is_refused(tmp_path: Path) -> None:
-    """OTEL_EXPORTER_OTLP_TIMEOUT must be a number."""
-    with pytest.raises(ConfigError, match="milliseconds"):
-        read("", tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="soon")
-
-
 def test_describe_masks_secrets(tmp_path: Path) -> None:
     """`jobspan config show` names the OTLP headers and hides their values."""
     config = read('[Telemetry]\nOTLPHeaders = ["authorization=Bearer verysecret"]\n', tmp_path)

@@ -19,7 +19,7 @@ def trace(tmp_path) -> JobTrace:
     second = play(attempt=2, previous_uid=uid_of())
     path = tmp_path / "traces.jsonl"
     lines = [span_line(render(attempt.entries).spans) for attempt in (second, first, play(job_id=77))]
-    path.write_bytes(b"".join(lines) + b'{"intValue":"7"\n' + lines[0])
+    path.write_bytes(b"".join(lines) + b'{"key":"jobspan.job.id","value":{"intValue":"7"}\n' + lines[0])
     return job_trace(path, 7)
 
 

@@ -5,5 +5,6 @@
 * `performance`  the demonstration itself: site, jobs, what they leave behind
 * `results`    what is there of each job after its end: records, output, expectations met and missed
 * `leftovers`  processes and ports that should be gone
+* `page`       the report as a page for a browser
 * `report`     tables, waterfall, metrics and places for people; the same as JSON
 """

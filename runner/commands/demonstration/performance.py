@@ -19,8 +19,9 @@ from runner.commands.demonstration.results import SETTLE_SECONDS, await_records,
 from runner.commands.jobs import JobRow, LiveTable, newest, watch
 from runner.commands.killing import kill
 from runner.commands.terminal import Terminal
-from runner.compose.reports import metrics_text, reconcile, trace
+from runner.compose.reports import metrics_text, reconcile
 from runner.compose.site import LocalSite
+from runner.compose.traces import find_trace
 from runner.config import Config, load
 from runner.errors import UnavailableError
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
@@ -121,7 +122,7 @@ class _Stage:
             collect(job, row, self._client, _emptied(output, row.job_id))
             for job, row in zip(self._manifest.jobs, self._rows, strict=True)
         ]
-        traces = {row.job_id: trace(self._config, row.job_id, self._client) for row in self._rows}
+        traces = {row.job_id: find_trace(self._config, row.job_id) for row in self._rows}
         drawn = "\n".join(
             waterfall(traces[row.job_id], width=self._terminal.width, colour=self._terminal.colour)
             for job, row in zip(self._manifest.jobs, self._rows, strict=True)

@@ -22,6 +22,7 @@ SHOWN_METRICS = (
 #: From this many columns on, what a job does fits beside how it ended.
 WIDE = 118
 VERDICT_WIDTH = 7
+REPORT_FILE = "report.html"
 STAGE_HEADS = ("INIT", "SANDBOX", "INPUT", "EXECUTE", "OUTPUTS")
 
 
@@ -129,6 +130,7 @@ def places(outcome: Outcome) -> dict[str, str]:
         "storage element": str(folder / "storage"),
         "logs of the services": str(folder / "logs"),
         "all of this as JSON": str(folder / "demo.json"),
+        "all of this as a page": str(folder / REPORT_FILE),
     }
 
 

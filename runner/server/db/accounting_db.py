@@ -1,10 +1,11 @@
 """AccountingDB: records of attempts as they were sent, by UID, witness and revision."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVarTuple
+from typing import Any, TypeAlias, TypeVarTuple
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -23,6 +24,9 @@ from runner.server.db.job_db import JOBS, Row
 from runner.server.db.schema import METADATA, Serial, inserted_id, time_column
 
 Rest = TypeVarTuple("Rest")
+#: From the first moment on, before the second one, in nanoseconds; None: without that bound.
+Span: TypeAlias = tuple[int | None, int | None]
+EVER: Span = (None, None)
 
 RECORDS = Table(
     "accounting_records",
@@ -91,9 +95,15 @@ class AccountingDB:
         query = _of(select(CONFLICTS), CONFLICTS, job_id, owner).order_by(CONFLICTS.c.ConflictID).limit(count)
         return list(self._connection.execute(query).mappings())
 
-    def history(self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int) -> list[Row]:
-        """All records, those that do not count too, by job, attempt and arrival."""
+    def history(
+        self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int, ended: Span = EVER
+    ) -> list[Row]:
+        """All records of attempts that *ended* then, those that do not count too, by job, attempt and arrival."""
         query = _of(select(RECORDS), RECORDS, job_id, owner)
+        if any(each is not None for each in ended):
+            columns = METADATA.tables["accounting_type_job"].c
+            query = query.join(columns.RecordID.table, columns.RecordID == RECORDS.c.RecordID)
+            query = within(query, columns.EndTime, ended)
         query = query.order_by(RECORDS.c.JobID, RECORDS.c.Attempt, RECORDS.c.RecordID).offset(first).limit(count)
         return list(self._connection.execute(query).mappings())
 
@@ -121,3 +131,11 @@ def _of(query: Select[*Rest], table: Table, job_id: int | None, owner: tuple[str
         query = query.where(table.c["UID"].in_(select(METADATA.tables["job_attempts"].c["UID"])))
         query = query.where(JOBS.c.Owner == owner[0], JOBS.c["VO"] == owner[1])
     return query
+
+
+def within(query: Select[*Rest], moment: ColumnElement[Any], span: Span) -> Select[*Rest]:
+    """*query* of rows with a *moment* in *span*."""
+    start, end = span
+    if start is not None:
+        query = query.where(moment >= start)
+    return query if end is None else query.where(moment < end)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, bindparam, func, insert, select, update
 
-from runner.server.db.accounting_db import RECORDS
+from runner.server.db.accounting_db import EVER, RECORDS, Span, within
 from runner.server.db.job_db import JOBS, Row
 from runner.server.db.schema import METADATA, Serial, time_column
 
@@ -123,8 +123,10 @@ class JobAttemptsDB:
         )
         return self._connection.scalar(query) or ""
 
-    def listing(self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int) -> list[Row]:
-        """Attempts with the Owner of their job, in order; of one job or of one (owner, VO), if given."""
+    def listing(
+        self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int, ended: Span = EVER
+    ) -> list[Row]:
+        """Attempts that *ended* then with the Owner of their job, in order; of one job or one (owner, VO), if given."""
         query = (
             select(ATTEMPTS, JOBS.c.Owner)
             .join(JOBS, JOBS.c.JobID == ATTEMPTS.c.JobID)
@@ -134,6 +136,7 @@ class JobAttemptsDB:
         )
         if job_id is not None:
             query = query.where(ATTEMPTS.c.JobID == job_id)
+        query = within(query, ATTEMPTS.c.EndTime, ended)
         if owner is not None:
             query = query.where(JOBS.c.Owner == owner[0], JOBS.c["VO"] == owner[1])
         return list(self._connection.execute(query).mappings())

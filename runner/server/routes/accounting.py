@@ -1,13 +1,14 @@
 """Our own calls for accounting and for what this WMS witnessed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
+from runner.server.db.accounting_db import Span
 from runner.server.db.accounting_type_db import KEYS
 from runner.server.errors import InvalidRequestError
 from runner.server.models import FIRST_MOMENT, LAST_MOMENT, AccountingRecords
@@ -32,35 +33,62 @@ def records(
     return JSONResponse(services.accounting.records(caller, job_id, (page - 1) * per_page, per_page))
 
 
-@router.get("/accounting/history")
-def history(
-    caller: Caller, services: Served, job_id: JobNumber | None = None, page: PageNumber = 1, per_page: PerPage = 100
-) -> Response:
-    """All records of each attempt, also those that another has superseded."""
-    return JSONResponse(services.accounting.history(caller, job_id, (page - 1) * per_page, per_page))
-
-
-@router.get("/witness")
-def witness(
-    caller: Caller, services: Served, job_id: JobNumber | None = None, page: PageNumber = 1, per_page: PerPage = 100
-) -> Response:
-    """What this WMS saw of each attempt, by its own clock."""
-    return JSONResponse(services.accounting.witness(caller, job_id, (page - 1) * per_page, per_page))
-
-
-class _Chosen:
-    """Which records: of what ended from *start* on, before *end*, with these keys."""
+class _Ended:
+    """Of attempts that ended from *start* on, before *end*."""
 
     def __init__(
         self,
         start: Annotated[AwareDatetime | None, Query(ge=FIRST_MOMENT, lt=LAST_MOMENT)] = None,
         end: Annotated[AwareDatetime | None, Query(ge=FIRST_MOMENT, lt=LAST_MOMENT)] = None,
+    ) -> None:
+        self.span: Span = (_ns(start), _ns(end))
+
+
+def _ns(moment: datetime | None) -> int | None:
+    return None if moment is None else parse_utc(moment.astimezone(UTC).isoformat())
+
+
+Ended: TypeAlias = Annotated[_Ended, Depends()]
+
+
+@router.get("/accounting/history")
+def history(
+    caller: Caller,
+    services: Served,
+    ended: Ended,
+    job_id: JobNumber | None = None,
+    page: PageNumber = 1,
+    per_page: PerPage = 100,
+) -> Response:
+    """All records of each attempt, also those that another has superseded."""
+    return JSONResponse(services.accounting.history(caller, job_id, (page - 1) * per_page, per_page, ended.span))
+
+
+@router.get("/witness")
+def witness(
+    caller: Caller,
+    services: Served,
+    ended: Ended,
+    job_id: JobNumber | None = None,
+    page: PageNumber = 1,
+    per_page: PerPage = 100,
+) -> Response:
+    """What this WMS saw of each attempt, by its own clock."""
+    return JSONResponse(services.accounting.witness(caller, job_id, (page - 1) * per_page, per_page, ended.span))
+
+
+class _Chosen:
+    """Which records: of what ended then, with these keys."""
+
+    def __init__(
+        self,
+        ended: Ended,
         where: Annotated[list[str], Query(max_length=20, description="KEY=value, may be repeated")] = (),  # type: ignore[assignment]
     ) -> None:
         self.wanted: dict[str, Any] = {}
-        for name, moment in (("start_ns", start), ("end_ns", end)):
+        for name, moment in zip(("start_ns", "end_ns"), ended.span, strict=True):
             if moment is not None:
-                self.wanted[name] = parse_utc(moment.astimezone(UTC).isoformat())
+                self.wanted[name] = moment
         for condition in where:
             key, equals, value = condition.partition("=")
             if not equals or key not in KEYS:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runner.server.db.accounting_db import EVER, Span
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
 from runner.server.errors import ForbiddenError
@@ -64,18 +65,22 @@ class Accounting:
             "Conflicts": [json.loads(row["Body"]) for row in conflicts],
         }
 
-    def history(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
-        """All records, in the order of their arrival: also those that a better witness has superseded."""
+    def history(
+        self, identity: Identity, job_id: int | None, first: int, count: int, ended: Span = EVER
+    ) -> dict[str, Any]:
+        """All records of attempts that *ended* then: also those that a better witness has superseded."""
         owner = visible_owner(identity, Right.READ_RECORDS)
         with self._context.databases.read() as transaction:
-            rows = transaction.accounting.history(job_id, owner, first, count)
+            rows = transaction.accounting.history(job_id, owner, first, count, ended)
         return {"History": [_historical(row) for row in rows]}
 
-    def witness(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
-        """What this WMS saw of each attempt itself, by its own clock."""
+    def witness(
+        self, identity: Identity, job_id: int | None, first: int, count: int, ended: Span = EVER
+    ) -> dict[str, Any]:
+        """What this WMS saw of each attempt that *ended* then, itself, by its own clock."""
         owner = visible_owner(identity, Right.READ_WITNESS)
         with self._context.databases.read() as transaction:
-            rows = transaction.attempts.listing(job_id, owner, first, count)
+            rows = transaction.attempts.listing(job_id, owner, first, count, ended)
         return {"Attempts": [_witnessed(row) for row in rows]}
 
     def _check_rights(self, transaction: Transaction, identity: Identity, body: Mapping[str, Any]) -> None:

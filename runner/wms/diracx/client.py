@@ -1,6 +1,6 @@
 """What a user and a tool ask of a WMS, asked of a DiracX server: its dialect, and words for what it has not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from runner.config import HttpConfig
@@ -9,7 +9,7 @@ from runner.job.description import parse
 from runner.job.parametric import expand
 from runner.job.status import JobStatus
 from runner.wms import answers, checked
-from runner.wms.client import WmsClient
+from runner.wms.client import EVER, Ended, WmsClient
 from runner.wms.diracx.descriptions import Descriptions, check_readable
 from runner.wms.tokens import TokenSource
 from runner.wms.transport import Answer, HttpCall
@@ -132,14 +132,17 @@ class DiracxClient(WmsClient):
         """Raises an error unless our token may read this job: on DiracX, its sandboxes."""
         self.sandboxes(job_id, "output")
 
-    def witness(self, job_id: int | None = None, *, per_page: int = PAGE) -> list[Mapping[str, Any]]:
+    def witness(
+        self, job_id: int | None = None, ended: Ended = EVER, *, per_page: int = PAGE
+    ) -> Iterator[Mapping[str, Any]]:
         """What the server saw of the present attempts of this folder's jobs; of earlier ones it keeps no account."""
         wanted = self._descriptions.known() if job_id is None else [job_id]
-        found: list[Mapping[str, Any]] = []
         for start in range(0, len(wanted), per_page):
             rows = self.rows(wanted[start : start + per_page])
-            found += [_witnessed(row, self.wms_id) for row in rows.values()]
-        return found
+            for row in rows.values():
+                seen = _witnessed(row, self.wms_id)
+                if _within(seen["EndTime"], ended):
+                    yield seen
 
     def _call(self, method: str, path: str, **more: Any) -> Answer:
         if path.startswith(OURS):
@@ -147,6 +150,14 @@ class DiracxClient(WmsClient):
             what = next((words for start, words in _LACKING.items() if kind.startswith(start)), "such call")
             raise NotFoundError(f"a DiracX server has no {what}", status_code=404)
         return super()._call(method, path, **more)
+
+
+def _within(end: str | None, ended: Ended) -> bool:
+    start, stop = (parse_utc(each) if each else None for each in ended)
+    if start is None and stop is None:
+        return True
+    end_ns = None if end is None else parse_utc(end)
+    return end_ns is not None and (start is None or start <= end_ns) and (stop is None or end_ns < stop)
 
 
 def last_record_ns(row: Mapping[str, Any]) -> int:

@@ -1,0 +1,170 @@
+"""Sides in, an `Outcome` out: every further side is held against the first one."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from telemetry.reconcile import pilots, sums
+from telemetry.reconcile.columns import literal
+from telemetry.reconcile.digests import narrow
+from telemetry.reconcile.faults import counted, make_faults
+from telemetry.reconcile.findings import find
+from telemetry.reconcile.pairs import join, join_without_key, make_cases
+from telemetry.reconcile.result import ClassTotal, Difference, DigestUse, Finding, Outcome, Side
+from telemetry.reconcile.settings import Tolerances, Window
+from telemetry.reconcile.sides import Loaded, Prepared, prepare, totals
+from telemetry.reconcile.workbench import Row, Workbench
+
+#: The file of all differences; its name in the engine's folder.
+DIFFERENCES = "differences.parquet"
+
+
+def reconcile(
+    bench: Workbench,
+    sides: tuple[Loaded, ...],
+    *,
+    now_utc_ns: int,
+    allowed: Tolerances | None = None,
+    window: Window | None = None,
+    digest: bool = False,
+) -> Outcome:
+    """Hold every side against the first one."""
+    tolerances, ends, now_us = allowed or Tolerances(), window or Window(), now_utc_ns // 1000
+    bench.run("CREATE OR REPLACE TABLE differences AS " + _empty())
+    first = None if digest and all(each.level == "attempt" for each in sides) else prepare(bench, sides[0], ends)
+    results = []
+    for loaded in sides[1:]:
+        if loaded.level == "attempt" and digest:
+            results.append(_by_digests(bench, (sides[0], loaded), tolerances, now_us, ends))
+        elif first is not None:
+            results.append(_in_full(bench, first, loaded, tolerances, now_us, ends))
+        bench.run("INSERT INTO differences " + _differences(sides[0].name, loaded.name))
+    file = _keep(bench)
+    listed = bench.rows(f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}")
+    return Outcome(
+        made_utc_ns=now_utc_ns,
+        sides=(results[0].sides[0], *(each.sides[1] for each in results)),
+        totals=tuple(total for each in results for total in each.totals),
+        findings=tuple(finding for each in results for finding in each.findings),
+        differences=tuple(_difference(row) for row in listed),
+        core_hours_at_stake=float(bench.value(_AT_STAKE)),
+        problems=tuple(problem for each in sides for problem in each.problems),
+        file=file,
+        digests=tuple(each.digest for each in results if each.digest is not None),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """What comes of two sides."""
+
+    sides: tuple[Side, Side]
+    totals: tuple[ClassTotal, ...]
+    findings: tuple[Finding, ...] = ()
+    digest: DigestUse | None = None
+
+
+def _in_full(
+    bench: Workbench, first: Prepared, loaded: Loaded, allowed: Tolerances, now_us: int, window: Window
+) -> _Compared:
+    """All records of both sides."""
+    mine = totals(bench, first)
+    if loaded.level == "sum":
+        return _Compared(
+            sides=(mine, sums.described(bench, loaded)), totals=tuple(sums.compare(bench, first, loaded, allowed))
+        )
+    other = prepare(bench, loaded, window.wider())
+    both = mine, totals(bench, other)
+    if loaded.level == "pilot":
+        return _Compared(sides=both, totals=tuple(pilots.compare(bench, first, other, allowed, now_us)))
+    counted = _attempts(bench, first, other, allowed, now_us, window)
+    return _Compared(sides=both, totals=tuple(counted), findings=find(bench, first, other, allowed))
+
+
+def _by_digests(
+    bench: Workbench, sides: tuple[Loaded, Loaded], allowed: Tolerances, now_us: int, window: Window
+) -> _Compared:
+    """Only what digests by hour do not show to be the same."""
+    narrowed = narrow(bench, sides, allowed, now_us, (window, window.wider()))
+    first = prepare(bench, narrowed.left, Window(), whole="whole_l")
+    other = prepare(bench, narrowed.right, Window(), whole="whole_r")
+    matched, *others = _attempts(bench, first, other, allowed, now_us, window)
+    matched = replace(
+        matched,
+        pairs=matched.pairs + narrowed.spared,
+        core_hours=matched.core_hours + narrowed.spared_core_hours,
+    )
+    return _Compared(
+        sides=narrowed.sides,
+        totals=(matched, *others),
+        findings=find(bench, first, other, allowed),
+        digest=narrowed.use,
+    )
+
+
+def _attempts(
+    bench: Workbench, left: Prepared, right: Prepared, allowed: Tolerances, now_us: int, window: Window
+) -> list[ClassTotal]:
+    """Two sides of attempts: the tables `cases` and `faults`, and how many of each class."""
+    join(bench, left, right, allowed, now_us)
+    join_without_key(bench, allowed)
+    joined = make_cases(bench, left, right, allowed, now_us, window)
+    names = left.loaded.name, right.loaded.name
+    make_faults(bench, *names, allowed)
+    return [
+        ClassTotal(
+            left=names[0], right=names[1], kind="matched", pairs=joined.matched, core_hours=joined.matched_core_hours
+        ),
+        ClassTotal(
+            left=names[0], right=names[1], kind="pending", pairs=joined.pending, core_hours=joined.pending_core_hours
+        ),
+        *counted(bench, *names),
+    ]
+
+
+#: Columns of `differences` (the fields of `Difference`), and how `faults` and `cases` give them.
+_COLUMNS = {
+    "left": ("VARCHAR", ""),
+    "right": ("VARCHAR", ""),
+    "kind": ("VARCHAR", "f.kind"),
+    "absent": ("VARCHAR", "f.absent"),
+    "key": ("VARCHAR", "coalesce(c.key, concat_ws('/', c.batch, c.job_id, c.attempt))"),
+    "job_id": ("BIGINT", "c.job_id"),
+    "attempt": ("INTEGER", "c.attempt"),
+    "site": ("VARCHAR", "coalesce(c.site, '')"),
+    "group": ("VARCHAR", "coalesce(c.grp, '')"),
+    "host": ("VARCHAR", "coalesce(c.host, '')"),
+    "pilot": ("VARCHAR", "coalesce(c.pilot, '')"),
+    "cores": ("INTEGER", "coalesce(c.l_cores, c.r_cores)"),
+    "end": (
+        "VARCHAR",
+        "coalesce(strftime(make_timestamp(coalesce(c.l_end_us, c.r_end_us)), '%Y-%m-%dT%H:%M:%S.%fZ'), '')",
+    ),
+    "left_value": ("DOUBLE", "f.left_value"),
+    "right_value": ("DOUBLE", "f.right_value"),
+    "cause": ("VARCHAR", "f.cause"),
+    "core_hours": ("DOUBLE", "f.core_hours"),
+    "is_systematic": ("BOOLEAN", "f.systematic"),
+}
+_AT_STAKE = (
+    'SELECT coalesce(sum(most), 0) FROM (SELECT max(core_hours) AS most FROM differences GROUP BY "left", "right", key)'
+)
+
+
+def _empty() -> str:
+    return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, (kind, _) in _COLUMNS.items()) + " WHERE false"
+
+
+def _differences(left: str, right: str) -> str:
+    named = {"left": literal(left), "right": literal(right)}
+    chosen = ", ".join(named.get(name, expression) for name, (_, expression) in _COLUMNS.items())
+    return f"SELECT {chosen} FROM faults f JOIN cases c USING (id)"
+
+
+def _keep(bench: Workbench) -> Path:
+    path = bench.engine.folder / DIFFERENCES
+    bench.run(f"COPY (FROM differences ORDER BY core_hours DESC) TO {literal(str(path))} (FORMAT parquet)")
+    return path
+
+
+def _difference(row: Row) -> Difference:
+    return Difference(**dict(zip(_COLUMNS, row, strict=True)))

@@ -1,0 +1,10 @@
+"""Where records come from: each kind of source reads its own, and makes a relation of our columns.
+
+* `wanted`      what somebody asks for: `NAME=KIND:WHERE,option=value`
+* `reading`     the kinds, and how each is read
+* `files`       Parquet, CSV (ours, or any by a mapping of columns), lines of JSON
+* `records`     records that Python holds: of the WMS, of a database, of the formats of others
+* `otlp`        OTLP/JSON: our files, those of a collector
+* `sacct`       what a batch system says of its jobs, the pilots
+* `prometheus`  what counters have added up
+"""

@@ -1,0 +1,119 @@
+"""The kinds of sources, and how each becomes a side."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from telemetry.ledger.formats import apel, auditor
+from telemetry.ledger.formats.usage import FormatError, SummedUsage, Usage
+from telemetry.reconcile.result import Level
+from telemetry.reconcile.settings import Window
+from telemetry.reconcile.sides import Loaded
+from telemetry.reconcile.sources import files, otlp, prometheus, records, sacct
+from telemetry.reconcile.sources.wanted import SourceError, Wanted
+from telemetry.reconcile.workbench import Workbench
+
+#: Kinds that we read ourselves, with how long after an end nothing is missing there (seconds).
+KINDS: Mapping[str, float] = {
+    "parquet": 0,
+    "csv": 0,
+    "otlp": 86400,
+    "sacct": 172800,
+    "prometheus": 0,
+    "apel": 172800,
+    "auditor": 172800,
+}
+#: Kinds whose records somebody else fetches, by a client or a database, as (body with ArrivalTime).
+FETCHED: Mapping[str, float] = {"wms": 3600, "sql": 3600}
+
+Fetch = Callable[[Wanted], Iterable[Mapping[str, Any]]]
+
+
+def load(bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch) -> Loaded:
+    """Read the source *wanted*; *fetch* gives the accounting records of those kinds that we do not read ourselves.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    level: Level = "attempt"
+    problems: list[str] = []
+    match wanted.kind:
+        case "parquet":
+            relation = files.parquet(bench, wanted)
+        case "csv":
+            relation = files.csv(bench, wanted)
+            level = "pilot" if wanted.options.get("level") == "pilot" else "attempt"
+        case "otlp":
+            relation, problems = otlp.read(bench, wanted.name, files.paths(wanted.where))
+        case "sacct":
+            level = "pilot"
+            relation = _sacct(bench, wanted)
+        case "prometheus":
+            level = "sum"
+            relation = _prometheus(bench, wanted, window)
+        case "apel" | "auditor":
+            level, relation = _foreign(bench, wanted)
+        case kind if kind in FETCHED:
+            relation = records.accounting(bench, wanted.name, fetch(wanted))
+        case _:
+            known = ", ".join(sorted({*KINDS, *FETCHED}))
+            raise SourceError(f"{wanted.name}: there is no kind of source {wanted.kind!r}; known are {known}")
+    return Loaded(
+        name=wanted.name,
+        kind=wanted.kind,
+        where=wanted.where,
+        relation=relation,
+        level=level,
+        grace_seconds=_grace(wanted),
+        problems=tuple(problems),
+    )
+
+
+def _grace(wanted: Wanted) -> float:
+    given = wanted.options.get("grace")
+    try:
+        return float(given) if given is not None else {**KINDS, **FETCHED}[wanted.kind]
+    except ValueError as error:
+        raise SourceError(f"{wanted.name}: grace={given} is no number of seconds") from error
+
+
+def _sacct(bench: Workbench, wanted: Wanted) -> str:
+    options = wanted.options
+    with ExitStack() as stack:
+        lines = _lines(files.paths(wanted.where), stack)
+        rows = sacct.pilots(lines, site=options.get("site", ""), zone=options.get("zone", ""))
+        return records.columns(bench, wanted.name, rows)
+
+
+def _prometheus(bench: Workbench, wanted: Wanted, window: Window) -> str:
+    since, until = (None if each is None else each / 1e6 for each in (window.since_us, window.until_us))
+    options = wanted.options
+    found = prometheus.sums(
+        wanted.where, site_label=options.get("by", ""), matching=options.get("matching", ""), since=since, until=until
+    )
+    return records.sums(bench, wanted.name, found)
+
+
+def _foreign(bench: Workbench, wanted: Wanted) -> tuple[Level, str]:
+    """Messages of APEL (jobs or sums, by what the first record is) and lines of AUDITOR."""
+    parse: Callable[[Iterable[str]], Iterator[Usage | SummedUsage]] = (
+        apel.parse if wanted.kind == "apel" else auditor.parse
+    )
+    try:
+        with ExitStack() as stack:
+            usages = list(parse(_lines(files.paths(wanted.where), stack)))
+    except (FormatError, UnicodeDecodeError) as error:
+        raise SourceError(f"{wanted.name}: {error}") from error
+    summed = [each for each in usages if isinstance(each, SummedUsage)]
+    single = [each for each in usages if isinstance(each, Usage)]
+    if summed and single:
+        raise SourceError(f"{wanted.name}: sums and single jobs together count the same twice; name them apart")
+    if summed:
+        return "sum", records.sums(bench, wanted.name, records.of_summed(summed))
+    return "attempt", records.columns(bench, wanted.name, records.of_usage(single))
+
+
+def _lines(paths: Iterable[Path], stack: ExitStack) -> Iterator[str]:
+    for path in paths:
+        yield from stack.enter_context(path.open(encoding="utf-8", newline=""))

@@ -1,0 +1,90 @@
+"""`sacct --parsable2` of Slurm: a line for each job of the batch system, which is a pilot to us.
+
+    sacct -P -a -S 2026-11-01 -o JobIDRaw,NodeList,Start,End,ElapsedRaw,TotalCPU,AllocCPUS,State
+
+Steps (`17.batch`) are part of their job. `CPUTimeRAW` is wall clock x cores, whatever its name says: it is not read.
+Slurm writes local times without a zone; which of the two 02:30 of an autumn night is meant follows from the length.
+States are all taken in which something was used, OUT_OF_MEMORY and CANCELLED too.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from telemetry.reconcile.sources.wanted import SourceError
+
+_IDS = ("JobIDRaw", "JobID")
+_CORES = ("AllocCPUS", "NCPUS", "ReqCPUS")
+_US = 1_000_000
+
+
+def pilots(lines: Iterable[str], *, site: str = "", zone: str = "") -> Iterator[Mapping[str, Any]]:
+    """Our columns of every job that has ended.
+
+    Raises:
+        SourceError: a column is missing, or the zone is unknown.
+    """
+    rows = csv.DictReader(lines, delimiter="|")
+    names = rows.fieldnames or ()
+    identity, cores = _first(_IDS, names), _first(_CORES, names)
+    missing = [name for name in ("Start", "End", "TotalCPU") if name not in names]
+    if missing or not identity or not cores or not {"ElapsedRaw", "Elapsed"} & set(names):
+        raise SourceError(f"sacct: columns are missing (there are {', '.join(names) or 'none'})")
+    try:
+        local: tzinfo = ZoneInfo(zone) if zone else UTC
+    except (KeyError, ValueError, OSError) as error:
+        raise SourceError(f"sacct: there is no time zone {zone!r}") from error
+    for row in rows:
+        if "." not in row[identity] and (pilot := _pilot(row, identity, cores, local)):
+            yield {**pilot, "site": site or None}
+
+
+def duration_us(text: str) -> int | None:
+    """`[days-][hours:]minutes:seconds`, or seconds."""
+    days, _, clock = text.rpartition("-")
+    try:
+        seconds = 0.0
+        for part in clock.split(":"):
+            seconds = seconds * 60 + float(part)
+        return round((seconds + 86400 * int(days or 0)) * _US)
+    except ValueError:
+        return None
+
+
+def _first(wanted: Iterable[str], names: Iterable[str]) -> str:
+    known = set(names)
+    return next((each for each in wanted if each in known), "")
+
+
+def _pilot(row: Mapping[str, str], identity: str, cores: str, local: tzinfo) -> dict[str, Any] | None:
+    wall_us = duration_us(row.get("ElapsedRaw") or row.get("Elapsed") or "")
+    starts, ends = _moments(row["Start"], local), _moments(row["End"], local)
+    if not starts or not ends or wall_us is None:
+        return None  # it has not started, or not ended
+    start_us, end_us = min(
+        ((start, end) for start in starts for end in ends), key=lambda pair: abs(pair[1] - pair[0] - wall_us)
+    )
+    return {
+        "batch": row[identity],
+        "host": row.get("NodeList") or None,
+        "cores": int(row[cores] or 0),
+        "wall_us": wall_us,
+        "cpu_us": duration_us(row["TotalCPU"]),
+        "start_us": start_us,
+        "end_us": end_us,
+    }
+
+
+def _moments(text: str, local: tzinfo) -> list[int]:
+    """The moment that *text* names; two in the hour that an autumn night has twice, none for `Unknown`."""
+    if text.isdigit():
+        return [int(text) * _US]  # SLURM_TIME_FORMAT=%s
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return []
+    if moment.tzinfo is not None:
+        return [round(moment.timestamp() * _US)]
+    return sorted({round(moment.replace(tzinfo=local, fold=fold).timestamp() * _US) for fold in (0, 1)})

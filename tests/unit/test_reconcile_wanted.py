@@ -1,0 +1,87 @@
+"""What is asked for as a source, and what a batch system prints."""
+
+import pytest
+
+from telemetry.reconcile.sources.sacct import duration_us, pilots
+from telemetry.reconcile.sources.wanted import SourceError, Wanted, parse
+
+HEAD = "JobIDRaw|NodeList|Start|End|ElapsedRaw|TotalCPU|AllocCPUS|State\n"
+SECOND = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("wms=wms", Wanted(name="wms", kind="wms")),
+        ("a=parquet:/data/*.parquet", Wanted(name="a", kind="parquet", where="/data/*.parquet")),
+        ("db=sql:sqlite:///x.db", Wanted(name="db", kind="sql", where="sqlite:///x.db")),
+        ("b=csv:a,b.csv,uid=Job ID", Wanted(name="b", kind="csv", where="a,b.csv", options={"uid": "Job ID"})),
+        (
+            'p=prometheus:http://h:9090,matching=site="a",job="b"',
+            Wanted(name="p", kind="prometheus", where="http://h:9090", options={"matching": 'site="a"', "job": '"b"'}),
+        ),
+    ],
+)
+def test_a_source_is_a_name_a_kind_and_a_place(text: str, wanted: Wanted) -> None:
+    """`NAME=KIND:WHERE,option=value`; what has no `=` belongs to what stands before it."""
+    assert parse(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "wms", "=wms:x", "Name=csv:x", "a b=csv:x", "a=", "a=:x"])
+def test_what_is_no_source_is_refused(text: str) -> None:
+    """Everything else is an error that says how to write it."""
+    with pytest.raises(SourceError, match="NAME=KIND:WHERE"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("00:00:01", 1),
+        ("01:02:03", 3723),
+        ("2-01:00:00", 176400),
+        ("05:06.5", 306.5),
+        ("77", 77),
+        ("", None),
+        ("x", None),
+    ],
+)
+def test_durations_of_slurm(text: str, seconds: float | None) -> None:
+    """`[days-][hours:]minutes:seconds`, with fractions, or bare seconds."""
+    assert duration_us(text) == (None if seconds is None else seconds * SECOND)
+
+
+def test_every_job_that_used_something_is_a_pilot() -> None:
+    """Steps belong to their job, whoever has not ended is left out, and OUT_OF_MEMORY or CANCELLED count."""
+    lines = [
+        HEAD,
+        "17|wn1|2026-11-01T10:00:00|2026-11-01T11:00:00|3600|00:50:00|4|OUT_OF_MEMORY\n",
+        "17.batch|wn1|2026-11-01T10:00:00|2026-11-01T11:00:00|3600|00:50:00|4|OUT_OF_MEMORY\n",
+        "18|wn1|2026-11-01T10:00:00|2026-11-01T11:00:00|3600|00:50:00|4|CANCELLED by 1000\n",
+        "19|wn1|2026-11-01T10:00:00|Unknown|100|00:00:00|4|RUNNING\n",
+        "20||Unknown|Unknown|0|00:00:00|1|PENDING\n",
+    ]
+    found = list(pilots(lines, site="S"))
+    assert [(each["batch"], each["cores"], each["wall_us"], each["cpu_us"]) for each in found] == [
+        ("17", 4, 3600 * SECOND, 3000 * SECOND),
+        ("18", 4, 3600 * SECOND, 3000 * SECOND),
+    ]
+    assert {each["site"] for each in found} == {"S"}
+
+
+def test_the_hour_that_comes_twice_is_told_by_the_length() -> None:
+    """02:30 in the night in which summer time ends is the earlier or the later one, whichever fits the elapsed time."""
+    lines = [
+        HEAD,
+        "1|wn1|2026-10-25T01:30:00|2026-10-25T02:30:00|3600|1|1|COMPLETED\n",
+        "2|wn1|2026-10-25T01:30:00|2026-10-25T02:30:00|7200|1|1|COMPLETED\n",
+    ]
+    first, second = pilots(lines, zone="Europe/Berlin")
+    assert second["end_us"] - first["end_us"] == 3600 * SECOND
+    assert first["start_us"] == second["start_us"]
+
+
+def test_wall_clock_times_cores_is_never_cpu() -> None:
+    """Without TotalCPU there is nothing to compare: CPUTimeRAW is refused in its place."""
+    with pytest.raises(SourceError, match="columns are missing"):
+        list(pilots(["JobIDRaw|Start|End|ElapsedRaw|CPUTimeRAW|AllocCPUS\n"]))
