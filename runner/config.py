@@ -140,7 +140,8 @@ def load(
     if env.get(IDLE_VARIABLE):
         values["job_wrapper"] = _with_fields(values["job_wrapper"], check_cpu_consumed=Check.OFF)
     values["telemetry"] = with_environment(values["telemetry"], env)
-    return Config(folder=chosen, source=source, environment=env, http=_http(env), **values)
+    absolute = source.absolute() if source else None  # processes that work elsewhere read it again
+    return Config(folder=chosen, source=absolute, environment=env, http=_http(env), **values)
 
 
 def describe(config: Config) -> Iterator[tuple[str, str, Any, Any, str]]:

@@ -34,7 +34,7 @@ StatusUpdates: TypeAlias = dict[JobID, dict[datetime, JobStatusUpdate]]
 
 
 class HeartbeatData(Body):
-    """The seven values of a heartbeat."""
+    """The seven values of a heartbeat, and one that is ours: what the payload has written so far."""
 
     LoadAverage: FiniteFloat | None = None
     MemoryUsed: FiniteFloat | None = None
@@ -43,6 +43,7 @@ class HeartbeatData(Body):
     CPUConsumed: FiniteFloat | None = None
     WallClockTime: FiniteFloat | None = None
     StandardOutput: str | None = None
+    OutputBytes: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
 
 
 class ScalarSearchSpec(BaseModel):

@@ -25,6 +25,7 @@ from telemetry.facts import (
     JobAccepted,
     JobMatched,
     KillRequested,
+    OutputSeen,
     ParametersSet,
     Scalar,
     StatusChanged,
@@ -174,6 +175,8 @@ class Delivery:
             self._ending.uid = fact.uid
             self._client.transport.offset.assume(fact.clock_offset_seconds)
             self._stamps.not_before(fact.match_end_utc_ns)
+        elif isinstance(fact, OutputSeen):
+            self._heartbeat.output_bytes[fact.stream] = fact.bytes
         elif isinstance(fact, KillRequested) and fact.origin == "user":
             self._killed(fact.reason)
         elif isinstance(fact, AttemptEnded):
@@ -345,6 +348,8 @@ class Delivery:
             return {name: value for name, value in values.items() if name == "StandardOutput"} if last else None
         if numbers:
             self._heartbeat.sent_boottime_ns = now
+            if self.standing.in_one and self._heartbeat.output_bytes:  # DiracX takes no other values than its own
+                values["OutputBytes"] = sum(self._heartbeat.output_bytes.values())
         return values
 
     def _send_heartbeat(self, *, last: bool) -> None:

@@ -1,7 +1,7 @@
 """What the deliverer of a job knows: how the WMS has answered, how the attempt ends, which heartbeat waits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runner.job.status import JobStatus, MinorStatus
 from runner.wms.answers import KeptStatus
@@ -60,3 +60,5 @@ class Heartbeat:
 
     entry: Entry | None = None
     sent_boottime_ns: int = -HEARTBEAT_SPACING_NS
+    #: What the payload has written so far, by stream.
+    output_bytes: dict[str, int] = field(default_factory=dict)
