@@ -330,7 +330,7 @@ def test_rules_ask_for_what_exists() -> None:
 
 
 def test_values_that_queries_pick_exist() -> None:
-    """A status, stage, result, origin or class in a matcher is one that jobspan can show: others would never be seen."""
+    """A status, stage, result, origin or class in a matcher is one that jobspan can show: no other would be seen."""
     ends = {WRAPPER_DIED, REBOOTED, NOT_SUBMITTED}
     known: dict[str, set[str]] = {
         "status": {*JobStatus, *REQUEST_STATUSES},
@@ -340,9 +340,7 @@ def test_values_that_queries_pick_exist() -> None:
         "class": {*KINDS, "matched", "pending"},
         "error_type": {*(each.error_type for each in ends), "starter_died"},
     }
-    panels = [
-        target["expr"] for make in DASHBOARDS.values() for each in queried_panels(make()) for target in each["targets"]
-    ]
+    panels = [panel for make in DASHBOARDS.values() for panel in queried_panels(make())]
     rules = [rule.expression for group in GROUPS for rule in group.rules]
     unknown = {
         f"{selector.metric}: {matcher.label} {value}"
