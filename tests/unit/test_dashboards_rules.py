@@ -7,16 +7,23 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from dashboards.alerts import GROUPS
-from dashboards.check import rule_problems
-from dashboards.generate import FOLDER, RULES_PATH
+from dashboards.check import queried_panels, rule_problems
+from dashboards.generate import DASHBOARDS, FOLDER, RULES_PATH
+from dashboards.promql import read
 from dashboards.rules import Alert, Group, Recording, alerts
+from runner.agent.death import NOT_SUBMITTED, REBOOTED, WRAPPER_DIED
+from runner.job.status import JobStatus
+from telemetry.facts import STAGES, KillRequested, StageResult
+from telemetry.reconcile.result import KINDS
 from tests.support.components import collector_program, require
 
+#: Of combined requests.
+REQUEST_STATUSES = ("Waiting", "Done", "Failed")
 ALERTS = {alert.name: alert for alert in alerts(GROUPS)}
 NODE = 'job="jobspan-nodes",instance="n1"'
 WMS = 'job="jobspan-wms",instance="w1"'
@@ -320,6 +327,30 @@ def _expected(case: Case) -> dict[str, Any]:
 def test_rules_ask_for_what_exists() -> None:
     """Every metric and label of the rules is in the catalogue and used as its kind asks; no name is used twice."""
     assert rule_problems(GROUPS) == []
+
+
+def test_values_that_queries_pick_exist() -> None:
+    """A status, stage, result, origin or class in a matcher is one that jobspan can show: no other would be seen."""
+    ends = {WRAPPER_DIED, REBOOTED, NOT_SUBMITTED}
+    known: dict[str, set[str]] = {
+        "status": {*JobStatus, *REQUEST_STATUSES},
+        "stage": set(STAGES),
+        "result": set(get_args(StageResult)),
+        "origin": set(get_args(get_type_hints(KillRequested)["origin"])),
+        "class": {*KINDS, "matched", "pending"},
+        "error_type": {*(each.error_type for each in ends), "starter_died"},
+    }
+    panels = [panel for make in DASHBOARDS.values() for panel in queried_panels(make())]
+    rules = [rule.expression for group in GROUPS for rule in group.rules]
+    unknown = {
+        f"{selector.metric}: {matcher.label} {value}"
+        for expression in (*(target["expr"] for panel in panels for target in panel["targets"]), *rules)
+        for selector in read(expression).selectors
+        for matcher in selector.matchers
+        for value in matcher.value.split("|")
+        if value and value not in known.get(matcher.label, {value})
+    }
+    assert unknown == set()
 
 
 def test_every_alert_has_its_case() -> None:
