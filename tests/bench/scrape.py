@@ -2,8 +2,9 @@
 
 Ours reads the journals of its jobs, which grow meanwhile as those of long jobs do (a sample and a look at the output
 each 15 s), keeps its durable totals, and shows 5 gauges a job. The other has those 5 gauges of the same jobs with the
-same values, set once, and reads nothing. Both are processes of their own behind the same server; they are scraped as
-Prometheus does it, in turns. Memory is resident memory after all scrapes, beside that of ours without a job.
+same values, set once, reads nothing, and serves them by the library's own server. Both are processes of their own,
+scraped as Prometheus does it, in turns. CPU is that of such a process from one scrape to the next, for what else it
+does meanwhile too. Memory is resident memory after all scrapes, beside that of ours without a job.
 """
 
 import gzip
@@ -197,41 +198,37 @@ def _rss_mib(server: tuple[str, int]) -> float:
 def main() -> None:
     """One of the processes: it serves until its input ends."""
     kind, folder, jobs = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    print(_ours(folder) if kind == "ours" else _plain(jobs), flush=True)
+    sys.stdin.read()
+
+
+def _ours(folder: Path) -> str:
+    """What an agent does for its metrics; their address."""
     from telemetry.live.exposition import MetricsServer
     from telemetry.live.metrics import JobMetrics
     from telemetry.live.reading import Reader
 
     metrics = JobMetrics(folder / "counters.jsonl", SystemClock(), version="1.0")
-    if kind == "ours":
-        metrics.rescan(folder / "jobs")
-        Reader(metrics.look).start()
-        server = MetricsServer(metrics)
-    else:
-        server = MetricsServer(_Plain(jobs))
+    metrics.rescan(folder / "jobs")
+    Reader(metrics.look).start()
+    server = MetricsServer(metrics)
     server.start()
-    print(server.url, flush=True)
-    sys.stdin.read()
-    server.close()
+    return server.url
 
 
-class _Plain:
+def _plain(jobs: int) -> str:
     """What somebody would write who has prometheus_client and no journals."""
+    from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-    def __init__(self, jobs: int) -> None:
-        from prometheus_client import CollectorRegistry, Gauge
+    from telemetry import catalogue as names
 
-        from telemetry import catalogue as names
-
-        self._registry = CollectorRegistry()
-        metrics = (names.JOB_WALL, names.JOB_CPU, names.JOB_MEMORY, names.JOB_PEEK_LINES, names.JOB_LAST_OUTPUT)
-        for metric in metrics:
-            gauge = Gauge(metric.name, metric.help, metric.labels, registry=self._registry)
-            for job_id in range(1, jobs + 1):
-                gauge.labels(str(job_id)).set(1e9 + job_id / 7)
-
-    def registry(self) -> "object":
-        """As `MetricsServer` wants it."""
-        return self._registry
+    registry = CollectorRegistry()
+    for metric in (names.JOB_WALL, names.JOB_CPU, names.JOB_MEMORY, names.JOB_PEEK_LINES, names.JOB_LAST_OUTPUT):
+        gauge = Gauge(metric.name, metric.help, metric.labels, registry=registry)
+        for job_id in range(1, jobs + 1):
+            gauge.labels(str(job_id)).set(1e9 + job_id / 7)
+    server, _ = start_http_server(0, "127.0.0.1", registry)
+    return f"http://127.0.0.1:{server.server_port}/metrics"
 
 
 if __name__ == "__main__":
