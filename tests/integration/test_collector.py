@@ -4,6 +4,7 @@ The attempts are played; `tests/e2e/test_collector_jobs.py` has real ones.
 """
 
 import itertools
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from telemetry.live.shipping import Shipping, ShipResult
 from telemetry.outbox import OTLP_DELIVERER, Acknowledgements, last_try
 from tests.support.attempts import play, uid_of
 from tests.support.certificates import Certificates, make
+from tests.support.components import collector_program, require
 from tests.support.otelcol import OtelCollector, otelcol
+from tests.support.tree import ROOT
 from tests.support.waiting import eventually
 
 TOKEN = "collectors-own-token"
@@ -216,3 +219,14 @@ def test_a_backlog_arrives_over_restarts(tmp_path: Path) -> None:
     assert len({(each.item, str(each.record)) for each in events}) == 60
     by_id = {(each.trace_id, each.span_id): each for each in spans}
     assert len(by_id) == len({str(each) for each in spans}) == 60 * 13
+
+
+@pytest.mark.parametrize(
+    "example", sorted((ROOT / "dashboards" / "collector").glob("*.yml")), ids=lambda path: path.name
+)
+def test_an_example_for_sites_holds_together(example: Path) -> None:
+    """The collector itself says so of each configuration that we offer."""
+    require("otelcol")
+    command = [str(collector_program()), "validate", "--config", f"file:{example}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
