@@ -143,4 +143,4 @@ def _duration(source: str, kind: str) -> str:
 def _rank(held: Mapping[str, str]) -> str:
     if "RecordedBy" not in held:
         return "0"
-    return f"{_RANK} + coalesce({name('Revision')}, 0)" if "Revision" in held else _RANK
+    return f"{_RANK} + coalesce(TRY_CAST({name('Revision')} AS BIGINT), 0)" if "Revision" in held else _RANK

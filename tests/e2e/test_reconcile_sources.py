@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from runner.cli import main
+from runner.compose.clients import METRICS_URL_FILE
 from telemetry.ledger.formats import apel, auditor
 from telemetry.ledger.record import Record
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
+from tests.support.prometheus import configuration, prometheus, static
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
 
@@ -76,6 +78,23 @@ def test_a_lost_and_a_doubled_event_are_found(site: Site, capsys: pytest.Capture
     assert code == 1
     assert pairs(report) == {("otlp", "matched"): JOBS - 2, ("otlp", "missing_in_otlp"): 1, ("otlp", "duplicate"): 1}
     assert "missing_in_otlp" in page.read_text()
+
+
+@pytest.mark.prometheus
+def test_counters_agree(site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The counters that a Prometheus has scraped add up to the accounting, and the telemetry with a job less
+    does not."""
+    address = (site.config.folder / METRICS_URL_FILE).read_text().strip().removeprefix("http://").partition("/")[0]
+    with prometheus(tmp_path / "prometheus", configuration(static("agent", address))) as server:
+        server.wait_value("sum(jobspan_jobs_finished_total)", JOBS)
+        server.wait("jobspan_wall_core_seconds_total")
+        counters = f"counters=prometheus:{server.url}"
+        code, report = reconcile(site, capsys, "--source", "wms=wms", "--source", counters)
+        assert (code, pairs(report)) == (0, {("counters", "matched"): 1})
+        (tmp_path / "fewer.jsonl").write_bytes(b"".join(logs(site).read_bytes().splitlines(keepends=True)[1:]))
+        fewer = f"otlp=otlp:{tmp_path / 'fewer.jsonl'}"
+        code, report = reconcile(site, capsys, "--source", fewer, "--source", counters)
+        assert (code, pairs(report)) == (1, {("counters", "missing_in_otlp"): 1})
 
 
 def test_what_is_not_due_is_no_difference(site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,0 +1,184 @@
+"""How sources are read: OTLP in every form that a collector writes, tables in files, and what is broken in them."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telemetry.ledger.record import Record
+from telemetry.live.otlp import log_line
+from telemetry.live.spans import render
+from telemetry.reconcile.columns import COLUMNS
+from telemetry.reconcile.settings import Window
+from telemetry.reconcile.sources import otlp
+from telemetry.reconcile.sources.reading import load
+from telemetry.reconcile.sources.wanted import SourceError, parse
+from telemetry.reconcile.workbench import Workbench
+from tests.support.ledger import matched, whole_life
+from tests.support.sides import workbench
+
+RECORDS = 12
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Workbench]:
+    """A database."""
+    with workbench(tmp_path / "work") as opened:
+        yield opened
+
+
+def attempts(**changes: Any) -> list[tuple[Record, bytes]]:
+    """Records of some attempts, and the line of OTLP of each."""
+    found = []
+    for number in range(1, RECORDS + 1):
+        life = whole_life(matched(number, **changes))
+        record = life.record()
+        found.append((record, log_line(render(life.entries, record).logs)))
+    return found
+
+
+def nobody(_: object) -> Iterator[Mapping[str, Any]]:
+    """For kinds that fetch nothing."""
+    raise AssertionError("nothing is to be fetched")
+
+
+def rows(bench: Workbench, relation: str) -> list[dict[str, Any]]:
+    """What a relation holds, by job."""
+    found = bench.rows(f"SELECT {', '.join(COLUMNS)} FROM {relation} ORDER BY job_id")
+    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
+
+
+def expected(record: Record) -> dict[str, Any]:
+    """Our columns of a record."""
+    return {
+        "key": record.text("UID"),
+        "job_id": record.integer("JobID"),
+        "site": record.text("Site") or None,
+        "grp": f"{record.text('VO')}/{record.text('UserGroup')}",
+        "cores": record.integer("Processors"),
+        "wall_us": record.micros("WallClockTime"),
+        "cpu_us": record.micros("CPUTime"),
+        "own_cpu_us": record.micros("WrapperCPUTime"),
+        "start_us": record.utc_ns("StartTime") // 1000,
+        "end_us": record.utc_ns("EndTime") // 1000,
+    }
+
+
+def check(found: list[dict[str, Any]], records: list[Record]) -> None:
+    """The rows are those of the records."""
+    wanted = [expected(each) for each in records]
+    assert [{name: row[name] for name in wanted[0]} for row in found] == wanted
+
+
+def in_one_line(lines: list[bytes]) -> bytes:
+    """What a collector makes of several exports: one document with all records."""
+    documents = [json.loads(line) for line in lines]
+    joint = {"resourceLogs": [resource for each in documents for resource in each["resourceLogs"]]}
+    return json.dumps(joint, separators=(",", ":")).encode() + b"\n"
+
+
+def with_blanks(lines: list[bytes]) -> bytes:
+    """The same document as others may print it."""
+    return b"".join(json.dumps(json.loads(line)).encode() + b"\n" for line in lines)
+
+
+def reordered(lines: list[bytes]) -> bytes:
+    """Attributes in another order, value before key."""
+    documents = [json.loads(line) for line in lines]
+    for document in documents:
+        for record in document["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
+            record["attributes"] = [
+                {"value": each["value"], "key": each["key"]} for each in reversed(record["attributes"])
+            ]
+    return b"".join(json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in documents)
+
+
+@pytest.mark.parametrize("form", [b"".join, in_one_line, with_blanks, reordered])
+def test_otlp_is_read_in_every_form(form: Any, bench: Workbench, tmp_path: Path) -> None:
+    """Line by line, many records in a line, with blanks, in another order: the same records come out."""
+    made = attempts(site='LCG.O"Brien\\.org')
+    path = tmp_path / "logs.jsonl"
+    path.write_bytes(form([line for _, line in made]))
+    relation, problems = otlp.read(bench, "otlp", [path])
+    assert problems == []
+    check(rows(bench, relation), [record for record, _ in made])
+
+
+def test_pieces_of_a_file_make_the_whole(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a file is cut into pieces, each line is read once."""
+    made = attempts()
+    path = tmp_path / "logs.jsonl"
+    path.write_bytes(b"".join(line for _, line in made))
+    length = len(made[0][1])
+    for size in (length - 1, length, length + 1, 3 * length, 100):
+        monkeypatch.setattr(otlp, "_PIECE", size)
+        relation, _ = otlp.read(bench, f"otlp{size}", [path])
+        check(rows(bench, relation), [record for record, _ in made])
+
+
+def test_what_is_damaged_is_counted(bench: Workbench, tmp_path: Path) -> None:
+    """A torn line, one that is no JSON and one that is being written do not hide the others, and are told."""
+    made = attempts()
+    lines = [line for _, line in made]
+    path = tmp_path / "logs.jsonl"
+    path.write_bytes(lines[0] + lines[1][:3000] + b"\n" + b"nonsense\n" + b"".join(lines[2:]) + lines[1][:100])
+    relation, problems = otlp.read(bench, "otlp", [path])
+    check(rows(bench, relation), [record for record, _ in [made[0], *made[2:]]])
+    assert problems == ["otlp: 2 lines of OTLP are damaged"]
+
+
+def test_a_record_without_times_is_told(bench: Workbench, tmp_path: Path) -> None:
+    """What cannot be compared is a problem, not an agreement."""
+    line = attempts()[0][1].replace(b"2026-01-15T12:00:03.051000Z", b"the day after tomorrow...")
+    (tmp_path / "logs.jsonl").write_bytes(line)
+    loaded = load(bench, parse(f"o=otlp:{tmp_path / 'logs.jsonl'}"), Window(), nobody)
+    assert "1 records lack" in loaded.problems[0]
+
+
+def test_csv_of_records_and_of_others(bench: Workbench, tmp_path: Path) -> None:
+    """Our fields are known by their names; a table of somebody else by a mapping, with its durations and its zone."""
+    records = [record for record, _ in attempts()]
+    ours, theirs = tmp_path / "ours.csv", tmp_path / "theirs.csv"
+    with ours.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(dict(each) for each in records)
+    check(rows(bench, load(bench, parse(f"a=csv:{ours}"), Window(), nobody).relation), records)
+    theirs.write_text(
+        "Job,Wall,CPU,Cores,Start,Done\n"
+        "x1,1-01:00:00,02:00:30,8,2026-07-01 12:00:00,2026-07-02T13:00:00\n"
+        "x2,90,1.5,1,2026-12-01 12:00:00,1796126490\n"
+    )
+    wanted = f"b=csv:{theirs},uid=Job,wall=Wall,cpu=CPU,cores=Cores,start=Start,end=Done,zone=Europe/Berlin"
+    first, second = rows(bench, load(bench, parse(wanted), Window(), nobody).relation)
+    assert (first["wall_us"], first["cpu_us"], first["cores"]) == (90_000_000_000, 7_230_000_000, 8)
+    assert first["end_us"] - first["start_us"] == 90_000_000_000
+    assert first["start_us"] == 1_782_900_000_000_000  # 10:00 UTC in summer
+    assert (second["start_us"], second["end_us"]) == (1_796_122_800_000_000, 1_796_126_490_000_000)  # 11:00 in winter
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [("", "neither ours nor told"), (",uid=Nobody", "no column Nobody"), (",colour=A", "colour is no field")],
+)
+def test_a_table_that_is_not_understood_is_refused(options: str, said: str, bench: Workbench, tmp_path: Path) -> None:
+    """A table with unknown columns is not guessed at."""
+    (tmp_path / "x.csv").write_text("A,B\n1,2\n")
+    with pytest.raises(SourceError, match=said):
+        load(bench, parse(f"x=csv:{tmp_path / 'x.csv'}{options}"), Window(), nobody)
+
+
+def test_slurm_is_read_as_pilots(bench: Workbench, tmp_path: Path) -> None:
+    """What sacct prints becomes pilots, of the site that is told."""
+    (tmp_path / "jobs.txt").write_text(
+        "JobIDRaw|NodeList|Start|End|ElapsedRaw|TotalCPU|AllocCPUS|State\n"
+        "17|wn1|2026-11-01T10:00:00|2026-11-01T11:00:00|3600|00:50:00|4|COMPLETED\n"
+    )
+    loaded = load(bench, parse(f"b=sacct:{tmp_path / 'jobs.txt'},site=S,zone=Europe/Berlin"), Window(), nobody)
+    (row,) = rows(bench, loaded.relation)
+    assert loaded.level == "pilot"
+    assert (row["batch"], row["site"], row["cores"], row["cpu_us"]) == ("17", "S", 4, 3_000_000_000)
+    assert row["start_us"] == 1_793_523_600_000_000  # 09:00 UTC
