@@ -39,7 +39,9 @@ BENCHMARKS = {
 }  # fmt: skip
 #: What APEL takes for nothing at all.
 _NOTHING = frozenset({"none", "null", ""})
-_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: APEL's own reader ends a record wherever this stands, also within a value.
+_ENDS = re.compile("%{2,}")
 _Fields: TypeAlias = dict[str, str]
 
 
@@ -222,7 +224,7 @@ def _seconds(record: Record, name: str) -> int:
 
 def _known(fields: Mapping[str, object]) -> _Fields:
     """As text on one line each, without those that say nothing."""
-    texts = {name: " ".join(_STEERING.sub(" ", str(value)).split()) for name, value in fields.items()}
+    texts = {name: _ENDS.sub("%", " ".join(_STEERING.sub(" ", str(value)).split())) for name, value in fields.items()}
     return {name: text for name, text in texts.items() if text.lower() not in _NOTHING}
 
 

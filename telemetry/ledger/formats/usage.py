@@ -114,5 +114,5 @@ def json_lines(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    """*value* as one line."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
+    """*value* as one line of ASCII: for some readers a text may hold further ends of lines."""
+    return json.dumps(value, separators=(",", ":")) + "\n"
