@@ -138,8 +138,8 @@ def peek_values(peek: Mapping[str, Any] | None, lines: int = 0, characters: int 
     return {"Time": str(peek["Time"]), "text": said}
 
 
-def charts(usage: Sequence[Mapping[str, Any]]) -> list[Markup]:
-    """The newest attempt's processors in use, memory and output over time, as SVG; of two points at least each."""
+def charts(usage: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
+    """The newest attempt's processors in use, memory and output over time: titles and SVG; of two points at least."""
     newest = [point for point in usage if point["Attempt"] == usage[-1]["Attempt"]]
     cpu, memory, output = (_points(newest, name) for name in ("CPUConsumed", "MemoryUsed", "OutputBytes"))
     found = []
@@ -152,19 +152,19 @@ def charts(usage: Sequence[Mapping[str, Any]]) -> list[Markup]:
     return found
 
 
-def _sizes(title: str, points: Sequence[Point]) -> Markup:
+def _sizes(title: str, points: Sequence[Point]) -> tuple[str, Markup]:
     """A curve of bytes, in the unit that gives round numbers at its axis."""
     power = min(int(max(value for _, value in points)).bit_length() // 10, len(_UNITS) - 1)
     scaled = [(moment, value / (1 << 10 * power)) for moment, value in points]
     return _curve(title, scaled, lambda value: f"{value:.4g} {_UNITS[power]}")
 
 
-def _curve(title: str, points: Sequence[Point], shown: Callable[[float], str]) -> Markup:
+def _curve(title: str, points: Sequence[Point], shown: Callable[[float], str]) -> tuple[str, Markup]:
     """The title also says to those who do not see the curve how it ends."""
     most = max(value for _, value in points)
     words = f"{title}: {shown(points[-1][1])} at the end, {shown(most)} at most"
     drawn = lines([Line(title, tuple(points))], title=words, shown=shown, height=150)
-    return Markup(drawn)  # noqa: S704 - `dashboards.charts` has escaped what it holds
+    return title, Markup(drawn)  # noqa: S704 - `dashboards.charts` has escaped what it holds
 
 
 def _rates(points: Sequence[Point]) -> list[Point]:
