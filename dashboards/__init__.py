@@ -16,7 +16,6 @@ render values and know no service. Beside them lie examples: `prometheus/`, `col
 * `report_page`  a report as values, and as a page that holds all that it shows
 * `trace_page` the page of a job's traces, as one file
 * `text`      what others wrote made harmless, and figures as people read them; for terminals, too
-* `console` the web console: frame, headers and script of its pages; `console_jobs` and `console_site` what they show,
-  `console_charts` curves as coordinates
+* `console` the web console: frame, headers and script of its pages; `console_jobs` and `console_site` what they show
 * `promql`    what check needs to know of a query: metrics, matchers, labels
 """

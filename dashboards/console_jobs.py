@@ -1,13 +1,17 @@
 """What the console's pages of jobs show, from the values of the API: rows, curves, bars. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
-from dashboards import text
-from dashboards.console_charts import Chart, Point, curve, rates
+from markupsafe import Markup
 
+from dashboards.charts import Line, lines
+
+#: A value at a moment, in seconds since 1970.
+Point = tuple[float, float]
 #: Of a peek, so much stands on the page of a job.
 PEEK_LINES, PEEK_CHARACTERS = 200, 32_000
 MOST_VALUE_CHARACTERS = 2_000
@@ -134,25 +138,38 @@ def peek_values(peek: Mapping[str, Any] | None, lines: int = 0, characters: int 
     return {"Time": str(peek["Time"]), "text": said}
 
 
-def charts(usage: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The newest attempt's processors in use, memory and output over time; of two points at least each."""
+def charts(usage: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
+    """The newest attempt's processors in use, memory and output over time: titles and SVG; of two points at least."""
     newest = [point for point in usage if point["Attempt"] == usage[-1]["Attempt"]]
     cpu, memory, output = (_points(newest, name) for name in ("CPUConsumed", "MemoryUsed", "OutputBytes"))
     found = []
-    if len(busy := rates(cpu)) > 1:
-        found.append(curve("Processors in use", busy, lambda value: f"{value:.2g}", _moment))
+    if len(busy := _rates(cpu)) > 1:
+        found.append(_curve("Processors in use", busy, lambda value: f"{value:.3g}"))
     if len(memory) > 1:
-        found.append(_sizes("Memory", [(seconds, value * _MIB) for seconds, value in memory]))
+        found.append(_sizes("Memory", [(moment, value * _MIB) for moment, value in memory]))
     if len(output) > 1:
         found.append(_sizes("Output written", output))
     return found
 
 
-def _sizes(title: str, points: Sequence[Point]) -> Chart:
+def _sizes(title: str, points: Sequence[Point]) -> tuple[str, Markup]:
     """A curve of bytes, in the unit that gives round numbers at its axis."""
     power = min(int(max(value for _, value in points)).bit_length() // 10, len(_UNITS) - 1)
-    scaled = [(seconds, value / (1 << 10 * power)) for seconds, value in points]
-    return curve(title, scaled, lambda value: f"{value:.4g} {_UNITS[power]}", _moment)
+    scaled = [(moment, value / (1 << 10 * power)) for moment, value in points]
+    return _curve(title, scaled, lambda value: f"{value:.4g} {_UNITS[power]}")
+
+
+def _curve(title: str, points: Sequence[Point], shown: Callable[[float], str]) -> tuple[str, Markup]:
+    """The title also says to those who do not see the curve how it ends."""
+    most = max(value for _, value in points)
+    words = f"{title}: {shown(points[-1][1])} at the end, {shown(most)} at most"
+    drawn = lines([Line(title, tuple(points))], title=words, shown=shown, height=150)
+    return title, Markup(drawn)  # noqa: S704 - `dashboards.charts` has escaped what it holds
+
+
+def _rates(points: Sequence[Point]) -> list[Point]:
+    """From a total that grows: how fast it grew before each point but the first."""
+    return [(then, max(new - old, 0.0) / (then - now)) for (now, old), (then, new) in pairwise(points) if then > now]
 
 
 def instant(moment: Any) -> str:
@@ -161,12 +178,7 @@ def instant(moment: Any) -> str:
 
 
 def _points(usage: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
-    start_ns = usage[0]["Time"] if usage else 0
-    return [((each["Time"] - start_ns) / 1e9, float(each[name])) for each in usage if each[name] is not None]
-
-
-def _moment(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else text.seconds_text(seconds).replace(" 00 s", "")
+    return [(each["Time"] / 1e9, float(each[name])) for each in usage if each[name] is not None]
 
 
 def _sandboxes(names: Mapping[str, Sequence[str]]) -> Iterable[dict[str, str]]:
@@ -179,33 +191,3 @@ def _sandboxes(names: Mapping[str, Sequence[str]]) -> Iterable[dict[str, str]]:
 def _short(value: Any) -> str:
     said = str(value)
     return said if len(said) <= MOST_VALUE_CHARACTERS else f"{said[:MOST_VALUE_CHARACTERS]} ..."
-
-
-def trace_values(attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Attempts as bars on one axis each: *attempts* as `telemetry.live.traces.trace_values` has them."""
-    return [_attempt(each) for each in attempts]
-
-
-def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    spans = attempt["spans"]
-    start_ns = min(span["start_ns"] for span in spans)
-    length_ns = max(max(span["end_ns"] for span in spans) - start_ns, 1)
-    depths: dict[str, int] = {}
-    shown = []
-    for span in spans:
-        depth = depths[span["span_id"]] = depths.get(span["parent_span_id"], -1) + 1
-        left = 400 * (span["start_ns"] - start_ns) / length_ns
-        width = max(400 * (span["end_ns"] - span["start_ns"]) / length_ns, 1.5)
-        shown.append(
-            {
-                "name": str(span["name"]).removeprefix("jobspan."),
-                "depth": depth,
-                "is_error": span["error"],
-                "x": round(min(left, 398.5), 1),
-                "width": round(min(width, 400 - min(left, 398.5)), 1),
-                "after": (span["start_ns"] - start_ns) / 1e9,
-                "seconds": span["seconds"],
-                "said": span["message"] if span["error"] else "",
-            }
-        )
-    return {"title": f"Attempt {attempt['attempt']}", "trace_id": attempt["trace_id"], "spans": shown}

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from dashboards import pages
 from dashboards.text import bytes_text, fine_seconds_text
@@ -145,7 +145,12 @@ class Chart:
 
 def page(job: JobView) -> str:
     """The page as one file."""
-    return pages.document("trace.html", job=job, width=WIDTH, height=HEIGHT, offset=_signed)
+    return pages.document("trace.html", **values(job))
+
+
+def values(job: JobView) -> dict[str, Any]:
+    """What the template needs, for whoever has it in a page of his own."""
+    return {"job": job, "width": WIDTH, "height": HEIGHT, "offset": _signed}
 
 
 def _signed(seconds: float) -> str:

@@ -48,4 +48,5 @@ def test_a_job_that_ran_stands_with_all_that_is_known_of_it(tmp_path: Path) -> N
         assert redirected.status_code == 303
         assert browser.open(redirected.headers["location"]).page.status_code == 200
         trace = browser.open(f"{wms.url}/console/jobs/{job_id}/trace").page.text
-        assert all(f"{stage}</td>" in trace for stage in ("initialize", "execute", "finalize")), trace
+        assert all(f"<td>{stage}</td>" in trace for stage in ("initialize", "execute", "finalize")), trace
+        assert "Log out" in trace

@@ -258,7 +258,7 @@ def test_usage_is_drawn_over_time_and_thinned_out(wms: RunningWms) -> None:
         beat = {str(job_id): {"CPUConsumed": 30.0 * number, "MemoryUsed": 100.0 + number, "WallClockTime": 60.0}}
         assert wms.call("PATCH", "/api/jobs/heartbeat", beat, token=token).status_code == 200
     page = at(wms, inside(wms), f"/console/jobs/{job_id}").text
-    assert page.count("<polyline") == 2
+    assert page.count('<path fill="none"') == 2
     assert "Processors in use: 0.5 at the end, 0.5 at most" in page
     assert "Memory: 104 MiB at the end" in page
     with wms.context.databases.write() as transaction:

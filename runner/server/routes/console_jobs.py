@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboards import console_jobs as shown
+from dashboards import trace_page
 from runner.job.status import JobStatus
 from runner.server.errors import InvalidRequestError
 from runner.server.models import ScalarSearchSpec, SearchParams, SearchSpec, SortSpec, SummaryParams
@@ -15,6 +16,7 @@ from runner.server.routes.console import ROOT, ConsoleRoute, Ordering, Visiting,
 from runner.server.routes.dependencies import JobPath, Served
 from runner.server.routes.sandboxes import download_address
 from runner.server.services.job_monitoring import Page
+from runner.trace_views import job_view
 
 router = APIRouter(prefix=ROOT, route_class=ConsoleRoute, include_in_schema=False)
 JOBS = f"{ROOT}/jobs"
@@ -132,7 +134,7 @@ def peek(job_id: JobPath, visit: Visiting, services: Served) -> Response:
 def trace(job_id: JobPath, visit: Visiting, services: Served) -> Response:
     """Where its time went."""
     found = services.job_traces.of_job(visit.identity, job_id)
-    return visit.page("trace", job_id=job_id, attempts=shown.trace_values(found))
+    return visit.page("trace", **trace_page.values(job_view(found, {})))
 
 
 @router.get("/sandboxes")

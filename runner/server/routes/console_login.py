@@ -77,7 +77,7 @@ def log_in(  # noqa: PLR0913 - the fields of the form
 def log_out(visit: Ordering, services: Served) -> Response:
     """End the session."""
     services.console_sessions.log_out(visit.request.cookies[COOKIE], address_of(visit.request))
-    answer = RedirectResponse(LOGIN, 303, {**pages.headers(), "Clear-Site-Data": '"cache"'})
+    answer = RedirectResponse(LOGIN, 303, pages.headers())
     answer.delete_cookie(COOKIE, path=ROOT)
     return answer
 

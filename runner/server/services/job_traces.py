@@ -1,16 +1,15 @@
 """JobTraces: the spans of a job, where an agent beside this WMS has written them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from runner.server.errors import InvalidRequestError, UnknownObjectError
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize
 from runner.server.tokens import Identity
 from telemetry.live.otlp_files import OtlpFiles
-from telemetry.live.traces import job_trace, trace_values
+from telemetry.live.traces import JobTrace, job_trace
 
-#: The file is read from its beginning: of a larger one, `jobspan trace` is the way.
+#: The WMS's own calls.
+WMS_FILES = "wms-traces*.jsonl"
+#: The files are read from their beginning: of larger ones, `jobspan trace` is the way.
 MOST_BYTES = 256 << 20
 
 
@@ -26,8 +25,8 @@ class JobTraces:
         """Whether there are any spans here."""
         return self._traces.is_file()
 
-    def of_job(self, identity: Identity, job_id: int) -> Sequence[Mapping[str, Any]]:
-        """Its attempts that have ended, with all their spans, as `telemetry.live.traces.trace_values` has them.
+    def of_job(self, identity: Identity, job_id: int) -> JobTrace:
+        """Its attempts that have ended, with all their spans and those of the WMS.
 
         Raises:
             UnknownObjectError: there is no such job, or nothing of it here. InvalidRequestError: too much to read.
@@ -35,10 +34,10 @@ class JobTraces:
         with self._context.databases.read() as transaction:
             if not authorize(transaction, identity, Right.READ_JOB, [job_id]):
                 raise UnknownObjectError(f"Job {job_id} not found")
-        if self.are_kept and self._traces.stat().st_size > MOST_BYTES:
-            raise InvalidRequestError(f"the file of spans is too long to look through here: jobspan trace {job_id}")
-        found = trace_values(job_trace(self._traces, job_id, wms_id=self._context.wms_id))
-        if not found["attempts"]:
+        beside = sorted(self._traces.parent.glob(WMS_FILES))
+        if sum(each.stat().st_size for each in (self._traces, *beside) if each.is_file()) > MOST_BYTES:
+            raise InvalidRequestError(f"the files of spans are too long to look through here: jobspan trace {job_id}")
+        found = job_trace(self._traces, job_id, wms_id=self._context.wms_id, beside=beside)
+        if not found.attempts:
             raise UnknownObjectError(f"no spans of job {job_id} are here; they are written when an attempt has ended")
-        attempts: Sequence[Mapping[str, Any]] = found["attempts"]
-        return attempts
+        return found
