@@ -38,29 +38,41 @@ def usage_rows(sums: Sequence[Mapping[str, Any]], by: str) -> list[dict[str, Any
 
 
 def report_values(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report in JSON as rows; of a table so many as a page can show. What is not as expected is left out."""
-    figures, tables = report.get("figures"), report.get("tables")
-    named = tables.items() if isinstance(tables, Mapping) else ()
+    """A report in JSON as rows; of a table so many as a page can show. What is not as expected is left out.
+
+    Both forms of `jobspan reconcile --json` are taken: that of sources, which names its figures and tables, and that
+    of the two ledgers, where every number is a figure and every list of objects a table.
+    """
+    figures = report.get("figures", {name: value for name, value in report.items() if isinstance(value, int | float)})
+    tables = report.get("tables", report)
+    mood = report.get("mood") or ("" if "exit_code" not in report else "bad" if report["exit_code"] else "good")
     return {
         "title": str(report.get("title") or "The last report"),
-        "verdict": str(report.get("verdict") or ""),
-        "mood": report["mood"] if report.get("mood") in ("good", "warn", "bad") else "",
+        "verdict": str(report.get("verdict") or report.get("summary") or ""),
+        "mood": mood if mood in ["good", "warn", "bad"] else "",
         "source": str(report.get("source") or ""),
-        "figures": [(name, _figure(value)) for name, value in figures.items()] if isinstance(figures, Mapping) else [],
-        "tables": [_table(name, rows) for name, rows in named if isinstance(rows, list) and rows],
+        "figures": [(_words(name), _figure(value)) for name, value in _items(figures) if name != "exit_code"],
+        "tables": [_table(name, rows) for name, rows in _items(tables) if _is_table(rows)],
     }
+
+
+def _items(values: Any) -> list[tuple[str, Any]]:
+    return list(values.items()) if isinstance(values, Mapping) else []
+
+
+def _is_table(rows: Any) -> bool:
+    return isinstance(rows, list) and bool(rows) and all(isinstance(row, Mapping) for row in rows)
+
+
+def _words(name: str) -> str:
+    """A name of JSON for people."""
+    return name.replace("_", " ").capitalize() if name.islower() else name
 
 
 def _table(name: str, rows: list[Any]) -> dict[str, Any]:
-    objects = [row for row in rows if isinstance(row, Mapping)]
-    heads = list(dict.fromkeys(head for row in objects for head in row))
-    shown = [[_figure(row.get(head)) for head in heads] for row in objects[:MOST_ROWS]]
-    return {
-        "name": name.replace("_", " ").capitalize(),
-        "heads": heads,
-        "rows": shown,
-        "hidden": len(objects) - len(shown),
-    }
+    names = list(dict.fromkeys(head for row in rows[:MOST_ROWS] for head in row))
+    shown = [[_figure(row.get(head)) for head in names] for row in rows[:MOST_ROWS]]
+    return {"name": _words(name), "heads": list(map(_words, names)), "rows": shown, "hidden": len(rows) - len(shown)}
 
 
 def _figure(value: Any) -> Any:
@@ -69,6 +81,8 @@ def _figure(value: Any) -> Any:
         return {True: "yes", False: "no", None: ""}[value]
     if isinstance(value, float):
         return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return value if isinstance(value, int) else str(value)
 
 

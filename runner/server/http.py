@@ -37,3 +37,9 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
             return
         super().send_400_response(msg)
+
+    def shutdown(self) -> None:
+        """The server stops: an idle connection ends at once, also where TLS would wait for a farewell."""
+        super().shutdown()
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.transport.abort()

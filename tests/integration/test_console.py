@@ -300,7 +300,13 @@ def test_the_last_reconciliation_is_shown_to_whoever_may_see_all(wms: RunningWms
     assert '<span class="badge bad">2 differences</span>' in text
     assert '<td class="num">4.25</td>' in text
     assert "<script>document" not in text
-    for damaged in ("[]", "{", '{"tables": 7, "figures": []}'):
+    two_ledgers = {"exit_code": 0, "summary": "all matched", "matched": 7, "pending": [{"uid": "x", "job_id": 12}]}
+    report.write_text(json.dumps(two_ledgers))
+    text = at(wms, admin, "/console/reconciliation").text
+    assert '<span class="badge good">all matched</span>' in text
+    assert "<dt>Matched</dt><dd>7</dd>" in text
+    assert '<th scope="col">Job id</th>' in text
+    for damaged in ("[]", "{", '{"tables": 7, "figures": []}', '{"exit_code": [], "mood": {}}'):
         report.write_text(damaged)
         assert at(wms, admin, "/console/reconciliation").status_code in (200, 400)
     assert at(wms, inside(wms, "alice"), "/console/reconciliation").status_code == 403

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from runner.compose.kinds import open_client
 from runner.config import load
@@ -112,6 +113,26 @@ def test_a_key_without_its_certificate_is_not_passed_over(tmp_path: Path, made: 
     ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (result.returncode, "TLSCert" in result.stderr) == (2, True), result.stderr
+
+
+def test_an_idle_connection_does_not_hold_up_the_end(tmp_path: Path, made: certificates.Certificates) -> None:
+    """A browser that keeps its connection over TLS is not waited for, however long calls under way may take."""
+    (tmp_path / "jobspan.toml").write_text("[WMS]\nShutdownTime = 3600\n")
+    command = [sys.executable, "-m", "runner.cli", "--config", str(tmp_path / "jobspan.toml"), "--folder"]
+    tls = ["--tls-cert", str(made.certificate), "--tls-key", str(made.key)]
+    with (
+        subprocess.Popen([*command, str(tmp_path / "site"), "wms", *tls], stdout=subprocess.PIPE, text=True) as process,
+        requests.Session() as session,
+    ):
+        assert process.stdout
+        session.trust_env = False
+        url = process.stdout.readline().strip().rpartition(" ")[2]
+        assert session.get(f"{url}/healthz", verify=str(made.authority), timeout=20).status_code == 200
+        process.terminate()
+        try:
+            assert process.wait(20) == 0  # TLS by itself waits for 30 s
+        finally:
+            process.kill()
 
 
 def test_old_tls_is_refused(served: tuple[str, list[str]], made: certificates.Certificates) -> None:
