@@ -35,12 +35,11 @@ def reconcile(
     for loaded in sides[1:]:
         if loaded.level == "sum":
             results.append(_with_sums(bench, first, loaded, tolerances))
+        elif loaded.level == "pilot":
+            results.append(_with_pilots(bench, (sides[0], loaded), tolerances, now_us, ends))
         else:
-            other = survey(bench, loaded, ends.wider())
-            if loaded.level == "pilot":
-                results.append(_with_pilots(bench, first, other, tolerances, now_us))
-            else:
-                results.append(_with_attempts(bench, (first, other), tolerances, now_us, ends, digest=digest))
+            both = first, survey(bench, loaded, ends.wider())
+            results.append(_with_attempts(bench, both, tolerances, now_us, ends, digest=digest))
         bench.run("INSERT INTO differences " + _differences(sides[0].name, loaded.name))
     file = _keep(bench)
     listed = bench.rows(f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}")
@@ -73,9 +72,13 @@ def _with_sums(bench: Workbench, first: Surveyed, loaded: Loaded, allowed: Toler
     return _Compared(side=side, totals=tuple(sums.compare(bench, mine, loaded, allowed)))
 
 
-def _with_pilots(bench: Workbench, first: Surveyed, other: Surveyed, allowed: Tolerances, now_us: int) -> _Compared:
+def _with_pilots(
+    bench: Workbench, sides: tuple[Loaded, Loaded], allowed: Tolerances, now_us: int, window: Window
+) -> _Compared:
+    # Pilots that end within the window, with all that ran in them, also before it.
+    first, other = survey(bench, sides[0], window.wider(), under="of_pilots"), survey(bench, sides[1], window)
     mine, theirs = prepare(bench, first, first.records), prepare(bench, other, other.records)
-    return _Compared(side=other.side, totals=tuple(pilots.compare(bench, mine, theirs, allowed, now_us)))
+    return _Compared(side=other.side, totals=tuple(pilots.compare(bench, mine, theirs, allowed, now_us, window)))
 
 
 def _with_attempts(

@@ -9,8 +9,8 @@ from telemetry.reconcile.columns import literal
 from telemetry.reconcile.faults import begin, counted
 from telemetry.reconcile.judge import BAD, flags
 from telemetry.reconcile.result import ClassTotal, Kind
-from telemetry.reconcile.settings import Tolerances
-from telemetry.reconcile.sides import Prepared
+from telemetry.reconcile.settings import Tolerances, Window
+from telemetry.reconcile.sides import Prepared, inside
 from telemetry.reconcile.workbench import Workbench
 
 _US = 1_000_000
@@ -18,13 +18,14 @@ _HOURS = "/ 3.6e9"
 
 
 def compare(
-    bench: Workbench, attempts: Prepared, pilots: Prepared, allowed: Tolerances, now_us: int
+    bench: Workbench, attempts: Prepared, pilots: Prepared, allowed: Tolerances, now_us: int, window: Window
 ) -> list[ClassTotal]:
     """The tables `cases` and `faults` of pilots, and how many of each class."""
     left, right = attempts.loaded.name, pilots.loaded.name
     _make_cases(bench, attempts, pilots, allowed, now_us)
     begin(bench)
     grace_us = now_us - round(pilots.loaded.grace_seconds * _US)
+    bench.run(f"DELETE FROM cases WHERE r_end_us IS NULL AND NOT ({inside(window, 'l_end_us')})")
     young = f"r_end_us IS NULL AND l_end_us > {grace_us}"
     bench.run(
         f"INSERT INTO faults SELECT id, 'missing', {literal(right)}, l_core_us / 1e6, NULL, l_core_us {_HOURS},"

@@ -31,7 +31,7 @@ Level: TypeAlias = Literal["attempt", "pilot", "sum"]
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One source of records, and what it holds in all (each attempt once)."""
+    """One source of records, and what it holds in all, copies and superseded ones included."""
 
     name: str
     kind: str

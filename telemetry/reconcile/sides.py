@@ -55,9 +55,13 @@ class Prepared:
     loose_records: int
 
 
-def survey(bench: Workbench, loaded: Loaded, window: Window) -> Surveyed:
-    """Look at a side once: what it holds in all, and how many records there are of each site, group, cores and host."""
-    records, groups = f"all_{loaded.name}", f"groups_{loaded.name}"
+def survey(bench: Workbench, loaded: Loaded, window: Window, *, under: str = "") -> Surveyed:
+    """Look at a side once: what it holds in all, and how many records there are of each site, group, cores and host.
+
+    The relations are named after the side, or *under* another name beside those.
+    """
+    name = under or loaded.name
+    records, groups = f"all_{name}", f"groups_{name}"
     bench.run(
         f"CREATE OR REPLACE VIEW {records} AS SELECT {', '.join(COLUMNS)} FROM {loaded.relation} WHERE {inside(window)}"
     )
@@ -144,11 +148,11 @@ def _find_copies(bench: Workbench, side: str) -> None:
     )
 
 
-def inside(window: Window) -> str:
-    """The condition that a record ends within *window*."""
+def inside(window: Window, end: str = "end_us") -> str:
+    """The condition that the time *end* lies within *window*."""
     bounds = []
     if window.since_us is not None:
-        bounds.append(f"end_us >= {window.since_us}")
+        bounds.append(f"{end} >= {window.since_us}")
     if window.until_us is not None:
-        bounds.append(f"end_us < {window.until_us}")
+        bounds.append(f"{end} < {window.until_us}")
     return " AND ".join(bounds) or "true"

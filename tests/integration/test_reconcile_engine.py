@@ -8,6 +8,7 @@ import pytest
 
 from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Finding, Outcome
+from telemetry.reconcile.settings import Window
 from tests.support import injected
 from tests.support.sides import SECOND, attempt, classes, compared, of_file, workbench
 
@@ -186,3 +187,21 @@ def test_sums_are_compared_by_what_they_tell_apart(tmp_path: Path) -> None:
     ]
     outcome = compared(tmp_path, left, right, level="sum")
     assert classes(outcome) == {"matched": 1, "cpu": 1, "missing_in_right": 1}
+
+
+def test_a_window_has_no_false_borders(tmp_path: Path) -> None:
+    """Of attempts that ended within a window, a partner just outside is found; what ended outside on both sides, or on
+    the other side alone, is not asked about. A pilot is compared with all that ran in it."""
+    left, right = [attempt(n) for n in range(30)], [attempt(n) for n in range(30)]
+    right[9]["end_us"] = right[9]["end_us"] - 3600 * SECOND
+    right[9]["start_us"] = right[9]["start_us"] - 3600 * SECOND
+    border = left[9]["end_us"] - 1800 * SECOND
+    window = Window(since_us=border, until_us=left[20]["end_us"])
+    outcome = compared(tmp_path / "a", left, right[:25], window=window)
+    assert classes(outcome) == {"matched": 10, "skew": 1}
+    outcome = compared(tmp_path / "b", left[:15], right, window=window)
+    assert classes(outcome) == {"matched": 5, "skew": 1, "missing_in_left": 5}
+    pilots = [pilot(n) for n in range(10)]
+    outcome = compared(tmp_path / "c", left, pilots, level="pilot", window=window)
+    assert {each.pilot for each in outcome.differences} == {"p3", "p4", "p5"}
+    assert {each.name for each in outcome.differences} == {"idle"}

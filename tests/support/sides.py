@@ -8,7 +8,7 @@ from typing import Any
 from telemetry.reconcile.columns import from_record
 from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Level, Outcome
-from telemetry.reconcile.settings import Engine
+from telemetry.reconcile.settings import Engine, Window
 from telemetry.reconcile.sides import Loaded
 from telemetry.reconcile.sources import records
 from telemetry.reconcile.workbench import Workbench, open_workbench
@@ -64,12 +64,16 @@ def attempt(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def compared(
-    folder: Path, left: Sequence[Mapping[str, Any]], right: Sequence[Mapping[str, Any]], level: Level = "attempt"
+    folder: Path,
+    left: Sequence[Mapping[str, Any]],
+    right: Sequence[Mapping[str, Any]],
+    level: Level = "attempt",
+    window: Window | None = None,
 ) -> Outcome:
     """Two tables held against each other."""
     with workbench(folder) as bench:
         sides = of_rows(bench, "left", left), of_rows(bench, "right", right, level)
-        return reconcile(bench, sides, now_utc_ns=NOW_NS)
+        return reconcile(bench, sides, now_utc_ns=NOW_NS, window=window)
 
 
 def classes(outcome: Outcome) -> dict[str, int]:
