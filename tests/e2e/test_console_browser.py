@@ -152,26 +152,32 @@ def test_a_form_on_another_site_reaches_nothing(wms: RunningWms, person: Browser
     assert wms.status(job_id)[0] == "Running"
 
 
+def skip_to_content(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+
+
 def test_everything_is_reached_by_keyboard(wms: RunningWms, person: BrowserContext) -> None:
     """Login, skip link, filter, a job and its order: with Tab, Enter and Space alone."""
     job_id, _ = running_job(wms)
     page = person.new_page()
     page.goto(f"{wms.url}/console")
+    expect(page.get_by_label("Name")).to_be_focused()
     page.keyboard.type("alice")
     page.keyboard.press("Tab")
+    expect(page.get_by_label("Password, or one-time code")).to_be_focused()
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     expect(page).to_have_title("Jobs")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
-    page.keyboard.press("Enter")
+    skip_to_content(page)
     page.keyboard.press("Tab")
     expect(page.get_by_label("Number")).to_be_focused()
     page.keyboard.type(str(job_id))
     page.keyboard.press("Enter")
     expect(page).to_have_title(f"Job {job_id}")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    skip_to_content(page)
     page.keyboard.press("Tab")
     expect(page.locator("summary").first).to_be_focused()
     page.keyboard.press("Space")
