@@ -10,7 +10,7 @@ import pytest
 from tests.support.tree import ROOT
 
 
-@pytest.mark.parametrize("part", ["start", "matching", "durability", "scrape"])
+@pytest.mark.parametrize("part", ["start", "matching", "durability", "scrape", "reconcile"])
 def test_a_benchmark_still_runs(part: str, tmp_path: Path) -> None:
     """`make bench` ends well and has figures in each row; which ones is not asked, as the machine is shared."""
     found = tmp_path / "rows.json"
