@@ -25,17 +25,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWa
 GRACE_SECONDS = 0.3
 
 
-def kill_after_seconds(folder: Path, method: str) -> float:
-    """By the times of the facts: from the TERM to the KILL of a payload that ignores the first."""
+def kill_after_seconds(folder: Path, method: str) -> tuple[float, float]:
+    """From the TERM to the KILL of a payload that ignores the first, by the times of the facts; and from the order."""
     folder.mkdir()
     with stage(folder, method, grace_seconds=GRACE_SECONDS) as it:
         it.starter.start(it.command(*program("stubborn")))
         it.first_line()
+        ordered_ns = SystemClock().boottime_ns()
         it.starter.end_tree("the test")
         term, kill = (each for each in it.events() if isinstance(each, SignalSent))
     assert (term.signal, kill.signal) == (signal.SIGTERM, signal.SIGKILL)
     assert term.names == kill.names == (Path(program("stubborn")[0]).name[:15],)
-    return (kill.at_boottime_ns - term.at_boottime_ns) / NANOSECONDS
+    at_ns = kill.at_boottime_ns
+    return (at_ns - term.at_boottime_ns) / NANOSECONDS, (at_ns - ordered_ns) / NANOSECONDS
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -43,8 +45,10 @@ def test_the_grace_is_honoured_to_a_tenth_of_a_second(tmp_path: Path, method: st
     """KILL never comes before the grace is over, and at best 0.1 s after it; a busy machine gets five tries."""
 
     def seconds(number: int) -> float:
-        elapsed = kill_after_seconds(tmp_path / str(number), method)
-        assert elapsed >= GRACE_SECONDS - 0.005  # the first fact is made a moment after its signals were sent
+        elapsed, since_order = kill_after_seconds(tmp_path / str(number), method)
+        assert (
+            since_order >= GRACE_SECONDS
+        )  # the fact of the TERM is made after its signals: a busy machine dates it late
         return elapsed
 
     at_best(GRACE_SECONDS + 0.1, seconds)
