@@ -46,9 +46,7 @@ def test_the_grace_is_honoured_to_a_tenth_of_a_second(tmp_path: Path, method: st
 
     def seconds(number: int) -> float:
         elapsed, since_order = kill_after_seconds(tmp_path / str(number), method)
-        assert (
-            since_order >= GRACE_SECONDS
-        )  # the fact of the TERM is made after its signals: a busy machine dates it late
+        assert since_order >= GRACE_SECONDS  # the fact of the TERM is made after its signals, on a busy machine late
         return elapsed
 
     at_best(GRACE_SECONDS + 0.1, seconds)
