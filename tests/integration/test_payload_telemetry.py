@@ -203,7 +203,7 @@ def test_our_scope_is_ours(way: Doorway) -> None:
 def test_no_accounting_record_can_be_forged(way: Doorway, record: dict[str, Any]) -> None:
     """Neither its event's name, nor its attributes, nor the id under which readers fold it."""
     answer = way.post("/v1/logs", logs(record, {"body": {"stringValue": "x"}}))
-    assert answer.json["partialSuccess"]["rejectedLogRecords"] == "1"
+    assert answer.json.get("partialSuccess", {}).get("rejectedLogRecords") == "1"
     assert len(way.logs()) == 1
 
 
