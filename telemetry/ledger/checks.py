@@ -139,6 +139,7 @@ def _wms_clock(record: Record, witness: AttemptWitness, tolerances: Tolerances) 
     Running arrives after the start, during `initialize`; the final status arrives after the end,
     and much later if the WMS was away. So a record may be longer than the WMS's span by no more
     than `initialize`, must start before Running arrived, and must end before the final status did.
+    A Running that arrived behind the final status was delivered late: such a span says nothing.
     """
     if witness.running_utc_ns is None or witness.end_utc_ns is None:
         return
@@ -148,7 +149,7 @@ def _wms_clock(record: Record, witness: AttemptWitness, tolerances: Tolerances) 
     starts_late = (_by_wms_clock(record, "StartTime") - witness.running_utc_ns) / 1e9
     ends_late = (_by_wms_clock(record, "EndTime") - witness.end_utc_ns) / 1e9
     surplus = wall - record.number("StageWallClockTime.initialize") - span
-    if surplus > allowed:
+    if span >= 0 and surplus > allowed:
         message = f"the record claims {wall:.3f} s, by the WMS's clock the attempt ran {span:.3f} s"
         yield Objection("wall", ("WallClockTime",), message, surplus * processors)
     elif starts_late > allowed and abs(span - wall) > allowed:

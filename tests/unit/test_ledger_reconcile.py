@@ -285,13 +285,14 @@ def _by_wms_clock(record: Record, running: float, end: float) -> AttemptWitness:
         (-100.0, 0.1, "wall"),
         (0.1, -100.0, "wall"),
         (90.0, 0.0, "wall"),
+        (300.0, 0.0, ""),
         (-100.0, -100.0, "skew"),
         (3.0, 3.0, ""),
         (-4.0, -4.0, ""),
     ],
 )
 def test_the_wmss_clock_is_heard(running: float, end: float, expected: str) -> None:
-    """Running arrives after the start and the end after the end, within tolerance; a late end is an outage."""
+    """Running arrives after the start and the end after the end, within tolerance. An outage makes both late."""
     life = whole_life()
     base = life.record()
     hour = {"WallClockTime": 103.051, "ExecTime": 103.051, "StageWallClockTime.execute": 102.001}
