@@ -131,15 +131,26 @@ def test_two_who_create_at_once_make_one(stand_in: OpenSearchStandIn, observed: 
     assert (len(stand_in.documents), store.get_job_parameters(1)) == (1, {"A": "second"})
 
 
+@pytest.mark.parametrize("early", [1, 3])
 def test_an_index_that_is_only_being_made_is_waited_for(
-    observed: OpenSearchJobParameters, stand_in: OpenSearchStandIn
+    observed: OpenSearchJobParameters, stand_in: OpenSearchStandIn, early: int
 ) -> None:
-    """A call that comes too early asks for the index, is told how long to wait, and is made again."""
-    stand_in.not_ready = 1
+    """A call that comes too early asks for the index, is told how long to wait, and is made again until it is there."""
+    stand_in.not_ready = early
     observed.set_job_parameter(1, "A", "value", NOON_NS)
     assert observed.get_job_parameters(1) == {"A": "value"}
-    (waited,) = (options for _, path, options, _ in stand_in.said if path.startswith("/_cluster/health"))
-    assert waited == {"wait_for_status": "yellow", "timeout": "5s"}
+    waited = [options for _, path, options, _ in stand_in.said if path.startswith("/_cluster/health")]
+    assert waited == early * [{"wait_for_status": "yellow", "timeout": "5s"}]
+
+
+def test_an_index_that_never_becomes_ready_is_told(
+    observed: OpenSearchJobParameters, stand_in: OpenSearchStandIn
+) -> None:
+    """The number of repetitions has a limit; then the caller hears that the server fails."""
+    stand_in.not_ready = 1_000
+    with pytest.raises(DatabaseAwayError, match="503"):
+        observed.set_job_parameter(1, "A", "value", NOON_NS)
+    assert stand_in.not_ready == 1_000 - 6
 
 
 def test_the_wms_keeps_its_parameters_there(tmp_path: Path, stand_in: OpenSearchStandIn) -> None:

@@ -9,6 +9,7 @@ committed, and a call that finds the server away is answered 503 and may be repe
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -42,6 +43,8 @@ TRIES = 3
 log = logging.getLogger("jobspan.wms")
 #: HTTP's code for an index whose shards do not answer yet.
 NOT_READY = 503
+#: Between a call and its repetition, beside the server's own wait.
+NOT_READY_PAUSES_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8)
 
 
 class OpenSearchJobParameters:
@@ -135,18 +138,24 @@ class OpenSearchJobParameters:
             return int(done["updated"]) + int(done.get("version_conflicts", 0)) > 0
 
     def _when_ready(self, call: Callable[[], Any]) -> Any:
-        """What *call* gives, at the second try if an index that somebody is making just now is not ready for it."""
+        """What *call* gives, tried again while an index that somebody is making just now is not ready for it.
+
+        The server's health is asked in between, which waits for the index. That is not enough by itself: it was seen
+        to answer before a search found the index's shard.
+        """
         from opensearchpy.exceptions import TransportError
 
-        try:
-            return call()
-        except TransportError as error:
-            if error.status_code != NOT_READY:
-                raise
         # With `request_timeout` beside it the library takes `timeout` for the server's, and not for its own.
         options: dict[str, Any] = {"wait_for_status": "yellow", "timeout": f"{TIMEOUT_SECONDS / 2:.0f}s"}
         options["request_timeout"] = TIMEOUT_SECONDS
-        self._client.cluster.health(index=f"{INDEX}-*", params=options)
+        for pause_seconds in NOT_READY_PAUSES_SECONDS:
+            try:
+                return call()
+            except TransportError as error:
+                if error.status_code != NOT_READY:
+                    raise
+            self._client.cluster.health(index=f"{INDEX}-*", params=options)
+            threading.Event().wait(pause_seconds)
         return call()
 
     def _create(self, document: Mapping[str, Any]) -> bool:
