@@ -1,4 +1,4 @@
-"""The documents, and the part of them that is written by a machine: the configuration file with all options and defaults.
+"""The documents, and the part of them that a machine writes: the configuration file with all options and defaults.
 
 `python -m tests.support.readme` renews it; a test holds it against the code.
 """
