@@ -34,6 +34,8 @@ from tests.support.processes import look
 
 KILL = "SIGKILL"
 DONE = "Done / Execution Complete"
+#: Sent twice when the connection is reset; the third of an attempt is made only if that has tried again.
+LOOKUP = "POST /api/jobspan/catalog/lookup"
 #: One of each kind of fault; `make faults` has them all.
 TRIALS = (
     Trial("wrapper", "full", (Strike("wrapper:WrapperStarted#1", "before", KILL),)),
@@ -58,6 +60,7 @@ TRIALS = (
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "slow"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "500"),)),
     Trial("network", "full", (), (NetworkFault("GET /api/jobspan/sandboxes", 1, "302"),)),
+    Trial("network", "full", (), tuple(NetworkFault(LOOKUP, number, "reset") for number in (1, 2, 3))),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:3600"),)),
     Trial("pause", "full", (Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),)),
