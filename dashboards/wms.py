@@ -94,6 +94,12 @@ def _jobs() -> Row:
                     Query(f"sum(rate({catalogue.WMS_HEARTBEATS.name}{_RATE}))", "heartbeats"),
                 ),
             ),
+            Panel(
+                title="Copies",
+                description="What came again because an answer was lost, and changed nothing. Many tell of a bad network.",
+                unit="short",
+                queries=(Query(f"sum by (of) (increase({catalogue.WMS_COPIES.name}{_RATE}))", "{{of}}"),),
+            ),
         ),
     )
 
