@@ -4,6 +4,7 @@ Rules of evolution: a reader skips kinds and fields that it does not know, and k
 stands; `FORMAT_VERSION` changes only when that is not enough.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -59,6 +60,18 @@ def to_json(entry: Entry) -> dict[str, Any]:
         "fact": kind,
         "data": data,
     }
+
+
+def from_line(line: bytes) -> Entry:
+    """The entry that a *line* of a journal holds, whatever somebody may have written there.
+
+    Raises:
+        UnreadableFact: it holds none.
+    """
+    try:
+        return from_json(json.loads(str(line, "utf-8")))
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise UnreadableFact(f"not a journal line: {type(error).__name__}") from error
 
 
 def from_json(line: Mapping[str, Any]) -> Entry:
