@@ -1,6 +1,5 @@
 """The outbox: what a sink has acknowledged, over restarts."""
 
-import resource
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from telemetry.entries import Entry
 from telemetry.facts import Fenced
 from telemetry.outbox import Acknowledgements, AcknowledgementsTally, entry_name, last_try, note_try
 from tests.support.journals import ListJournal
+from tests.support.small_files import files_of_at_most
 
 
 DEEP = b"[" * 100_000
@@ -134,16 +134,12 @@ def test_lines_that_nest_without_end_are_skipped(tmp_path: Path) -> None:
 def test_an_acknowledgement_without_room_is_an_error(tmp_path: Path) -> None:
     """A disk that runs full takes the beginning of a line: that is no acknowledgement, and nobody is told that it is
     one. The next one starts a line of its own."""
-    (one, two, three), limits = entries(3), resource.getrlimit(resource.RLIMIT_FSIZE)
+    one, two, three = entries(3)
     acknowledgements = Acknowledgements(tmp_path, "sink")
     acknowledgements.advance(one, "accepted")
     size = next(tmp_path.glob("*.acks.jsonl")).stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            acknowledgements.advance(two, "accepted")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with files_of_at_most(size + 10), pytest.raises(OSError, match="File too large"):
+        acknowledgements.advance(two, "accepted")
     assert Acknowledgements(tmp_path, "sink").pending(entries(3)) == [two, three]
     acknowledgements.advance(three, "accepted")
     assert Acknowledgements(tmp_path, "sink").pending(entries(3)) == []
