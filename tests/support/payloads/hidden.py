@@ -5,9 +5,9 @@ Prints the pids of those that hide, and stays.
 """
 
 import os
+import select
 import signal
 import sys
-import time
 
 STAY = [sys.executable, "-I", "-S", "-c", "import signal\nwhile True: signal.pause()"]
 
@@ -24,7 +24,7 @@ def hide(how: str) -> None:
 
 
 while not os.path.exists("go"):
-    time.sleep(0.01)
+    select.select([], [], [], 0.01)
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
