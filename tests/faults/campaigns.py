@@ -98,7 +98,7 @@ def _wrapper_points(seen: Seen, shape: str) -> list[str]:
 def _only_here(seen: Seen) -> Iterator[tuple[str, str]]:
     """(shape, point) of the kinds of facts that the full job does not have, or only by chance (a late sample)."""
     known = {kind_of(each) for each in seen.always("full")}
-    for shape in seen.points:
+    for shape in (each for each in seen.points if each != "full"):
         yield from ((shape, each) for each in _wrapper_points(seen, shape) if kind_of(each) not in known)
 
 

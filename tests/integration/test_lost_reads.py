@@ -74,7 +74,7 @@ def test_a_catalogue_that_stays_away_gives_the_job_back(tmp_path: Path) -> None:
 
 def test_a_kill_ends_the_tries(tmp_path: Path) -> None:
     """Nobody asks on for a job that was told to stop."""
-    bench = Bench(tmp_path, {"InputData": [f"LFN:{LFN}"]})
+    bench, before = Bench(tmp_path, {"InputData": [f"LFN:{LFN}"]}), threading.enumerate()
 
     def kill_at_the_third(_: Seen) -> Reply:
         if len(server.seen) == 3:
@@ -84,7 +84,8 @@ def test_a_kill_ends_the_tries(tmp_path: Path) -> None:
     with at_server(bench, 20.0) as server:
         server.handler = kill_at_the_third
         bench.run()
-        eventually(lambda: not [each for each in threading.enumerate() if each.name == "interruptible"])
+        asking = [each for each in threading.enumerate() if each.name == "interruptible" and each not in before]
+        eventually(lambda: not any(each.is_alive() for each in asking))
         assert len(server.seen) <= 4
     assert bench.end.status == "Killed"
 
