@@ -3,6 +3,9 @@ with all that descends from it, and killed.
 
 For recovery. There is no grace: a starter that dies with its wrapper was killed by the machine's owner or
 by the kernel, and nobody watches these processes any more.
+
+Without a control group one is not found: a process that has left its session, its environment and its parents before
+anybody has looked at it once, and then the job's folder and every file there too. Nothing tells of that one.
 """
 
 import contextlib
