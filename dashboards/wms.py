@@ -96,7 +96,7 @@ def _jobs() -> Row:
             ),
             Panel(
                 title="Copies",
-                description="What came again because an answer was lost, and changed nothing. Many tell of a bad network.",
+                description="What came again as an answer was lost, and changed nothing. Many tell of a bad network.",
                 unit="short",
                 queries=(Query(f"sum by (of) (increase({catalogue.WMS_COPIES.name}{_RATE}))", "{{of}}"),),
             ),

@@ -621,7 +621,7 @@ WMS_COPIES = Metric(
     name="jobspan_wms_copies_total",
     kind="counter",
     unit="copies",
-    help="Copies of what the WMS had already, which changed nothing: a status, an accounting record, a combined request",
+    help="Copies of what the WMS had already, which changed nothing: statuses, accounting records, combined requests",
     labels=("of",),
 )
 WMS_JOBS = Metric(

@@ -1,7 +1,7 @@
 """Entries of a journal: a fact with who wrote it, in which order and when, and its JSON form. Pure.
 
-Rules of evolution: a reader skips kinds and fields that it does not know, and keeps a fact of an unknown kind, or with a
-word beyond its vocabulary (a stage, a stream), as it stands; `FORMAT_VERSION` changes only when that is not enough.
+Rules of evolution: a reader skips kinds and fields that it does not know, and keeps a fact of an unknown kind, or with
+a word beyond its vocabulary (a stage, a stream), as it stands; `FORMAT_VERSION` changes only when that is not enough.
 """
 
 import json
@@ -30,7 +30,9 @@ KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasse
 FIELD_NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in Fact.__subclasses__()}
 #: Of the fields that have one: their vocabulary.
 _WORDS = {
-    kind: tuple((item.name, frozenset(get_args(item.type))) for item in fields(kind) if get_origin(item.type) is Literal)
+    kind: tuple(
+        (item.name, frozenset(get_args(item.type))) for item in fields(kind) if get_origin(item.type) is Literal
+    )
     for kind in KINDS.values()
 }
 

@@ -37,7 +37,8 @@ class Records:
     def deliver(self, control: Path, client: WmsClient) -> bool:
         """Send what the journal in *control* makes due; True when nothing is left to send.
 
-        A journal that is damaged so that it makes no record leaves a dead letter in its place. Only the holder of the job's deliver.lock may call it.
+        A journal that is damaged so that it makes no record leaves a dead letter in its place. Only the holder of the
+        job's deliver.lock may call it.
         """
         try:
             record = pending(control)

@@ -159,8 +159,8 @@ class _Search:
         return [each for each in looks if each is not None and each.is_alive]
 
     def _in_folder(self, parents: Mapping[int, int]) -> set[int]:
-        """Orphans that work in the job's folder. Whoever looks at a job there has a parent of his own, or a terminal; who
-        has a mark that is not ours is of another job.
+        """Orphans that work in the job's folder. Whoever looks at a job there has a parent, or a terminal; who has a
+        mark that is not ours is of another job.
         """
         if self.traces.folder is None:
             return set()

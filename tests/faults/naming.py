@@ -53,7 +53,7 @@ def waits_for_payload(point: str) -> bool:
 
 
 def waits_in_stage(point: str, stage: str) -> bool:
-    """Whether it comes again and again while the wrapper is in *stage*, where no payload runs that could wait for it."""
+    """Whether it comes again and again while the wrapper is in *stage*, where no payload could wait for it."""
     return stage != "execute" and point.rpartition("#")[0] in {f"wrapper:{kind}[{stage}]" for kind in SAMPLED}
 
 

@@ -195,8 +195,8 @@ def test_what_every_job_passes_is_never_excused(count: int, status: str, is_excu
 
 
 def test_a_job_waits_for_what_the_clock_makes(tmp_path: Path) -> None:
-    """Samples, heartbeats and pieces of output that a short job never has come along at the first try: the payload waits
-    for them, and before there is one the wrapper in its stage."""
+    """Samples, heartbeats and pieces of output that a short job never has come along at the first try: the payload
+    waits for them, and before there is one the wrapper in its stage."""
     of_payload = ("wrapper:UsageSampled[execute]#25", "wrapper:HeartbeatMade[execute]#6", "wrapper:OutputSeen#12")
     assert all(waits_for_payload(each) and not waits_in_stage(each, "execute") for each in of_payload)
     of_stage = ("wrapper:UsageSampled[initialize]#3", "wrapper:HeartbeatMade[resolve_input_data]#2")
@@ -337,8 +337,8 @@ def test_plans_survive_their_way_as_json() -> None:
 
 
 def test_a_fact_that_came_by_chance_is_provoked_all_the_same() -> None:
-    """What a busy machine makes (a sample that is late) in a few of the full jobs is struck in the shape that always has
-    it, not only where it may never come again."""
+    """What a busy machine makes (a late sample) in a few of the full jobs is struck in the shape that always has it,
+    not only where it may never come again."""
     late = "wrapper:SamplerLate#1"
     points = {"full": ["wrapper:StageStarted#1", late], "late": ["wrapper:StageStarted#1", late]}
     passed = {"full": {"wrapper:StageStarted#1": 6, late: 2}, "late": dict.fromkeys(points["late"], 6)}

@@ -44,8 +44,8 @@ def damaged(path: Path) -> Iterator[str]:
 
 
 def test_no_damaged_word_stops_anybody(tmp_path: Path) -> None:
-    """Whatever single word of a journal is another one: those who look at all attempts of a node (the record, the spans,
-    the metrics, the list of the outbox) go on, with what is left of that attempt."""
+    """Whatever single word of a journal is another one: those who look at all attempts of a node (the record, the
+    spans, the metrics, the list of the outbox) go on, with what is left of that attempt."""
     control = tmp_path / "jobs" / "7.1" / "control"
     play(control)
     count = 0

@@ -28,7 +28,9 @@ from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 JOB = 'Executable = "/bin/true"; Site = "%s";'
-REQUEST = {"Operations": [{"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/a/b", "Status": "Processed"}]}}]}
+REQUEST = {
+    "Operations": [{"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/a/b", "Status": "Processed"}]}}]
+}
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from telemetry.outbox import Acknowledgements, AcknowledgementsTally, entry_name
 from tests.support.journals import ListJournal
 from tests.support.small_files import files_of_at_most
 
-
 DEEP = b"[" * 100_000
 
 
