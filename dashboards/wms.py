@@ -47,6 +47,12 @@ def _calls() -> Row:
                 unit="short",
                 queries=(Query(f"sum by (route) ({catalogue.WMS_IN_PROGRESS.name})", "{{route}}"),),
             ),
+            Panel(
+                title="Copies",
+                description="What came again as an answer was lost, and changed nothing. Many tell of a bad network.",
+                unit="short",
+                queries=(Query(f"sum by (of) (increase({catalogue.WMS_COPIES.name}{_RATE}))", "{{of}}"),),
+            ),
         ),
     )
 
@@ -93,12 +99,6 @@ def _jobs() -> Row:
                     Query(f"sum by (outcome) (rate({catalogue.WMS_MATCHES.name}{_RATE}))", "match: {{outcome}}"),
                     Query(f"sum(rate({catalogue.WMS_HEARTBEATS.name}{_RATE}))", "heartbeats"),
                 ),
-            ),
-            Panel(
-                title="Copies",
-                description="What came again as an answer was lost, and changed nothing. Many tell of a bad network.",
-                unit="short",
-                queries=(Query(f"sum by (of) (increase({catalogue.WMS_COPIES.name}{_RATE}))", "{{of}}"),),
             ),
         ),
     )
