@@ -47,6 +47,12 @@ def _calls() -> Row:
                 unit="short",
                 queries=(Query(f"sum by (route) ({catalogue.WMS_IN_PROGRESS.name})", "{{route}}"),),
             ),
+            Panel(
+                title="Copies",
+                description="What came again as an answer was lost, and changed nothing. Many tell of a bad network.",
+                unit="short",
+                queries=(Query(f"sum by (of) (increase({catalogue.WMS_COPIES.name}{_RATE}))", "{{of}}"),),
+            ),
         ),
     )
 

@@ -617,6 +617,13 @@ WMS_MATCHES = Metric(
 WMS_HEARTBEATS = Metric(
     name="jobspan_wms_heartbeats_total", kind="counter", unit="heartbeats", help="Heartbeats of jobs that arrived"
 )
+WMS_COPIES = Metric(
+    name="jobspan_wms_copies_total",
+    kind="counter",
+    unit="copies",
+    help="Copies of what the WMS had already, which changed nothing: statuses, accounting records, combined requests",
+    labels=("of",),
+)
 WMS_JOBS = Metric(
     name="jobspan_wms_jobs", kind="gauge", unit="jobs", help="Jobs in the database, by status", labels=("status",)
 )
@@ -675,6 +682,7 @@ WMS_METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(WMS_REQUEST_DURATION, WMS_IN_PROGRESS, WMS_TRANSACTION_DURATION, WMS_LOCK_WAIT, WMS_MATCHES, WMS_HEARTBEATS),
+        WMS_COPIES,
         *(
             WMS_JOBS,
             WMS_WAITING,

@@ -1,12 +1,13 @@
 """Entries of a journal: a fact with who wrote it, in which order and when, and its JSON form. Pure.
 
-Rules of evolution: a reader skips kinds and fields that it does not know, and keeps a fact of an unknown kind as it
-stands; `FORMAT_VERSION` changes only when that is not enough.
+Rules of evolution: a reader skips kinds and fields that it does not know, and keeps a fact of an unknown kind, or with
+a word beyond its vocabulary (a stage, a stream), as it stands; `FORMAT_VERSION` changes only when that is not enough.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from telemetry.facts import Fact
 
@@ -19,7 +20,7 @@ class UnreadableFact(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownFact(Fact):
-    """A fact of a kind that this version does not know; kept so that nothing is lost."""
+    """A fact of a kind that this version does not know, or with such a word; kept so that nothing is lost."""
 
     kind: str
     data: Mapping[str, Any]
@@ -27,6 +28,13 @@ class UnknownFact(Fact):
 
 KINDS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasses__() if kind is not UnknownFact}
 FIELD_NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in Fact.__subclasses__()}
+#: Of the fields that have one: their vocabulary.
+_WORDS = {
+    kind: tuple(
+        (item.name, frozenset(get_args(item.type))) for item in fields(kind) if get_origin(item.type) is Literal
+    )
+    for kind in KINDS.values()
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,18 @@ def to_json(entry: Entry) -> dict[str, Any]:
     }
 
 
+def from_line(line: bytes) -> Entry:
+    """The entry that a *line* of a journal holds, whatever somebody may have written there.
+
+    Raises:
+        UnreadableFact: it holds none.
+    """
+    try:
+        return from_json(json.loads(str(line, "utf-8")))
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise UnreadableFact(f"not a journal line: {type(error).__name__}") from error
+
+
 def from_json(line: Mapping[str, Any]) -> Entry:
     """The entry of one journal line.
 
@@ -83,7 +103,8 @@ def from_json(line: Mapping[str, Any]) -> Entry:
 
 
 def _fact(kind: str, data: Mapping[str, Any]) -> Fact:
-    if (known := KINDS.get(kind)) is None:
+    known = KINDS.get(kind)
+    if known is None or any(name in data and data[name] not in words for name, words in _WORDS[known]):
         return UnknownFact(kind=kind, data=dict(data))
     given = ((name, value) for name, value in data.items() if name in FIELD_NAMES[known])
     return known(**{name: tuple(value) if isinstance(value, list) else value for name, value in given})

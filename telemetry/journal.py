@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from telemetry.clock import Clock
-from telemetry.entries import Entry, UnreadableFact, from_json, to_json
+from telemetry.entries import Entry, UnreadableFact, from_line, to_json
 from telemetry.facts import Fact
 
 SUFFIX = ".journal.jsonl"
@@ -39,7 +39,7 @@ class JournalBusy(RuntimeError):
 
 
 class JournalFull(OSError):
-    """The disk has no room for a fact, and the reserve is spent."""
+    """The disk has no room for a fact, and the reserve is spent; or it has not kept what it took."""
 
 
 class Journal:
@@ -71,7 +71,8 @@ class Journal:
         """Write *fact*; on return it is in the file, and on disk if its class is durable.
 
         Raises:
-            JournalFull: no room, even after giving up the reserve.
+            JournalFull: no room, even after giving up the reserve; or the disk (a file server, above all) says so
+                only now.
         """
         with self._mutex:
             entry = Entry(
@@ -85,7 +86,7 @@ class Journal:
             self._write(json.dumps(to_json(entry), separators=(",", ":")).encode() + b"\n")
             self._sequence += 1
             if fact.DURABLE:
-                os.fdatasync(self._fd)
+                self._force()
             return entry
 
     def close(self) -> None:
@@ -93,11 +94,12 @@ class Journal:
         with self._mutex:
             if self._fd < 0:
                 return
-            os.fdatasync(self._fd)
-            os.close(self._fd)
-            self._reserve.unlink(missing_ok=True)
-            os.close(self._lock_fd)
-            self._fd = self._lock_fd = -1
+            with contextlib.ExitStack() as stack:  # whatever fails: who recovers must not wait for a lock
+                stack.callback(os.close, self._lock_fd)
+                stack.callback(self._reserve.unlink, missing_ok=True)
+                stack.callback(os.close, self._fd)
+                fd, self._fd, self._lock_fd = self._fd, -1, -1
+                os.fdatasync(fd)
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +108,12 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _force(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise JournalFull(error.errno, f"cannot keep {self._path} on its disk: {error.strerror}") from error
 
     def _write(self, line: bytes) -> None:
         if self._torn:
@@ -236,8 +244,8 @@ def _decoded(file: io.FileIO, start: int) -> _Lines:
         if not line:
             continue
         try:
-            entries.append(from_json(json.loads(str(line, "utf-8"))))
-        except (UnreadableFact, ValueError):
+            entries.append(from_line(line))
+        except UnreadableFact:
             damaged += 1
     return _Lines(tuple(entries), damaged, start + end)
 
@@ -315,7 +323,7 @@ def _last_sequence(path: Path) -> tuple[int, bool]:
     last = 0
     for line in data.splitlines():
         try:
-            last = max(last, from_json(json.loads(line)).sequence)
-        except (UnreadableFact, ValueError):
+            last = max(last, from_line(line).sequence)
+        except UnreadableFact:
             continue
     return last, bool(data) and not data.endswith(b"\n")

@@ -129,7 +129,10 @@ class Acknowledgements:
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             data = b"\n" * self._torn + text.encode()
-            self._torn = os.write(fd, data) < len(data)
+            while data:  # a disk that runs full takes a part, and says at the rest that it is full
+                self._torn = True
+                data = data[os.write(fd, data) :]
+            self._torn = False
             if durable:
                 os.fdatasync(fd)
         finally:
@@ -144,7 +147,7 @@ class Acknowledgements:
         for line in data.splitlines():
             try:
                 self._apply(json.loads(line))
-            except (ValueError, KeyError, TypeError):  # torn by a crash: delivered again, folded by id
+            except (ValueError, KeyError, TypeError, RecursionError):  # torn by a crash: delivered again, folded by id
                 continue
 
     def _apply(self, line: Mapping[str, object]) -> None:
@@ -269,7 +272,7 @@ def last_try(folder: Path, deliverer: str) -> Try | None:
         document, made_utc_ns = json.loads(path.read_bytes()), path.stat().st_mtime_ns
         next_utc_ns = made_utc_ns + round(float(document["pause_seconds"]) * NANOSECONDS)
         return Try(str(document["reason"]), int(document["failures"]), next_utc_ns)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

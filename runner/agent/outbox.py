@@ -17,10 +17,9 @@ from telemetry.entries import Entry, to_json
 from telemetry.facts import AttemptEnded, Fenced, JobMatched, KillRequested, StatusChanged
 from telemetry.journal import SUFFIX as JOURNAL_SUFFIX
 from telemetry.journal import read_journal
-from telemetry.ledger.builder import build
+from telemetry.ledger.builder import record_of
 from telemetry.ledger.deliver import SINK as ACCOUNTING
-from telemetry.ledger.record import InvalidRecord, Record
-from telemetry.ledger.selection import Unidentified
+from telemetry.ledger.record import Record
 from telemetry.live.payload_spool import FILE_SINK as PAYLOAD_FILES
 from telemetry.live.payload_spool import HTTP_SINK as PAYLOAD_COLLECTOR
 from telemetry.live.payload_spool import ITEM, owes, spooled_bytes
@@ -185,10 +184,7 @@ def _is_quiet(control: Path, telemetry: Sequence[str]) -> bool:
 
 def _read(folder: JobFolder) -> _Attempt:
     entries = read_journal(folder.control)
-    try:
-        return _Attempt(folder, entries, build(entries))
-    except (Unidentified, InvalidRecord):
-        return _Attempt(folder, entries, None)
+    return _Attempt(folder, entries, record_of(entries))
 
 
 def _reports(attempt: _Attempt) -> Iterator[OutboxItem]:
@@ -217,9 +213,13 @@ def _reschedule(attempt: _Attempt) -> Iterator[OutboxItem]:
 
 def _record(attempt: _Attempt) -> Iterator[OutboxItem]:
     record, made = attempt.record, attempt.ended_utc_ns
-    if record is None or made is None:
+    if made is None:
         return
     acknowledgements = Acknowledgements(attempt.control, ACCOUNTING)
+    if record is None:  # damaged: what was made of it before, or that nothing can be
+        for name, reason in acknowledgements.dead.items():
+            yield attempt.item(ACCOUNTING, name, "record", made, 0, reason)
+        return
     name = record.key.item
     if acknowledgements.outcome(name) in (None, "dead"):
         size = len(json.dumps(dict(record)))

@@ -11,7 +11,7 @@ from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
 from runner.locks import FileLock, LockHeld, lock_holder
 from runner.process.keeper import LIFE_LOCK
 from runner.process.noted import read_notes
-from runner.process.remnants import Orphans
+from runner.process.remnants import Orphans, Traces
 from runner.wms.answers import Refusal
 from runner.wms.delivery import GONE
 from runner.wms.standing import KILLED, Standing
@@ -145,8 +145,8 @@ def words_of_wms(ended: AttemptEnded, standing: Standing, refusal: Refusal | Non
 
 
 def _end(control: Path, journal: Journal, clock: Clock, trouble: Trouble, hooks: Hooks) -> None:
-    notes = read_notes(control, clock.boot_id)
-    oom_kills = end_payload(read_journal(control), clock, journal.append, hooks.orphans, notes)
+    traces = Traces(hooks.orphans, notes=read_notes(control, clock.boot_id), folder=control.parent / "work")
+    oom_kills = end_payload(read_journal(control), clock, journal.append, traces)
     if oom_kills:
         trouble = replace(trouble, message=f"{trouble.message}; {oom_kills} of its payload killed for want of memory")
     entries = read_journal(control)

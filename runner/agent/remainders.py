@@ -1,15 +1,16 @@
 """What a dead wrapper's payload still does, and what it has used: ended, and settled by the best account there is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from runner.process.remnants import Orphans, Remnants, Traces, end_remnants
+from runner.process.remnants import NO_TRACES, Remnants, Traces, end_remnants
 from telemetry.bus import Emit
 from telemetry.clock import Clock
 from telemetry.entries import Entry
 from telemetry.facts import Fact, KillFinished, PayloadEnded, PayloadPlanned, PayloadStarted, UsageSampled, UsageSettled
 from telemetry.measure.peaks import SAMPLED, with_peaks
-from telemetry.measure.snapshot import GroupAccount, ProcessId
+from telemetry.measure.snapshot import GroupAccount
 
 F = TypeVar("F", bound=Fact)
 REASON = "left behind by a wrapper that died"
@@ -17,13 +18,11 @@ REASON = "left behind by a wrapper that died"
 _ROUNDING_SECONDS = 0.05
 
 
-def end_payload(
-    entries: Sequence[Entry], clock: Clock, emit: Emit, orphans: Orphans = tuple, notes: Collection[ProcessId] = ()
-) -> int:
+def end_payload(entries: Sequence[Entry], clock: Clock, emit: Emit, traces: Traces = NO_TRACES) -> int:
     """Kill what is left of the payload that was started in this boot; how many of it the kernel killed for memory.
 
     Another boot has ended its own: none of its pids is anybody's that we know. The groups are removed when what
-    they tell is written. *orphans* and *notes* are as in `Traces`.
+    they tell is written.
     """
     here = [entry for entry in entries if entry.boot_id == clock.boot_id]
     facts = [entry.fact for entry in here]
@@ -37,7 +36,7 @@ def end_payload(
             planned.environment_mark,
             started.pid if started else None,
             started.start_boottime_ns if started else None,
-            traces=Traces(orphans, since_ns, notes),
+            traces=replace(traces, since_boottime_ns=since_ns),
         )
         if remnants.killed.pids:
             emit(remnants.killed.fact(REASON, clock))

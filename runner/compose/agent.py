@@ -27,7 +27,7 @@ from runner.redaction import Redactor
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock
 from telemetry.journal import is_written, read_journal
-from telemetry.ledger.builder import build
+from telemetry.ledger.builder import build, record_of
 from telemetry.live.exposition import ExposureRefused, MetricsServer, is_within_reach
 from telemetry.live.metrics import JobMetrics, SelfStatus
 from telemetry.live.payload_shipping import PayloadShipper
@@ -68,7 +68,7 @@ class NodeTelemetry:
             if not (control / SETTLED).exists() and not is_written(control, "wrapper")
         }
         for ended in self._metrics.rescan(config.jobs_folder):
-            self._metrics.attempt_ended(ended, build(read_journal(ended)))
+            self._metrics.attempt_ended(ended, record_of(read_journal(ended)))
         self._url_file = config.folder / METRICS_URL_FILE
         self._server = _metrics_server(config, self._metrics, peek)
         self._reader = Reader(self._metrics.look)
@@ -99,7 +99,7 @@ class NodeTelemetry:
     def on_attempt_ended(self, control: Path) -> None:
         """Correct the counters by the record, and ship what the journal tells."""
         self._owed.add(control)
-        self._metrics.attempt_ended(control, build(read_journal(control)))
+        self._metrics.attempt_ended(control, record_of(read_journal(control)))
         self._shipper.submit(control)
         self._payloads.submit(control)
 

@@ -38,7 +38,7 @@ from telemetry.clock import Clock, SystemClock, utc_text
 from telemetry.entries import to_json
 from telemetry.facts import JobMatched, StatusChanged
 from telemetry.journal import read_journal
-from telemetry.ledger.builder import build
+from telemetry.ledger.builder import build, record_of
 from telemetry.ledger.deliver import SINK as ACCOUNTING
 from telemetry.live.otlp import log_line, span_line
 from telemetry.live.payload_shipping import PayloadShipper, spooled
@@ -176,7 +176,7 @@ def _body(config: Config, item: OutboxItem) -> Any:
         said = config.telemetry
         rendered = render(
             entries,
-            build(entries),
+            record_of(entries),
             service_name=said.service_name,
             resource=said.resource,
             user_name=user_names(config),
@@ -186,7 +186,7 @@ def _body(config: Config, item: OutboxItem) -> Any:
     if item.sink in PAYLOADS.values():
         return {name: list(spooled(item.folder.control, name)) for name in SIGNALS}
     if item.sink == ACCOUNTING:
-        record = build(entries)
+        record = record_of(entries)
         return None if record is None else dict(record)
     if item.sink == RESCHEDULE:
         uid = next((each.fact.uid for each in entries if isinstance(each.fact, JobMatched)), "")

@@ -9,9 +9,13 @@ from typing import TypeAlias
 from runner.errors import RefusedError, UnavailableError
 from runner.job.requests import ACCOUNTING, FORWARD_DISET, CombinedRequest, Operation
 from runner.wms.client import WmsClient
-from telemetry.ledger.deliver import Backoff, SendOutcome, deliver, pending
-from telemetry.ledger.record import Record
+from telemetry.ledger.deliver import SINK, Backoff, SendOutcome, deliver, pending
+from telemetry.ledger.record import InvalidRecord, Record
+from telemetry.ledger.selection import Unidentified
+from telemetry.outbox import LONGEST_REASON, Acknowledgements
 
+#: The item of an attempt that has a name no more: its record cannot be made.
+NO_RECORD = "record"
 #: From a client of the WMS of a job to one of the WMS that keeps its accounting.
 Keeper: TypeAlias = Callable[[WmsClient], WmsClient | None]
 
@@ -33,9 +37,14 @@ class Records:
     def deliver(self, control: Path, client: WmsClient) -> bool:
         """Send what the journal in *control* makes due; True when nothing is left to send.
 
-        Only the holder of the job's deliver.lock may call it.
+        A journal that is damaged so that it makes no record leaves a dead letter in its place. Only the holder of the
+        job's deliver.lock may call it.
         """
-        record = pending(control)
+        try:
+            record = pending(control)
+        except (Unidentified, InvalidRecord) as error:
+            _bury(control, str(error))
+            return True
         if record is None:
             return True
         keeper = self._keeper(client)
@@ -66,6 +75,12 @@ class Records:
         request = CombinedRequest(name=name, job_id=job_id, operations=(operation,))
         with contextlib.suppress(UnavailableError, RefusedError):
             client.put_request(request.to_mapping())
+
+
+def _bury(control: Path, reason: str) -> None:
+    acknowledgements = Acknowledgements(control, SINK)
+    if NO_RECORD not in acknowledgements.dead:
+        acknowledgements.settle(NO_RECORD, "dead", reason[:LONGEST_REASON])
 
 
 def _send(client: WmsClient, record: Record) -> SendOutcome:

@@ -17,7 +17,7 @@ from runner.wms.client import WmsClient
 from telemetry.clock import SystemClock, parse_utc
 from telemetry.identity import UserName
 from telemetry.journal import read_journal
-from telemetry.ledger.builder import build
+from telemetry.ledger.builder import record_of
 from telemetry.ledger.differences import Reconciliation
 from telemetry.ledger.evidence import AttemptWitness, Evidence, Heartbeat, contribution
 from telemetry.ledger.reconcile import reconcile as compare
@@ -37,7 +37,7 @@ class AttemptFolder:
 def attempts(config: Config, job_id: int) -> list[AttemptFolder]:
     """The attempts of a job of which this node has the folder, the first one first."""
     folders = [folder for folder in JobFolder.all(config.jobs_folder) if folder.job_id == job_id]
-    return [AttemptFolder(folder.root, build(read_journal(folder.control))) for folder in folders]
+    return [AttemptFolder(folder.root, record_of(read_journal(folder.control))) for folder in folders]
 
 
 def metrics_text(config: Config) -> str:

@@ -97,6 +97,11 @@ class WmsTelemetry:
         """A transaction is over."""
         self._metrics.transaction(kind, waited_seconds, held_seconds)
 
+    def copies(self, kind: str, count: int) -> None:
+        """Of what the WMS had already, so many copies have come."""
+        if count:
+            self._metrics.copies(kind, count)
+
     def stopping(self) -> None:
         """The server lets calls end, and takes no new ones."""
         notify(self._config.environment, STOPPING)

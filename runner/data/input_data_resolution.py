@@ -32,6 +32,19 @@ class Slow(Protocol):
         ...
 
 
+class Persist(Protocol):
+    """Tries again, for a while, what fails with UnavailableError."""
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """The result of *work*."""
+        ...
+
+
+def once(work: Callable[[], T]) -> T:
+    """Does not try again; implements `Persist`."""
+    return work()
+
+
 class Observe(Protocol):
     """Makes a sub-span of what happens inside; more attributes may be put into what it yields."""
 
@@ -53,6 +66,7 @@ class InputDataRequest:
     policy: Literal["copy", "link"] = "copy"
     slow: Slow
     observe: Observe
+    persist: Persist = once
     #: Called in long loops; raises when the job was told to stop.
     check: Callable[[], None] = lambda: None
     #: The other keys of the job's description, for modules that want them.
@@ -110,19 +124,36 @@ def resolve(request: InputDataRequest) -> InputDataResult:
     lfns = list(dict.fromkeys(checked(lfn) for lfn in request.lfns))
     _different_names(lfns)
     with request.observe("catalog_lookup"):
-        known = request.slow(partial(request.catalog.lookup, lfns))
+        known = look_up(request, lfns)
     missing = tuple(lfn for lfn in lfns if lfn not in known)
     if missing:
         return InputDataResult(missing=missing)
     return InputDataResult(files=tuple(fetch(request, known[lfn]) for lfn in lfns))
 
 
+def look_up(request: InputDataRequest, lfns: Sequence[str]) -> dict[str, Replica]:
+    """The replicas of those of *lfns* that the catalogue knows.
+
+    Raises:
+        UnavailableError, RefusedError: the catalogue's answer, also after a while.
+    """
+    return request.slow(lambda: request.persist(lambda: request.catalog.lookup(lfns)))
+
+
 def fetch(request: InputDataRequest, replica: Replica) -> InputFile:
-    """Bring one file from the first element that has it whole.
+    """Bring one file from the first element that has it whole; if one of them is away, look again after a while.
 
     Raises:
         TransientJobError: no element could deliver it now. ChecksumError: what they delivered was wrong.
     """
+    try:
+        return request.persist(lambda: _from_any(request, replica))
+    except (UnavailableError, NotFoundError) as error:
+        message = f"no replica of {replica.lfn} can be read: {error}"
+        raise TransientJobError(message, error_type="no_replica") from error
+
+
+def _from_any(request: InputDataRequest, replica: Replica) -> InputFile:
     target = request.folder / replica.lfn.rpartition("/")[2]
     problems: list[UnavailableError | NotFoundError | ChecksumError] = []
     for element, pfn in _reachable(request, replica):
@@ -134,10 +165,10 @@ def fetch(request: InputDataRequest, replica: Replica) -> InputFile:
             problems.append(error)
     if problems and all(isinstance(error, ChecksumError) for error in problems):
         raise problems[0]
-    why = (
-        "; ".join(map(str, problems)) or f"it lies on {', '.join(replica.pfns) or 'no element'}, none of which is here"
-    )
-    raise TransientJobError(f"no replica of {replica.lfn} can be read: {why}", error_type="no_replica")
+    why = "; ".join(map(str, problems))
+    if any(isinstance(error, UnavailableError) for error in problems):
+        raise UnavailableError(why)
+    raise NotFoundError(why or f"it lies on {', '.join(replica.pfns) or 'no element'}, none of which is here")
 
 
 def _transfer(request: InputDataRequest, replica: Replica, element: StorageElement, pfn: str, target: Path) -> None:

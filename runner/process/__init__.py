@@ -16,6 +16,6 @@
 * `limits`         what a job may use, and whether a reading is beyond it (pure)
 * `watchdog`       measures, decides by `limits`, asks for the end through `cancel`; heartbeats
 * `punctuality`    whether samples come when they should, and the wall clock goes on evenly (pure)
-* `cancel`         the one way in which a job is told to stop
+* `cancel`         the one way in which a job is told to stop; `persist`: trying again until then
 * `wire`, `linux`  frames between wrapper and starter; the kernel calls that Python lacks
 """

@@ -1,14 +1,18 @@
-"""What is left of a payload whose starter has died: found by control group, session, mark and note, and killed.
+"""What is left of a payload whose starter has died: found by control group, session, mark, note, and the job's folder,
+with all that descends from it, and killed.
 
 For recovery. There is no grace: a starter that dies with its wrapper was killed by the machine's owner or
 by the kernel, and nobody watches these processes any more.
+
+Without a control group one is not found: a process that has left its session, its environment and its parents before
+anybody has looked at it once, and then the job's folder and every file there too. Nothing tells of that one.
 """
 
 import contextlib
 import os
 import select
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -43,9 +47,11 @@ class Traces:
     since_boottime_ns: int = 0
     #: Those that the starter has noted, see `noted`.
     notes: Collection[ProcessId] = ()
+    #: The job's working directory: an orphan that works there is of the payload.
+    folder: Path | None = None
 
 
-_NO_TRACES = Traces()
+NO_TRACES = Traces()
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def end_remnants(
     session: int | None = None,
     session_start_boottime_ns: int | None = None,
     *,
-    traces: Traces = _NO_TRACES,
+    traces: Traces = NO_TRACES,
     patience_seconds: float = _PATIENCE_SECONDS,
 ) -> Remnants:
     """KILL what is left of a payload; what that was, and what it has used.
@@ -138,7 +144,7 @@ class _Search:
     def find(self) -> list[ProcessLook]:
         """Those that live now."""
         pids = {pid for group in self.groups for pid in group.pids()}
-        everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        everybody = procfs.parents()
         if self.mark:
             pids.update(pid for pid in everybody if procfs.environment_has(pid, self.mark))
         if self.session is not None:
@@ -147,11 +153,31 @@ class _Search:
                 pids.update(members)
         pids |= noted.living(self.traces.notes)
         pids.update(pid for pid in self.traces.orphans() if self._is_of_payload(pid))
-        looks = (procfs.look(pid, with_bytes=False) for pid in pids - {os.getpid()})
+        pids |= self._in_folder(everybody)
+        pids.discard(os.getpid())
+        looks = (procfs.look(pid, with_bytes=False) for pid in _with_descendants(pids))
         return [each for each in looks if each is not None and each.is_alive]
 
+    def _in_folder(self, parents: Mapping[int, int]) -> set[int]:
+        """Orphans that work in the job's folder. Whoever looks at a job there has a parent, or a terminal; who has a
+        mark that is not ours is of another job.
+        """
+        if self.traces.folder is None:
+            return set()
+        folder, name = os.path.realpath(self.traces.folder), self.mark.partition(b"=")[0]
+        adopters = {1, *_ancestors(parents)}
+        return {
+            pid
+            for pid, parent in parents.items()
+            if parent in adopters
+            and self._is_of_payload(pid)
+            and not procfs.has_terminal(pid)
+            and not procfs.environment_names(pid, name)
+            and procfs.is_at_work_in(pid, folder)
+        }
+
     def _is_of_payload(self, orphan: int) -> bool:
-        """Whether *orphan* cannot be a process of our own: ours stay in our session."""
+        """Whether *orphan* cannot be a process of our own: ours stay in our session, or are older."""
         ticks = procfs.start_ticks(orphan)
         since = self.traces.since_boottime_ns * procfs.TICKS_PER_SECOND // NANOSECONDS
         return ticks is not None and ticks >= since - 1 and procfs.session(orphan) not in (None, os.getsid(0))
@@ -165,6 +191,21 @@ class _Search:
             return False
         late_seconds = ticks / procfs.TICKS_PER_SECOND - self.start_boottime_ns / NANOSECONDS
         return -2 / procfs.TICKS_PER_SECOND <= late_seconds <= _FORK_SECONDS
+
+
+def _with_descendants(pids: Set[int]) -> set[int]:
+    """*pids* and all below them: what a process of the payload has started is of the payload, however it hides."""
+    known, parents = set(pids), procfs.parents() if pids else {}
+    while news := {pid for pid, parent in parents.items() if parent in known} - known:
+        known |= news
+    return known - {os.getpid()}
+
+
+def _ancestors(parents: Mapping[int, int]) -> Iterator[int]:
+    """Ours, from our parent on: where we are, the orphans of another agent of this node come to one of them."""
+    pid = os.getpid()
+    while pid := parents.get(pid, 0):
+        yield pid
 
 
 def _kill(targets: list[ProcessLook], deadline: float) -> None:

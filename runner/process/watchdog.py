@@ -6,6 +6,7 @@ and asks for the end (`cancel`); ending the payload is the starter's.
 """
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -73,11 +74,12 @@ class _Payload:
 class _State:
     """What changes while the watchdog runs; times by the monotonic clock."""
 
-    heartbeat_at: float
     punctuality: Punctuality
     #: Between two looks at proportional memory; 0: none.
     pss_seconds: float = 0.0
-    sample_at: float = 0.0
+    #: Nothing is told before a stage is entered: whether the first look came before it would be chance.
+    heartbeat_at: float = math.inf
+    sample_at: float = math.inf
     stage: StageName = "initialize"
     payload: _Payload | None = None
     usage: UsageReading = NOTHING_USED
@@ -114,7 +116,6 @@ class Watchdog(threading.Thread):
         self._end = threading.Event()
         self._warnings = Warnings(self._checking_seconds)
         self._state = _State(
-            heartbeat_at=time.monotonic() + self._checking_seconds,
             punctuality=Punctuality(config.polling_time_seconds),
             pss_seconds=config.pss_time_seconds,
         )
@@ -138,7 +139,9 @@ class Watchdog(threading.Thread):
     def enter_stage(self, stage: StageName) -> None:
         """The job is in *stage* from now on; the change is sampled."""
         with self._mutex:
-            self._state.stage = stage
+            state = self._state
+            state.stage = stage
+            state.heartbeat_at = min(state.heartbeat_at, time.monotonic() + self._checking_seconds)
             self._look()
             self._sample()
 

@@ -56,6 +56,10 @@ class Observer(Protocol):
         """A transaction (read, write, durable) has ended, after waiting for its turn."""
         ...
 
+    def copies(self, kind: str, count: int) -> None:
+        """So many copies, perhaps none, of what was here already have come: of kind status, accounting or request."""
+        ...
+
     def stopping(self) -> None:
         """The server was told to stop: it takes no new call, and lets those under way end."""
         ...
@@ -71,6 +75,9 @@ class Silent:
         """Nothing."""
 
     def transaction(self, kind: str, waited_seconds: float, held_seconds: float) -> None:
+        """Nothing."""
+
+    def copies(self, kind: str, count: int) -> None:
         """Nothing."""
 
     def stopping(self) -> None:

@@ -1,14 +1,15 @@
 """Sandboxes and the file catalogue of the WMS, as the wrapper's ports want them."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from runner.backoff import Backoff
 from runner.data.ports import Replica
-from runner.errors import ChecksumError, PermanentJobError, UnavailableError
+from runner.errors import ChecksumError, PermanentJobError
 from runner.process.cancel import Cancel
+from runner.process.persist import READING_CALLS, persist
 from runner.wms.answers import CatalogFile
 from runner.wms.client import WmsClient
 from runner.wms.transfers import abandonable, fetch, post_form, sha256_of
@@ -61,7 +62,8 @@ class WmsSandboxStore:
                 timeout_seconds=self._transfer_timeout_seconds,
             )
 
-        checksum = self._persist(bring, check=True)
+        seconds = READING_CALLS * self._client.transport.timeout_seconds
+        checksum = self._persist(bring, seconds=seconds, check=True)
         if checksum != found[1]:
             target.unlink()
             raise ChecksumError(f"the sandbox {pfn} has the sha256 {checksum}")
@@ -74,7 +76,7 @@ class WmsSandboxStore:
             UnavailableError, RefusedError
         """
         pfn = self.upload(archive)
-        self._persist(lambda: self._client.assign_output(self._job_id, pfn), check=False)
+        self._persist(lambda: self._client.assign_output(self._job_id, pfn), tries=TRIES)
         return pfn
 
     def upload(self, archive: Path) -> str:
@@ -101,26 +103,19 @@ class WmsSandboxStore:
                 )
             return slot.pfn
 
-        return self._persist(bring, check=False)
+        return self._persist(bring, tries=TRIES)
 
     def outputs(self) -> list[str]:
         """The output sandboxes of this job, oldest first."""
         return self._client.sandboxes(self._job_id, "output")
 
-    def _persist(self, work: Callable[[], T], *, check: bool) -> T:
-        """Try *work* a few times; with *check* a cancel ends it at once."""
-        backoff = Backoff()
-        while True:
-            try:
-                return work()
-            except UnavailableError as error:
-                if check and self._cancel:
-                    self._cancel.check()
-                pause = backoff.failed(error.retry_after_seconds)
-                if backoff.failures >= TRIES or self._cancel is None or self._cancel.cause is not None:
-                    raise
-                if self._cancel.wait(pause) and check:
-                    self._cancel.check()
+    def _persist(
+        self, work: Callable[[], T], *, tries: float = math.inf, seconds: float = math.inf, check: bool = False
+    ) -> T:
+        """Try again what fails for now, as `persist` does; for a person at a terminal only once."""
+        if self._cancel is None:
+            return work()
+        return persist(work, self._cancel, tries=tries, seconds=seconds, check=check)
 
 
 class WmsFileCatalog:

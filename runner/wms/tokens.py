@@ -168,12 +168,11 @@ def write_secret(path: Path, content: str, *, durable: bool = False) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(fd, content.encode() + b"\n")
+    with open(fd, "wb") as file:  # half a secret, on a disk that runs full, is an error
+        file.write(content.encode() + b"\n")
+        file.flush()
         if durable:
             os.fdatasync(fd)
-    finally:
-        os.close(fd)
     temporary.rename(path)
 
 

@@ -124,7 +124,7 @@ class ControlServer:
     def _obey(self, line: bytes) -> dict[str, Any]:
         try:
             command = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             command = None
         match command:
             case {"command": "Kill", "reason": MinorStatus.STALLED_PILOT_NOT_RUNNING}:
@@ -160,7 +160,7 @@ def ask(control: Path, command: Mapping[str, Any], timeout_seconds: float) -> di
         caller.sendall(json.dumps(command).encode() + b"\n")
         try:
             answer = json.loads(_line(caller, _LONGEST_ANSWER))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
     return answer if isinstance(answer, dict) else {}
 

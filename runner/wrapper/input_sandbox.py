@@ -1,15 +1,20 @@
 """The stage `transfer_input_sandbox`: archives of the sandbox store, and single files by their LFN."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from runner.data.archives import unpack
-from runner.data.input_data_resolution import InputDataRequest, fetch
+from runner.data.input_data_resolution import InputDataRequest, Persist, fetch, look_up
 from runner.data.lfn import checked, is_lfn, strip
 from runner.errors import PermanentJobError
 from runner.job.status import MinorStatus
+from runner.process.persist import READING_CALLS, persist
 from runner.wrapper.attempt import Attempt
 from telemetry.catalogue import MOVED_BYTES, MOVED_FILES, MOVED_NAME
 from telemetry.facts import DataMoved
+
+T = TypeVar("T")
 
 
 def transfer_input_sandbox(attempt: Attempt) -> None:
@@ -56,7 +61,7 @@ def _archive(attempt: Attempt, pfn: str, number: int) -> int:
 
 def _file(attempt: Attempt, lfn: str) -> int:
     request = request_for(attempt, (lfn,))
-    known = attempt.interruptible(partial(request.catalog.lookup, (lfn,)))
+    known = look_up(request, (lfn,))
     if lfn not in known:
         raise PermanentJobError(f"InputSandbox: the catalogue does not know {lfn}", error_type="missing_input_data")
     return fetch(request, known[lfn]).size_bytes
@@ -73,6 +78,17 @@ def request_for(attempt: Attempt, lfns: tuple[str, ...]) -> InputDataRequest:
         policy="link" if attempt.options.input_data_policy == "link" else "copy",
         slow=attempt.interruptible,
         observe=attempt.operations,
+        persist=_persistence(attempt),
         check=parts.cancel.check,
         description=parts.arguments.description.to_mapping(),
     )
+
+
+def _persistence(attempt: Attempt) -> Persist:
+    """For what is read before there is a payload: waiting loses nothing, and a connection is lost now and then."""
+    cancel, seconds = attempt.parts.cancel, READING_CALLS * attempt.parts.config.wms.timeout_seconds
+
+    def tried_again(work: Callable[[], T]) -> T:
+        return persist(work, cancel, seconds=seconds, check=True)
+
+    return tried_again

@@ -24,9 +24,9 @@ from telemetry.facts import (
     WrapperSettled,
 )
 from telemetry.identity import trace_id
-from telemetry.ledger.record import Record, Value
+from telemetry.ledger.record import InvalidRecord, Record, Value
 from telemetry.ledger.schema import SCHEMA_VERSION
-from telemetry.ledger.selection import Attempt, select
+from telemetry.ledger.selection import Attempt, Unidentified, select
 from telemetry.ledger.timeline import Timeline, micros, timeline
 from telemetry.ledger.usage import Cpu, cpu, last_look_ns, memory, output, waits
 
@@ -42,6 +42,23 @@ def build(entries: Iterable[Entry]) -> Record | None:
         Unidentified: the attempt has ended, but there is no `JobMatched`.
         InvalidRecord: a fact holds what no record can.
     """
+    try:
+        return _built(entries)
+    except (Unidentified, InvalidRecord):
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InvalidRecord(f"a fact holds what no record can: {error!r}") from error
+
+
+def record_of(entries: Iterable[Entry]) -> Record | None:
+    """As `build`; None also where the journal is damaged so that it makes no record: that stops nobody else."""
+    try:
+        return build(entries)
+    except (Unidentified, InvalidRecord):
+        return None
+
+
+def _built(entries: Iterable[Entry]) -> Record | None:
     attempt = select(entries)
     if attempt is None:
         return None

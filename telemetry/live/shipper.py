@@ -5,7 +5,6 @@ What is pending is what stands in the control folders without an acknowledgement
 or a collector that is down for a week lose nothing: the folders are scanned again.
 """
 
-import json
 import logging
 import random
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from telemetry.entries import Entry, UnreadableFact, from_json
+from telemetry.entries import Entry, UnreadableFact, from_line
 from telemetry.facts import AttemptEnded, JobMatched
 from telemetry.journal import SUFFIX, is_written, read_journal
 from telemetry.live.shipping import FILE_SINK, HTTP_SINK, Parcel, Shipping, ShipResult, is_shipped
@@ -233,8 +232,8 @@ def uid_of(control: Path) -> str | None:
         with path.open("rb") as file:
             for line in file:
                 try:
-                    fact = from_json(json.loads(line)).fact
-                except (UnreadableFact, ValueError):
+                    fact = from_line(line).fact
+                except UnreadableFact:
                     continue
                 if isinstance(fact, JobMatched):
                     return fact.uid

@@ -19,6 +19,7 @@ from telemetry.live.wms_state import ProcessState, WmsState
 _log = logging.getLogger(__name__)
 #: Series that exist from the start, so that the first one is an increase and not a beginning.
 _OUTCOMES = ("job", "none")
+_COPIED = ("status", "accounting", "request")
 _REQUEST_STATUSES = ("Waiting", "Done", "Failed")
 _DROPS = ("rate", "queue", "file", "collector")
 
@@ -63,6 +64,7 @@ class WmsMetrics:
         self._waits = _Histogram(names.WMS_LOCK_WAIT)
         self._matches = dict.fromkeys(_OUTCOMES, 0)
         self._heartbeats = 0
+        self._copies = dict.fromkeys(_COPIED, 0)
 
     def registry(self) -> CollectorRegistry:
         """A registry of its own, with nothing else in it."""
@@ -97,15 +99,21 @@ class WmsMetrics:
         with self._mutex:
             self._heartbeats += count
 
+    def copies(self, kind: str, count: int) -> None:
+        """So many copies have come of a *kind* of document that was here already."""
+        with self._mutex:
+            self._copies[kind] = self._copies.get(kind, 0) + count
+
     # --- what is shown ----------------------------------------------------------------------------
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of the WMS."""
         with self._mutex:
             yield from [each.family() for each in (self._requests, self._transactions, self._waits)]
-            matches, heartbeats = dict(self._matches), self._heartbeats
+            matches, heartbeats, copies = dict(self._matches), self._heartbeats, dict(self._copies)
         yield _counter(names.WMS_MATCHES, {(outcome,): count for outcome, count in matches.items()})
         yield _counter(names.WMS_HEARTBEATS, {(): heartbeats})
+        yield _counter(names.WMS_COPIES, {(kind,): count for kind, count in copies.items()})
         process = self._process()
         yield _gauge(names.WMS_IN_PROGRESS, {(route,): count for route, count in process.in_progress.items()})
         yield _gauge(names.WMS_SPANS_QUEUED, {(): process.spans_queued})

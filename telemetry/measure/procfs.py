@@ -103,12 +103,38 @@ def has_executed(pid: int) -> bool:
     return fields is not None and not int(fields[6]) & _FORKED_ONLY
 
 
+def has_terminal(pid: int) -> bool:
+    """Whether *pid* was started from somebody's terminal, and has not left it."""
+    fields = _stat(pid)
+    return fields is not None and fields[4] != b"0"
+
+
 def environment_has(pid: int, mark: bytes) -> bool:
     """Whether *pid* was started with *mark* (``NAME=value``) in its environment, as far as we may see it."""
+    return mark in _environment(pid)
+
+
+def environment_names(pid: int, name: bytes) -> bool:
+    """The same for any value of the variable *name*."""
+    return any(each.startswith(name + b"=") for each in _environment(pid))
+
+
+def is_at_work_in(pid: int, folder: str) -> bool:
+    """Whether *pid* has its working directory or its program in *folder* (a path without links), or has a file there
+    open for writing; as far as we may see it."""
+    place = f"/proc/{pid}"
+    if any(_leads_into(f"{place}/{name}", folder) for name in ("cwd", "exe")):
+        return True
     try:
-        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        descriptors = os.listdir(f"{place}/fd")
     except OSError:  # another user's, or gone
         return False
+    return any(_leads_into(f"{place}/fd/{fd}", folder) and _is_writing(f"{place}/fdinfo/{fd}") for fd in descriptors)
+
+
+def parents() -> dict[int, int]:
+    """The parent of each process of the machine."""
+    return dict(_parents(int(name) for name in os.listdir("/proc") if name.isdigit()))
 
 
 def descendants(root: int) -> list[int]:
@@ -152,6 +178,26 @@ def _stat(pid: int) -> list[bytes] | None:
 def _fields(data: bytes) -> list[bytes]:
     """Fields of `/proc/<pid>/stat` from the state on (field 3); the name before may contain anything."""
     return data[data.rindex(b")") + 2 :].split(None, 31)
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # another user's, or gone
+        return []
+
+
+def _leads_into(link: str, folder: str) -> bool:
+    try:
+        path = os.readlink(link).removesuffix(" (deleted)")
+    except OSError:
+        return False
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _is_writing(information: str) -> bool:
+    """By the flags in a descriptor's *information*, octal."""
+    return int(_lines(_read(information)).get(b"flags", b"0"), 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _read(path: str) -> bytes:
@@ -202,7 +248,7 @@ def _whole(fd: int) -> bytes:
 def _descendants_by_scan(root: int) -> list[int]:
     """The same from a scan of the whole machine, for kernels without CONFIG_PROC_CHILDREN."""
     children: dict[int, list[int]] = {}
-    for pid, parent in _parents(int(name) for name in os.listdir("/proc") if name.isdigit()):
+    for pid, parent in parents().items():
         children.setdefault(parent, []).append(pid)
     found: list[int] = []
     news = list(children.get(root, ()))

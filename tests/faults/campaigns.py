@@ -42,6 +42,11 @@ class Seen:
     #: How undisturbed jobs of a shape end.
     ends: Mapping[str, Set[str]] = field(default_factory=dict)
 
+    def always(self, shape: str) -> list[str]:
+        """The points that all of the jobs of *shape* have passed."""
+        passed = self.passed.get(shape, {})
+        return [each for each in self.points[shape] if passed.get(each, 0) >= self.looks]
+
 
 @dataclass(frozen=True)
 class Campaign:
@@ -91,9 +96,9 @@ def _wrapper_points(seen: Seen, shape: str) -> list[str]:
 
 
 def _only_here(seen: Seen) -> Iterator[tuple[str, str]]:
-    """(shape, point) of the kinds of facts that the full job does not have."""
-    known = {kind_of(each) for each in seen.points["full"]}
-    for shape in seen.points:
+    """(shape, point) of the kinds of facts that the full job does not have, or only by chance (a late sample)."""
+    known = {kind_of(each) for each in seen.always("full")}
+    for shape in (each for each in seen.points if each != "full"):
         yield from ((shape, each) for each in _wrapper_points(seen, shape) if kind_of(each) not in known)
 
 

@@ -1,8 +1,9 @@
 """What the points of a job are called: by what happens there, so that each is found again in the next job. Pure.
 
 A clock decides how many samples a job has, and how many statuses go along in one call. What it decides must not be
-part of a name: a sample is named by its stage, a report and its sub-span by each status that it carries, and the
-acknowledgement of statuses by each fact that it settles.
+part of a name: a sample is named by its stage, a report and its sub-span by each status and each parameter that it
+carries, and the acknowledgement of statuses by each fact that it settles. Where a name says how often, the job waits
+until that has come: the payload (`waits_for_payload`), or the wrapper in its stage (`waits_in_stage`).
 """
 
 import re
@@ -51,17 +52,24 @@ def waits_for_payload(point: str) -> bool:
     return name == "wrapper:OutputSeen" or HEARTBEAT in name or name in {f"wrapper:{kind}[execute]" for kind in SAMPLED}
 
 
-def labels(statuses: Iterable[Mapping[str, str]]) -> list[str]:
-    """A name for each of the *statuses* of a report."""
-    return ["/".join(each[k] for k in ("Status", "MinorStatus", "ApplicationStatus") if k in each) for each in statuses]
+def waits_in_stage(point: str, stage: str) -> bool:
+    """Whether it comes again and again while the wrapper is in *stage*, where no payload could wait for it."""
+    return stage != "execute" and point.rpartition("#")[0] in {f"wrapper:{kind}[{stage}]" for kind in SAMPLED}
+
+
+def labels(statuses: Iterable[Mapping[str, str]], parameters: Iterable[str] = ()) -> list[str]:
+    """A name for each of the *statuses* and *parameters* of a report."""
+    parts = ("Status", "MinorStatus", "ApplicationStatus")
+    named = ["/".join(each[part] for part in parts if part in each) for each in statuses]
+    return named + [f"parameter {name}" for name in parameters]
 
 
 def of_call(call: str, body: Mapping[str, Any]) -> list[str]:
     """The names of a *call* with *body*: those of what a report carries, or its own."""
     if call != REPORT:
         return [call]
-    carried = labels(body.get("Statuses", {}).values())
-    return [f"{call}[{each}]" for each in carried or ["parameters" if body.get("Parameters") else "heartbeat"]]
+    carried = labels(body.get("Statuses", {}).values(), body.get("Parameters", {}))
+    return [f"{call}[{each}]" for each in carried or ["heartbeat"]]
 
 
 def of_fact(writer: str, kind: str, data: Mapping[str, Any], stage: str, reported: Sequence[str]) -> list[str]:

@@ -24,11 +24,13 @@ from urllib.parse import urlsplit
 
 from runner.locks import lock_holder
 from telemetry.clock import NANOSECONDS, SystemClock
+from telemetry.facts import StageName
 from telemetry.journal import Journal, read_journal
 from telemetry.outbox import Acknowledgements
 from tests.faults import naming
 from tests.faults.plan import Moment, Plan, Shot, Strike
 from tests.support.processes import look
+from tests.support.waiting import eventually
 
 #: Below the folder of the site.
 FOLDER = "faults"
@@ -100,6 +102,14 @@ class Striker:
         """The process is at *points* now: several names of one place."""
         if strikes := self.due(attempt, points, moment):
             self.strike(attempt, strikes)
+
+    def stay(self, attempt: str, stage: str) -> None:
+        """Stay in *stage*, for half a minute at most, until what is planned for it has been done: its clock goes on."""
+        plan = self._plan(attempt)
+        for number, strike in enumerate(plan.strikes if plan else ()):
+            if naming.waits_in_stage(strike.point, stage):
+                with contextlib.suppress(AssertionError):  # the verdict says that it was never reached
+                    eventually((self._folder / f"{attempt}.{number}.shot").exists, 30.0)
 
     def _plan(self, attempt: str) -> Plan | None:
         if attempt not in self._plans:
@@ -219,6 +229,7 @@ def arm(site: Path) -> Striker:
     """Make every fact and every acknowledgement that this process (or a fork of it) writes a point."""
     striker = Striker(site)
     _arm_journal(striker)
+    _arm_stages(striker)
     _arm_acknowledgements(striker)
     _arm_calls(striker)
     return striker
@@ -253,16 +264,30 @@ def _arm_journal(striker: Striker) -> None:
         return entry
 
     @functools.wraps(report)
-    def reporting(self: WmsClient, job_id: int, statuses: Any, *rest: Any) -> Any:
-        here.reported = naming.labels(statuses.values())
+    def reporting(self: WmsClient, job_id: int, statuses: Any, parameters: Any, *rest: Any) -> Any:
+        here.reported = naming.labels(statuses.values(), parameters)
         try:
-            return report(self, job_id, statuses, *rest)
+            return report(self, job_id, statuses, parameters, *rest)
         finally:
             here.reported = ()
 
     Journal._write = writing  # type: ignore[method-assign]
     Journal.append = appending  # type: ignore[method-assign]
     WmsClient.report = reporting  # type: ignore[method-assign]
+
+
+def _arm_stages(striker: Striker) -> None:
+    """What the watchdog's clock makes in a stage has its time there, when something is planned for it."""
+    from runner.process.watchdog import Watchdog
+
+    enter = Watchdog.enter_stage
+
+    @functools.wraps(enter)
+    def entering(self: Watchdog, stage: StageName) -> None:
+        enter(self, stage)
+        striker.stay(self._work.parent.name, stage)
+
+    Watchdog.enter_stage = entering  # type: ignore[method-assign]
 
 
 def _arm_acknowledgements(striker: Striker) -> None:

@@ -14,7 +14,15 @@ from tests.faults import points, run
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Seen, excuse
 from tests.faults.collectors import FAULTS
 from tests.faults.field import Field, field
-from tests.faults.naming import REPORT, last_of, of_acknowledgement, of_call, places, waits_for_payload
+from tests.faults.naming import (
+    REPORT,
+    last_of,
+    of_acknowledgement,
+    of_call,
+    places,
+    waits_for_payload,
+    waits_in_stage,
+)
 from tests.faults.plan import Death, Plan, Shot, Strike, Trial, Verdict
 from tests.faults.relay import NetworkFault
 from tests.faults.run import fire
@@ -26,6 +34,8 @@ from tests.support.processes import look
 
 KILL = "SIGKILL"
 DONE = "Done / Execution Complete"
+#: Sent twice when the connection is reset; the third of an attempt is made only if that has tried again.
+LOOKUP = "POST /api/jobspan/catalog/lookup"
 #: One of each kind of fault; `make faults` has them all.
 TRIALS = (
     Trial("wrapper", "full", (Strike("wrapper:WrapperStarted#1", "before", KILL),)),
@@ -50,6 +60,7 @@ TRIALS = (
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "slow"),)),
     Trial("network", "bare", (), (NetworkFault("POST /api/jobspan/accounting", 1, "500"),)),
     Trial("network", "full", (), (NetworkFault("GET /api/jobspan/sandboxes", 1, "302"),)),
+    Trial("network", "full", (), tuple(NetworkFault(LOOKUP, number, "reset") for number in (1, 2, 3))),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:-3600"),)),
     Trial("clock", "bare", (Strike("wrapper:StageStarted#1", "after", "clock:3600"),)),
     Trial("pause", "full", (Strike("wrapper:PayloadStarted#1", "after", "pause:1.5"),)),
@@ -183,17 +194,21 @@ def test_what_every_job_passes_is_never_excused(count: int, status: str, is_excu
     assert bool(excuse(seen, trial, status)) is is_excused
 
 
-def test_a_payload_waits_for_what_the_clock_makes(tmp_path: Path) -> None:
-    """Samples, heartbeats and pieces of output that a short job never has come along at the first try."""
-    points = ("wrapper:UsageSampled[execute]#25", "wrapper:HeartbeatMade[execute]#6", "wrapper:OutputSeen#12")
-    assert all(waits_for_payload(each) for each in points)
-    assert not waits_for_payload("wrapper:UsageSampled[initialize]#2")
+def test_a_job_waits_for_what_the_clock_makes(tmp_path: Path) -> None:
+    """Samples, heartbeats and pieces of output that a short job never has come along at the first try: the payload
+    waits for them, and before there is one the wrapper in its stage."""
+    of_payload = ("wrapper:UsageSampled[execute]#25", "wrapper:HeartbeatMade[execute]#6", "wrapper:OutputSeen#12")
+    assert all(waits_for_payload(each) and not waits_in_stage(each, "execute") for each in of_payload)
+    of_stage = ("wrapper:UsageSampled[initialize]#3", "wrapper:HeartbeatMade[resolve_input_data]#2")
+    assert not any(waits_for_payload(each) for each in of_stage)
+    assert waits_in_stage(of_stage[0], "initialize")
+    points = (*of_payload, *of_stage)
     verdicts = fire(
         Campaign("timed", "", lambda _: []),
         [Trial("timed", "full", (Strike(each, "after", KILL),)) for each in points],
         tmp_path / "site",
     )
-    assert [(len(each.faults), each.excused, each.problems) for each in verdicts] == [(1, "", [])] * 3
+    assert [(len(each.faults), each.excused, each.problems) for each in verdicts] == [(1, "", [])] * len(points)
 
 
 def test_names_of_points_depend_on_no_batch() -> None:
@@ -207,8 +222,9 @@ def test_names_of_points_depend_on_no_batch() -> None:
         return of_acknowledgement("wms-status.acks", line, {"wrapper": position}, entries)
 
     assert names(3, 0) == [first, second] == [*names(1, 0), *names(3, 1)]
-    body = {"Statuses": {"1": {"Status": "Running"}, "2": {"MinorStatus": "Application"}}}
-    assert of_call(REPORT, body) == [f"{REPORT}[Running]", f"{REPORT}[Application]"]
+    body = {"Statuses": {"1": {"Status": "Running"}, "2": {"MinorStatus": "Application"}}, "Parameters": {"TaskID": 7}}
+    assert of_call(REPORT, body) == [f"{REPORT}[{each}]" for each in ("Running", "Application", "parameter TaskID")]
+    assert of_call(REPORT, {"Parameters": {"TaskID": 7}}) == [f"{REPORT}[parameter TaskID]"]
     # What has always gone together is one place; what has gone alone once is one of its own.
     assert places([[["a", "b", "c"], ["d"]], [["a", "b"], ["c"]]]) == ["a", "c", "d"]
     assert places([[["a", "b"]], [["a"]]]) == ["a", "b"]
@@ -318,6 +334,18 @@ def test_plans_survive_their_way_as_json() -> None:
     """What a process reads is what was planned."""
     plan = Plan((Strike("wrapper:StageStarted#1", "torn", KILL, ("self", "wms")),), record=False)
     assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_a_fact_that_came_by_chance_is_provoked_all_the_same() -> None:
+    """What a busy machine makes (a late sample) in a few of the full jobs is struck in the shape that always has it,
+    not only where it may never come again."""
+    late = "wrapper:SamplerLate#1"
+    points = {"full": ["wrapper:StageStarted#1", late], "late": ["wrapper:StageStarted#1", late]}
+    passed = {"full": {"wrapper:StageStarted#1": 6, late: 2}, "late": dict.fromkeys(points["late"], 6)}
+    (campaign,) = (each for each in CAMPAIGNS if each.name == "wrapper-stop")
+    trials = campaign.trials(Seen(points, {}, passed, 6))
+    assert sorted(each.shape for each in trials if late in each.points) == ["full", "full", "late", "late"]
+    assert {each.shape for each in trials if late not in each.points} == {"full"}
 
 
 def test_every_campaign_has_trials() -> None:

@@ -169,3 +169,29 @@ def test_every_reader_counts_the_damaged_lines(tmp_path: Path) -> None:
     first, second = JournalTail(tmp_path), JournalTail(tmp_path)
     assert (len(first.poll()), first.damaged) == (1, 1)
     assert (len(second.poll()), second.damaged) == (1, 1)
+
+
+def test_lines_that_nest_without_end_are_damaged_lines(tmp_path: Path) -> None:
+    """Whatever somebody has written between the facts, they are read, and the next one has the next number."""
+    with Journal(tmp_path, "wrapper", SystemClock()) as journal:
+        line = journal.append(ENDED)
+    path = tmp_path / "wrapper.journal.jsonl"
+    endless = path.read_bytes().replace(b'"sequence":1', b'"sequence":1e999')
+    path.write_bytes(b"[" * 100_000 + b"\n" + endless + path.read_bytes())
+    tail = JournalTail(tmp_path)
+    assert (tail.poll(), tail.damaged) == ([line], 2)
+    with Journal(tmp_path, "wrapper", SystemClock()) as journal:
+        assert journal.append(ENDED).sequence == 2
+
+
+def test_a_disk_that_does_not_keep_a_fact_is_full(tmp_path: Path) -> None:
+    """A file server may take a line and say only then, when it is to be forced to the disk, that there is no room: the
+    fact is none, and the lock is let go all the same. (Here something that nothing can be forced to.)"""
+    (tmp_path / "wrapper.journal.jsonl").symlink_to(os.devnull)
+    journal = Journal(tmp_path, "wrapper", SystemClock(), reserve_bytes=4096)
+    with pytest.raises(JournalFull, match="cannot keep"):
+        journal.append(ENDED)
+    with pytest.raises(OSError, match="Invalid argument"):
+        journal.close()
+    journal.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wrapper.journal.jsonl", "wrapper.lock"]

@@ -19,7 +19,7 @@ from runner.process.cancel import Cancelled
 from runner.process.limits import WatchdogJob
 from runner.process.remnants import end_remnants
 from runner.process.watchdog import Watchdog
-from telemetry.clock import SystemClock, parse_utc
+from telemetry.clock import NANOSECONDS, SystemClock, parse_utc
 from telemetry.facts import (
     Fact,
     HeartbeatMade,
@@ -256,6 +256,7 @@ def test_heartbeats(tmp_path: Path, made: list[Job]) -> None:
     watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), processors=4)
     job = Job(tmp_path, CONFIG, watched)
     made.append(job)
+    job.watchdog.enter_stage("initialize")
     first = eventually(lambda: job.journal.facts(HeartbeatMade))[0]
     numbers = {"LoadAverage", "MemoryUsed", "Vsize", "AvailableDiskSpace", "CPUConsumed", "WallClockTime"}
     assert set(first.values) == numbers
@@ -279,6 +280,20 @@ def test_the_last_heartbeat_has_the_last_word(job: Job) -> None:
     assert job.journal.facts(HeartbeatMade)[-1].values["StandardOutput"] == "the last word"
 
 
+def test_nothing_is_told_before_a_stage(tmp_path: Path, made: list[Job]) -> None:
+    """Limits hold from the first look on; samples and heartbeats begin with the first stage, whichever comes first, the
+    look or the stage: so a job has the same facts each time."""
+    old = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns() - 10 * NANOSECONDS)
+    at_once = {"checking_time_seconds": 0.0, "min_checking_time_seconds": 0.0}
+    job = Job(tmp_path, replace(CONFIG, max_wall_clock_seconds=1.0, **at_once), old)
+    made.append(job)
+    eventually(lambda: job.journal.facts(LimitHit))
+    job.watchdog.stop()  # when its look is over
+    assert job.journal.facts(UsageSampled) == job.journal.facts(HeartbeatMade) == []
+    job.watchdog.enter_stage("initialize")
+    assert [each.stage for each in job.journal.facts(UsageSampled)] == ["initialize"]
+
+
 def test_samples_never_fall(job: Job) -> None:
     """CPU and wall clock in the samples only grow, over the payload's end and into the later stages."""
     job.run(*program("short_children", 10, 0.02))
@@ -289,7 +304,7 @@ def test_samples_never_fall(job: Job) -> None:
         [each.wall_seconds for each in samples],
     ):
         assert totals == sorted(totals)
-    assert samples[0].stage == "initialize" or samples[0].stage == "execute"
+    assert samples[0].stage == "execute"
     assert samples[-1].stage == "process_job_outputs"
     assert samples[-1].rss_bytes == 0
     assert any(each.rss_bytes > 1 << 20 for each in samples)

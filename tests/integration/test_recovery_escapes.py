@@ -34,9 +34,9 @@ def identity(pid: int) -> ProcessId:
 
 
 @contextmanager
-def sleeper(**environment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that stays."""
-    with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, env=environment) as process:
+def sleeper(folder: Path = Path("/"), **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that stays, in *folder*."""
+    with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, env=environment, cwd=folder) as process:
         try:
             yield process
         finally:
@@ -72,6 +72,25 @@ def test_a_daemon_that_hides_is_known_by_its_note(tmp_path: Path, method: str) -
     assert is_alive(pid)
     assert recover(it.control, SystemClock(), WRAPPER_DIED)
     assert not is_alive(pid)
+
+
+@pytest.mark.parametrize("how", ["stays", "writes", "has a child"])
+def test_a_daemon_that_nobody_has_noted_is_known_by_the_job_s_folder(tmp_path: Path, how: str) -> None:
+    """It has left session, environment and parents between two looks; yet it stays in the folder, or writes into a file
+    there, or a process of that kind has started it. Somebody else in the folder, who has a parent, goes on."""
+    with node(tmp_path, "wait4", *program("hidden", how)) as it:
+        it.write(it.planned())
+        (tmp_path / "work" / "go").touch()
+        count = 2 if how == "has a child" else 1
+        pids = eventually(lambda: len(said := it.output().split()) == count and [*map(int, said)], 20)
+        eventually(lambda: not any(procfs.environment_names(pid, b"JOBSPAN_PAYLOAD_MARK") for pid in pids), 20)
+        it.kill(it.starter)
+        (it.control / NAME).unlink()
+    assert all(is_alive(pid) for pid in pids)
+    with sleeper(tmp_path / "work") as somebody:
+        assert recover(it.control, SystemClock(), WRAPPER_DIED)
+        assert somebody.poll() is None
+    assert not any(is_alive(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("method", WITHOUT_GROUP)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,14 @@ from runner.server.serve import running
 from runner.server.tokens import Role
 from telemetry import catalogue
 from telemetry.clock import SystemClock
+from tests.support.ledger import matched, whole_life
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 JOB = 'Executable = "/bin/true"; Site = "%s";'
+REQUEST = {
+    "Operations": [{"Type": "SetFileStatus", "Arguments": {"Statuses": [{"LFN": "/a/b", "Status": "Processed"}]}}]
+}
 
 
 @pytest.fixture
@@ -94,6 +99,30 @@ def test_the_life_of_a_job_is_counted(wms: RunningWms) -> None:
     assert seen["jobspan_wms_inventory_ok"] == {(): 1}
     assert {kind for (kind,) in seen["jobspan_wms_lock_wait_seconds_count"]} == {"read", "write", "durable"}
     assert all(seconds >= 0 for seconds in seen["jobspan_wms_lock_wait_seconds_sum"].values())
+
+
+def test_what_comes_twice_is_counted(wms: RunningWms) -> None:
+    """A report whose answer was lost and that is made again, by either call, and a record and a request that are sent
+    again, are copies; what is late and new, or refused, is none."""
+    wms.submit(JOB % "LCG.Test.org")
+    job = wms.match()
+    assert job is not None
+    job_id, token, past = job["JobID"], job["JobToken"], datetime.now(UTC) - timedelta(minutes=1)
+    for _ in range(2):
+        wms.report(job_id, {"Status": "Running"}, token=token, at=past)
+    said = {(past + timedelta(seconds=1)).isoformat(): {"MinorStatus": "Application", "Source": "JobWrapper"}}
+    for _ in range(3):
+        wms.call("POST", f"/api/jobspan/jobs/{job_id}/report", {"Statuses": said}, token=token)
+    wms.report(job_id, {"MinorStatus": "never said"}, token=token, at=past - timedelta(seconds=1))
+    wms.report(job_id, {"Status": "Done"}, at=past - timedelta(seconds=1))
+    fact = matched(job_id, job["Attempt"], uid=job["UID"], wms_id=job["WMSID"])
+    record = {name: value for name, value in whole_life(fact).record().items() if value is not None}
+    for body in (record, record, {**record, "ExitCode": 7}):
+        wms.call("POST", "/api/jobspan/accounting", {"Records": [body]}, token=token)
+    for name in ("one", "one", "two"):
+        wms.call("POST", "/api/jobspan/requests", {**REQUEST, "RequestName": name, "JobID": job_id}, token=token)
+    copies = scrape(wms)["jobspan_wms_copies_total"]
+    assert copies == {("status",): 3, ("accounting",): 1, ("request",): 1}
 
 
 def test_every_metric_of_the_catalogue_is_served(wms: RunningWms) -> None:

@@ -49,9 +49,13 @@ def test_kill(tmp_path: Path, cancel: Cancel, facts: list[Fact]) -> None:
     assert not (tmp_path / SOCKET).exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"no json\n", b"[]\n", b'{"command": "Dance"}\n', b"x" * 70_000])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\n", b"no json\n", b"[]\n", b'{"command": "Dance"}\n', b"[" * 60_000 + b"\n", b"x" * 70_000],
+    ids=["nothing", "a line", "no json", "a list", "another", "nested", "too long"],
+)
 def test_nonsense_is_refused(tmp_path: Path, cancel: Cancel, data: bytes) -> None:
-    """Anything but Kill is refused in words, and the server goes on."""
+    """Anything but Kill is refused in words, and the server goes on: a Kill, and SIGTERM, have no other way."""
     with ControlServer(tmp_path, cancel):
         try:
             answer = talk(tmp_path, data)

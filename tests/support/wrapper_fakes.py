@@ -257,6 +257,11 @@ class Bench:
         """Replace parts of the wrapper."""
         self._parts = replace(self._parts, **changes)
 
+    @property
+    def config(self) -> Config:
+        """The configuration of the wrapper."""
+        return self._parts.config
+
     def run(self) -> int:
         """The wrapper's exit code."""
         report = JobReport(self._parts.emit, self.cancel)

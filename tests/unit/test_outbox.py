@@ -3,10 +3,15 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from telemetry.entries import Entry
 from telemetry.facts import Fenced
 from telemetry.outbox import Acknowledgements, AcknowledgementsTally, entry_name, last_try, note_try
 from tests.support.journals import ListJournal
+from tests.support.small_files import files_of_at_most
+
+DEEP = b"[" * 100_000
 
 
 def entries(count: int, writer: str = "wrapper") -> list[Entry]:
@@ -111,6 +116,32 @@ def test_lines_of_a_newer_version_are_skipped(tmp_path: Path) -> None:
     acknowledgements = Acknowledgements(tmp_path, "sink")
     assert acknowledgements.outcome("uid") is None
     assert acknowledgements.pending(entries(2)) == entries(2)
+
+
+def test_lines_that_nest_without_end_are_skipped(tmp_path: Path) -> None:
+    """What a payload of the same user can write there breaks no delivery, no list and no metric."""
+    acknowledgements = Acknowledgements(tmp_path, "sink")
+    acknowledgements.advance(entries(2)[0], "accepted")
+    path = next(tmp_path.glob("*.acks.jsonl"))
+    path.write_bytes(path.read_bytes() + DEEP + b"\n")
+    assert Acknowledgements(tmp_path, "sink").pending(entries(2)) == entries(2)[1:]
+    for nonsense in (DEEP, b'{"reason": "", "failures": 1, "pause_seconds": 1e999}'):
+        (tmp_path / "wms.try.json").write_bytes(nonsense)
+        assert last_try(tmp_path, "wms") is None
+
+
+def test_an_acknowledgement_without_room_is_an_error(tmp_path: Path) -> None:
+    """A disk that runs full takes the beginning of a line: that is no acknowledgement, and nobody is told that it is
+    one. The next one starts a line of its own."""
+    one, two, three = entries(3)
+    acknowledgements = Acknowledgements(tmp_path, "sink")
+    acknowledgements.advance(one, "accepted")
+    size = next(tmp_path.glob("*.acks.jsonl")).stat().st_size
+    with files_of_at_most(size + 10), pytest.raises(OSError, match="File too large"):
+        acknowledgements.advance(two, "accepted")
+    assert Acknowledgements(tmp_path, "sink").pending(entries(3)) == [two, three]
+    acknowledgements.advance(three, "accepted")
+    assert Acknowledgements(tmp_path, "sink").pending(entries(3)) == []
 
 
 def test_a_failed_try_is_told(tmp_path: Path) -> None:

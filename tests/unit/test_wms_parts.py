@@ -17,6 +17,7 @@ from telemetry.clock import NANOSECONDS, parse_utc
 from telemetry.entries import Entry
 from telemetry.facts import StatusChanged
 from tests.support.clock import JumpClock
+from tests.support.small_files import files_of_at_most
 
 
 def jwt(expiry_seconds: float) -> str:
@@ -99,6 +100,18 @@ def test_a_token_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
     write_secret(path, "second")
     assert token.renewed("first")
     assert token.token() == "second"
+
+
+def test_a_token_that_finds_no_room_leaves_the_old_one(tmp_path: Path) -> None:
+    """On a disk that runs full half a token is none: the one that was there serves on, and the next one is written as
+    if nothing had been."""
+    path = tmp_path / "token"
+    write_secret(path, "first")
+    with files_of_at_most(10), pytest.raises(OSError, match="File too large"):
+        write_secret(path, "second" * 10)
+    assert path.read_text() == "first\n"
+    write_secret(path, "third")
+    assert FileToken(path).token() == "third"
 
 
 class Renewing:

@@ -19,6 +19,7 @@ from telemetry.clock import utc_text
 from telemetry.identity import attempt_uid
 from telemetry.ledger.record import InvalidRecord, Record, RecordKey
 
+DUPLICATE = "duplicate"
 OTHER_BODY = "the same record is here with another body"
 NEVER_HANDED_OUT = "this WMS never handed out an attempt with that UID, JobID and Attempt"
 OTHER_EXECUTION = "another execution of this attempt was the first to report Running"
@@ -44,12 +45,14 @@ class Accounting:
         with self._context.databases.write(durable=True) as transaction:
             for body in bodies:
                 self._check_rights(transaction, identity, body)
-            return [
+            results = [
                 _result(body, "conflict", record)
                 if isinstance(record, str)
                 else self._insert(transaction, record, identity.job)
                 for body, record in zip(bodies, read, strict=True)
             ]
+        self._context.observer.copies("accounting", sum(each["Outcome"] == DUPLICATE for each in results))
+        return results
 
     def records(self, identity: Identity, job_id: int | None, first: int, count: int) -> dict[str, Any]:
         """The record of each attempt that counts, how many others there are, and what was refused for its name."""
@@ -103,7 +106,7 @@ class Accounting:
                     _keep_conflict(transaction, record, OTHER_BODY, now_ns)
                     return _result(record, "conflict", OTHER_BODY)
                 transaction.accounting.count_duplicate(row["RecordID"])
-                return _result(record, "duplicate", "")
+                return _result(record, DUPLICATE, "")
         _store(transaction, record, present, now_ns)
         if attempt:
             self._attempt_ended(transaction, attempt, now_ns)

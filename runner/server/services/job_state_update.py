@@ -57,14 +57,17 @@ class JobStateUpdate:
         right = Right.FORCE_STATUS if force else Right.SET_STATUS
         rules = Rules(forced=force, by_wrapper=identity.job is not None)
         success: dict[str, Any] = {}
-        ordered = False
+        ordered, copies = False, 0
         with self._context.databases.write() as transaction:
             now_ns = self._context.now_ns()
             rows = authorize(transaction, identity, right, updates)
             for job_id, row in rows.items():
                 claim = identity.job.claim if identity.job else None
-                success[str(job_id)], kill = _Status(transaction, row, now_ns, claim).take(updates[job_id], rules)
+                status = _Status(transaction, row, now_ns, claim)
+                success[str(job_id)], kill = status.take(updates[job_id], rules)
                 ordered |= kill
+                copies += status.copies
+        self._context.observer.copies("status", copies)
         failed = {str(job_id): {"detail": "Not found"} for job_id in updates if job_id not in rows}
         if not success:
             raise UnknownObjectError({"success": success, "failed": failed})
@@ -101,10 +104,12 @@ class JobStateUpdate:
             now_ns = self._context.now_ns()
             rows = authorize(transaction, identity, Right.REPORT, [job_id])
             _all_known([job_id], rows)
-            kept, ordered = None, False
+            kept, ordered, copies = None, False, 0
             if said.updates:
                 rules = Rules(forced=False, by_wrapper=identity.job is not None)
-                kept, ordered = _Status(transaction, rows[job_id], now_ns, claim).take(said.updates, rules)
+                status = _Status(transaction, rows[job_id], now_ns, claim)
+                kept, ordered = status.take(said.updates, rules)
+                copies = status.copies
             transaction.parameters.set_job_parameters(job_id, parameters, now_ns)
             transaction.jobs.change(job_id, attributes)
             if said.heartbeat is not None:
@@ -113,6 +118,7 @@ class JobStateUpdate:
             if identity.job is not None and not said.updates and said.heartbeat is None:  # else it is signed already
                 transaction.attempts.sign(job_id, identity.job.attempt, now_ns)
             commands = _commands(transaction, [job_id])
+        self._context.observer.copies("status", copies)
         if ordered:
             self._context.commands_wait.ring()
         return {"Kept": kept, "Commands": commands}
@@ -145,11 +151,16 @@ class _Status:
         self._now_ns = now_ns
         self._claim = claim
         self._attempt = transaction.attempts.get(row["JobID"], job_states.current_attempt(row))
+        #: Updates that were here before.
+        self.copies = 0
 
     def take(self, updates: list[Update], rules: Rules) -> tuple[dict[str, Any], bool]:
         """The answer for this job, and whether a command was ordered."""
         row = self._row
         folded = fold(self._present(), self._completed(updates), arrival_ns=self._now_ns, policy=rules)
+        if folded.late and self._claim is not None:
+            history = self._transaction.logging.get([row["JobID"]])[row["JobID"]]
+            self.copies = sum(any(_is_of(update, line) for line in history) for update in folded.late)
         job_states.log(self._transaction, row["JobID"], folded.records, self._now_ns)
         changes = self._changes(folded)
         self._transaction.jobs.change(row["JobID"], changes)
@@ -251,6 +262,13 @@ class _Status:
         for name in ("HeartBeatTime", "StartExecTime", "EndExecTime", "LastUpdateTime"):
             answer[name] = utc_text(changes[name]) if name in changes else None
         return answer | ({"Reason": folded.reason} if folded.reason else {})
+
+
+def _is_of(update: Update, line: Row) -> bool:
+    """Whether *line* of the history is of *update*: of its moment, or with its words, as no future moment is kept."""
+    said = (("Status", update.status), ("MinorStatus", update.minor), ("ApplicationStatus", update.application))
+    is_same = line["StatusTime"] == update.time_ns or all(text in (None, line[name]) for name, text in said)
+    return is_same and str(line["Source"]).startswith(update.source[:28])
 
 
 def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now_ns: int, claim: str | None) -> None:

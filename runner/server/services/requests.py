@@ -52,25 +52,9 @@ class RequestService:
             authorize(transaction, identity, Right.PUT_REQUEST, [request.job_id])
             assert identity.job is not None  # noqa: S101 - the policy gives this right to job tokens only
             self._check(request, identity.job.attempt)
-            operations = [each.to_mapping() for each in request.operations]
-            checksum = hashlib.sha256(json.dumps(operations, sort_keys=True).encode()).hexdigest()
-            present = transaction.requests.named(request.job_id, identity.job.attempt, request.name)
-            if present is not None:
-                if present["Checksum"] != checksum:
-                    raise ConflictError(f"request {request.name} is here with other operations")
-                return int(present["RequestID"]), False
-            now_ns = self._context.now_ns()
-            attributes = {
-                "RequestName": request.name,
-                "JobID": request.job_id,
-                "Attempt": identity.job.attempt,
-                "Checksum": checksum,
-                "Status": WAITING,
-                "CreationTime": now_ns,
-                "LastUpdateTime": now_ns,
-                "NotBefore": now_ns + round(request.delay_seconds * NANOSECONDS),
-            }
-            return transaction.requests.add(attributes, operations), True
+            number, is_new = self._take(transaction, request, identity.job.attempt)
+        self._context.observer.copies("request", int(not is_new))
+        return number, is_new
 
     def listing(self, identity: Identity, wanted: Mapping[str, Any], first: int, count: int) -> dict[str, Any]:
         """The requests that the caller may see."""
@@ -151,6 +135,27 @@ class RequestService:
             if report["Outcome"] == DONE:
                 return self._done(transaction, row, order, is_last=order == max(operations))
             return self._not_done(transaction, row, order, report)
+
+    def _take(self, transaction: Transaction, request: CombinedRequest, attempt: int) -> tuple[int, bool]:
+        operations = [each.to_mapping() for each in request.operations]
+        checksum = hashlib.sha256(json.dumps(operations, sort_keys=True).encode()).hexdigest()
+        present = transaction.requests.named(request.job_id, attempt, request.name)
+        if present is not None:
+            if present["Checksum"] != checksum:
+                raise ConflictError(f"request {request.name} is here with other operations")
+            return int(present["RequestID"]), False
+        now_ns = self._context.now_ns()
+        attributes = {
+            "RequestName": request.name,
+            "JobID": request.job_id,
+            "Attempt": attempt,
+            "Checksum": checksum,
+            "Status": WAITING,
+            "CreationTime": now_ns,
+            "LastUpdateTime": now_ns,
+            "NotBefore": now_ns + round(request.delay_seconds * NANOSECONDS),
+        }
+        return transaction.requests.add(attributes, operations), True
 
     def _check(self, request: CombinedRequest, attempt: int) -> None:
         settings = self._context.settings

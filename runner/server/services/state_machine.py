@@ -51,24 +51,27 @@ class Record:
 
 @dataclass(frozen=True)
 class Folded:
-    """What came of the updates: the job after them, the lines for its history, and the accepted ones of them."""
+    """What came of the updates: the job after them, the lines for its history, the accepted and the late ones."""
 
     present: Present
     records: tuple[Record, ...]
     accepted: tuple[tuple[Update, int], ...]  # with the time under which it stands in the history
     in_time: bool
     reason: str  # why the last refused update was refused; empty when none was
+    late: tuple[Update, ...]
 
 
 def fold(present: Present, updates: Iterable[Update], *, arrival_ns: int, policy: "Rules") -> Folded:
     """Apply *updates* to *present*, in the order of their times."""
     records: list[Record] = []
     accepted: list[tuple[Update, int]] = []
+    late: list[Update] = []
     in_time, reason = False, ""
     for update in sorted(updates, key=lambda each: each.time_ns):
         if update.time_ns <= present.reported_ns and not policy.is_order(update):
             time_ns = min(update.time_ns, arrival_ns)
             records.append(Record(update.status, update.minor, update.application, time_ns, update.source[:32]))
+            late.append(update)
             continue
         in_time = True
         refusal = policy.refusal(present, update)
@@ -77,7 +80,7 @@ def fold(present: Present, updates: Iterable[Update], *, arrival_ns: int, policy
         reason = refusal or reason
         if not refusal:
             accepted.append((update, record.time_ns))
-    return Folded(present, tuple(records), tuple(accepted), in_time, reason)
+    return Folded(present, tuple(records), tuple(accepted), in_time, reason, tuple(late))
 
 
 @dataclass(frozen=True)
