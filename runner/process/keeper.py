@@ -288,7 +288,7 @@ class Keeper:
         settled = UsageSettled(
             cpu_user_seconds=reading.cpu.user_seconds,
             cpu_system_seconds=reading.cpu.system_seconds,
-            cpu_method=reading.cpu_method,
+            cpu_method=reading.methods.cpu,
             cpu_uncertainty_seconds=reading.cpu_uncertainty_seconds,
             orphan_cpu_seconds=min(payload.orphan_cpu_seconds, reading.cpu.total_seconds),
             # A payload that is over before the first look has only wait4's figure.
@@ -298,7 +298,7 @@ class Keeper:
             read_bytes=reading.read_bytes,
             written_bytes=reading.written_bytes,
             peak_pss_bytes=reading.peak_pss_bytes,
-            io_method=reading.io_method,
+            io_method=reading.methods.io,
             minor_faults=reading.minor_faults,
             major_faults=reading.major_faults,
             voluntary_switches=reading.voluntary_switches,
@@ -309,7 +309,7 @@ class Keeper:
             oom_kills=oom_kills(group.paths) if (group := self._tree.meter.group) else None,
         )
         seen = {"seen_swap_bytes": reading.peak_swap_bytes, "seen_threads": reading.peak_threads}
-        self._tell(with_peaks(settled, reading.peaks, reading.peaks_method, **seen))
+        self._tell(with_peaks(settled, reading.peaks, reading.methods, **seen))
 
     def _tell(self, fact: Fact) -> None:
         self._facts.append(fact)

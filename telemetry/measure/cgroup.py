@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from telemetry.measure.files import LIST_BYTES, KernelFiles, named_number
-from telemetry.measure.snapshot import Cpu, GroupAccount, Peaks, Pressure
+from telemetry.measure.snapshot import Cpu, GroupAccount, Peaks, Pressure, Tellers
 
 _MICROSECONDS = 1_000_000
 _READ = re.compile(rb"\brbytes=(\d+)")
@@ -60,6 +60,11 @@ class ControlGroup:
                 path.rmdir()
             raise NoControlGroup(error.errno, f"no group can be made in {folder}: {error.strerror}") from error
         return cls(path, has_live_lists)
+
+    @property
+    def tellers(self) -> Tellers:
+        """Version 2 tells everything that it has a controller for."""
+        return Tellers("cgroup2", "cgroup2", "cgroup2")
 
     @property
     def paths(self) -> tuple[Path, ...]:

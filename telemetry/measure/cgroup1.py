@@ -21,7 +21,7 @@ from pathlib import Path
 
 from telemetry.measure.cgroup import ControlGroup, NoControlGroup, unescaped
 from telemetry.measure.files import named_number
-from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Peaks, Pressure
+from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Peaks, Pressure, Tellers
 
 _NANOSECONDS = 1_000_000_000
 
@@ -61,6 +61,11 @@ class ControllerGroups:
                     made[path] = ControlGroup.create_in(folder, name, file, has_live_lists=False)
                 found[controller] = made[path]
         return cls(cpuacct, found.get("memory"), found.get("pids"), found.get("freezer"))
+
+    @property
+    def tellers(self) -> Tellers:
+        """Version 1 tells everything that it has a controller for."""
+        return Tellers("cgroup1", "cgroup1", "cgroup1")
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -8,12 +8,12 @@ from telemetry.measure.cgroup1 import ControllerGroups
 from telemetry.measure.meter import Group
 
 
-def reopen(paths: Iterable[Path]) -> tuple[Group, str] | None:
-    """The groups at *paths* that are still there and ours by their names, with the method that reads them."""
+def reopen(paths: Iterable[Path]) -> Group | None:
+    """The groups at *paths* that are still there and ours by their names."""
     there = [path for path in paths if path.name.startswith(PREFIX) and path.is_dir()]
     for path in there:
         if (path / "cgroup.controllers").exists():
-            return ControlGroup(path), "cgroup2"
+            return ControlGroup(path)
     found = {
         name: ControlGroup(path, has_live_lists=False)
         for name, file in (
@@ -25,4 +25,4 @@ def reopen(paths: Iterable[Path]) -> tuple[Group, str] | None:
         for path in there
         if (path / file).exists()
     }
-    return (ControllerGroups(**found), "cgroup1") if "cpuacct" in found else None
+    return ControllerGroups(**found) if "cpuacct" in found else None

@@ -247,7 +247,9 @@ def test_bytes_of_storage_are_counted(tmp_path: Path, method: str) -> None:
     for each in (reading, settled):
         assert 1 << 20 <= each.written_bytes < 2 << 20
         assert 1 << 20 <= each.read_bytes < 64 << 20  # of its libraries what is not in memory yet, too
-        assert each.io_method in {"cgroup2": ("cgroup2", "members"), "cgroup1": ("members",)}.get(method, ("walk",))
+    expected = {"cgroup2": ("cgroup2", "members"), "cgroup1": ("members",)}.get(method, ("walk",))
+    assert reading.methods.io in expected
+    assert settled.io_method == settled.methods["io"] == reading.methods.io
 
 
 def test_peak_memory_is_the_payloads(tmp_path: Path) -> None:
