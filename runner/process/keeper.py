@@ -185,7 +185,7 @@ class Keeper:
         # A signal between fork and exec would run a handler of ours in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
         try:
-            pid, group_to_enter = _fork(self._tree.meter.group)
+            pid, enter = _fork(self._tree.meter.group)
         except OSError as error:  # too many processes, or no memory for one more
             os.close(read_fd)
             self._line.send("Refused", {"step": "fork", "errno": error.errno or 0})
@@ -193,7 +193,7 @@ class Keeper:
         else:
             if pid == 0:
                 self._tree.note_ourselves()
-                launch(command, environment, write_fd, group_to_enter, parent)
+                launch(command, environment, write_fd, enter, parent)
         finally:
             os.close(write_fd)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -390,15 +390,17 @@ def _wake_up_on_children() -> int:
     return read_fd
 
 
-def _fork(group: Group | None) -> tuple[int, Group | None]:
-    """Fork, into *group* if the kernel can; the pid, and the group if the child has yet to enter it."""
-    if group is None or group.birth_path is None:
-        return os.fork(), group
+def _fork(group: Group | None) -> tuple[int, Callable[[], None]]:
+    """Fork, into *group* if the kernel can; the pid, and how the child enters what it is not in yet."""
+    if group is None:
+        return os.fork(), lambda: None
+    if group.birth_path is None:
+        return os.fork(), group.enter
     group_fd = os.open(group.birth_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return linux.fork_into(group_fd), None
+        return linux.fork_into(group_fd), group.enter_others
     except OSError:
-        return os.fork(), group
+        return os.fork(), group.enter
     finally:
         os.close(group_fd)
 

@@ -81,8 +81,10 @@ class ControlGroup:
         """Whether the kernel (5.14 and newer) kills all of the group at once."""
         return (self.path / "cgroup.kill").exists()
 
-    def account(self) -> GroupAccount:
+    def account(self, *, with_threads: bool = True) -> GroupAccount:
         """All that the group's controllers tell; CPU of every process that ever was in it or below.
+
+        Without the pids controller threads are counted by their list, unless somebody else knows them.
 
         Raises:
             OSError: the group is gone.
@@ -99,7 +101,7 @@ class ControlGroup:
             Cpu(int(user) / _MICROSECONDS, int(system) / _MICROSECONDS),
             _resident(memory) if memory else None,
             self.files.number("memory.swap.current") if memory else None,
-            self._threads(),
+            self._threads() if with_threads else None,
             read_bytes,
             written_bytes,
             _minor_faults(memory) if memory else None,
@@ -162,8 +164,12 @@ class ControlGroup:
         (self.path / "cgroup.kill").write_text("1")
 
     def enter(self) -> None:
-        """Move the calling process into the group."""
-        (self.path / "cgroup.procs").write_text("0")
+        """Move the calling process, which must have a single thread, into the group."""
+        # In version 1 threads move alone too, and one that moves itself waits for nobody (Linux 5.5 and newer).
+        (self.path / ("cgroup.procs" if self.has_live_lists else "tasks")).write_text("0")
+
+    def enter_others(self) -> None:
+        """There is only this one."""
 
     def remove(self) -> bool:
         """Remove the group and those below it; whether it is gone. It must be empty."""

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from telemetry.measure import cgroup, cgroup1, perf
+from telemetry.measure import cgroup1, hybrid, perf
 from telemetry.measure.snapshot import (
     NO_CPU,
     NO_PEAKS,
@@ -84,6 +84,10 @@ class Group(Protocol):
 
     def enter(self) -> None:
         """Move the calling process, which must have a single thread, into it."""
+        ...
+
+    def enter_others(self) -> None:
+        """The same for a process that was born in `birth_path`: into the groups that it is not in yet."""
         ...
 
     def remove(self) -> bool:
@@ -308,7 +312,7 @@ class PerfMeter(_Foldless):
 
 
 def _cgroup2(name: str) -> Meter:
-    return GroupMeter(cgroup.ControlGroup.create(name))
+    return GroupMeter(hybrid.create(name))
 
 
 def _cgroup1(name: str) -> Meter:
@@ -385,6 +389,10 @@ def _praise(meter: Meter) -> str:
             kills = "its freezer holds it still for the kill" if meter.group.can_kill else "without a freezer"
             return f"every process of a payload is counted by version 1: {more}; {kills}; to enter may cost 20 ms"
         kills = "is ended at once by cgroup.kill" if meter.group.can_kill else "but cgroup.kill needs Linux 5.14"
+        tellers = meter.group.tellers
+        older = {"memory": tellers.memory, "threads": tellers.threads}
+        beside = " and ".join(name for name, version in older.items() if version == "cgroup1")
+        more += f"; {beside} by version 1" if beside else ""
         return f"every process of a payload is counted by its control group ({more}) and {kills}"
     if isinstance(meter, SampledMeter):
         return "looks at the living only, as other watchdogs: CPU after a process's last look is lost, and stated so"

@@ -10,6 +10,8 @@ from telemetry.facts import UsageSettled
 from telemetry.measure.cgroup import ControlGroup
 from telemetry.measure.cgroup1 import ControllerGroups
 from telemetry.measure.files import KernelFiles, named_number
+from telemetry.measure.hybrid import HybridGroups, joined
+from telemetry.measure.left_behind import reopen
 from telemetry.measure.meter import GroupMeter, Wait4Meter
 from telemetry.measure.naming import NODE_METHODS, sample_methods
 from telemetry.measure.peaks import with_peaks
@@ -49,7 +51,7 @@ PEAKS = Peaks(memory_bytes=123456789, swap_bytes=8192, threads=9)
 
 def captured(folder: Path, files: dict[str, str], *, without: tuple[str, ...] = ()) -> Path:
     """*files* in *folder*, but for those whose names begin like one of *without*."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         if not name.startswith(without or ("\0",)):
             (folder / name).write_text(content)
@@ -276,6 +278,52 @@ def test_cpuacct_alone(tmp_path: Path) -> None:
     assert sums is not None
     reading = meter.read(with_sums(TreeState(processors=2, threads=5), sums, ()))
     assert (reading.threads, reading.methods.threads, reading.methods.memory) == (5, "walk", "members")
+
+
+def hybrid(folder: Path, *of_version_1: str) -> ControlGroup | HybridGroups:
+    """A group of version 2 without the controllers that version 1 has, as files."""
+    unified = captured(folder / "jobspan-2", {**VERSION_2, "cgroup.controllers": "cpu io\n"}, without=of_version_1)
+    made = {
+        name: ControlGroup(captured(folder / f"jobspan-{name}", VERSION_1[name]), has_live_lists=False)
+        for name in of_version_1
+    }
+    return joined(ControlGroup(unified), made)
+
+
+def test_version_1_beside_version_2(tmp_path: Path) -> None:
+    """CPU and I/O by version 2, memory and threads with their peaks by version 1, nothing by looks; each is named."""
+    groups = hybrid(tmp_path, "memory", "pids")
+    assert groups.account() == WHOLE._replace(rss_bytes=12288, swap_bytes=512, threads=4, minor_faults=20, major_faults=10)
+    assert groups.peaks() == Peaks(memory_bytes=77777, memory_swap_bytes=88888, threads=6)
+    assert groups.pressure() == Pressure(cpu_seconds=1.5, memory_seconds=0.0, io_seconds=0.25)
+    assert (groups.count(), groups.pids()) == (3, [999999901, 999999902, 999999903])
+    meter = GroupMeter(groups)
+    methods, figures = read(meter)
+    assert (methods, figures) == (("cgroup2", "cgroup1", "cgroup2", "cgroup2"), (12288, 3, 4, 1024, 256))
+    reading = meter.read(TreeState(processors=2))
+    assert {reading.methods.swap, reading.methods.threads, reading.methods.faults} == {"cgroup1"}
+    assert {reading.methods.peak_memory, reading.methods.peak_threads} == {"cgroup1"}
+    assert reading.methods.pressure == meter.method == "cgroup2"
+
+
+def test_each_controller_is_taken_where_it_is(tmp_path: Path) -> None:
+    """Memory by one version, threads by the other; with all controllers in version 2 there is nothing beside it."""
+    groups = hybrid(tmp_path, "memory")
+    assert groups.account()[2:5] == (12288, 512, 7)
+    assert groups.peaks() == Peaks(memory_bytes=77777, memory_swap_bytes=88888, threads=9)
+    assert groups.tellers == ("cgroup2", "cgroup1", "cgroup2")
+    assert hybrid(tmp_path / "pids", "pids").tellers == ("cgroup2", "cgroup2", "cgroup1")
+    assert isinstance(hybrid(tmp_path / "whole"), ControlGroup)
+
+
+@pytest.mark.parametrize("controllers", [(), ("memory",), ("memory", "pids")])
+def test_groups_of_both_versions_are_found_again(tmp_path: Path, controllers: tuple[str, ...]) -> None:
+    """By their paths alone, whatever their order: whoever recovers reads what the dead starter would have read."""
+    groups = hybrid(tmp_path, *controllers)
+    (tmp_path / "other").mkdir()
+    found = reopen([tmp_path / "other", tmp_path / "jobspan-gone", *reversed(groups.paths)])
+    assert found == groups
+    assert found.account() == groups.account()
 
 
 def test_lists_longer_than_a_page_are_counted_in_whole(tmp_path: Path) -> None:
