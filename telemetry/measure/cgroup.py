@@ -16,6 +16,8 @@ _WRITTEN = re.compile(rb"\bwbytes=(\d+)")
 _SOME = re.compile(rb"some .*\btotal=(\d+)")
 #: All our groups begin like this, so that whoever cleans up finds them.
 PREFIX = "jobspan-"
+#: An agent that is in a group of this name has the group above to make its payloads' groups in (see `delegation`).
+LEAF = f"{PREFIX}leaf"
 
 
 class NoControlGroup(OSError):
@@ -37,12 +39,13 @@ class ControlGroup:
 
     @classmethod
     def create(cls, name: str) -> "ControlGroup":
-        """Make the group *name* below the one that this process is in.
+        """Make the group *name* below the one that this process is in; beside it, if that is a leaf.
 
         Raises:
             NoControlGroup: there is no unified hierarchy, or no right to make a group.
         """
-        return cls.create_in(own_group(), name, "cpu.stat")
+        own = own_group()
+        return cls.create_in(own.parent if own.name == LEAF else own, name, "cpu.stat")
 
     @classmethod
     def create_in(cls, folder: Path, name: str, file: str, *, has_live_lists: bool = True) -> "ControlGroup":

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from telemetry.measure import cgroup1, hybrid, perf
+from telemetry.measure import cgroup, cgroup1, hybrid, perf
+from telemetry.measure.delegation import obstacle
 from telemetry.measure.snapshot import (
     NO_CPU,
     NO_PEAKS,
@@ -393,6 +394,7 @@ def _praise(meter: Meter) -> str:
         older = {"memory": tellers.memory, "threads": tellers.threads}
         beside = " and ".join(name for name, version in older.items() if version == "cgroup1")
         more += f"; {beside} by version 1" if beside else ""
+        more += f"; {lacking}" if (lacking := obstacle(cgroup.own_group())) else ""
         return f"every process of a payload is counted by its control group ({more}) and {kills}"
     if isinstance(meter, SampledMeter):
         return "looks at the living only, as other watchdogs: CPU after a process's last look is lost, and stated so"
