@@ -21,16 +21,16 @@ from runner.process import linux, noted
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, Parent, is_killable, launch, make_killable
+from runner.process.settling import settled_usage
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
 from runner.process.wire import Line, pack_reading, unpack, values_of
 from telemetry.clock import Clock
-from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
+from telemetry.facts import Fact, PayloadEnded, PayloadStarted
 from telemetry.journal import Journal, JournalBusy, read_journal
 from telemetry.measure import procfs
 from telemetry.measure.meter import Group, Wait4Meter, choose
 from telemetry.measure.oom import oom_kills
-from telemetry.measure.peaks import with_peaks
 
 WRITER = "starter"
 STARTER_NAME = "jobspan-starter"
@@ -284,32 +284,15 @@ class Keeper:
         if not (self._ending.is_over if self._ending else payload.ended and self._tree.is_empty):
             return
         payload.is_settled = True
-        reading = self._tree.reading(is_deep=True)
-        settled = UsageSettled(
-            cpu_user_seconds=reading.cpu.user_seconds,
-            cpu_system_seconds=reading.cpu.system_seconds,
-            cpu_method=reading.methods.cpu,
-            cpu_uncertainty_seconds=reading.cpu_uncertainty_seconds,
-            orphan_cpu_seconds=min(payload.orphan_cpu_seconds, reading.cpu.total_seconds),
-            # A payload that is over before the first look has only wait4's figure.
-            peak_rss_bytes=reading.peak_rss_bytes or (payload.ended.max_rss_bytes if payload.ended else 0),
-            memory_method="sampled" if reading.peak_rss_bytes else "wait4",
-            max_processes=max(1, reading.max_processes),
-            read_bytes=reading.read_bytes,
-            written_bytes=reading.written_bytes,
-            peak_pss_bytes=reading.peak_pss_bytes,
-            io_method=reading.methods.io,
-            minor_faults=reading.minor_faults,
-            major_faults=reading.major_faults,
-            voluntary_switches=reading.voluntary_switches,
-            involuntary_switches=reading.involuntary_switches,
-            cpu_pressure_seconds=reading.cpu_pressure_seconds,
-            memory_pressure_seconds=reading.memory_pressure_seconds,
-            io_pressure_seconds=reading.io_pressure_seconds,
-            oom_kills=oom_kills(group.paths) if (group := self._tree.meter.group) else None,
+        group = self._tree.meter.group
+        self._tell(
+            settled_usage(
+                self._tree.reading(is_deep=True),
+                ended=payload.ended,
+                orphan_cpu_seconds=payload.orphan_cpu_seconds,
+                oom_kills=oom_kills(group.paths) if group else None,
+            )
         )
-        seen = {"seen_swap_bytes": reading.peak_swap_bytes, "seen_threads": reading.peak_threads}
-        self._tell(with_peaks(settled, reading.peaks, reading.methods, **seen))
 
     def _tell(self, fact: Fact) -> None:
         self._facts.append(fact)

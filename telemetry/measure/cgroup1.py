@@ -1,13 +1,13 @@
 """Control groups, version 1: one group for each controller, with the same processes in all of them.
 
-CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, and their peaks
-(of swap only together with memory, and only where it is accounted: the files with `memsw`), `pids` the
-threads, and `freezer` holds a fork bomb still while it is
-killed. Not used is `blkio`: it does not see what is written back later, which is most of what is written.
+CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, and their peaks (of swap
+only together with memory, and only where it is accounted: the files with `memsw`), `pids` the threads, and `freezer`
+holds a fork bomb still while it is killed. Not used is `blkio`: it does not see what is written back later, which is most
+of what is written.
 
-A process can only be moved into these groups. The first move in a while waits for the kernel's other
-processors: 7 to 20 ms measured on Linux 6.18, the moves right after it 0.1 ms. This is why nothing of
-version 1 is used beside a group of version 2, into which a process is born.
+A process can only be moved into these groups. Its first move in a while, as a process, waits for the kernel's other
+processors: 7 to 20 ms measured on Linux 6.18. A thread that moves itself waits for nobody since Linux 5.5, and a process
+that was just forked is one thread: that is how a payload enters them.
 """
 
 import contextlib
@@ -25,8 +25,6 @@ from telemetry.measure.files import named_number
 from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Peaks, Pressure, Tellers
 
 _NANOSECONDS = 1_000_000_000
-
-
 #: What must be there of each controller beside cpuacct, for it to be used.
 _OTHERS = {"memory": "memory.max_usage_in_bytes", "pids": "pids.current", "freezer": "freezer.state"}
 #: The freezer needs some milliseconds, longer for processes that wait for a disk: those cannot fork either.
