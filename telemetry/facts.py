@@ -246,9 +246,9 @@ class PeaksSoFar:
 class UsageSampled(Fact, PeaksSoFar):
     """One look at the payload's process tree: totals since its start, never falling, and gauges.
 
-    None: nobody tells it here. Switches and swap are as of the last deep look (one a heartbeat); `PeaksSoFar` are further
-    fields. `methods` names who has measured each quantity ("memory": "cgroup2", "walk" ...); where nothing has changed
-    since the sample before, it is empty. (The fields for single quantities are older.)
+    None: nobody tells it here. Switches and swap are as of the last deep look (one a heartbeat); `PeaksSoFar` are
+    further fields. `methods` names who has measured each quantity ("memory": "cgroup2", "walk" ...); where nothing has
+    changed since the sample before, it is empty. (The fields for single quantities are older.)
     """
 
     stage: StageName
@@ -307,8 +307,8 @@ class UsageSettled(Fact):
     `memory_method` is that of the group's peak where there is one, else that of the peak of RSS. Peaks of swap and
     threads are the kernel's own by the control group that their methods name, or else the most that any look has seen
     ("sampled"); of memory and swap together only control groups of version 1 keep one. `oom_kills` are processes that
-    the kernel has killed for want of memory, by the group. None: nobody has seen any, or nobody tells. `methods` names who
-    has measured each quantity; it is empty in journals of before it was told.
+    the kernel has killed for want of memory, by the group. None: nobody has seen any, or nobody tells. `methods` names
+    who has measured each quantity; it is empty in journals of before it was told.
     """
 
     DURABLE: ClassVar[bool] = True

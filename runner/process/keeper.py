@@ -75,6 +75,7 @@ class Keeper:
     """Serves one wrapper, and starts one payload."""
 
     def __init__(self, line: Line, queries: socket.socket, terms: Terms, clock: Clock, tree: ProcessTree) -> None:
+        """*line* takes the wrapper's commands and our facts, *queries* its questions about *tree*."""
         self._line = line
         self._queries = queries
         self._query_only = [(queries.fileno(), select.POLLIN)]

@@ -51,7 +51,7 @@ class Parent:
 def launch(
     command: PayloadCommand, environment: Mapping[str, str], error_fd: int, enter: Callable[[], None], parent: Parent
 ) -> NoReturn:
-    """Become the payload; only for a process that *parent* has just forked. *enter* moves it into its control groups."""
+    """Become the payload; only for a process that *parent* has just forked. *enter* brings it into its groups."""
     step: Step = "session"
     try:
         _let_go(error_fd)

@@ -115,6 +115,7 @@ class ProcessTree:
     """All descendants of this process, which must be their subreaper and the only one to wait for them."""
 
     def __init__(self, clock: Clock, meter: Meter, notes: Notes | None = None) -> None:
+        """Nobody was looked at yet; this process is the root."""
         self.meter = meter
         #: For recovery, where no control group tells.
         self.notes = notes

@@ -56,6 +56,7 @@ class Frames:
     """Puts what a socket delivers together again."""
 
     def __init__(self) -> None:
+        """Nothing has come yet."""
         self._buffer = bytearray()
 
     def receive(self, source: socket.socket) -> bool:
@@ -83,6 +84,7 @@ class Line:
     """One end of the line that never blocks: what the other end does not take yet waits here."""
 
     def __init__(self, end: socket.socket) -> None:
+        """*end* is a socket of streams."""
         self._end = end
         self._frames = Frames()
         self._waiting = bytearray()

@@ -163,11 +163,19 @@ class ControlGroup:
         return found
 
     def kill(self) -> None:
-        """KILL every process in the group and below, those just being forked included."""
+        """KILL every process in the group and below, those just being forked included.
+
+        Raises:
+            OSError: the kernel is older than Linux 5.14, or the group is gone.
+        """
         (self.path / "cgroup.kill").write_text("1")
 
     def enter(self) -> None:
-        """Move the calling process, which must have a single thread, into the group."""
+        """Move the calling process, which must have a single thread, into the group.
+
+        Raises:
+            OSError: the group is gone, or it is not ours to enter.
+        """
         # In version 1 threads move alone too, and one that moves itself waits for nobody (Linux 5.5 and newer).
         (self.path / ("cgroup.procs" if self.has_live_lists else "tasks")).write_text("0")
 
@@ -175,7 +183,7 @@ class ControlGroup:
         """There is only this one."""
 
     def remove(self) -> bool:
-        """Remove the group and those below it; whether it is gone. It must be empty."""
+        """Remove the group and those below it; whether it is gone. It must be empty. Idempotent."""
         self.files.close()
         folders = [Path(folder) for folder, _, _ in os.walk(self.path, topdown=False)]
         for folder in folders:

@@ -1,13 +1,13 @@
 """Control groups, version 1: one group for each controller, with the same processes in all of them.
 
-CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, and their peaks (of swap
-only together with memory, and only where it is accounted: the files with `memsw`), `pids` the threads, and `freezer`
-holds a fork bomb still while it is killed. Not used is `blkio`: it does not see what is written back later, which is most
-of what is written.
+CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, and their peaks (of
+swap only together with memory, and only where it is accounted: the files with `memsw`), `pids` the threads, and
+`freezer` holds a fork bomb still while it is killed. Not used is `blkio`: it does not see what is written back later,
+which is most of what is written.
 
 A process can only be moved into these groups. Its first move in a while, as a process, waits for the kernel's other
-processors: 7 to 20 ms measured on Linux 6.18. A thread that moves itself waits for nobody since Linux 5.5, and a process
-that was just forked is one thread: that is how a payload enters them.
+processors: 7 to 20 ms measured on Linux 6.18. A thread that moves itself waits for nobody since Linux 5.5, and a
+process that was just forked is one thread: that is how a payload enters them.
 """
 
 import contextlib
@@ -165,11 +165,24 @@ def create_each(
     for controller in controllers:
         with contextlib.suppress(OSError):
             folder = own_group(controller)
+            if controller == "memory" and not _limits_below(folder):
+                continue
             path = folder / f"{PREFIX}{name}"
             if path not in made:
                 made[path] = ControlGroup.create_in(folder, name, _OTHERS[controller], has_live_lists=False)
             found[controller] = made[path]
     return found
+
+
+def _limits_below(folder: Path) -> bool:
+    """Whether the limits of a memory group hold for those below it: since Linux 5.11 always, before that on demand.
+
+    Else a payload would escape from the limit that its batch system has set.
+    """
+    try:
+        return (folder / "memory.use_hierarchy").read_text().strip() != "0"
+    except FileNotFoundError:
+        return True
 
 
 def told_by_memory(memory: ControlGroup | None) -> dict[str, int | None]:

@@ -1,8 +1,8 @@
 """Control groups of version 2 get a controller only when the group above hands it on (`cgroup.subtree_control`): I/O.
 
-A group that hands one on may hold no process of its own, but for the root. So an agent that is alone in a group that was
-delegated to it moves into a leaf below, `LEAF`; it may also be started there (`DelegateSubgroup=` of systemd 254). Groups
-of payloads are made beside the leaf then. What cannot be had is a sentence, not an error.
+A group that hands one on may hold no process of its own, but for the root. So an agent that is alone in a group that
+was delegated to it moves into a leaf below, `LEAF`; it may also be started there (`DelegateSubgroup=` of systemd 254).
+Groups of payloads are made beside the leaf then. What cannot be had is a sentence, not an error.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ def make_room(controllers: Iterable[str] = CONTROLLERS) -> Room:
 
 
 def obstacle(own: Path, controllers: Iterable[str] = CONTROLLERS) -> str:
-    """Why an agent in the group *own* of this process could not hand on what that has of *controllers*; empty: it could.
+    """Why an agent in the group *own* of this process could not hand on what it has of *controllers*; empty: it could.
 
     Nothing is changed.
     """
@@ -86,7 +86,7 @@ def _missing(folder: Path, controllers: Iterable[str]) -> list[str]:
 def _hand_on(folder: Path, controllers: Iterable[str]) -> str:
     """Switch on those of *controllers* that *folder* has for the groups in it; in words why not all of them."""
     missing = _missing(folder, controllers)
-    # Of most controllers the kernel itself refuses this. Of pids it does not, and no payload could be started below then.
+    # Of most controllers the kernel itself refuses this. Of pids it does not, and then no payload could be started.
     if missing and not _is_root(folder) and (folder / "cgroup.procs").read_text():
         return f"{' and '.join(missing)} of control groups cannot reach payloads: {folder} holds processes"
     for each in missing:

@@ -1,4 +1,4 @@
-"""Ways of measuring: each method of CPU is a `Meter`, chosen by what the machine grants; it names who tells the rest."""
+"""Ways of measuring: each method of CPU is a `Meter`, chosen by what the machine grants; it says who tells the rest."""
 
 import os
 from collections.abc import Callable, Mapping

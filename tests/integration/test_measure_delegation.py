@@ -119,7 +119,7 @@ def test_who_is_not_alone_does_without(delegated: Path, controller: str) -> None
 
 
 def test_who_was_started_in_a_leaf_stays_there(delegated: Path, controller: str) -> None:
-    """As systemd does it for `DelegateSubgroup=`: the group above hands on, and stays so for the agent after this one."""
+    """As systemd does it for `DelegateSubgroup=`: the group above hands on, and so it does for the next agent."""
     (delegated / LEAF).mkdir()
     seen = as_member(delegated / LEAF, 0, controller)
     assert (seen["lacking"], seen["own"], seen["back"]) == ("", str(delegated / LEAF), str(delegated / LEAF))

@@ -37,7 +37,7 @@ ALONE = f"{os.getpid()}\n"
     ],
 )
 def test_obstacles_are_told(tmp_path: Path, name: str, group: dict[str, Any], words: str) -> None:
-    """Whoever is not alone, or where systemd would put the next agent, cannot hand on; where there is nothing to hand on
+    """Who is not alone, or where systemd would put the next agent, cannot hand on; without a controller to hand on
     nothing is missing. Nothing is changed."""
     folder = captured(tmp_path / name, **group)
     found = obstacle(folder)

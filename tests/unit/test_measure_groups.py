@@ -293,7 +293,8 @@ def hybrid(folder: Path, *of_version_1: str) -> ControlGroup | HybridGroups:
 def test_version_1_beside_version_2(tmp_path: Path) -> None:
     """CPU and I/O by version 2, memory and threads with their peaks by version 1, nothing by looks; each is named."""
     groups = hybrid(tmp_path, "memory", "pids")
-    assert groups.account() == WHOLE._replace(rss_bytes=12288, swap_bytes=512, threads=4, minor_faults=20, major_faults=10)
+    told = {"rss_bytes": 12288, "swap_bytes": 512, "threads": 4, "minor_faults": 20, "major_faults": 10}
+    assert groups.account() == WHOLE._replace(**told)
     assert groups.peaks() == Peaks(memory_bytes=77777, memory_swap_bytes=88888, threads=6)
     assert groups.pressure() == Pressure(cpu_seconds=1.5, memory_seconds=0.0, io_seconds=0.25)
     assert (groups.count(), groups.pids()) == (3, [999999901, 999999902, 999999903])
