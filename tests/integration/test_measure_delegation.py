@@ -17,7 +17,11 @@ from telemetry.measure import delegation
 from telemetry.measure.cgroup import LEAF, ControlGroup, own_group
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.cgroup, pytest.mark.root]
+pytestmark = [
+    pytest.mark.cgroup,
+    pytest.mark.root,
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
+]
 
 
 @pytest.fixture
