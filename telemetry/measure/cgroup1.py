@@ -153,9 +153,7 @@ class ControllerGroups:
         return tuple({each.path: each for each in every if each is not None}.values())
 
 
-def create_each(
-    controllers: Iterable[str], name: str, *, there: ControlGroup | None = None
-) -> dict[str, ControlGroup]:
+def create_each(controllers: Iterable[str], name: str, *, there: ControlGroup | None = None) -> dict[str, ControlGroup]:
     """Make the groups *name* of these *controllers* below our own, as far as they are granted.
 
     Controllers may be mounted as one hierarchy: then theirs is the same group, perhaps the one that is *there* already.

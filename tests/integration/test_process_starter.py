@@ -469,7 +469,7 @@ def test_version_1_stands_beside_version_2(tmp_path: Path) -> None:
         paths = [Path(path) for path in it.starter.prepare().cgroup_paths]
         if (paths[0] / "memory.stat").exists():
             pytest.skip("version 2 has the memory controller")
-        it.starter.start(it.command("/bin/sh", "-c", f"sleep 60 & exec {sys.executable} -I -S -c \"{script}\""))
+        it.starter.start(it.command("/bin/sh", "-c", f'sleep 60 & exec {sys.executable} -I -S -c "{script}"'))
         it.first_line()
         reading = it.starter.snapshot("deep")
         members = [{*(path / "cgroup.procs").read_text().split()} for path in paths]

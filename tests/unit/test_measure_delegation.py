@@ -27,7 +27,7 @@ ALONE = f"{os.getpid()}\n"
     ("name", "group", "words"),
     [
         ("jobs", {"has": "cpu memory pids\n", "holds": ALONE}, ""),
-        ("jobs", {"has": "cpu memory pids\n", "holds": f"{ALONE}1\n2\n"}, "memory and pids .* jobs holds 2 more"),
+        ("jobs", {"has": "cpu memory pids\n", "holds": f"{ALONE}1\n2\n"}, "memory and pids .*/jobs holds 2 more"),
         ("jobs", {"has": "cpu memory pids\n", "hands_on": "memory pids\n", "holds": "1\n"}, ""),
         ("jobs", {"has": "cpu memory pids\n", "hands_on": "memory\n", "holds": "1\n"}, "^pids of"),
         ("jobs", {"has": "cpuset cpu\n", "holds": "1\n"}, ""),

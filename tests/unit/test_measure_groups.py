@@ -283,6 +283,7 @@ def test_cpuacct_alone(tmp_path: Path) -> None:
 def hybrid(folder: Path, *of_version_1: str) -> ControlGroup | HybridGroups:
     """A group of version 2 without the controllers that version 1 has, as files."""
     unified = captured(folder / "jobspan-2", {**VERSION_2, "cgroup.controllers": "cpu io\n"}, without=of_version_1)
+    (unified / "memory.pressure").write_text(VERSION_2["memory.pressure"])  # needs no controller
     made = {
         name: ControlGroup(captured(folder / f"jobspan-{name}", VERSION_1[name]), has_live_lists=False)
         for name in of_version_1

@@ -11,7 +11,6 @@ from runner.process.questions import Questions
 from runner.process.wire import pack_reading
 from telemetry.measure.snapshot import NOTHING_USED, Methods, Peaks
 
-
 METHODS = Methods(cpu="cgroup2", memory="walk", peak_threads="cgroup1")
 
 
