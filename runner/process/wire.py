@@ -42,7 +42,7 @@ def pack_reading(question: bytes, reading: UsageReading) -> bytes:
 def unpack_reading(packet: bytes) -> tuple[bytes, UsageReading]:
     """The question, and what `pack_reading` was given."""
     question, cpu, methods, peaks, *values = marshal.loads(packet)  # noqa: S302 - of our own starter
-    return question, UsageReading(Cpu(*cpu), Methods(*methods), *values, Peaks(*peaks))
+    return question, UsageReading._make((Cpu(*cpu), Methods(*methods), *values, Peaks(*peaks)))
 
 
 def values_of(value: Any) -> dict[str, Any]:

@@ -270,7 +270,8 @@ def test_memory_of_the_wrapper_is_not_the_payloads(tmp_path: Path) -> None:
         it.starter.end_tree("the test", 0.0)
         settled = usage(it.events()).usage
     assert len(ballast) > settled.peak_rss_bytes > 1 << 20
-    assert settled.memory_method == "sampled"
+    assert len(ballast) > (settled.peak_cgroup_memory_bytes or 0)
+    assert settled.methods["peak_rss"] == "sampled"
 
 
 def _timeline(events: list[object]) -> list[int]:
