@@ -8,7 +8,7 @@ import pytest
 
 from telemetry.facts import UsageSettled
 from telemetry.measure.cgroup import ControlGroup
-from telemetry.measure.cgroup1 import ControllerGroups
+from telemetry.measure.cgroup1 import ControllerGroups, _limits_below
 from telemetry.measure.files import KernelFiles, named_number
 from telemetry.measure.hybrid import HybridGroups, joined
 from telemetry.measure.left_behind import reopen
@@ -344,3 +344,10 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
     assert named_number(b"inactive_anon 5\n", b"anon") is None
     files.close()
     files.close()
+
+
+@pytest.mark.parametrize(("hierarchy", "expected"), [("1\n", True), ("0\n", False), (None, True)])
+def test_no_payload_escapes_from_the_limit_above(tmp_path: Path, hierarchy: str | None, expected: bool) -> None:
+    """Before Linux 5.11 a memory group may limit only its own processes: then none is made below it."""
+    captured(tmp_path, {} if hierarchy is None else {"memory.use_hierarchy": hierarchy})
+    assert _limits_below(tmp_path) is expected
