@@ -388,7 +388,8 @@ def _praise(meter: Meter) -> str:
         more = " and ".join(("CPU", *(name for name, value in told.items() if value is not None)))
         if meter.method == "cgroup1":
             kills = "its freezer holds it still for the kill" if meter.group.can_kill else "without a freezer"
-            return f"every process of a payload is counted by version 1: {more}; {kills}; before Linux 5.5 entering costs up to 20 ms"
+            enters = "before Linux 5.5 it costs up to 20 ms to enter"
+            return f"every process of a payload is counted by version 1: {more}; {kills}; {enters}"
         kills = "is ended at once by cgroup.kill" if meter.group.can_kill else "but cgroup.kill needs Linux 5.14"
         tellers = meter.group.tellers
         older = {"memory": tellers.memory, "threads": tellers.threads}
