@@ -7,7 +7,8 @@ which is most of what is written.
 
 A process can only be moved into these groups. Its first move in a while, as a process, waits for the kernel's other
 processors: 7 to 20 ms measured on Linux 6.18. A thread that moves itself waits for nobody since Linux 5.5, and a
-process that was just forked is one thread: that is how a payload enters them.
+process that was just forked is one thread: that is how a payload enters them. (Two of them, side by side on a busy
+machine: 0.7 ms as a thread, 10 ms as a process.)
 """
 
 import contextlib
