@@ -159,6 +159,7 @@ PAYLOAD_MAJOR_FAULTS = "jobspan.payload.faults.major"
 PAYLOAD_MINOR_FAULTS = "jobspan.payload.faults.minor"
 PAYLOAD_SWITCHES = "jobspan.payload.switches.voluntary"
 PAYLOAD_PREEMPTIONS = "jobspan.payload.switches.involuntary"
+PAYLOAD_METHODS = "jobspan.payload.methods"
 STAGE_PAYLOAD_CPU = "jobspan.stage.payload_cpu"
 STAGE_WRAPPER_CPU = "jobspan.stage.wrapper_cpu"
 STAGE_READ = "jobspan.stage.io.read"
@@ -249,6 +250,7 @@ ATTRIBUTES: Mapping[str, str] = {
     PAYLOAD_MINOR_FAULTS: "page faults of the payload that had not",
     PAYLOAD_SWITCHES: "times that a process of the payload gave a processor away by itself, as far as was seen",
     PAYLOAD_PREEMPTIONS: "times that a processor was taken from a process of the payload, as far as was seen",
+    PAYLOAD_METHODS: 'how each quantity was measured, as the accounting record has it: "cpu=cgroup2 peak_rss=sampled"',
     STAGE_PAYLOAD_CPU: "CPU of the payload in this stage, seconds",
     STAGE_WRAPPER_CPU: "CPU of the wrapper itself in this stage, seconds",
     STAGE_READ: "read from storage by the payload in this stage, bytes",
@@ -299,7 +301,7 @@ RECORD_FIELDS: tuple[str, ...] = (
     *("PeakSwap", "SwapMethod", "PeakMemorySwap", "PeakThreads", "ThreadsMethod"),
     *("MaxProcesses", "ReadBytes", "WrittenBytes"),
     *("IOMethod", "MinorFaults", "MajorFaults", "VoluntarySwitches", "InvoluntarySwitches"),
-    *("CPUPressure", "MemoryPressure", "IOPressure"),
+    *("CPUPressure", "MemoryPressure", "IOPressure", "Methods"),
     *(
         "OutputLines",
         "OutputBytes",

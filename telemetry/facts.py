@@ -246,8 +246,9 @@ class PeaksSoFar:
 class UsageSampled(Fact, PeaksSoFar):
     """One look at the payload's process tree: totals since its start, never falling, and gauges.
 
-    Each names its method (a control group's, or "walk"). None: nobody tells it here. Switches and swap are as of the
-    last deep look (one a heartbeat); `PeaksSoFar` are further fields.
+    None: nobody tells it here. Switches and swap are as of the last deep look (one a heartbeat); `PeaksSoFar` are
+    further fields. `methods` names who has measured each quantity ("memory": "cgroup2", "walk" ...); where nothing has
+    changed since the sample before, it is empty. (The fields for single quantities are older.)
     """
 
     stage: StageName
@@ -277,6 +278,7 @@ class UsageSampled(Fact, PeaksSoFar):
     io_pressure_seconds: float | None = None
     #: Of the wrapper itself with its starter, beside all of the above.
     wrapper_cpu_seconds: float = 0.0
+    methods: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +307,8 @@ class UsageSettled(Fact):
     `memory_method` is that of the group's peak where there is one, else that of the peak of RSS. Peaks of swap and
     threads are the kernel's own by the control group that their methods name, or else the most that any look has seen
     ("sampled"); of memory and swap together only control groups of version 1 keep one. `oom_kills` are processes that
-    the kernel has killed for want of memory, by the group. None: nobody has seen any, or nobody tells.
+    the kernel has killed for want of memory, by the group. None: nobody has seen any, or nobody tells. `methods` names
+    who has measured each quantity; it is empty in journals of before it was told.
     """
 
     DURABLE: ClassVar[bool] = True
@@ -335,6 +338,7 @@ class UsageSettled(Fact):
     peak_threads: int | None = None
     threads_method: str = ""
     oom_kills: int | None = None
+    methods: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -466,3 +470,8 @@ class EndKept(Fact):
     status: str
     minor_status: str
     error_type: str
+
+
+def methods_text(methods: Mapping[str, str]) -> str:
+    """Who has measured what, in one text: "cpu=cgroup2 memory=walk"."""
+    return " ".join(f"{quantity}={method}" for quantity, method in methods.items())

@@ -151,7 +151,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _groups() -> set[Path]:
     """Control groups named after us without a process in them (those with one belong to a run that goes on)."""
-    folders = {cgroup2_folder(), *(cgroup1_folder(controller) for controller in ("cpuacct", "memory"))}
+    version_1 = (cgroup1_folder(controller) for controller in ("cpuacct", "memory", "pids", "freezer"))
+    folders = {cgroup2_folder(), *version_1}
     found = (each for folder in folders if folder for each in folder.rglob("jobspan*"))
     return {each for each in found if each.is_dir() and _is_ours(each) and not _is_used(each)}
 

@@ -10,7 +10,7 @@ from telemetry.clock import Clock
 from telemetry.entries import Entry
 from telemetry.facts import Fact, KillFinished, PayloadEnded, PayloadPlanned, PayloadStarted, UsageSampled, UsageSettled
 from telemetry.measure.peaks import SAMPLED, with_peaks
-from telemetry.measure.snapshot import GroupAccount
+from telemetry.measure.snapshot import GroupAccount, Methods
 
 F = TypeVar("F", bound=Fact)
 REASON = "left behind by a wrapper that died"
@@ -57,17 +57,20 @@ def _settled(facts: Sequence[Fact], remnants: Remnants) -> UsageSettled | None:
     sampled = max((each.cpu_user_seconds + each.cpu_system_seconds for each in samples), default=0.0)
     if account.cpu_seconds < sampled - _ROUNDING_SECONDS:
         return None
+    methods = remnants.methods
+    if not samples:  # then nobody has looked at what only looks tell
+        methods = methods._replace(switches="", faults="" if account.minor_faults is None else methods.faults)
     return with_peaks(
-        _usage(account, remnants.method, samples, _last(facts, PayloadEnded)),
+        _usage(account, methods, samples, _last(facts, PayloadEnded)),
         remnants.peaks,
-        remnants.method,
+        methods,
         seen_swap_bytes=max((max(each.swap_bytes, each.peak_swap_bytes) for each in samples), default=0),
         seen_threads=max((max(each.threads, each.peak_threads) for each in samples), default=0),
     )
 
 
 def _usage(
-    account: GroupAccount, method: str, samples: Sequence[UsageSampled], ended: PayloadEnded | None
+    account: GroupAccount, methods: Methods, samples: Sequence[UsageSampled], ended: PayloadEnded | None
 ) -> UsageSettled:
     """CPU is that of the group, which has seen all; the rest by the group where it tells it, else as last seen."""
     user = account.cpu_share.user_seconds
@@ -80,7 +83,7 @@ def _usage(
     return UsageSettled(
         cpu_user_seconds=min(user, account.cpu_seconds),
         cpu_system_seconds=max(0.0, account.cpu_seconds - user),
-        cpu_method=method,
+        cpu_method=methods.cpu,
         cpu_uncertainty_seconds=0.0,
         orphan_cpu_seconds=0.0,
         peak_rss_bytes=max(rss),
@@ -88,7 +91,7 @@ def _usage(
         max_processes=max((max(each.processes, each.max_processes) for each in samples), default=1),
         read_bytes=account.read_bytes or (last.read_bytes if last else 0),
         written_bytes=account.written_bytes or (last.written_bytes if last else 0),
-        io_method=last.io_method if last else "",
+        io_method=methods.io if account.read_bytes is not None else last.io_method if last else "",
         minor_faults=faults[0] if faults[0] is not None else (last.minor_faults if last else 0),
         major_faults=faults[1] if faults[1] is not None else (last.major_faults if last else 0),
         voluntary_switches=last.voluntary_switches if last else 0,

@@ -1,5 +1,6 @@
 """The agent's process: spawner first, then everything that needs threads."""
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,8 +34,10 @@ from telemetry.live.metrics import JobMetrics, SelfStatus
 from telemetry.live.payload_shipping import PayloadShipper
 from telemetry.live.reading import Reader
 from telemetry.live.shipper import Shipper
+from telemetry.measure.delegation import make_room
 from telemetry.outbox import AcknowledgementsTally
 
+log = logging.getLogger("jobspan.agent")
 #: What a wrapper needs, loaded once by the zygote.
 PRELOADED = ("runner.compose.wrapper",)
 
@@ -143,11 +146,14 @@ def run_agent(
 
     *jobs* are those to take from a WMS that matches none.
     """
+    room = make_room()  # first, so that the zygote is in the same place
     spawner: Spawner = ZygoteSpawner(PRELOADED) if config.job_agent.warm_start else InterpreterSpawner()
     clock = SystemClock()
     harden()
     redact = Redactor.of(config)
     log_to_stderr(redact, log_format)
+    if room.lacking:
+        log.info("%s", room.lacking)
     wms = open_wms(config)
     client = wms.agent(jobs or {})
     peek = PeekEndpoint(
@@ -176,6 +182,7 @@ def run_agent(
     finally:
         if door is not None:
             door.close()
+        room.give_back()
 
 
 def _is_found(config: Config, url: str) -> bool:

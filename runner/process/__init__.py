@@ -9,6 +9,7 @@
 * `tree`           the processes as their subreaper has them: looked at, reaped, counted, signalled
 * `signals`        TERM, grace, KILL, as a timeline of facts
 * `graceful`       the graceful stop: a signal for those processes that can end well (StopSig*)
+* `settling`       what a payload has used in all, as a fact (pure)
 * `remnants`       what is left of a payload whose starter has died
 * `noted`          its processes, noted beside the journal for whoever has to find those
 * `output`, `peek`, `followed` ExecutionThread: exact totals of the output, its last lines, its files within bounds

@@ -59,7 +59,7 @@ class Followed:
         self.taken_bytes = 0
         self.dropped_bytes = 0
         self.shrunk = 0
-        self._limit = limit_bytes
+        self._limit_bytes = limit_bytes
         self._punch = punch
         self._hole: Hole | None = None
 
@@ -107,20 +107,20 @@ class Followed:
 
         Only what was counted is dropped, so the totals stay exact.
         """
-        if self._limit is None or self.held_bytes <= self._limit:
+        if self._limit_bytes is None or self.held_bytes <= self._limit_bytes:
             return
         if os.fstat(self.fd).st_size < self.offset:  # emptied just now: there is nothing to drop
             return
         self._check_hole()
-        before = self._hole or Hole(self._limit // 2, self._limit // 2)
-        end = self.offset - self._limit // 4
+        before = self._hole or Hole(self._limit_bytes // 2, self._limit_bytes // 2)
+        end = self.offset - self._limit_bytes // 4
         try:  # from its start again: blocks that it shared with what was kept so far are given back, too
             self._punch(self.fd, before.start, end - before.start)
         except OSError as error:
             if error.errno not in _CANNOT:
                 raise
             log.warning("output cannot be truncated on this file system (%s): beyond the limit it counts", error)
-            self._limit = None
+            self._limit_bytes = None
             return
         self._hole = Hole(before.start, end)
         self.dropped_bytes += end - before.end

@@ -21,16 +21,16 @@ from runner.process import linux, noted
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
 from runner.process.launch import ALL_SIGNALS, Parent, is_killable, launch, make_killable
+from runner.process.settling import settled_usage
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
 from runner.process.wire import Line, pack_reading, unpack, values_of
 from telemetry.clock import Clock
-from telemetry.facts import Fact, PayloadEnded, PayloadStarted, UsageSettled
+from telemetry.facts import Fact, PayloadEnded, PayloadStarted
 from telemetry.journal import Journal, JournalBusy, read_journal
 from telemetry.measure import procfs
 from telemetry.measure.meter import Group, Wait4Meter, choose
 from telemetry.measure.oom import oom_kills
-from telemetry.measure.peaks import with_peaks
 
 WRITER = "starter"
 STARTER_NAME = "jobspan-starter"
@@ -75,6 +75,7 @@ class Keeper:
     """Serves one wrapper, and starts one payload."""
 
     def __init__(self, line: Line, queries: socket.socket, terms: Terms, clock: Clock, tree: ProcessTree) -> None:
+        """*line* takes the wrapper's commands and our facts, *queries* its questions about *tree*."""
         self._line = line
         self._queries = queries
         self._query_only = [(queries.fileno(), select.POLLIN)]
@@ -185,7 +186,7 @@ class Keeper:
         # A signal between fork and exec would run a handler of ours in the child.
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
         try:
-            pid, group_to_enter = _fork(self._tree.meter.group)
+            pid, enter = _fork(self._tree.meter.group)
         except OSError as error:  # too many processes, or no memory for one more
             os.close(read_fd)
             self._line.send("Refused", {"step": "fork", "errno": error.errno or 0})
@@ -193,7 +194,7 @@ class Keeper:
         else:
             if pid == 0:
                 self._tree.note_ourselves()
-                launch(command, environment, write_fd, group_to_enter, parent)
+                launch(command, environment, write_fd, enter, parent)
         finally:
             os.close(write_fd)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -284,32 +285,15 @@ class Keeper:
         if not (self._ending.is_over if self._ending else payload.ended and self._tree.is_empty):
             return
         payload.is_settled = True
-        reading = self._tree.reading(is_deep=True)
-        settled = UsageSettled(
-            cpu_user_seconds=reading.cpu.user_seconds,
-            cpu_system_seconds=reading.cpu.system_seconds,
-            cpu_method=reading.cpu_method,
-            cpu_uncertainty_seconds=reading.cpu_uncertainty_seconds,
-            orphan_cpu_seconds=min(payload.orphan_cpu_seconds, reading.cpu.total_seconds),
-            # A payload that is over before the first look has only wait4's figure.
-            peak_rss_bytes=reading.peak_rss_bytes or (payload.ended.max_rss_bytes if payload.ended else 0),
-            memory_method="sampled" if reading.peak_rss_bytes else "wait4",
-            max_processes=max(1, reading.max_processes),
-            read_bytes=reading.read_bytes,
-            written_bytes=reading.written_bytes,
-            peak_pss_bytes=reading.peak_pss_bytes,
-            io_method=reading.io_method,
-            minor_faults=reading.minor_faults,
-            major_faults=reading.major_faults,
-            voluntary_switches=reading.voluntary_switches,
-            involuntary_switches=reading.involuntary_switches,
-            cpu_pressure_seconds=reading.cpu_pressure_seconds,
-            memory_pressure_seconds=reading.memory_pressure_seconds,
-            io_pressure_seconds=reading.io_pressure_seconds,
-            oom_kills=oom_kills(group.paths) if (group := self._tree.meter.group) else None,
+        group = self._tree.meter.group
+        self._tell(
+            settled_usage(
+                self._tree.reading(is_deep=True),
+                ended=payload.ended,
+                orphan_cpu_seconds=payload.orphan_cpu_seconds,
+                oom_kills=oom_kills(group.paths) if group else None,
+            )
         )
-        seen = {"seen_swap_bytes": reading.peak_swap_bytes, "seen_threads": reading.peak_threads}
-        self._tell(with_peaks(settled, reading.peaks, reading.peaks_method, **seen))
 
     def _tell(self, fact: Fact) -> None:
         self._facts.append(fact)
@@ -390,15 +374,17 @@ def _wake_up_on_children() -> int:
     return read_fd
 
 
-def _fork(group: Group | None) -> tuple[int, Group | None]:
-    """Fork, into *group* if the kernel can; the pid, and the group if the child has yet to enter it."""
-    if group is None or group.birth_path is None:
-        return os.fork(), group
+def _fork(group: Group | None) -> tuple[int, Callable[[], None]]:
+    """Fork, into *group* if the kernel can; the pid, and how the child enters what it is not in yet."""
+    if group is None:
+        return os.fork(), lambda: None
+    if group.birth_path is None:
+        return os.fork(), group.enter
     group_fd = os.open(group.birth_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return linux.fork_into(group_fd), None
+        return linux.fork_into(group_fd), group.enter_others
     except OSError:
-        return os.fork(), group
+        return os.fork(), group.enter
     finally:
         os.close(group_fd)
 

@@ -9,14 +9,13 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, Self
 
 from runner.process.command import PayloadCommand, PayloadUser
 from runner.process.output import open_for_payload
-from telemetry.measure.meter import Group
 
 Step = Literal["session", "group", "output", "user", "folder", "exec"]
 #: Beyond any descriptor; the kernel closes a range at once.
@@ -50,9 +49,9 @@ class Parent:
 
 
 def launch(
-    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, group: Group | None, parent: Parent
+    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, enter: Callable[[], None], parent: Parent
 ) -> NoReturn:
-    """Become the payload; only for a process that *parent* has just forked. *group* is entered if it is given."""
+    """Become the payload; only for a process that *parent* has just forked. *enter* brings it into its groups."""
     step: Step = "session"
     try:
         _let_go(error_fd)
@@ -61,8 +60,7 @@ def launch(
         _reset_signals(parent.changed_signals)
         os.umask(command.umask)
         step = "group"
-        if group is not None:
-            group.enter()
+        enter()
         step = "output"
         _connect_streams(command)
         step = "user"

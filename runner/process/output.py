@@ -62,7 +62,11 @@ def _step(folder_fd: int, name: str, flags: int) -> int:
 
 
 def open_for_payload(folder: Path, path: Path, owner: tuple[int, int] | None) -> int:
-    """The descriptor that the payload gets for an output file; its owner, so that it can open /dev/stdout."""
+    """The descriptor that the payload gets for an output file; its owner, so that it can open /dev/stdout.
+
+    Raises:
+        OSError: as `open_below`; or the file cannot be given to *owner*.
+    """
     fd = open_below(folder, path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     if owner is not None:
         os.fchown(fd, *owner)

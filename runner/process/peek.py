@@ -108,10 +108,10 @@ class Peek:
     def __init__(self, max_lines: int, buffer_limit_bytes: int) -> None:
         """Hold the last *max_lines* of both streams together, of each stream at most *buffer_limit_bytes*."""
         self._max_lines = max_lines
-        self._limit = buffer_limit_bytes
+        self._limit_bytes = buffer_limit_bytes
         self._counts: dict[Stream, _Counts] = {"stdout": _Counts(), "stderr": _Counts()}
         self._lines: deque[_Line] = deque()
-        self._held: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        self._held_bytes: dict[Stream, int] = {"stdout": 0, "stderr": 0}
         #: A piece with more lines than we hold, counted, whose lines are taken only if no other such piece follows.
         self._late: tuple[Stream, bytes, int] | None = None
 
@@ -165,7 +165,7 @@ class Peek:
         held = [line.text + b"\n" for line in self._lines]
         for counts in self._counts.values():
             if counts.is_open:
-                line = last_words(bytes(counts.open_line), self._limit, is_cut=counts.is_cut)
+                line = last_words(bytes(counts.open_line), self._limit_bytes, is_cut=counts.is_cut)
                 held.append(line if ended else whole_words(line))
         held = held[-self._max_lines :] if self._max_lines else []
         whole = b"".join(_apart(held))
@@ -186,24 +186,25 @@ class Peek:
         counts.open_line.clear()
         counts.is_cut = False
         for line in lines:
-            text = last_words(line, self._limit, is_cut=is_cut)
+            text = last_words(line, self._limit_bytes, is_cut=is_cut)
             is_cut = False
             self._lines.append(_Line(stream, text))
-            self._held[stream] += len(text)
+            self._held_bytes[stream] += len(text)
 
     def _extend(self, counts: _Counts, rest: bytes) -> None:
         counts.open_line += rest
-        counts.is_cut = counts.is_cut or len(counts.open_line) > self._limit
-        del counts.open_line[: -self._limit]
+        counts.is_cut = counts.is_cut or len(counts.open_line) > self._limit_bytes
+        del counts.open_line[: -self._limit_bytes]
 
     def _bound(self, stream: Stream) -> None:
         while len(self._lines) > self._max_lines:
             line = self._lines.popleft()
-            self._held[line.stream] -= len(line.text)
-        while self._held[stream] and self._held[stream] + len(self._counts[stream].open_line) > self._limit:
+            self._held_bytes[line.stream] -= len(line.text)
+        open_line = self._counts[stream].open_line
+        while self._held_bytes[stream] and self._held_bytes[stream] + len(open_line) > self._limit_bytes:
             first = next(line for line in self._lines if line.stream == stream)
             self._lines.remove(first)
-            self._held[stream] -= len(first.text)
+            self._held_bytes[stream] -= len(first.text)
 
 
 def _apart(held: list[bytes]) -> Iterator[bytes]:

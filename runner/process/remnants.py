@@ -24,8 +24,9 @@ from telemetry.clock import NANOSECONDS
 from telemetry.measure import procfs
 from telemetry.measure.cgroup import PREFIX, ControlGroup
 from telemetry.measure.left_behind import reopen
+from telemetry.measure.meter import group_methods
 from telemetry.measure.oom import oom_kills
-from telemetry.measure.snapshot import NO_PEAKS, GroupAccount, Peaks, ProcessId, ProcessLook
+from telemetry.measure.snapshot import NO_PEAKS, GroupAccount, Methods, Peaks, ProcessId, ProcessLook
 
 #: A process that survives KILL for so long waits for a disk, or is another user's.
 _PATIENCE_SECONDS = 5.0
@@ -61,10 +62,11 @@ class Remnants:
     killed: Sent
     survivors: tuple[int, ...]
     duration_seconds: float
-    #: The last account of its control group, with its method; None: it had none, or that is gone.
+    #: The last account of its control group; None: it had none, or that is gone.
     account: GroupAccount | None
     peaks: Peaks
-    method: str
+    #: Who tells what of the two.
+    methods: Methods
     #: Processes that the kernel killed because memory ran out, as far as a group tells.
     oom_kills: int
     paths: tuple[Path, ...]
@@ -110,22 +112,23 @@ def end_remnants(
         names = names_of(left)
         if reopened is not None:
             with contextlib.suppress(OSError):
-                reopened[0].kill()
+                reopened.kill()
         _kill(left, give_up_at)
         news = tuple(each.identity.pid for each in left if each.identity.pid not in killed.pids)
         killed = killed.plus(Sent(_KILL, news, tuple(names[pid] for pid in news if pid in names)))
     account: GroupAccount | None = None
-    peaks = NO_PEAKS
+    peaks, methods = NO_PEAKS, Methods()
     if reopened is not None:
         with contextlib.suppress(OSError):
-            account, peaks = reopened[0].account(), reopened[0].peaks()
+            account, peaks = reopened.account(), reopened.peaks()
+            methods = group_methods(reopened, account)
     return Remnants(
         killed=killed,
         survivors=tuple(each.identity.pid for each in left),
         duration_seconds=time.monotonic() - begun,
         account=account,
         peaks=peaks,
-        method=reopened[1] if reopened else "",
+        methods=methods,
         oom_kills=oom_kills(paths) or 0,
         paths=paths,
     )

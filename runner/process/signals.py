@@ -80,6 +80,7 @@ class Ending:
         self._reason = reason
         self._tell = tell
         self._clock = clock
+        #: These three by the monotonic clock.
         self._begun = time.monotonic()
         self._kill_at = self._begun + grace_seconds
         self._give_up_at: float | None = None

@@ -12,7 +12,7 @@ from runner.process.linux import WALL
 from runner.process.noted import Notes
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.measure import procfs
-from telemetry.measure.meter import Meter
+from telemetry.measure.meter import WALK, Meter
 from telemetry.measure.snapshot import (
     NO_PRESSURE,
     Cpu,
@@ -77,7 +77,7 @@ class _Deep:
 
     def added_to(self, reading: UsageReading) -> UsageReading:
         """*reading* with all of it."""
-        swap_bytes = reading.swap_bytes or self.look.swap_bytes
+        swap_bytes = self.look.swap_bytes if reading.methods.swap == WALK else reading.swap_bytes
         self.peak_swap_bytes = max(self.peak_swap_bytes, swap_bytes)
         self.peak_threads = max(self.peak_threads, reading.threads)
         return reading._replace(
@@ -115,6 +115,7 @@ class ProcessTree:
     """All descendants of this process, which must be their subreaper and the only one to wait for them."""
 
     def __init__(self, clock: Clock, meter: Meter, notes: Notes | None = None) -> None:
+        """Nobody was looked at yet; this process is the root."""
         self.meter = meter
         #: For recovery, where no control group tells.
         self.notes = notes

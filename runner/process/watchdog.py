@@ -45,6 +45,7 @@ from telemetry.facts import (
 )
 from telemetry.journal import JournalFull
 from telemetry.measure import procfs
+from telemetry.measure.naming import sample_methods
 from telemetry.measure.peaks import peaks_so_far
 from telemetry.measure.snapshot import NOTHING_USED, UsageReading
 
@@ -94,6 +95,8 @@ class _State:
     #: Of the starter, as long as there is one to ask.
     starter_cpu_seconds: float = 0.0
     pss_at: float = 0.0
+    #: Who measures what, as the last sample that said so has it.
+    methods: dict[str, str] = field(default_factory=dict)
 
 
 class Watchdog(threading.Thread):
@@ -264,7 +267,7 @@ class Watchdog(threading.Thread):
                 stage=state.stage,
                 cpu_user_seconds=usage.cpu.user_seconds,
                 cpu_system_seconds=usage.cpu.system_seconds,
-                cpu_method=usage.cpu_method,
+                cpu_method=usage.methods.cpu,
                 wall_seconds=wall_seconds,
                 rss_bytes=usage.rss_bytes if state.payload else 0,
                 processes=usage.processes if state.payload else 0,
@@ -274,9 +277,9 @@ class Watchdog(threading.Thread):
                 available_disk_bytes=state.disk_bytes,
                 load_average=state.load_average,
                 cpu_uncertainty_seconds=usage.cpu_uncertainty_seconds,
-                rss_method=usage.rss_method,
-                processes_method=usage.processes_method,
-                io_method=usage.io_method,
+                rss_method=usage.methods.memory,
+                processes_method=usage.methods.processes,
+                io_method=usage.methods.io,
                 swap_bytes=usage.swap_bytes if state.payload else 0,
                 pss_bytes=usage.pss_bytes if state.payload else None,
                 minor_faults=usage.minor_faults,
@@ -287,6 +290,7 @@ class Watchdog(threading.Thread):
                 memory_pressure_seconds=usage.memory_pressure_seconds,
                 io_pressure_seconds=usage.io_pressure_seconds,
                 wrapper_cpu_seconds=self._wrapper_cpu_seconds(),
+                methods=self._new_methods(),
                 **vars(peaks_so_far(usage)),
             )
         )
@@ -294,6 +298,14 @@ class Watchdog(threading.Thread):
             if state.told.get(seen.stream) != seen:
                 state.told[seen.stream] = seen
                 self._tell(seen)
+
+    def _new_methods(self) -> dict[str, str]:
+        """Who has measured what, unless all is as in the sample before."""
+        found = sample_methods(self._state.usage)
+        if found == self._state.methods:
+            return {}
+        self._state.methods = found
+        return found
 
     def _heartbeat(self, *, ended: bool = False) -> None:
         state = self._state

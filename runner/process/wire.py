@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from telemetry.measure.snapshot import Cpu, Peaks, UsageReading
+from telemetry.measure.snapshot import Cpu, Methods, Peaks, UsageReading
 
 _LENGTH = struct.Struct("=I")
 _RECEIVE_BYTES = 1 << 16
@@ -35,13 +35,14 @@ def pack_reading(question: bytes, reading: UsageReading) -> bytes:
 
     By marshal, in a tenth of JSON's time: both ends are forks of one interpreter, and nobody else has the line.
     """
-    return marshal.dumps((question, tuple(reading.cpu), tuple(reading.peaks), *reading[1:-1]))
+    nested = tuple(reading.cpu), tuple(reading.methods), tuple(reading.peaks)
+    return marshal.dumps((question, *nested, *reading[2:-1]))
 
 
 def unpack_reading(packet: bytes) -> tuple[bytes, UsageReading]:
     """The question, and what `pack_reading` was given."""
-    question, cpu, peaks, *values = marshal.loads(packet)  # noqa: S302 - of our own starter
-    return question, UsageReading(Cpu(*cpu), *values)._replace(peaks=Peaks(*peaks))
+    question, cpu, methods, peaks, *values = marshal.loads(packet)  # noqa: S302 - of our own starter
+    return question, UsageReading._make((Cpu(*cpu), Methods(*methods), *values, Peaks(*peaks)))
 
 
 def values_of(value: Any) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class Frames:
     """Puts what a socket delivers together again."""
 
     def __init__(self) -> None:
+        """Nothing has come yet."""
         self._buffer = bytearray()
 
     def receive(self, source: socket.socket) -> bool:
@@ -82,6 +84,7 @@ class Line:
     """One end of the line that never blocks: what the other end does not take yet waits here."""
 
     def __init__(self, end: socket.socket) -> None:
+        """*end* is a socket of streams."""
         self._end = end
         self._frames = Frames()
         self._waiting = bytearray()

@@ -22,15 +22,18 @@ from telemetry.facts import (
     StageFinished,
     WrapperReaped,
     WrapperSettled,
+    methods_text,
 )
 from telemetry.identity import trace_id
 from telemetry.ledger.record import InvalidRecord, Record, Value
 from telemetry.ledger.schema import SCHEMA_VERSION
 from telemetry.ledger.selection import Attempt, Unidentified, select
 from telemetry.ledger.timeline import Timeline, micros, timeline
-from telemetry.ledger.usage import Cpu, cpu, last_look_ns, memory, output, waits
+from telemetry.ledger.usage import Cpu, cpu, last_look_ns, memory, methods, output, waits
 
 _SUCCESS = ("Done", "Completed")
+#: How everybody measures what a record tells beside the payload's use: clocks, the files that it wrote, and its folder.
+_SAME_EVERYWHERE = {"wall": "boottime", "wrapper_cpu": "cputime", "output": "tail", "disk": "walk"}
 
 
 def build(entries: Iterable[Entry]) -> Record | None:
@@ -63,14 +66,15 @@ def _built(entries: Iterable[Entry]) -> Record | None:
     if attempt is None:
         return None
     times = timeline(attempt, last_look_ns(attempt))
+    used = cpu(attempt, times)
     return Record(
         {
             **_identity(attempt),
             **_job(attempt),
             **_moved(attempt),
             **_times(attempt.matched, times),
-            **_cpu(attempt, cpu(attempt, times)),
-            **_use(attempt),
+            **_cpu(attempt, used),
+            **_use(attempt, used),
             **_outcome(attempt),
             "RecordTime": _utc(times.record_utc_us),
         }
@@ -181,8 +185,9 @@ def _wrapper_cpu(attempt: Attempt) -> float | None:
     return reaped.user_cpu_seconds + reaped.system_cpu_seconds if reaped else None
 
 
-def _use(attempt: Attempt) -> dict[str, Value]:
+def _use(attempt: Attempt, cpu_used: Cpu) -> dict[str, Value]:
     used, written, waited = memory(attempt), output(attempt), waits(attempt)
+    named = methods(attempt, cpu_used, used)
     return {
         "PeakRSS": used.peak_rss_bytes,
         "PeakPSS": used.peak_pss_bytes,
@@ -204,6 +209,7 @@ def _use(attempt: Attempt) -> dict[str, Value]:
         "CPUPressure": waited.cpu_pressure_seconds,
         "MemoryPressure": waited.memory_pressure_seconds,
         "IOPressure": waited.io_pressure_seconds,
+        "Methods": methods_text({**named, **_SAME_EVERYWHERE}) if named else None,
         "OutputLines": written.lines,
         "OutputBytes": written.bytes,
         "PeekLinesDropped": written.peek_lines_dropped,

@@ -151,6 +151,7 @@ _USE = (
     ("CPUPressure", "number?", "s", "some process of the payload waited for a processor; null: not told"),
     ("MemoryPressure", "number?", "s", "some process of the payload waited for memory; null: not told"),
     ("IOPressure", "number?", "s", "some process of the payload waited for I/O; null: not told"),
+    ("Methods", "text?", "", 'how each quantity was measured: "cpu=cgroup2 peak_rss=sampled ..."; null: not told'),
     ("OutputLines", "integer", "lines", "lines on stdout and stderr"),
     ("OutputBytes", "integer", "By", "bytes on stdout and stderr"),
     ("PeekLinesDropped", "integer", "lines", "lines that the peek has dropped"),

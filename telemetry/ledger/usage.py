@@ -179,6 +179,29 @@ def waits(attempt: Attempt) -> Waits:
     )
 
 
+def methods(attempt: Attempt, used: Cpu, held: Memory) -> dict[str, str]:
+    """Who has measured what the record tells, where the journal says so (those of before it did say nothing).
+
+    Of an account that nobody settled it is what `cpu` and `memory` have made of the samples: *used* and *held*.
+    """
+    if (settled := _settled(attempt)) is not None:
+        return dict(settled.methods)
+    told = next((each.methods for each in reversed(attempt.facts(UsageSampled)) if each.methods), None)
+    if told is None:
+        return {}
+    named = {
+        "cpu": used.method,
+        "peak_rss": "sampled" if held.method else None,
+        "peak_memory": None if held.peak_cgroup_bytes is None else held.method,
+        "peak_swap": held.swap_method,
+        "peak_memory_swap": None if held.peak_memory_swap_bytes is None else held.method,
+        "peak_threads": held.threads_method,
+        "processes": "sampled" if held.method else None,
+        "io": told.get("io"),
+    }
+    return {quantity: method for quantity, method in named.items() if method}
+
+
 def output(attempt: Attempt) -> Output:
     """Lines and bytes of the payload: the highest totals of each stream, added up."""
     seen: dict[str, list[OutputSeen]] = {}

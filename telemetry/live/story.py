@@ -25,6 +25,7 @@ from telemetry.facts import (
     StageStarted,
     UsageSettled,
     WrapperStarted,
+    methods_text,
 )
 from telemetry.journal import merge
 from telemetry.live.kills import signal_name
@@ -261,6 +262,7 @@ def _usage(settled: UsageSettled | None) -> dict[str, Value]:
         names.PAYLOAD_SWITCHES: settled.voluntary_switches,
         names.PAYLOAD_PREEMPTIONS: settled.involuntary_switches,
         **known({names.PAYLOAD_MEMORY_METHOD: settled.memory_method, names.PAYLOAD_IO_METHOD: settled.io_method}),
+        **known({names.PAYLOAD_METHODS: methods_text(settled.methods)}),
         **_peaks(settled),
     }
 

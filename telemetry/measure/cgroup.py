@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from telemetry.measure.files import LIST_BYTES, KernelFiles, named_number
-from telemetry.measure.snapshot import Cpu, GroupAccount, Peaks, Pressure
+from telemetry.measure.snapshot import Cpu, GroupAccount, Peaks, Pressure, Tellers
 
 _MICROSECONDS = 1_000_000
 _READ = re.compile(rb"\brbytes=(\d+)")
@@ -16,6 +16,8 @@ _WRITTEN = re.compile(rb"\bwbytes=(\d+)")
 _SOME = re.compile(rb"some .*\btotal=(\d+)")
 #: All our groups begin like this, so that whoever cleans up finds them.
 PREFIX = "jobspan-"
+#: An agent that is in a group of this name has the group above to make its payloads' groups in (see `delegation`).
+LEAF = f"{PREFIX}leaf"
 
 
 class NoControlGroup(OSError):
@@ -37,12 +39,13 @@ class ControlGroup:
 
     @classmethod
     def create(cls, name: str) -> "ControlGroup":
-        """Make the group *name* below the one that this process is in.
+        """Make the group *name* below the one that this process is in; beside it, if that is a leaf.
 
         Raises:
             NoControlGroup: there is no unified hierarchy, or no right to make a group.
         """
-        return cls.create_in(own_group(), name, "cpu.stat")
+        own = own_group()
+        return cls.create_in(own.parent if own.name == LEAF else own, name, "cpu.stat")
 
     @classmethod
     def create_in(cls, folder: Path, name: str, file: str, *, has_live_lists: bool = True) -> "ControlGroup":
@@ -62,6 +65,11 @@ class ControlGroup:
         return cls(path, has_live_lists)
 
     @property
+    def tellers(self) -> Tellers:
+        """Version 2 tells everything that it has a controller for."""
+        return Tellers("cgroup2", "cgroup2", "cgroup2")
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """The folder, for whoever has to remove it in our place."""
         return (self.path,)
@@ -76,8 +84,10 @@ class ControlGroup:
         """Whether the kernel (5.14 and newer) kills all of the group at once."""
         return (self.path / "cgroup.kill").exists()
 
-    def account(self) -> GroupAccount:
+    def account(self, *, with_threads: bool = True) -> GroupAccount:
         """All that the group's controllers tell; CPU of every process that ever was in it or below.
+
+        Without the pids controller threads are counted by their list, unless somebody else knows them.
 
         Raises:
             OSError: the group is gone.
@@ -94,7 +104,7 @@ class ControlGroup:
             Cpu(int(user) / _MICROSECONDS, int(system) / _MICROSECONDS),
             _resident(memory) if memory else None,
             self.files.number("memory.swap.current") if memory else None,
-            self._threads(),
+            self._threads() if with_threads else None,
             read_bytes,
             written_bytes,
             _minor_faults(memory) if memory else None,
@@ -153,15 +163,27 @@ class ControlGroup:
         return found
 
     def kill(self) -> None:
-        """KILL every process in the group and below, those just being forked included."""
+        """KILL every process in the group and below, those just being forked included.
+
+        Raises:
+            OSError: the kernel is older than Linux 5.14, or the group is gone.
+        """
         (self.path / "cgroup.kill").write_text("1")
 
     def enter(self) -> None:
-        """Move the calling process into the group."""
-        (self.path / "cgroup.procs").write_text("0")
+        """Move the calling process, which must have a single thread, into the group.
+
+        Raises:
+            OSError: the group is gone, or it is not ours to enter.
+        """
+        # In version 1 threads move alone too, and one that moves itself waits for nobody (Linux 5.5 and newer).
+        (self.path / ("cgroup.procs" if self.has_live_lists else "tasks")).write_text("0")
+
+    def enter_others(self) -> None:
+        """There is only this one."""
 
     def remove(self) -> bool:
-        """Remove the group and those below it; whether it is gone. It must be empty."""
+        """Remove the group and those below it; whether it is gone. It must be empty. Idempotent."""
         self.files.close()
         folders = [Path(folder) for folder, _, _ in os.walk(self.path, topdown=False)]
         for folder in folders:

@@ -1,13 +1,14 @@
 """Control groups, version 1: one group for each controller, with the same processes in all of them.
 
-CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, and their peaks
-(of swap only together with memory, and only where it is accounted: the files with `memsw`), `pids` the
-threads, and `freezer` holds a fork bomb still while it is
-killed. Not used is `blkio`: it does not see what is written back later, which is most of what is written.
+CPU comes from `cpuacct`, which must be granted. Where they are, `memory` tells memory and swap, and their peaks (of
+swap only together with memory, and only where it is accounted: the files with `memsw`), `pids` the threads, and
+`freezer` holds a fork bomb still while it is killed. Not used is `blkio`: it does not see what is written back later,
+which is most of what is written.
 
-A process can only be moved into these groups. The first move in a while waits for the kernel's other
-processors: 7 to 20 ms measured on Linux 6.18, the moves right after it 0.1 ms. This is why nothing of
-version 1 is used beside a group of version 2, into which a process is born.
+A process can only be moved into these groups. Its first move in a while, as a process, waits for the kernel's other
+processors: 7 to 20 ms measured on Linux 6.18. A thread that moves itself waits for nobody since Linux 5.5, and a
+process that was just forked is one thread: that is how a payload enters them. (Two of them, side by side on a busy
+machine: 0.7 ms as a thread, 10 ms as a process.)
 """
 
 import contextlib
@@ -16,16 +17,15 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from telemetry.measure.cgroup import ControlGroup, NoControlGroup, unescaped
+from telemetry.measure.cgroup import PREFIX, ControlGroup, NoControlGroup, unescaped
 from telemetry.measure.files import named_number
-from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Peaks, Pressure
+from telemetry.measure.snapshot import NO_PRESSURE, Cpu, GroupAccount, Peaks, Pressure, Tellers
 
 _NANOSECONDS = 1_000_000_000
-
-
 #: What must be there of each controller beside cpuacct, for it to be used.
 _OTHERS = {"memory": "memory.max_usage_in_bytes", "pids": "pids.current", "freezer": "freezer.state"}
 #: The freezer needs some milliseconds, longer for processes that wait for a disk: those cannot fork either.
@@ -50,17 +50,13 @@ class ControllerGroups:
             NoControlGroup: there is no cpuacct hierarchy, or no right to make a group in it.
         """
         cpuacct = ControlGroup.create_in(own_group("cpuacct"), name, "cpuacct.usage", has_live_lists=False)
-        made = {cpuacct.path: cpuacct}
-        found: dict[str, ControlGroup] = {}
-        for controller, file in _OTHERS.items():
-            with contextlib.suppress(OSError):
-                folder = own_group(controller)
-                path = folder / cpuacct.path.name
-                # Controllers may be mounted as one hierarchy: then it is the same group.
-                if path not in made:
-                    made[path] = ControlGroup.create_in(folder, name, file, has_live_lists=False)
-                found[controller] = made[path]
+        found = create_each(_OTHERS, name, there=cpuacct)
         return cls(cpuacct, found.get("memory"), found.get("pids"), found.get("freezer"))
+
+    @property
+    def tellers(self) -> Tellers:
+        """Version 1 tells everything that it has a controller for."""
+        return Tellers("cgroup1", "cgroup1", "cgroup1")
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -86,28 +82,16 @@ class ControllerGroups:
         # The share first: it is never ahead of the total then.
         share = parse_cpuacct_stat(self._needed("cpuacct.stat"))
         nanoseconds = int(self._needed("cpuacct.usage"))
-        files = self.memory.files if self.memory else None
-        stat = (files.read("memory.stat") if files else None) or b""
-        resident, mapped = named_number(stat, b"total_rss"), named_number(stat, b"total_mapped_file")
-        faults, major = named_number(stat, b"total_pgfault"), named_number(stat, b"total_pgmajfault")
         return GroupAccount(
             cpu_seconds=nanoseconds / _NANOSECONDS,
             cpu_share=share,
-            rss_bytes=None if resident is None else resident + (mapped or 0),
-            swap_bytes=named_number(stat, b"total_swap"),
             threads=self.tasks.files.number("pids.current") if self.tasks else None,
-            minor_faults=None if faults is None else faults - (major or 0),
-            major_faults=major,
+            **told_by_memory(self.memory),
         )
 
     def peaks(self) -> Peaks:
-        """The kernel's own; that of threads is kept since Linux 6.1."""
-        memory = self.memory.files if self.memory else None
-        return Peaks(
-            memory_bytes=memory.number("memory.max_usage_in_bytes") if memory else None,
-            memory_swap_bytes=memory.number("memory.memsw.max_usage_in_bytes") if memory else None,
-            threads=self.tasks.files.number("pids.peak") if self.tasks else None,
-        )
+        """The kernel's own."""
+        return kept_peaks(self.memory, self.tasks)
 
     def pressure(self) -> Pressure:
         """Version 1 keeps none."""
@@ -150,6 +134,10 @@ class ControllerGroups:
         for group in self._groups:
             group.enter()
 
+    def enter_others(self) -> None:
+        """No process is born in any of them."""
+        self.enter()
+
     def remove(self) -> bool:
         """Remove the groups and those below; whether all are gone. They must be empty."""
         return all([group.remove() for group in self._groups])
@@ -164,6 +152,58 @@ class ControllerGroups:
     def _groups(self) -> tuple[ControlGroup, ...]:
         every = (self.cpuacct, self.memory, self.tasks, self.freezer)
         return tuple({each.path: each for each in every if each is not None}.values())
+
+
+def create_each(controllers: Iterable[str], name: str, *, there: ControlGroup | None = None) -> dict[str, ControlGroup]:
+    """Make the groups *name* of these *controllers* below our own, as far as they are granted.
+
+    Controllers may be mounted as one hierarchy: then theirs is the same group, perhaps the one that is *there* already.
+    """
+    made = {} if there is None else {there.path: there}
+    found: dict[str, ControlGroup] = {}
+    for controller in controllers:
+        with contextlib.suppress(OSError):
+            folder = own_group(controller)
+            if controller == "memory" and not _limits_below(folder):
+                continue
+            path = folder / f"{PREFIX}{name}"
+            if path not in made:
+                made[path] = ControlGroup.create_in(folder, name, _OTHERS[controller], has_live_lists=False)
+            found[controller] = made[path]
+    return found
+
+
+def _limits_below(folder: Path) -> bool:
+    """Whether the limits of a memory group hold for those below it: since Linux 5.11 always, before that on demand.
+
+    Else a payload would escape from the limit that its batch system has set.
+    """
+    try:
+        return (folder / "memory.use_hierarchy").read_text().strip() != "0"
+    except FileNotFoundError:
+        return True
+
+
+def told_by_memory(memory: ControlGroup | None) -> dict[str, int | None]:
+    """What the memory controller tells of a `GroupAccount`, by the names of its fields; None without one."""
+    stat = (memory.files.read("memory.stat") if memory else None) or b""
+    resident, mapped = named_number(stat, b"total_rss"), named_number(stat, b"total_mapped_file")
+    faults, major = named_number(stat, b"total_pgfault"), named_number(stat, b"total_pgmajfault")
+    return {
+        "rss_bytes": None if resident is None else resident + (mapped or 0),
+        "swap_bytes": named_number(stat, b"total_swap"),
+        "minor_faults": None if faults is None else faults - (major or 0),
+        "major_faults": major,
+    }
+
+
+def kept_peaks(memory: ControlGroup | None, tasks: ControlGroup | None) -> Peaks:
+    """The kernel's own by these controllers, as far as they are there; that of threads is kept since Linux 6.1."""
+    return Peaks(
+        memory_bytes=memory.files.number("memory.max_usage_in_bytes") if memory else None,
+        memory_swap_bytes=memory.files.number("memory.memsw.max_usage_in_bytes") if memory else None,
+        threads=tasks.files.number("pids.peak") if tasks else None,
+    )
 
 
 def parse_cpuacct_stat(text: bytes) -> Cpu:

@@ -1,20 +1,24 @@
-"""Ways of measuring CPU: each method is a `Meter`, chosen by what the machine grants."""
+"""Ways of measuring: each method of CPU is a `Meter`, chosen by what the machine grants; it says who tells the rest."""
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from telemetry.measure import cgroup, cgroup1, perf
+from telemetry.measure import cgroup, cgroup1, hybrid, perf
+from telemetry.measure.delegation import obstacle
 from telemetry.measure.snapshot import (
     NO_CPU,
     NO_PEAKS,
     Cpu,
     GroupAccount,
     MemberSums,
+    Methods,
     Peaks,
     Pressure,
+    Tellers,
     UsageReading,
 )
 from telemetry.measure.tree import TICK_SECONDS, TreeState
@@ -30,6 +34,11 @@ _BEFORE_EXEC_SECONDS = 0.02
 
 class Group(Protocol):
     """Control groups of one payload, with the same processes in all of them."""
+
+    @property
+    def tellers(self) -> Tellers:
+        """Of which version they are."""
+        ...
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -78,6 +87,10 @@ class Group(Protocol):
         """Move the calling process, which must have a single thread, into it."""
         ...
 
+    def enter_others(self) -> None:
+        """The same for a process that was born in `birth_path`: into the groups that it is not in yet."""
+        ...
+
     def remove(self) -> bool:
         """Remove it; whether it is gone."""
         ...
@@ -117,12 +130,18 @@ class Meter(Protocol):
         ...
 
 
+@cache
+def _fold_methods(cpu: str) -> Methods:
+    """Only CPU is told by anybody else than the fold, and pressure by nobody."""
+    return Methods(cpu, WALK, WALK, WALK, WALK, WALK, WALK, WALK)
+
+
 def _read_fold(state: TreeState, cpu: Cpu, method: str, uncertainty_seconds: float) -> UsageReading:
     """The fold with *cpu* by *method*."""
     totals = state.totals
     return UsageReading(
         cpu=cpu,
-        cpu_method=method,
+        methods=_fold_methods(method),
         cpu_uncertainty_seconds=uncertainty_seconds,
         peak_rss_bytes=state.peak_rss_bytes,
         max_processes=state.max_processes,
@@ -132,9 +151,6 @@ def _read_fold(state: TreeState, cpu: Cpu, method: str, uncertainty_seconds: flo
         vsize_bytes=state.vsize_bytes,
         processes=state.processes,
         threads=state.threads,
-        rss_method=WALK,
-        processes_method=WALK,
-        io_method=WALK,
         minor_faults=totals.minor_faults,
         major_faults=totals.major_faults,
         voluntary_switches=state.voluntary_switches,
@@ -178,6 +194,24 @@ class SampledMeter(Wait4Meter):
     looks_only = True
 
 
+def group_methods(group: Group, account: GroupAccount) -> Methods:
+    """Who tells what of a payload whose control groups give this *account*."""
+    cpu, memory, threads = group.tellers
+    return Methods(
+        cpu=cpu,
+        memory=MEMBERS if account.rss_bytes is None else memory,
+        swap=WALK if account.swap_bytes is None else memory,
+        processes=cpu,
+        threads=WALK if account.threads is None else threads,
+        io=MEMBERS if account.read_bytes is None or account.written_bytes is None else cpu,
+        faults=WALK if account.minor_faults is None or account.major_faults is None else memory,
+        switches=WALK,
+        pressure=cpu,
+        peak_memory=memory,
+        peak_threads=threads,
+    )
+
+
 @dataclass
 class GroupMeter:
     """The kernel's own account of control groups: exact CPU for every process shape, auto-reaped ones included.
@@ -187,11 +221,17 @@ class GroupMeter:
     """
 
     group: Group
-    method: str
     looks_only = False
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _account: GroupAccount | None = field(default=None, init=False)
     _peaks: Peaks = field(default=NO_PEAKS, init=False)
+    #: By the first account: controllers neither come nor go.
+    _methods: Methods | None = field(default=None, init=False)
+
+    @property
+    def method(self) -> str:
+        """That of the groups."""
+        return self.group.tellers.cpu
 
     def sums(self, walker: TreeWalker, /) -> MemberSums | None:
         """By the controllers, and by the members for what no controller tells."""
@@ -199,14 +239,14 @@ class GroupMeter:
         self._account = account
         moved = (account.read_bytes, account.written_bytes)
         if account.rss_bytes is None:
-            return walker.sums(self.group.members(), threads=account.threads or 0)
+            return walker.sums(self.group.members(), threads=account.threads)
         if moved[0] is None or moved[1] is None:
-            return walker.sums(self.group.members(), threads=account.threads or 0, rss_bytes=account.rss_bytes)
+            return walker.sums(self.group.members(), threads=account.threads, rss_bytes=account.rss_bytes)
         return MemberSums(
             rss_bytes=account.rss_bytes,
             vsize_bytes=None,
             processes=self.group.count(),
-            threads=account.threads or 0,
+            threads=account.threads,
             read_bytes=0,
             written_bytes=0,
         )
@@ -217,12 +257,14 @@ class GroupMeter:
         self._cpu = self._cpu.grown_to(account.cpu_seconds, account.cpu_share)
         if not is_lean:
             self._peaks = self.group.peaks()
-        totals, method = state.totals, self.method
+        if self._methods is None:
+            self._methods = group_methods(self.group, account)
+        totals = state.totals
         tells_rss = account.rss_bytes is not None
         tells_io = account.read_bytes is not None and account.written_bytes is not None
         return UsageReading(
             cpu=self._cpu,
-            cpu_method=method,
+            methods=self._methods,
             cpu_uncertainty_seconds=0.0,
             peak_rss_bytes=state.peak_rss_bytes,
             max_processes=state.max_processes,
@@ -233,10 +275,6 @@ class GroupMeter:
             processes=state.processes,
             threads=state.threads,
             peaks=self._peaks,
-            peaks_method=method,
-            rss_method=method if tells_rss else MEMBERS,
-            processes_method=method,
-            io_method=method if tells_io else MEMBERS,
             swap_bytes=account.swap_bytes or 0,
             minor_faults=totals.minor_faults if account.minor_faults is None else account.minor_faults,
             major_faults=totals.major_faults if account.major_faults is None else account.major_faults,
@@ -275,11 +313,11 @@ class PerfMeter(_Foldless):
 
 
 def _cgroup2(name: str) -> Meter:
-    return GroupMeter(cgroup.ControlGroup.create(name), "cgroup2")
+    return GroupMeter(hybrid.create(name))
 
 
 def _cgroup1(name: str) -> Meter:
-    return GroupMeter(cgroup1.ControllerGroups.create(name), "cgroup1")
+    return GroupMeter(cgroup1.ControllerGroups.create(name))
 
 
 #: How each method is taken up; all but wait4 and sampled may be refused by an OSError.
@@ -350,8 +388,14 @@ def _praise(meter: Meter) -> str:
         more = " and ".join(("CPU", *(name for name, value in told.items() if value is not None)))
         if meter.method == "cgroup1":
             kills = "its freezer holds it still for the kill" if meter.group.can_kill else "without a freezer"
-            return f"every process of a payload is counted by version 1: {more}; {kills}; to enter may cost 20 ms"
+            enters = "before Linux 5.5 it costs up to 20 ms to enter"
+            return f"every process of a payload is counted by version 1: {more}; {kills}; {enters}"
         kills = "is ended at once by cgroup.kill" if meter.group.can_kill else "but cgroup.kill needs Linux 5.14"
+        tellers = meter.group.tellers
+        older = {"memory": tellers.memory, "threads": tellers.threads}
+        beside = " and ".join(name for name, version in older.items() if version == "cgroup1")
+        more += f"; {beside} by version 1" if beside else ""
+        more += f"; {lacking}" if (lacking := obstacle(cgroup.own_group())) else ""
         return f"every process of a payload is counted by its control group ({more}) and {kills}"
     if isinstance(meter, SampledMeter):
         return "looks at the living only, as other watchdogs: CPU after a process's last look is lost, and stated so"

@@ -126,13 +126,13 @@ class TreeSnapshot:
 class MemberSums(NamedTuple):
     """What the living members of a control group hold together, read without looking at each as a process.
 
-    `vsize_bytes` is None when nobody looked.
+    `vsize_bytes` and `threads` are None when nobody looked: then those of the last walk hold.
     """
 
     rss_bytes: int
     vsize_bytes: int | None
     processes: int
-    threads: int
+    threads: int | None
     read_bytes: int
     written_bytes: int
 
@@ -196,16 +196,46 @@ class GroupAccount(NamedTuple):
     major_faults: int | None = None
 
 
+class Tellers(NamedTuple):
+    """Of which version the control groups of a payload are ("cgroup2", "cgroup1") that tell what each controller does.
+
+    `cpu` is also that of all that needs no controller, and of I/O; `memory` that of swap and page faults too.
+    """
+
+    cpu: str
+    memory: str
+    threads: str
+
+
+class Methods(NamedTuple):
+    """Who tells each quantity of a reading; empty: nobody does.
+
+    That is the version of a control group, "perf", "wait4" or "sampled", or the fold over processes: "walk" for what is
+    seen of the living and told by wait4 of the ended, "members" for sums over the processes that a group lists.
+    Peaks are the kernel's own, `peak_memory` those of swap too.
+    """
+
+    cpu: str = ""
+    memory: str = ""
+    swap: str = ""
+    processes: str = ""
+    threads: str = ""
+    io: str = ""
+    faults: str = ""
+    switches: str = ""
+    pressure: str = ""
+    peak_memory: str = ""
+    peak_threads: str = ""
+
+
 class UsageReading(NamedTuple):
     """Use of resources by a payload's tree so far. Totals never fall; the rest are gauges of this moment.
 
-    `cpu_uncertainty_seconds` is how much CPU may be missing. Each quantity has the name of its method:
-    that of a control group, or that of the fold over processes ("walk" for what is seen of the living
-    and told by wait4 of the ended; "members" for sums over the processes that a group lists).
+    `cpu_uncertainty_seconds` is how much CPU may be missing.
     """
 
     cpu: Cpu
-    cpu_method: str
+    methods: Methods
     cpu_uncertainty_seconds: float
     peak_rss_bytes: int = 0
     max_processes: int = 0
@@ -215,9 +245,6 @@ class UsageReading(NamedTuple):
     vsize_bytes: int = 0
     processes: int = 0
     threads: int = 0
-    rss_method: str = ""
-    processes_method: str = ""
-    io_method: str = ""
     swap_bytes: int = 0
     #: The most that any look has seen.
     peak_swap_bytes: int = 0
@@ -231,9 +258,8 @@ class UsageReading(NamedTuple):
     cpu_pressure_seconds: float | None = None
     memory_pressure_seconds: float | None = None
     io_pressure_seconds: float | None = None
-    #: Of the control group, as of the last look at its peaks; `peaks_method` says which one told them.
-    peaks_method: str = ""
+    #: Of the control groups, as of the last look at their peaks.
     peaks: Peaks = NO_PEAKS
 
 
-NOTHING_USED = UsageReading(cpu=NO_CPU, cpu_method="", cpu_uncertainty_seconds=0.0)
+NOTHING_USED = UsageReading(cpu=NO_CPU, methods=Methods(), cpu_uncertainty_seconds=0.0)

@@ -180,7 +180,7 @@ def with_sums(state: TreeState, sums: MemberSums, ended: Iterable[ProcessEnded])
         rss_bytes=sums.rss_bytes,
         vsize_bytes=state.vsize_bytes if sums.vsize_bytes is None else sums.vsize_bytes,
         processes=sums.processes,
-        threads=sums.threads,
+        threads=state.threads if sums.threads is None else sums.threads,
     )
 
 

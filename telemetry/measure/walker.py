@@ -145,7 +145,7 @@ class TreeWalker:
             self._forget_all_but(looks)
         return tuple(each for each in looks.values() if each is not None)
 
-    def sums(self, pids: Sequence[int], *, threads: int, rss_bytes: int | None = None) -> MemberSums:
+    def sums(self, pids: Sequence[int], *, threads: int | None, rss_bytes: int | None = None) -> MemberSums:
         """What the processes *pids* hold together; *threads* and *rss_bytes* are what somebody else knows.
 
         Bytes read and written are looked at in turn, of some processes at each call: those of a large tree lag by some

@@ -169,7 +169,7 @@ def _meter(method: str, folder: str) -> Iterator[Meter]:
     else:
         for name, content in CONTROLLERS.items():
             Path(folder, name).write_text(content)
-        meter = GroupMeter(ControlGroup(Path(folder)), "cgroup2")
+        meter = GroupMeter(ControlGroup(Path(folder)))
     try:
         yield meter
     finally:

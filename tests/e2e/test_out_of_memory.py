@@ -42,13 +42,13 @@ def group() -> Iterator[Path]:
     made.rmdir()
 
 
-@pytest.fixture
-def site(tmp_path: Path, group: Path) -> Iterator[Site]:
+@pytest.fixture(params=["wait4"])
+def site(tmp_path: Path, group: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site whose agent, with all that it starts, is in the group."""
     members = group / "cgroup.procs"
     members.write_text(str(os.getpid()))  # whoever is started now is born there
     try:
-        with running_site(tmp_path / "site", JobWrapper={"CPUMethod": "wait4", "CleanUpFlag": False}) as running:
+        with running_site(tmp_path / "site", JobWrapper={"CPUMethod": request.param, "CleanUpFlag": False}) as running:
             for pid in (os.getpid(), running.wms.process.pid):
                 (group.parent / "cgroup.procs").write_text(str(pid))
             yield running
@@ -75,8 +75,12 @@ def accounted(site: Site, job_id: int) -> None:
     assert len(events) == 1
 
 
+@pytest.mark.parametrize("site", ["wait4", "auto"], indirect=True)
 def test_a_payload_that_takes_too_much_memory(site: Site) -> None:
-    """The kernel kills the payload, which is willing to be the victim, and not us; status, record and event say why."""
+    """The kernel kills the payload, which is willing to be the victim, and not us; status, record and event say why.
+
+    The limit holds for a payload that has a memory group of its own, too.
+    """
     job_id, payload, word = greedy(site)
     word.touch()
     ended = site.wait_fact(job_id, AttemptEnded).fact

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from telemetry.facts import LimitHit, SamplerLate, UsageSampled, UsageSettled
 from telemetry.journal import Journal, read_journal
 from telemetry.measure import procfs, walker
 from telemetry.measure.meter import GroupMeter, choose
+from telemetry.measure.naming import NODE_METHODS
 from telemetry.measure.walker import TreeWalker
 from tests.support.journals import ListJournal
 from tests.support.starting import fork_starter, program, stage, usage
@@ -209,6 +211,14 @@ def test_samples_name_their_methods_and_the_wrapper_s_own_cost(tmp_path: Path) -
     samples = [each for each in journal.facts(UsageSampled) if each.rss_bytes]
     assert samples
     assert all(each.rss_method and each.processes_method and each.io_method for each in samples)
+    told = [each.methods for each in journal.facts(UsageSampled)]
+    assert told[0] == NODE_METHODS  # no payload yet
+    assert all(before != after for before, after in pairwise(filter(None, told)))
+    assert {} in told  # what has not changed is not said again
+    named = [each for each in told if each][-1]
+    quantities = {"cpu", "memory", "swap", "processes", "threads", "io", "faults", "switches"}
+    assert named.keys() >= quantities | NODE_METHODS.keys()
+    assert all(named.values())
     costs = [each.wrapper_cpu_seconds for each in journal.facts(UsageSampled)]
     assert costs == sorted(costs)
     assert costs[0] > 0
@@ -216,6 +226,8 @@ def test_samples_name_their_methods_and_the_wrapper_s_own_cost(tmp_path: Path) -
     assert settled.minor_faults > 0
     assert settled.voluntary_switches + settled.involuntary_switches > 0
     assert settled.io_method
+    assert settled.methods["cpu"] == settled.cpu_method
+    assert settled.methods.keys() >= {"peak_rss", "processes", "io", "faults", "switches"}
 
 
 def test_samples_tell_the_peaks_so_far(tmp_path: Path) -> None:

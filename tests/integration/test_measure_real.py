@@ -152,9 +152,9 @@ def test_groups_of_version_1_count(version_1: GroupMeter) -> None:
     end = version_1.read(TreeState(processors=2))
     assert end.cpu.total_seconds == pytest.approx(usage.ru_utime + usage.ru_stime, abs=0.05)
     assert end.cpu.user_seconds == pytest.approx(usage.ru_utime, abs=0.1)
-    assert (end.cpu_method, end.cpu_uncertainty_seconds) == ("cgroup1", 0.0)
+    assert (end.methods.cpu, end.cpu_uncertainty_seconds) == ("cgroup1", 0.0)
     if version_1.group.memory:
-        assert end.peaks_method == "cgroup1"
+        assert end.methods.peak_memory == "cgroup1"
         assert end.peaks.memory_bytes
         assert 50 << 20 < end.peaks.memory_bytes < 100 << 20
         # Where swap is accounted, memory and swap together are never less than memory.
@@ -236,7 +236,7 @@ def _measure_by(method: str) -> str:
     os.waitpid(child, 0)
     reading = meter.read(TreeState(processors=2))
     meter.close()
-    return f"{reading.cpu_method} {reading.cpu.total_seconds} {not any(path.exists() for path in meter.group.paths)}"
+    return f"{reading.methods.cpu} {reading.cpu.total_seconds} {not any(path.exists() for path in meter.group.paths)}"
 
 
 HYBRID = """\

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,11 +180,11 @@ def test_nobody_is_started_when_nobody_watches(tmp_path: Path, monkeypatch: pyte
 def test_no_process_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that is full of processes refuses the start with the cause, and the starter lives on."""
 
-    def refuse(group: object) -> tuple[int, None]:
+    def refuse(group: object) -> tuple[int, Callable[[], None]]:
         if not (tmp_path / "refused").exists():
             (tmp_path / "refused").touch()
             raise OSError(errno.EAGAIN, "no process")
-        return os.fork(), None
+        return os.fork(), lambda: None
 
     monkeypatch.setattr(keeper, "_fork", refuse)
     with stage(tmp_path, "wait4") as it:

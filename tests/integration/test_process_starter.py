@@ -25,6 +25,7 @@ from telemetry.facts import KillFinished, PayloadEnded, PayloadStarted, SignalSe
 from telemetry.journal import Journal, is_written, read_journal
 from telemetry.measure import perf, procfs
 from telemetry.measure.cgroup import ControlGroup
+from tests.support.components import require
 from tests.support.processes import is_alive
 from tests.support.starting import METHODS, PAYLOADS, end, program, stage, usage
 from tests.support.waiting import at_best, eventually
@@ -247,7 +248,9 @@ def test_bytes_of_storage_are_counted(tmp_path: Path, method: str) -> None:
     for each in (reading, settled):
         assert 1 << 20 <= each.written_bytes < 2 << 20
         assert 1 << 20 <= each.read_bytes < 64 << 20  # of its libraries what is not in memory yet, too
-        assert each.io_method in {"cgroup2": ("cgroup2", "members"), "cgroup1": ("members",)}.get(method, ("walk",))
+    expected = {"cgroup2": ("cgroup2", "members"), "cgroup1": ("members",)}.get(method, ("walk",))
+    assert reading.methods.io in expected
+    assert settled.io_method == settled.methods["io"] == reading.methods.io
 
 
 def test_peak_memory_is_the_payloads(tmp_path: Path) -> None:
@@ -267,7 +270,8 @@ def test_memory_of_the_wrapper_is_not_the_payloads(tmp_path: Path) -> None:
         it.starter.end_tree("the test", 0.0)
         settled = usage(it.events()).usage
     assert len(ballast) > settled.peak_rss_bytes > 1 << 20
-    assert settled.memory_method == "sampled"
+    assert len(ballast) > (settled.peak_cgroup_memory_bytes or 0)
+    assert settled.methods["peak_rss"] == "sampled"
 
 
 def _timeline(events: list[object]) -> list[int]:
@@ -454,6 +458,36 @@ def test_version_1_stands_in_for_version_2(tmp_path: Path, monkeypatch: pytest.M
         assert (settled.peak_memory_swap_bytes or 1 << 30) >= settled.peak_cgroup_memory_bytes
     assert settled.peak_threads
     assert settled.threads_method in ("cgroup1", "sampled")
+
+
+@pytest.mark.cgroup
+def test_version_1_stands_beside_version_2(tmp_path: Path) -> None:
+    """Where version 2 lacks the memory controller because version 1 has it, the peak of memory is the kernel's own, of
+    the payload from its first program on; CPU and the kill stay with version 2."""
+    require("memory1")
+    script = "import signal; x = b'x' * (60 << 20); print('there', flush=True); signal.pause()"
+    with stage(tmp_path, "cgroup2") as it:
+        paths = [Path(path) for path in it.starter.prepare().cgroup_paths]
+        if (paths[0] / "memory.stat").exists():
+            pytest.skip("version 2 has the memory controller")
+        it.starter.start(it.command("/bin/sh", "-c", f'sleep 60 & exec {sys.executable} -I -S -c "{script}"'))
+        it.first_line()
+        reading = it.starter.snapshot("deep")
+        members = [{*(path / "cgroup.procs").read_text().split()} for path in paths]
+        it.starter.end_tree("the test", 0.0)
+        settled = usage(it.events()).usage
+    assert members[0]
+    assert members.count(members[0]) == len(members) >= 2
+    assert reading is not None
+    assert (reading.methods.cpu, reading.methods.memory, reading.methods.faults) == ("cgroup2", "cgroup1", "cgroup1")
+    assert reading.rss_bytes > 60 << 20
+    assert (settled.cpu_method, settled.memory_method) == ("cgroup2", "cgroup1")
+    assert settled.peak_cgroup_memory_bytes
+    assert 60 << 20 < settled.peak_cgroup_memory_bytes < 120 << 20
+    assert settled.methods["peak_memory"] == "cgroup1"
+    assert settled.methods.get("peak_threads") in ("cgroup1", "sampled")
+    assert settled.oom_kills == 0
+    assert not any(path.exists() for path in paths)
 
 
 def test_without_any_group_wait4_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,7 @@ class Attempt:
                 swap_method="cgroup2",
                 peak_threads=5,
                 threads_method="sampled",
+                methods={"cpu": "wait4", "peak_rss": "walk"},
             )
         )
 

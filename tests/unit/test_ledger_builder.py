@@ -347,6 +347,37 @@ def test_peaks_of_samples_stand_in_for_an_account_that_nobody_settled() -> None:
     assert (record["PeakThreads"], record["ThreadsMethod"]) == (8, "cgroup1")
 
 
+def test_the_record_names_the_method_of_each_quantity() -> None:
+    """As settled, in one text; of an account that nobody settled as the samples tell, which say it once in a series;
+    and not at all in journals of before it was told."""
+    same = "wall=boottime wrapper_cpu=cputime output=tail disk=walk"
+    sample = UsageSampled(
+        stage="execute", cpu_user_seconds=1.0, cpu_system_seconds=0.0, cpu_method="cgroup1", wall_seconds=1.0,
+        rss_bytes=5, peaks_method="cgroup1", peak_cgroup_memory_bytes=90, peak_threads=2,
+    )  # fmt: skip
+    life = Life()
+    life.match()
+    life.start_wrapper()
+    life.emit(sample)
+    life.recover()
+    assert life.record()["Methods"] is None
+    life.emit(replace(sample, methods={"cpu": "cgroup1", "memory": "cgroup1", "io": "members"}))
+    life.emit(sample)
+    life.recover()
+    assert life.record()["Methods"] == (
+        f"cpu=sampled peak_rss=sampled peak_memory=cgroup1 peak_threads=sampled processes=sampled io=members {same}"
+    )
+    life.emit(
+        UsageSettled(
+            cpu_user_seconds=1.0, cpu_system_seconds=1.0, cpu_method="cgroup1", cpu_uncertainty_seconds=0.0,
+            orphan_cpu_seconds=0.0, peak_rss_bytes=1, methods={"cpu": "cgroup1", "io": "members"},
+        )
+    )  # fmt: skip
+    life.recover()
+    assert life.record()["Methods"] == f"cpu=cgroup1 io=members {same}"
+    assert whole_life().record()["Methods"] is None
+
+
 def test_a_second_end_by_the_same_witness_is_a_further_revision() -> None:
     """Recovery that learns more closes again: revision 2, with all facts until then."""
     life = Life()

@@ -8,11 +8,14 @@ import pytest
 
 from telemetry.facts import UsageSettled
 from telemetry.measure.cgroup import ControlGroup
-from telemetry.measure.cgroup1 import ControllerGroups
+from telemetry.measure.cgroup1 import ControllerGroups, _limits_below
 from telemetry.measure.files import KernelFiles, named_number
-from telemetry.measure.meter import GroupMeter
+from telemetry.measure.hybrid import HybridGroups, joined
+from telemetry.measure.left_behind import reopen
+from telemetry.measure.meter import GroupMeter, Wait4Meter
+from telemetry.measure.naming import NODE_METHODS, sample_methods
 from telemetry.measure.peaks import with_peaks
-from telemetry.measure.snapshot import Cpu, GroupAccount, Peaks, Pressure
+from telemetry.measure.snapshot import NOTHING_USED, Cpu, GroupAccount, Methods, Peaks, Pressure
 from telemetry.measure.tree import TreeState, with_sums
 from telemetry.measure.walker import TreeWalker
 
@@ -48,7 +51,7 @@ PEAKS = Peaks(memory_bytes=123456789, swap_bytes=8192, threads=9)
 
 def captured(folder: Path, files: dict[str, str], *, without: tuple[str, ...] = ()) -> Path:
     """*files* in *folder*, but for those whose names begin like one of *without*."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         if not name.startswith(without or ("\0",)):
             (folder / name).write_text(content)
@@ -100,13 +103,19 @@ def test_each_peak_has_a_file_of_its_own(tmp_path: Path, without: tuple[str, ...
 
 def test_peaks_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     """A lean sample spares them: it has those of the last look that was not, whatever the files say by now."""
-    meter = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2)), "cgroup2")
+    meter = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2)))
     state = TreeState(processors=2)
     assert meter.read(state, is_lean=True).peaks == Peaks()
-    assert (meter.read(state).peaks, meter.read(state).peaks_method) == (PEAKS, "cgroup2")
+    assert (meter.read(state).peaks, meter.read(state).methods.peak_memory) == (PEAKS, "cgroup2")
     (tmp_path / "memory.swap.peak").write_text("9000\n")
     assert meter.read(state, is_lean=True).peaks == PEAKS
     assert meter.read(state).peaks.swap_bytes == 9000
+
+
+BY_VERSION_2 = Methods(
+    cpu="cgroup2", memory="cgroup2", swap="cgroup2", processes="cgroup2", threads="cgroup2", io="members",
+    faults="cgroup2", switches="walk", pressure="cgroup2", peak_memory="cgroup2", peak_threads="cgroup2",
+)  # fmt: skip
 
 
 def settled(**known: Any) -> UsageSettled:
@@ -136,8 +145,38 @@ def settled(**known: Any) -> UsageSettled:
 )  # fmt: skip
 def test_a_peak_names_who_has_told_it(peaks: Peaks, seen: tuple[int, int], expected: dict[str, Any]) -> None:
     """The kernel's peak is exact, the most that was seen is a lower bound, and what nobody saw is not told."""
-    found = with_peaks(settled(), peaks, "cgroup2", seen_swap_bytes=seen[0], seen_threads=seen[1])
-    assert found == replace(settled(), **expected)
+    found = with_peaks(settled(), peaks, BY_VERSION_2, seen_swap_bytes=seen[0], seen_threads=seen[1])
+    assert replace(found, methods={}) == replace(settled(), **expected)
+    told = {"peak_memory": "peak_cgroup_memory_bytes", "peak_swap": "peak_swap_bytes", "peak_threads": "peak_threads"}
+    assert {*found.methods} & {*told} == {name for name, value in told.items() if value in expected}
+
+
+def test_an_account_names_who_measured_each_quantity() -> None:
+    """One mapping for the record: each figure that is told with its method, none for what nobody tells."""
+    account = settled(io_method="members", peak_pss_bytes=5, cpu_pressure_seconds=0.5, oom_kills=0)
+    found = with_peaks(account, PEAKS, BY_VERSION_2, seen_swap_bytes=0, seen_threads=0)
+    assert found.methods == {
+        "cpu": "cgroup2", "peak_rss": "sampled", "peak_pss": "sampled", "peak_memory": "cgroup2",
+        "peak_swap": "cgroup2", "peak_threads": "cgroup2", "processes": "sampled", "io": "members",
+        "faults": "cgroup2", "switches": "walk", "pressure": "cgroup2", "oom_kills": "cgroup2",
+    }  # fmt: skip
+    bare = with_peaks(settled(), Peaks(), Methods(faults="walk"), seen_swap_bytes=0, seen_threads=0)
+    assert bare.methods == {"cpu": "cgroup2", "peak_rss": "sampled", "processes": "sampled", "faults": "walk"}
+
+
+def test_a_sample_names_who_measured_each_quantity(tmp_path: Path) -> None:
+    """By a group each of its controllers, and looks for the rest; without a group all but CPU is looked at; of the node
+    and of clocks it is always the same. What nobody tells has no method."""
+    assert sample_methods(NOTHING_USED) == NODE_METHODS
+    state = TreeState(processors=2)
+    whole = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2))).read(state)
+    kept = {"peak_memory": "cgroup2", "peak_swap": "cgroup2", "peak_threads": "cgroup2"}
+    told = {"cpu", "memory", "swap", "processes", "threads", "io", "faults"}
+    assert sample_methods(whole) == {**NODE_METHODS, **dict.fromkeys(told, "cgroup2"), "switches": "walk", **kept}
+    pressed = whole._replace(memory_pressure_seconds=0.0, pss_bytes=7)
+    assert sample_methods(pressed) == {**sample_methods(whole), "pressure": "cgroup2", "pss": "walk"}
+    looked = sample_methods(Wait4Meter().read(state))
+    assert looked == {**NODE_METHODS, **dict.fromkeys(told | {"switches"}, "walk"), "cpu": "wait4"}
 
 
 def test_threads_without_the_pids_controller(tmp_path: Path) -> None:
@@ -164,25 +203,25 @@ def read(meter: GroupMeter) -> tuple[object, ...]:
     reading = meter.read(with_sums(TreeState(processors=2), sums, ()))
     assert reading.cpu_uncertainty_seconds == 0.0
     return (
-        (reading.cpu_method, reading.rss_method, reading.processes_method, reading.io_method),
+        (reading.methods.cpu, reading.methods.memory, reading.methods.processes, reading.methods.io),
         (reading.rss_bytes, reading.processes, reading.threads, reading.read_bytes, reading.written_bytes),
     )
 
 
 def test_methods_are_chosen_for_each_quantity(tmp_path: Path) -> None:
     """What a controller tells has its name; what none tells is summed up over the members, and says so."""
-    whole = GroupMeter(ControlGroup(captured(tmp_path / "a", VERSION_2)), "cgroup2")
+    whole = GroupMeter(ControlGroup(captured(tmp_path / "a", VERSION_2)))
     assert read(whole) == (("cgroup2",) * 4, (49152, 3, 7, 1024, 256))
-    bare = GroupMeter(ControlGroup(captured(tmp_path / "b", VERSION_2, without=("memory", "io"))), "cgroup2")
+    bare = GroupMeter(ControlGroup(captured(tmp_path / "b", VERSION_2, without=("memory", "io"))))
     # (The listed processes are nobody's.)
     assert read(bare) == (("cgroup2", "members", "cgroup2", "members"), (0, 0, 7, 0, 0))
-    half = GroupMeter(ControlGroup(captured(tmp_path / "c", VERSION_2, without=("io",))), "cgroup2")
+    half = GroupMeter(ControlGroup(captured(tmp_path / "c", VERSION_2, without=("io",))))
     assert read(half)[0] == ("cgroup2", "cgroup2", "cgroup2", "members")
 
 
 def test_a_group_s_cpu_never_falls(tmp_path: Path) -> None:
     """Whatever the kernel shows for a moment."""
-    meter = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2)), "cgroup2")
+    meter = GroupMeter(ControlGroup(captured(tmp_path, VERSION_2)))
     before = meter.read(TreeState(processors=2)).cpu
     (tmp_path / "cpu.stat").write_text("usage_usec 5\nuser_usec 3\nsystem_usec 2\n")
     assert meter.read(TreeState(processors=2)).cpu == before
@@ -223,7 +262,7 @@ def test_groups_of_version_1(tmp_path: Path) -> None:
         minor_faults=20,
         major_faults=10,
     )
-    assert read(GroupMeter(groups, "cgroup1"))[0] == ("cgroup1", "cgroup1", "cgroup1", "members")
+    assert read(GroupMeter(groups))[0] == ("cgroup1", "cgroup1", "cgroup1", "members")
     assert groups.peaks() == Peaks(memory_bytes=77777, memory_swap_bytes=88888, threads=6)
 
 
@@ -233,6 +272,60 @@ def test_cpuacct_alone(tmp_path: Path) -> None:
     assert groups.account() == GroupAccount(cpu_seconds=3.5, cpu_share=Cpu(2.9, 0.6))
     assert groups.peaks() == Peaks()
     assert not groups.can_kill
+    # What no controller tells is as the last walk has seen it, and says so.
+    meter = GroupMeter(groups)
+    sums = meter.sums(TreeWalker(1))
+    assert sums is not None
+    reading = meter.read(with_sums(TreeState(processors=2, threads=5), sums, ()))
+    assert (reading.threads, reading.methods.threads, reading.methods.memory) == (5, "walk", "members")
+
+
+def hybrid(folder: Path, *of_version_1: str) -> ControlGroup | HybridGroups:
+    """A group of version 2 without the controllers that version 1 has, as files."""
+    unified = captured(folder / "jobspan-2", {**VERSION_2, "cgroup.controllers": "cpu io\n"}, without=of_version_1)
+    (unified / "memory.pressure").write_text(VERSION_2["memory.pressure"])  # needs no controller
+    made = {
+        name: ControlGroup(captured(folder / f"jobspan-{name}", VERSION_1[name]), has_live_lists=False)
+        for name in of_version_1
+    }
+    return joined(ControlGroup(unified), made)
+
+
+def test_version_1_beside_version_2(tmp_path: Path) -> None:
+    """CPU and I/O by version 2, memory and threads with their peaks by version 1, nothing by looks; each is named."""
+    groups = hybrid(tmp_path, "memory", "pids")
+    told = {"rss_bytes": 12288, "swap_bytes": 512, "threads": 4, "minor_faults": 20, "major_faults": 10}
+    assert groups.account() == WHOLE._replace(**told)
+    assert groups.peaks() == Peaks(memory_bytes=77777, memory_swap_bytes=88888, threads=6)
+    assert groups.pressure() == Pressure(cpu_seconds=1.5, memory_seconds=0.0, io_seconds=0.25)
+    assert (groups.count(), groups.pids()) == (3, [999999901, 999999902, 999999903])
+    meter = GroupMeter(groups)
+    methods, figures = read(meter)
+    assert (methods, figures) == (("cgroup2", "cgroup1", "cgroup2", "cgroup2"), (12288, 3, 4, 1024, 256))
+    reading = meter.read(TreeState(processors=2))
+    assert {reading.methods.swap, reading.methods.threads, reading.methods.faults} == {"cgroup1"}
+    assert {reading.methods.peak_memory, reading.methods.peak_threads} == {"cgroup1"}
+    assert reading.methods.pressure == meter.method == "cgroup2"
+
+
+def test_each_controller_is_taken_where_it_is(tmp_path: Path) -> None:
+    """Memory by one version, threads by the other; with all controllers in version 2 there is nothing beside it."""
+    groups = hybrid(tmp_path, "memory")
+    assert groups.account()[2:5] == (12288, 512, 7)
+    assert groups.peaks() == Peaks(memory_bytes=77777, memory_swap_bytes=88888, threads=9)
+    assert groups.tellers == ("cgroup2", "cgroup1", "cgroup2")
+    assert hybrid(tmp_path / "pids", "pids").tellers == ("cgroup2", "cgroup2", "cgroup1")
+    assert isinstance(hybrid(tmp_path / "whole"), ControlGroup)
+
+
+@pytest.mark.parametrize("controllers", [(), ("memory",), ("memory", "pids")])
+def test_groups_of_both_versions_are_found_again(tmp_path: Path, controllers: tuple[str, ...]) -> None:
+    """By their paths alone, whatever their order: whoever recovers reads what the dead starter would have read."""
+    groups = hybrid(tmp_path, *controllers)
+    (tmp_path / "other").mkdir()
+    found = reopen([tmp_path / "other", tmp_path / "jobspan-gone", *reversed(groups.paths)])
+    assert found == groups
+    assert found.account() == groups.account()
 
 
 def test_lists_longer_than_a_page_are_counted_in_whole(tmp_path: Path) -> None:
@@ -251,3 +344,10 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
     assert named_number(b"inactive_anon 5\n", b"anon") is None
     files.close()
     files.close()
+
+
+@pytest.mark.parametrize(("hierarchy", "expected"), [("1\n", True), ("0\n", False), (None, True)])
+def test_no_payload_escapes_from_the_limit_above(tmp_path: Path, hierarchy: str | None, expected: bool) -> None:
+    """Before Linux 5.11 a memory group may limit only its own processes: then none is made below it."""
+    captured(tmp_path, {} if hierarchy is None else {"memory.use_hierarchy": hierarchy})
+    assert _limits_below(tmp_path) is expected

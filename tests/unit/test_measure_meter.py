@@ -43,7 +43,7 @@ def test_task_clock_and_fold(
     assert reading.cpu.total_seconds == pytest.approx(total)
     assert reading.cpu.user_seconds == pytest.approx(user, abs=0.02)
     assert reading.cpu_uncertainty_seconds == uncertainty
-    assert reading.cpu_method == "perf"
+    assert reading.methods.cpu == "perf"
 
 
 def test_what_the_clock_has_missed_once_stays_in_doubt() -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from runner.process.questions import Questions
 from runner.process.wire import pack_reading
-from telemetry.measure.snapshot import NOTHING_USED, Peaks
+from telemetry.measure.snapshot import NOTHING_USED, Methods, Peaks
+
+METHODS = Methods(cpu="cgroup2", memory="walk", peak_threads="cgroup1")
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def line() -> Iterator[socket.socket]:
         asked = 0
         while question := theirs.recv(64):
             asked += 1
-            reading = NOTHING_USED._replace(processes=asked, peaks=Peaks(threads=7))
+            reading = NOTHING_USED._replace(processes=asked, peaks=Peaks(threads=7), methods=METHODS)
             theirs.send(pack_reading(question, reading))
 
     thread = threading.Thread(target=answer)
@@ -36,7 +38,7 @@ def asked(questions: Questions, depth: str = "") -> int:
     """Ask, and how many questions the other end has had then."""
     reading = questions.ask(depth)  # type: ignore[arg-type]
     assert reading is not None
-    assert reading.peaks == Peaks(threads=7)
+    assert (reading.peaks, reading.methods) == (Peaks(threads=7), METHODS)
     return reading.processes
 
 
