@@ -3,8 +3,9 @@
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from sqlalchemy.exc import IntegrityError
 from runner.config import describe, load
 from runner.errors import ConfigError
 from runner.redaction import Redactor
+from runner.server.db import connections
 from runner.server.db.address import DatabaseAddress
-from runner.server.db.engine import Databases
+from runner.server.db.engine import Databases, Transaction
 from runner.server.db.job_db import JOBS
 from runner.server.db.leases_db import LEASES
 from runner.server.db.versions import BEGUN, known, run_steps
@@ -25,6 +27,7 @@ from runner.server.serve import migrate_database
 from tests.support.databases import PASSWORD, DatabaseServers
 from tests.support.migration import difference
 from tests.support.tree import ROOT
+from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 SERVERS = ("mariadb", "postgresql")
@@ -206,6 +209,28 @@ def test_a_view_is_of_one_moment(databases: Databases) -> None:
         assert (transaction.jobs.get(number) or {})["MinorStatus"] == "m"
 
 
+def test_queues_are_found_however_many_there_are(databases: Databases) -> None:
+    """Those of one VO in which somebody waits, each with its most urgent job, within the CPU work that is left."""
+    with databases.write() as transaction:
+        queues = [transaction.task_queues.find_or_add(f"{each}", "v", each, "{}") for each in range(600)]
+        other = transaction.task_queues.find_or_add("of another", "w", 0, "{}")
+        asked = [(queue, number) for number, queue in enumerate([*queues[:-1], other], 1) if number % 3]
+        jobs = [(queue, number % 7 - 3) for queue, number in asked] + [(queues[0], 9), (queues[0], 1)]
+        fixed = {"Owner": "o", "OwnerGroup": "g", "VO": "v", "Status": "Waiting", "MinorStatus": "m"}
+        fixed |= dict.fromkeys(("SubmissionTime", "LastStatusTime", "SubmitStart", "SubmitEnd"), 1)  # type: ignore[arg-type]
+        rows = [{**fixed, "TaskQueueID": queue, "UserPriority": urgency} for queue, urgency in jobs]
+        transaction.connection.execute(insert(JOBS), rows)
+    expected = {queue: number % 7 - 3 for queue, number in asked if queue != other} | {queues[0]: 9}
+    with databases.read() as transaction:
+        assert dict(transaction.task_queues.filled("v", None)) == expected
+        short = dict(transaction.task_queues.filled("v", 99.5))
+        assert short == {queue: urgency for queue, urgency in expected.items() if queue in queues[:100]}
+        assert transaction.task_queues.filled("nobody", None) == []
+        firsts = transaction.task_queues.first_jobs(queues, 1000)
+        assert [queue for queue, _ in firsts] == [*list(expected)[1:], queues[0]]  # whose most urgent job came late
+        assert transaction.task_queues.first_jobs(queues, 5) == firsts[:5]
+
+
 def test_pilots_write_their_log(databases: Databases) -> None:
     """Entries come back in the order of arrival, page by page, until they are too old."""
     lines = [(5, "last"), (1, "first"), (3, "\U0001f600" * 50_000)]
@@ -318,6 +343,67 @@ def test_what_was_committed_is_not_done_again(databases: Databases) -> None:
 
 
 # --- servers ----------------------------------------------------------------------------------
+
+
+def test_a_transaction_asks_its_server_for_nothing_else(
+    database_servers: DatabaseServers, tmp_path: Path
+) -> None:
+    """Its statements and its end are all that goes to the server and back: with many clients the rest would add up."""
+    databases = Databases(DatabaseAddress.parse(database_servers.server("mariadb").again()), 1)
+    query = "SHOW SESSION STATUS WHERE Variable_name IN ('Questions', 'Com_admin_commands')"
+
+    def asked(look: Callable[[], AbstractContextManager[Transaction]]) -> int:
+        with look() as transaction:
+            return sum(int(row[1]) for row in transaction.connection.exec_driver_sql(query))
+
+    for look in (databases.write, databases.read):
+        assert -asked(look) + asked(look) == 2, "the end of the first transaction, and this very question"
+    databases.close()
+
+
+def test_a_connection_that_has_ended_meanwhile_is_made_anew(
+    databases: Databases, address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was idle is asked first, so that nobody notices; one that has just worked costs a call another try."""
+    if not databases.is_shared:
+        pytest.skip("a file has no connections")
+    for fresh_seconds in (-1.0, 1000.0):
+        monkeypatch.setattr(connections, "FRESH_SECONDS", fresh_seconds)
+        number = job(databases)
+        end_connection(address, databases)
+        tries: list[int] = []
+
+        def change(number: int = number, tries: list[int] = tries) -> None:
+            tries.append(number)
+            with databases.write() as transaction:
+                transaction.jobs.change(number, {"MinorStatus": "changed"})
+
+        databases.repeated(change)
+        assert len(tries) == (1 if fresh_seconds < 0 else 2)
+        with databases.read() as transaction:
+            assert (transaction.jobs.get(number) or {})["MinorStatus"] == "changed"
+
+
+def end_connection(address: DatabaseAddress, databases: Databases) -> None:
+    """End the connection that the next change would use, as a server does that is started again."""
+    whose, end, alive = {
+        "postgresql": (
+            "SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})",
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {}",
+        ),
+        "mariadb": (
+            "SELECT CONNECTION_ID()", "KILL {}", "SELECT count(*) FROM information_schema.PROCESSLIST WHERE ID = {}",
+        ),
+    }[address.url.get_backend_name()]  # fmt: skip
+    with databases.write() as transaction:
+        number = transaction.connection.exec_driver_sql(whose).scalar()
+    engine = create_engine(address.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(end.format(number))
+        eventually(
+            lambda: connection.exec_driver_sql(alive.format(number)).scalar() == 0, WAIT_SECONDS, "the connection to end"
+        )
+    engine.dispose()
 
 
 @pytest.mark.parametrize("kind", SERVERS)

@@ -15,7 +15,7 @@ from runner.server.models import MatchParams
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.limiter import Limiter
-from runner.server.services.matcher import Matcher
+from runner.server.services.matcher import TRIES, Matcher
 from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
@@ -28,7 +28,7 @@ CHANCE_SECONDS = 0.3
 OPTIONS = {
     "WMS": {
         "Shares": ["big=3", "small=1"],
-        "RunningLimits": ["LCG.Limit.org/Merge=2", "LCG.Small.org=1", "LCG.Apart.org=1"],
+        "RunningLimits": ["LCG.Limit.org/Merge=2", "LCG.Small.org=1", "LCG.Apart.org=1", "LCG.Many.org/Merge=1"],
         "MatchingDelays": ["LCG.Slow.org/User=3600", "LCG.Shared.org=3600"],
     }
 }
@@ -210,6 +210,18 @@ def test_jobs_of_one_queue_and_of_several_all_find_a_slot(wms: RunningWms) -> No
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(take, range(60)))
     assert sorted(found) == sorted(jobs)
+
+
+def test_a_queue_that_must_wait_holds_up_no_other(wms: RunningWms) -> None:
+    """However many queues of one owner have reached the limit of their type, the job behind them is found."""
+    queues = TRIES + 3
+    texts = [f'Executable = "a"; Site = "LCG.Many.org"; JobType = "Merge"; Tags = "T{each}";' for each in range(queues)]
+    assert wms.call("POST", "/api/jobs/jdl", texts).status_code == 201
+    last = submit(wms, "LCG.Many.org")
+    slot = {"Site": "LCG.Many.org", "Tags": [f"T{each}" for each in range(queues)]}
+    assert [(wms.match(**slot) or {}).get("JobType") for _ in range(2)] == ["Merge", "User"]
+    assert wms.job(last)["Status"] == "Matched"
+    assert wms.match(**slot) is None
 
 
 def test_jobs_from_before_there_were_queues_are_found(tmp_path: Path) -> None:

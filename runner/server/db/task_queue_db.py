@@ -6,16 +6,19 @@ second truth. Looking for work costs some steps in an index for each queue, howe
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Double,
+    Select,
     String,
     Table,
     Text,
+    bindparam,
+    cast,
     delete,
     func,
     insert,
@@ -57,8 +60,23 @@ _first_job = (
     .correlate(TASK_QUEUES)
     .scalar_subquery()
 )
-_FILLED = select(TASK_QUEUES.c.TaskQueueID, _urgency.label("Urgency"))
-_FIRST = select(TASK_QUEUES.c.TaskQueueID, _first_job.label("FirstJob"))
+#: Whole numbers, written out: a thousand parameters would take the driver longer than the database.
+_named = TASK_QUEUES.c.TaskQueueID.in_(bindparam("queue_ids", expanding=True, literal_execute=True))
+_heads = select(TASK_QUEUES.c.TaskQueueID, _first_job.label("FirstJob")).where(_named).subquery()
+_FIRST = select(_heads).where(_heads.c.FirstJob.is_not(None)).order_by(_heads.c.FirstJob).limit(bindparam("most"))
+_REQUIREMENTS = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.Requirements).where(_named)
+
+
+def _by_urgency(queues: Select[Any]) -> Select[Any]:
+    """The numbers of *queues* as a list for each urgency: PyMySQL would need half of a match for a thousand rows."""
+    found = queues.add_columns(_urgency.label("Urgency")).subquery()
+    numbers = func.aggregate_strings(cast(found.c.TaskQueueID, String), ",")
+    return select(found.c.Urgency, numbers).group_by(found.c.Urgency)
+
+
+_of_vo = select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c["VO"] == bindparam("vo"))
+_FILLED = _by_urgency(_of_vo)
+_FILLED_SHORT = _by_urgency(_of_vo.where(TASK_QUEUES.c.CPUWork <= bindparam("cpu_work", type_=Double)))
 
 
 class FilledQueue(NamedTuple):
@@ -99,22 +117,24 @@ class TaskQueueDB:
 
     def filled(self, vo: str, cpu_work: float | None) -> list[FilledQueue]:
         """The queues of *vo* in which jobs wait that need no more than *cpu_work*."""
-        query = _FILLED.where(TASK_QUEUES.c["VO"] == vo)
-        if cpu_work is not None:
-            query = query.where(TASK_QUEUES.c.CPUWork <= cpu_work)
-        return [FilledQueue(*row) for row in self._connection.execute(query).all() if row[1] is not None]
+        limited = {} if cpu_work is None else {"cpu_work": cpu_work}
+        found = self._connection.execute(_FILLED_SHORT if limited else _FILLED, {"vo": vo, **limited}).all()
+        return [
+            FilledQueue(int(queue_id), urgency)
+            for urgency, numbers in found
+            if urgency is not None
+            for queue_id in numbers.split(",")
+        ]
 
-    def first_jobs(self, queue_ids: Collection[int]) -> list[tuple[int, int]]:
-        """Those of the queues that have jobs, each with the oldest of its most urgent ones; the oldest comes first."""
-        query = _FIRST.where(TASK_QUEUES.c.TaskQueueID.in_(list(queue_ids)))
-        found = [(int(row[0]), int(row[1])) for row in self._connection.execute(query).all() if row[1] is not None]
-        return sorted(found, key=itemgetter(1))
+    def first_jobs(self, queue_ids: Collection[int], most: int) -> list[tuple[int, int]]:
+        """Of the queues that have jobs *most*, each with the oldest of its most urgent ones; the oldest comes first."""
+        found = self._connection.execute(_FIRST, {"queue_ids": list(queue_ids), "most": most})
+        return [(int(queue_id), int(job_id)) for queue_id, job_id in found]
 
     def requirements(self, queue_ids: Collection[int]) -> dict[int, str]:
         """What the jobs of these queues ask for; it never changes."""
-        query = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.Requirements)
-        query = query.where(TASK_QUEUES.c.TaskQueueID.in_(list(queue_ids)))
-        return {row.TaskQueueID: row.Requirements for row in self._connection.execute(query)}
+        found = self._connection.execute(_REQUIREMENTS, {"queue_ids": list(queue_ids)})
+        return {row.TaskQueueID: row.Requirements for row in found}
 
     def waiting(self, queue_id: int, count: int) -> list[int]:
         """The first jobs of a queue: the most urgent, and of those the oldest."""

@@ -31,7 +31,7 @@ from telemetry.identity import attempt_uid
 
 ASSIGNED = "Assigned"
 SOURCE = "Matcher"
-#: Of one queue so many jobs are tried before the transaction ends: others may have taken the first ones.
+#: So many queues, or jobs of one queue, are looked at before more are asked for: others may have taken the first ones.
 TRIES = 20
 #: Longest wait for jobs that were submitted just now to get where they can be found.
 SETTLE_SECONDS = 1.0
@@ -89,10 +89,20 @@ class Matcher:
             in_use = transaction.task_queues.in_use(job_states.WITH_WRAPPER, vo) if matters else []
         chosen = (each for each in filled if each.queue_id in fitting)
         for equals in shares.ordered(chosen, wanted, in_use, self._context.settings.shares):
-            with self._context.databases.read() as transaction:
-                firsts = transaction.task_queues.first_jobs(equals)
-            for queue_id, first_job in firsts:
+            for queue_id, first_job in self._first_jobs(equals):
                 yield wanted[queue_id].job_type, queue_id, first_job
+
+    def _first_jobs(self, queue_ids: list[int]) -> Iterator[tuple[int, int]]:
+        """The queues that have jobs, each with its first one; the oldest comes first, and is nearly always taken."""
+        left, most = set(queue_ids), TRIES
+        while left:
+            with self._context.databases.read() as transaction:
+                found = transaction.task_queues.first_jobs(left, most)
+            yield from found
+            if len(found) < most:
+                return
+            left.difference_update(queue_id for queue_id, _ in found)
+            most = len(left)
 
     def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
