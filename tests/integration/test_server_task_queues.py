@@ -127,6 +127,16 @@ def test_a_pilot_gets_jobs_of_its_own_vo_only(wms: RunningWms) -> None:
     assert (wms.match(Site="LCG.VO.org") or {})["JobID"] == job_id
 
 
+def test_a_lost_match_is_given_again_within_its_vo(wms: RunningWms) -> None:
+    """Whoever names the stamp of a pilot of another virtual organisation gets none of its jobs."""
+    job_id = submit(wms, "LCG.Lost.org")
+    assert (wms.match(Site="LCG.Lost.org", PilotStamp="lost") or {})["JobID"] == job_id
+    heir = {"PilotStamp": "heir", "EarlierStamps": ["lost"], "Holding": [], "Site": "LCG.Lost.org"}
+    foreign = wms.token_for("pilot", Role.PILOT, vo="other")
+    assert wms.call("POST", "/api/jobspan/match", heir, token=foreign).json() == {"Job": None}
+    assert (wms.match(**heir) or {})["JobID"] == job_id
+
+
 def test_a_running_limit_holds_when_many_ask_at_once(wms: RunningWms) -> None:
     """No more jobs of a type are at a site than its limit; another type is not held up by it."""
     for _ in range(6):

@@ -68,7 +68,7 @@ class Matcher:
         start_ns = self._context.now_ns()
         offer = offer_of(slot)
         self._offers.remember(identity, slot)
-        if lost := self._lost(slot, offer, start_ns):
+        if lost := self._lost(identity.vo, slot, offer, start_ns):
             return lost
         self._context.received.settle(SETTLE_SECONDS)
         asked = _Asked(slot, offer, start_ns)
@@ -104,7 +104,7 @@ class Matcher:
             left.difference_update(queue_id for queue_id, _ in found)
             most = len(left)
 
-    def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
+    def _lost(self, vo: str, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
         if slot.Holding is None:
             return None
@@ -113,7 +113,7 @@ class Matcher:
         with self._context.databases.read() as transaction:
             given = transaction.attempts.given_to(stamps, JobStatus.MATCHED, ASSIGNED)
         for job_id, attempt in given:
-            if (job_id, attempt) not in held and self._fits(job_id, offer):
+            if (job_id, attempt) not in held and self._fits(vo, job_id, offer):
                 with self._context.databases.write() as transaction:
                     row, known = transaction.jobs.get(job_id), transaction.attempts.get(job_id, attempt)
                     if row is not None and known is not None and _is_assigned(row, known):
@@ -123,10 +123,10 @@ class Matcher:
                         return self._answer(transaction, row, claims, _Asked(slot, offer, start_ns))
         return None
 
-    def _fits(self, job_id: int, offer: SlotOffer) -> bool:
+    def _fits(self, vo: str, job_id: int, offer: SlotOffer) -> bool:
         with self._context.databases.read() as transaction:
             row = transaction.jobs.get(job_id)
-            return row is not None and not requirements_of(transaction, row).unmet(offer)
+            return row is not None and row["VO"] == vo and not requirements_of(transaction, row).unmet(offer)
 
     def _take(self, queue_id: int, first_job: int, job_type: str, asked: _Asked) -> dict[str, Any] | None:
         """Give the first job of the queue away; None when the queue is empty, or its jobs may not come here now."""
