@@ -124,6 +124,8 @@ class JobAttemptsDB:
 
     def previous_uid(self, job_id: int, attempt: int) -> str:
         """UID of the last attempt before *attempt*; empty when there was none."""
+        if attempt == 1:
+            return ""
         query = (
             select(ATTEMPTS.c.UID)
             .where(ATTEMPTS.c.JobID == job_id, ATTEMPTS.c.Attempt < attempt)
