@@ -251,6 +251,19 @@ def test_pilots_write_their_log(databases: Databases) -> None:
         assert transaction.pilot_logs.forget(10) == 4
 
 
+def test_usage_is_thinned_out(databases: Databases) -> None:
+    """The older an attempt, the further apart its points are; one of the same moment or of the past is not kept."""
+    second = 10**9
+    with databases.write() as transaction:
+        for number, moment in enumerate((1000, 1000, 1001, 999, 2000, 2006, 2007)):
+            transaction.usage.add(7, 1, moment * second, {"CPUConsumed": 0.5 * number, "OutputBytes": 1 << 40})
+        transaction.usage.add(7, 2, 5, {})
+    with databases.read() as transaction:
+        points = [(row["Attempt"], row["Time"], row["CPUConsumed"]) for row in transaction.usage.of_job(7)]
+    kept = [(1, moment * second, cpu) for moment, cpu in ((1000, 0.0), (1001, 1.0), (2000, 2.0), (2007, 3.0))]
+    assert points == [*kept, (2, 5, None)]
+
+
 # --- races ------------------------------------------------------------------------------------
 
 
