@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from runner.server.db.address import DatabaseAddress
 from runner.server.db.engine import Databases, Transaction
 from runner.server.db.job_db import JOBS
 from runner.server.db.leases_db import LEASES
+from runner.server.db.task_queue_db import TaskQueueDB
 from runner.server.db.versions import BEGUN, known, run_steps
 from runner.server.serve import migrate_database
 from tests.support.databases import PASSWORD, DatabaseServers
@@ -210,7 +212,7 @@ def test_a_view_is_of_one_moment(databases: Databases) -> None:
 
 
 def test_queues_are_found_however_many_there_are(databases: Databases) -> None:
-    """Those of one VO in which somebody waits, each with its most urgent job, within the CPU work that is left."""
+    """Those of one VO in which somebody waits, each with its most urgent job; or those of them that are named."""
     with databases.write() as transaction:
         queues = [transaction.task_queues.find_or_add(f"{each}", "v", each, "{}") for each in range(600)]
         other = transaction.task_queues.find_or_add("of another", "w", 0, "{}")
@@ -222,10 +224,11 @@ def test_queues_are_found_however_many_there_are(databases: Databases) -> None:
         transaction.connection.execute(insert(JOBS), rows)
     expected = {queue: number % 7 - 3 for queue, number in asked if queue != other} | {queues[0]: 9}
     with databases.read() as transaction:
-        assert dict(transaction.task_queues.filled("v", None)) == expected
-        short = dict(transaction.task_queues.filled("v", 99.5))
-        assert short == {queue: urgency for queue, urgency in expected.items() if queue in queues[:100]}
-        assert transaction.task_queues.filled("nobody", None) == []
+        assert dict(transaction.task_queues.filled("v")) == expected
+        named = dict(transaction.task_queues.filled("v", queues[:100]))
+        assert named == {queue: urgency for queue, urgency in expected.items() if queue in queues[:100]}
+        assert transaction.task_queues.filled("nobody") == []
+        assert sorted(transaction.task_queues.of_vo("v")) == queues
         firsts = transaction.task_queues.first_jobs(queues, 1000)
         assert [queue for queue, _ in firsts] == [*list(expected)[1:], queues[0]]  # whose most urgent job came late
         assert transaction.task_queues.first_jobs(queues, 5) == firsts[:5]
@@ -265,6 +268,49 @@ def test_usage_is_thinned_out(databases: Databases) -> None:
 
 
 # --- races ------------------------------------------------------------------------------------
+
+
+def test_queues_are_counted_when_they_come_and_go(databases: Databases) -> None:
+    """The number that stands for all queues changes with each of them, and not when one is only found."""
+
+    def generation(change: Callable[[TaskQueueDB], object]) -> int:
+        with databases.write() as transaction:
+            change(transaction.task_queues)
+        with databases.read() as transaction:
+            return transaction.task_queues.generation()
+
+    steps = [
+        generation(change)
+        for change in (
+            lambda queues: queues.find_or_add("one", "v", 0, "{}"),
+            lambda queues: queues.find_or_add("one", "v", 0, "{}"),
+            lambda queues: queues.find_or_add("two", "v", 0, "{}"),
+            TaskQueueDB.remove_empty,
+            TaskQueueDB.remove_empty,
+            lambda queues: queues.find_or_add("one", "v", 0, "{}"),
+        )
+    ]
+    assert [later != earlier for earlier, later in pairwise(steps)] == [False, True, True, False, True]
+    assert sorted(steps) == steps
+
+
+def test_a_queue_that_is_about_to_be_filled_stays(databases: Databases) -> None:
+    """Whoever has found it puts his job there, although it was empty when the empty ones were looked for."""
+    if not databases.is_shared:
+        pytest.skip("SQLite has one writer at a time")
+    with databases.write() as transaction:
+        queue = transaction.task_queues.find_or_add("one", "v", 0, "{}")
+    with databases.write() as transaction:
+        assert transaction.task_queues.find_or_add("one", "v", 0, "{}") == queue
+        with databases.write() as cleaning:
+            assert cleaning.task_queues.remove_empty() == 0
+        times = dict.fromkeys(("SubmissionTime", "LastStatusTime", "SubmitStart", "SubmitEnd"), 1)
+        texts = {"Owner": "o", "OwnerGroup": "g", "VO": "v", "Status": "Waiting", "MinorStatus": "m"}
+        transaction.jobs.add({**texts, **times, "TaskQueueID": queue})
+    with databases.write() as cleaning:
+        assert cleaning.task_queues.remove_empty() == 0
+        assert cleaning.task_queues.strays() == []
+
 
 
 def test_one_of_many_gets_the_lease(databases: Databases) -> None:

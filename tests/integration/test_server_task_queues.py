@@ -234,6 +234,19 @@ def test_a_queue_that_must_wait_holds_up_no_other(wms: RunningWms) -> None:
     assert wms.match(**slot) is None
 
 
+def test_the_new_queue_of_another_server_is_found_at_once(wms: RunningWms) -> None:
+    """Whoever has read the queues once looks again as soon as there is another one, whichever process made it."""
+    pilot = Identity("pilot", "pilots", "local", frozenset({Role.PILOT}))
+    other = Matcher(wms.context, JobTokens(wms.context))
+    slot = MatchParams(PilotStamp="p", Site="LCG.New.org", Tags=["New"])
+    for _ in range(2):
+        assert other.match(pilot, slot) is None
+        job_id = submit(wms, "LCG.New.org", 'Tags = "New";')
+        assert (other.match(pilot, slot) or {})["JobID"] == job_id
+        with wms.context.databases.write() as transaction:
+            transaction.task_queues.remove_empty()
+
+
 def test_jobs_from_before_there_were_queues_are_found(tmp_path: Path) -> None:
     """A job that waits without a queue gets one when the WMS starts."""
     with running_wms(tmp_path) as wms:

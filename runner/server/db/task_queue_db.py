@@ -12,7 +12,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Double,
     Select,
     String,
     Table,
@@ -26,8 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from runner.server.db.guards_db import GuardsDB
 from runner.server.db.job_db import JOBS
-from runner.server.db.schema import METADATA, Serial, inserted_id
+from runner.server.db.schema import METADATA, Serial, for_decision, inserted_id
 
 TASK_QUEUES = Table(
     "task_queues",
@@ -40,6 +40,8 @@ TASK_QUEUES = Table(
     sqlite_autoincrement=True,
 )
 WAITING = "Waiting"
+#: The guard that counts when there is another queue, or one less.
+QUEUES = "task queues"
 
 
 # The first of what an index has in order: every database takes one step for it, where MariaDB reads all for a max().
@@ -74,9 +76,9 @@ def _by_urgency(queues: Select[Any]) -> Select[Any]:
     return select(found.c.Urgency, numbers).group_by(found.c.Urgency)
 
 
-_of_vo = select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c["VO"] == bindparam("vo"))
-_FILLED = _by_urgency(_of_vo)
-_FILLED_SHORT = _by_urgency(_of_vo.where(TASK_QUEUES.c.CPUWork <= bindparam("cpu_work", type_=Double)))
+_OF_VO = select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c["VO"] == bindparam("vo"))
+_FILLED = _by_urgency(_OF_VO)
+_FILLED_NAMED = _by_urgency(select(TASK_QUEUES.c.TaskQueueID).where(_named))
 
 
 class FilledQueue(NamedTuple):
@@ -109,16 +111,28 @@ class TaskQueueDB:
         values = {"Digest": digest, "VO": vo, "CPUWork": cpu_work, "Requirements": requirements}
         try:
             with self._connection.begin_nested():
-                return inserted_id(self._connection.execute(insert(TASK_QUEUES), values))
+                added = inserted_id(self._connection.execute(insert(TASK_QUEUES), values))
         except IntegrityError:  # another server was first
             found = self._find(digest)
             assert found is not None, digest  # noqa: S101 - the database has just said that it is there
             return found
+        GuardsDB(self._connection).count_up(QUEUES)
+        return added
 
-    def filled(self, vo: str, cpu_work: float | None) -> list[FilledQueue]:
-        """The queues of *vo* in which jobs wait that need no more than *cpu_work*."""
-        limited = {} if cpu_work is None else {"cpu_work": cpu_work}
-        found = self._connection.execute(_FILLED_SHORT if limited else _FILLED, {"vo": vo, **limited}).all()
+    def generation(self) -> int:
+        """A number that is another one when there is another queue, or one less."""
+        return GuardsDB(self._connection).changes(QUEUES)
+
+    def of_vo(self, vo: str) -> list[int]:
+        """The numbers of all queues of *vo*."""
+        return list(self._connection.scalars(_OF_VO, {"vo": vo}))
+
+    def filled(self, vo: str, queue_ids: Collection[int] | None = None) -> list[FilledQueue]:
+        """The queues of *vo* in which jobs wait; of those only, if any are named."""
+        if queue_ids is None:
+            found = self._connection.execute(_FILLED, {"vo": vo}).all()
+        else:
+            found = self._connection.execute(_FILLED_NAMED, {"queue_ids": list(queue_ids)}).all()
         return [
             FilledQueue(int(queue_id), urgency)
             for urgency, numbers in found
@@ -173,9 +187,20 @@ class TaskQueueDB:
         ]
 
     def remove_empty(self) -> int:
-        """Forget queues in which nobody waits; how many there were."""
+        """Forget queues in which nobody waits; how many there were. One that somebody is about to fill stays."""
+        GuardsDB(self._connection).hold(QUEUES)  # first: whoever adds a queue has it, and may want one of these
         waits = select(JOBS.c.JobID).where(JOBS.c.Status == WAITING, JOBS.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID)
-        return self._connection.execute(delete(TASK_QUEUES).where(~waits.exists())).rowcount
+        empty = for_decision(select(TASK_QUEUES.c.TaskQueueID).where(~waits.exists()), True, skip_taken=True)
+        found = list(self._connection.scalars(empty))
+        if not found:
+            return 0
+        # Looked at again: whoever was filling one may have ended before we had it.
+        gone = delete(TASK_QUEUES).where(_named, ~waits.exists())
+        count = self._connection.execute(gone, {"queue_ids": found}).rowcount
+        GuardsDB(self._connection).count_up(QUEUES)
+        return count
 
     def _find(self, digest: str) -> int | None:
-        return self._connection.scalar(select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c.Digest == digest))
+        """Shared with others who fill it; until the transaction ends nobody removes it."""
+        query = select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c.Digest == digest)
+        return self._connection.scalar(query.with_for_update(read=True))

@@ -33,6 +33,8 @@ ASSIGNED = "Assigned"
 SOURCE = "Matcher"
 #: So many queues, or jobs of one queue, are looked at before more are asked for: others may have taken the first ones.
 TRIES = 20
+#: So many queues are asked for by their numbers; with more it is quicker to look at all.
+FEW = 200
 #: Longest wait for jobs that were submitted just now to get where they can be found.
 SETTLE_SECONDS = 1.0
 #: With one of these the slot decides how many processors a job gets.
@@ -80,14 +82,14 @@ class Matcher:
     def _candidates(self, vo: str, offer: SlotOffer) -> Iterator[tuple[str, int, int]]:
         """The queues whose jobs may come here: their type, their number, their first job. The next one first."""
         with self._context.databases.read() as transaction:
-            filled = transaction.task_queues.filled(vo, offer.cpu_work_seconds)
-            if not filled or (offer.site and transaction.site_mask.status(offer.site) == BANNED):
+            queues = self._queues.of(transaction, vo)
+            fitting, wanted = self._queues.fitting(offer, queues), queues.wanted
+            if not fitting or (offer.site and transaction.site_mask.status(offer.site) == BANNED):
                 return
-            wanted = self._queues.requirements(transaction, [each.queue_id for each in filled])
-            fitting = self._queues.fitting(offer, wanted)
-            matters = shares.needs_usage(wanted[each] for each in fitting)
+            filled = transaction.task_queues.filled(vo, fitting if len(fitting) < FEW else None)
+            chosen = [each for each in filled if each.queue_id in fitting]
+            matters = shares.needs_usage(wanted[each.queue_id] for each in chosen)
             in_use = transaction.task_queues.in_use(job_states.WITH_WRAPPER, vo) if matters else []
-        chosen = (each for each in filled if each.queue_id in fitting)
         for equals in shares.ordered(chosen, wanted, in_use, self._context.settings.shares):
             for queue_id, first_job in self._first_jobs(equals):
                 yield wanted[queue_id].job_type, queue_id, first_job
