@@ -202,5 +202,6 @@ class TaskQueueDB:
 
     def _find(self, digest: str) -> int | None:
         """Shared with others who fill it; until the transaction ends nobody removes it."""
-        query = select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c.Digest == digest)
+        # A column beyond the index is asked for: MariaDB would lock the entry of the index alone, and not the row.
+        query = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.CPUWork).where(TASK_QUEUES.c.Digest == digest)
         return self._connection.scalar(query.with_for_update(read=True))
