@@ -63,9 +63,11 @@ _first_job = (
     .scalar_subquery()
 )
 #: Whole numbers, written out: a thousand parameters would take the driver longer than the database.
-_named = TASK_QUEUES.c.TaskQueueID.in_(bindparam("queue_ids", expanding=True, literal_execute=True))
+_names = bindparam("queue_ids", type_=BigInteger, expanding=True, literal_execute=True)
+_named = TASK_QUEUES.c.TaskQueueID.in_(_names)
 _heads = select(TASK_QUEUES.c.TaskQueueID, _first_job.label("FirstJob")).where(_named).subquery()
-_FIRST = select(_heads).where(_heads.c.FirstJob.is_not(None)).order_by(_heads.c.FirstJob).limit(bindparam("most"))
+_present = select(_heads).where(_heads.c.FirstJob.is_not(None))
+_FIRST = _present.order_by(_heads.c.FirstJob).limit(bindparam("most", type_=BigInteger))
 _REQUIREMENTS = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.Requirements).where(_named)
 
 
