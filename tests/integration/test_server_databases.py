@@ -312,7 +312,6 @@ def test_a_queue_that_is_about_to_be_filled_stays(databases: Databases) -> None:
         assert cleaning.task_queues.strays() == []
 
 
-
 def test_one_of_many_gets_the_lease(databases: Databases) -> None:
     """Of processes that ask at once for a periodic task one gets it, and another when it has not come back."""
 
@@ -404,9 +403,7 @@ def test_what_was_committed_is_not_done_again(databases: Databases) -> None:
 # --- servers ----------------------------------------------------------------------------------
 
 
-def test_a_transaction_asks_its_server_for_nothing_else(
-    database_servers: DatabaseServers, tmp_path: Path
-) -> None:
+def test_a_transaction_asks_its_server_for_nothing_else(database_servers: DatabaseServers, tmp_path: Path) -> None:
     """Its statements and its end are all that goes to the server and back: with many clients the rest would add up."""
     databases = Databases(DatabaseAddress.parse(database_servers.server("mariadb").again()), 1)
     query = "SHOW SESSION STATUS WHERE Variable_name IN ('Questions', 'Com_admin_commands')"
@@ -460,7 +457,9 @@ def end_connection(address: DatabaseAddress, databases: Databases) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql(end.format(number))
         eventually(
-            lambda: connection.exec_driver_sql(alive.format(number)).scalar() == 0, WAIT_SECONDS, "the connection to end"
+            lambda: connection.exec_driver_sql(alive.format(number)).scalar() == 0,
+            WAIT_SECONDS,
+            "the connection to end",
         )
     engine.dispose()
 

@@ -70,9 +70,7 @@ async def heartbeat(
 
 
 @router.patch("/metadata")
-def set_metadata(
-    metadata: Annotated[dict[JobID, dict[str, Any]], MANY], caller: Caller, services: Served
-) -> Response:
+def set_metadata(metadata: Annotated[dict[JobID, dict[str, Any]], MANY], caller: Caller, services: Served) -> Response:
     """Set job parameters."""
     services.job_state_update.set_metadata(caller, metadata)
     return Response(status_code=204)
