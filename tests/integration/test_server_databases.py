@@ -232,6 +232,9 @@ def test_queues_are_found_however_many_there_are(databases: Databases) -> None:
         firsts = transaction.task_queues.first_jobs(queues, 1000)
         assert [queue for queue, _ in firsts] == [*list(expected)[1:], queues[0]]  # whose most urgent job came late
         assert transaction.task_queues.first_jobs(queues, 5) == firsts[:5]
+        urgent = [queue for queue, urgency in expected.items() if urgency == 3]
+        known = transaction.task_queues.first_jobs(urgent, 1000, 3)
+        assert known == [each for each in firsts if each[0] in urgent]
 
 
 def test_pilots_write_their_log(databases: Databases) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Select,
     String,
@@ -54,33 +55,36 @@ _urgency = (
     .correlate(TASK_QUEUES)
     .scalar_subquery()
 )
-_first_job = (
-    select(_job.c.JobID)
-    .where(_job.c.Status == WAITING, _job.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID, _job.c.UserPriority == _urgency)
-    .order_by(_job.c.JobID)
-    .limit(1)
-    .correlate(TASK_QUEUES)
-    .scalar_subquery()
-)
+
+
 #: Whole numbers, written out: a thousand parameters would take the driver longer than the database.
 _names = bindparam("queue_ids", type_=BigInteger, expanding=True, literal_execute=True)
 _named = TASK_QUEUES.c.TaskQueueID.in_(_names)
-_heads = select(TASK_QUEUES.c.TaskQueueID, _first_job.label("FirstJob")).where(_named).subquery()
-_present = select(_heads).where(_heads.c.FirstJob.is_not(None))
-_FIRST = _present.order_by(_heads.c.FirstJob).limit(bindparam("most", type_=BigInteger))
 _REQUIREMENTS = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.Requirements).where(_named)
 
 
-def _by_urgency(queues: Select[Any]) -> Select[Any]:
-    """The numbers of *queues* as a list for each urgency: PyMySQL would need half of a match for a thousand rows."""
-    found = queues.add_columns(_urgency.label("Urgency")).subquery()
-    numbers = func.aggregate_strings(cast(found.c.TaskQueueID, String), ",")
-    return select(found.c.Urgency, numbers).group_by(found.c.Urgency)
+def _first(urgency: ColumnElement[int]) -> Select[Any]:
+    """Of the named queues that have jobs so urgent the first ones, by the oldest of these jobs."""
+    mine = (_job.c.Status == WAITING, _job.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID, _job.c.UserPriority == urgency)
+    oldest = select(_job.c.JobID).where(*mine).order_by(_job.c.JobID).limit(1).correlate(TASK_QUEUES)
+    heads = select(TASK_QUEUES.c.TaskQueueID, oldest.scalar_subquery().label("FirstJob")).where(_named).subquery()
+    found = select(heads).where(heads.c.FirstJob.is_not(None))
+    return found.order_by(heads.c.FirstJob).limit(bindparam("most", type_=BigInteger))
+
+
+_FIRST = _first(_urgency)
+_FIRST_KNOWN = _first(bindparam("urgency", type_=BigInteger))
+
+
+def _listed(queues: Select[Any]) -> Select[Any]:
+    """Those of *queues* that have jobs as one text of `number:urgency`: a driver in Python is slow with many rows."""
+    number, urgency = cast(TASK_QUEUES.c.TaskQueueID, String), cast(_urgency, String)
+    return queues.with_only_columns(func.aggregate_strings(number + ":" + urgency, ","))  # no urgency, no text
 
 
 _OF_VO = select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c["VO"] == bindparam("vo"))
-_FILLED = _by_urgency(_OF_VO)
-_FILLED_NAMED = _by_urgency(select(TASK_QUEUES.c.TaskQueueID).where(_named))
+_FILLED = _listed(_OF_VO)
+_FILLED_NAMED = _listed(select(TASK_QUEUES.c.TaskQueueID).where(_named))
 
 
 class FilledQueue(NamedTuple):
@@ -132,19 +136,23 @@ class TaskQueueDB:
     def filled(self, vo: str, queue_ids: Collection[int] | None = None) -> list[FilledQueue]:
         """The queues of *vo* in which jobs wait; of those only, if any are named."""
         if queue_ids is None:
-            found = self._connection.execute(_FILLED, {"vo": vo}).all()
+            text = self._connection.scalar(_FILLED, {"vo": vo})
         else:
-            found = self._connection.execute(_FILLED_NAMED, {"queue_ids": list(queue_ids)}).all()
-        return [
-            FilledQueue(int(queue_id), urgency)
-            for urgency, numbers in found
-            if urgency is not None
-            for queue_id in numbers.split(",")
-        ]
+            text = self._connection.scalar(_FILLED_NAMED, {"queue_ids": list(queue_ids)})
+        pairs = (each.split(":") for each in text.split(",")) if text else ()
+        return [FilledQueue(int(queue_id), int(urgency)) for queue_id, urgency in pairs]
 
-    def first_jobs(self, queue_ids: Collection[int], most: int) -> list[tuple[int, int]]:
-        """Of the queues that have jobs *most*, each with the oldest of its most urgent ones; the oldest comes first."""
-        found = self._connection.execute(_FIRST, {"queue_ids": list(queue_ids), "most": most})
+    def first_jobs(self, queue_ids: Collection[int], most: int, urgency: int | None = None) -> list[tuple[int, int]]:
+        """Of the queues that have jobs *most*, each with the oldest of its most urgent ones; the oldest comes first.
+
+        *urgency*: that of their most urgent jobs, as this very transaction has read it. MariaDB would find it out anew
+        for job after job.
+        """
+        named = {"queue_ids": list(queue_ids), "most": most}
+        if urgency is None:
+            found = self._connection.execute(_FIRST, named)
+        else:
+            found = self._connection.execute(_FIRST_KNOWN, {**named, "urgency": urgency})
         return [(int(queue_id), int(job_id)) for queue_id, job_id in found]
 
     def requirements(self, queue_ids: Collection[int]) -> dict[int, str]:

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from runner.job.description import from_mapping
 from runner.job.matching import Requirements, SlotOffer
@@ -39,6 +39,9 @@ FEW = 200
 SETTLE_SECONDS = 1.0
 #: With one of these the slot decides how many processors a job gets.
 _OPEN = frozenset({"MinNumberOfProcessors", "MaxNumberOfProcessors", "WholeNode"})
+
+#: Queues, each with its first job.
+FirstJobs: TypeAlias = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -90,21 +93,28 @@ class Matcher:
             chosen = [each for each in filled if each.queue_id in fitting]
             matters = shares.needs_usage(wanted[each.queue_id] for each in chosen)
             in_use = transaction.task_queues.in_use(job_states.WITH_WRAPPER, vo) if matters else []
-        for equals in shares.ordered(chosen, wanted, in_use, self._context.settings.shares):
-            for queue_id, first_job in self._first_jobs(equals):
+            classes = shares.ordered(chosen, wanted, in_use, self._context.settings.shares)
+            if not classes:
+                return
+            urgency = dict(chosen)[classes[0][0]]
+            found: FirstJobs | None = transaction.task_queues.first_jobs(classes[0], TRIES, urgency)
+        for equals in classes:
+            for queue_id, first_job in self._first_jobs(equals, found):
                 yield wanted[queue_id].job_type, queue_id, first_job
+            found = None
 
-    def _first_jobs(self, queue_ids: list[int]) -> Iterator[tuple[int, int]]:
-        """The queues that have jobs, each with its first one; the oldest comes first, and is nearly always taken."""
+    def _first_jobs(self, queue_ids: list[int], found: FirstJobs | None) -> Iterator[tuple[int, int]]:
+        """The queues that have jobs, each with its first one, oldest first; *found* are some that were looked for."""
         left, most = set(queue_ids), TRIES
         while left:
-            with self._context.databases.read() as transaction:
-                found = transaction.task_queues.first_jobs(left, most)
+            if found is None:
+                with self._context.databases.read() as transaction:
+                    found = transaction.task_queues.first_jobs(left, most)
             yield from found
             if len(found) < most:
                 return
             left.difference_update(queue_id for queue_id, _ in found)
-            most = len(left)
+            most, found = len(left), None
 
     def _lost(self, vo: str, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
