@@ -139,8 +139,8 @@ class TaskQueueDB:
             text = self._connection.scalar(_FILLED, {"vo": vo})
         else:
             text = self._connection.scalar(_FILLED_NAMED, {"queue_ids": list(queue_ids)})
-        pairs = (each.split(":") for each in text.split(",")) if text else ()
-        return [FilledQueue(int(queue_id), int(urgency)) for queue_id, urgency in pairs]
+        numbers = [int(each) for each in text.replace(":", ",").split(",")] if text else []
+        return list(map(FilledQueue._make, zip(numbers[::2], numbers[1::2], strict=True)))
 
     def first_jobs(self, queue_ids: Collection[int], most: int, urgency: int | None = None) -> list[tuple[int, int]]:
         """Of the queues that have jobs *most*, each with the oldest of its most urgent ones; the oldest comes first.
@@ -214,4 +214,5 @@ class TaskQueueDB:
         """Shared with others who fill it; until the transaction ends nobody removes it."""
         # A column beyond the index is asked for: MariaDB would lock the entry of the index alone, and not the row.
         query = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.CPUWork).where(TASK_QUEUES.c.Digest == digest)
-        return self._connection.scalar(query.with_for_update(read=True))
+        found: int | None = self._connection.scalar(query.with_for_update(read=True))
+        return found
