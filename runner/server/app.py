@@ -158,8 +158,8 @@ def application(context: ServiceContext) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     services = _services(context)
-    app.state.services = repeating(services) if context.databases.is_shared else services
-    app.state.line = CapacityLimiter(SERVER_LINE if context.databases.is_shared else FILE_LINE)
+    app.state.services = repeating(services) if context.is_shared else services
+    app.state.line = CapacityLimiter(SERVER_LINE if context.is_shared else FILE_LINE)
     for module in ROUTES:
         app.include_router(module.router)
     failures.install(app)

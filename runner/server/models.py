@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from runner.job.status import JobStatus
 
 JobID: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 63)]
 Name: TypeAlias = Annotated[str, Field(max_length=255)]
-#: Most jobs, LFNs, records or commands that one call may name.
+#: Most jobs, LFNs, records, commands or values of a search that one call may name.
 MAX_ITEMS = 10_000
 #: Moments outside are mistakes, and would not fit into 64 bits of nanoseconds.
 FIRST_MOMENT, LAST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ class JobStatusUpdate(BaseModel):
     Source: str = "Unknown"
 
 
-StatusUpdates: TypeAlias = dict[JobID, dict[datetime, JobStatusUpdate]]
+StatusUpdates: TypeAlias = dict[JobID, Annotated[dict[datetime, JobStatusUpdate], Field(max_length=MAX_ITEMS)]]
 
 
 class HeartbeatData(Body):
@@ -65,6 +65,16 @@ class VectorSearchSpec(BaseModel):
 SearchSpec: TypeAlias = ScalarSearchSpec | VectorSearchSpec
 
 
+def _bounded(specs: list[SearchSpec]) -> list[SearchSpec]:
+    """No database takes a statement with any number of values."""
+    if sum(len(each.values) for each in specs if isinstance(each, VectorSearchSpec)) > MAX_ITEMS:
+        raise ValueError(f"all conditions together may have {MAX_ITEMS} values")
+    return specs
+
+
+Conditions: TypeAlias = Annotated[list[SearchSpec], Field(max_length=64), AfterValidator(_bounded)]
+
+
 class SortSpec(BaseModel):
     """Order by a column."""
 
@@ -76,7 +86,7 @@ class SearchParams(BaseModel):
     """What to look for, and what to show of it."""
 
     parameters: Annotated[list[Name], Field(max_length=64)] | None = None
-    search: Annotated[list[SearchSpec], Field(max_length=64)] = []
+    search: Conditions = []
     sort: Annotated[list[SortSpec], Field(max_length=16)] = []
     distinct: bool = False
 
@@ -85,7 +95,7 @@ class SummaryParams(BaseModel):
     """What to count, and by which columns."""
 
     grouping: Annotated[list[Name], Field(min_length=1, max_length=16)]
-    search: Annotated[list[SearchSpec], Field(max_length=64)] = []
+    search: Conditions = []
 
 
 class JobIDs(BaseModel):

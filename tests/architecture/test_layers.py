@@ -14,6 +14,10 @@ VIOLATIONS = {
     "imports point down only": ("runner/errors.py", "import runner.config, runner.agent"),
     "telemetry: the lanes meet only in facts": ("telemetry/clock.py", "import telemetry.facts, telemetry.bus"),
     "the server never touches the machinery that runs jobs": ("runner/server/__init__.py", "import runner.process"),
+    "routes reach the databases through services only": (
+        "runner/server/routes/health.py",
+        "import runner.server.db.engine",
+    ),
     "stages and computing elements do not know the WMS": ("runner/data/__init__.py", "import runner.wms"),
     "only telemetry knows OpenTelemetry and Prometheus": ("runner/errors.py", "import prometheus_client"),
     "pure modules do no I/O": ("runner/job/status.py", "import socket"),

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose.diracx import DiracxWms
 from runner.compose.users import user_names
+from runner.errors import RefusedError
+from runner.job.description import from_mapping
 from runner.locks import lock_holder
 from telemetry.clock import SystemClock, parse_utc
 from tests.support.components import faketime, require
@@ -197,6 +200,31 @@ def test_a_token_that_the_server_does_not_take(site: DiracxSite) -> None:
     Path(site.config.wms.token_file).write_text("not.a.token")
     done = site.command("agent", "--job", str(job_id))
     assert (done.returncode, "Invalid JWT" in done.stderr) == (4, True), done.stderr
+
+
+def test_an_agent_that_is_a_pilot(tmp_path: Path, diracx: RunningDiracx) -> None:
+    """Where the owner's group may run pilots the server knows the agent: its site, the job that it has, its end."""
+    with diracx_site(tmp_path / "node", diracx, user="dave") as site:
+        job_id = site.submit(Executable="/bin/true")
+        site.run(job_id)
+        assert site.status(job_id) == ("Done", "Execution Complete"), site.diagnosis()
+        wanted = {"search": [{"parameter": "CurrentJobID", "operator": "eq", "value": job_id}]}
+        (pilot,) = diracx.call("POST", "/api/pilots/search", wanted).json()
+        expected = {"Status": "Done", "GridSite": site.config.site.name, "VO": diracx.vo}
+        assert {name: pilot[name] for name in expected} == expected
+        assert "is not registered" not in site.diagnosis()
+
+
+def test_an_agent_that_is_no_pilot(site: DiracxSite) -> None:
+    """The token of an owner without that right registers none, and the refusal says what it lacks."""
+    agent = DiracxWms(site.config, site.diracx.url).agent({1: from_mapping({"Executable": "/bin/true"})})
+    try:
+        with pytest.raises(RefusedError, match="without GenericPilot"):
+            agent.register_pilot("a" * 32, vo="", reference="here:1", site="LCG.Test.org")
+    finally:
+        agent.close()
+    wanted = {"search": [{"parameter": "PilotStamp", "operator": "eq", "value": "a" * 32}]}
+    assert site.diracx.call("POST", "/api/pilots/search", wanted).json() == []
 
 
 @pytest.mark.parametrize("offset", ["+3600s", "-3600s"])

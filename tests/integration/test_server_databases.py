@@ -3,9 +3,11 @@
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,18 @@ from sqlalchemy.exc import IntegrityError
 from runner.config import describe, load
 from runner.errors import ConfigError
 from runner.redaction import Redactor
+from runner.server.db import connections
 from runner.server.db.address import DatabaseAddress
-from runner.server.db.engine import Databases
+from runner.server.db.engine import Databases, Transaction
 from runner.server.db.job_db import JOBS
 from runner.server.db.leases_db import LEASES
+from runner.server.db.task_queue_db import TaskQueueDB
 from runner.server.db.versions import BEGUN, known, run_steps
 from runner.server.serve import migrate_database
 from tests.support.databases import PASSWORD, DatabaseServers
 from tests.support.migration import difference
 from tests.support.tree import ROOT
+from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 SERVERS = ("mariadb", "postgresql")
@@ -206,6 +211,32 @@ def test_a_view_is_of_one_moment(databases: Databases) -> None:
         assert (transaction.jobs.get(number) or {})["MinorStatus"] == "m"
 
 
+def test_queues_are_found_however_many_there_are(databases: Databases) -> None:
+    """Those of one VO in which somebody waits, each with its most urgent job; or those of them that are named."""
+    with databases.write() as transaction:
+        queues = [transaction.task_queues.find_or_add(f"{each}", "v", each, "{}") for each in range(600)]
+        other = transaction.task_queues.find_or_add("of another", "w", 0, "{}")
+        asked = [(queue, number) for number, queue in enumerate([*queues[:-1], other], 1) if number % 3]
+        jobs = [(queue, number % 7 - 3) for queue, number in asked] + [(queues[0], 9), (queues[0], 1)]
+        fixed = {"Owner": "o", "OwnerGroup": "g", "VO": "v", "Status": "Waiting", "MinorStatus": "m"}
+        fixed |= dict.fromkeys(("SubmissionTime", "LastStatusTime", "SubmitStart", "SubmitEnd"), 1)  # type: ignore[arg-type]
+        rows = [{**fixed, "TaskQueueID": queue, "UserPriority": urgency} for queue, urgency in jobs]
+        transaction.connection.execute(insert(JOBS), rows)
+    expected = {queue: number % 7 - 3 for queue, number in asked if queue != other} | {queues[0]: 9}
+    with databases.read() as transaction:
+        assert dict(transaction.task_queues.filled("v")) == expected
+        named = dict(transaction.task_queues.filled("v", queues[:100]))
+        assert named == {queue: urgency for queue, urgency in expected.items() if queue in queues[:100]}
+        assert transaction.task_queues.filled("nobody") == []
+        assert sorted(transaction.task_queues.of_vo("v")) == queues
+        firsts = transaction.task_queues.first_jobs(queues, 1000)
+        assert [queue for queue, _ in firsts] == [*list(expected)[1:], queues[0]]  # whose most urgent job came late
+        assert transaction.task_queues.first_jobs(queues, 5) == firsts[:5]
+        urgent = [queue for queue, urgency in expected.items() if urgency == 3]
+        known = transaction.task_queues.first_jobs(urgent, 1000, 3)
+        assert known == [each for each in firsts if each[0] in urgent]
+
+
 def test_pilots_write_their_log(databases: Databases) -> None:
     """Entries come back in the order of arrival, page by page, until they are too old."""
     lines = [(5, "last"), (1, "first"), (3, "\U0001f600" * 50_000)]
@@ -226,7 +257,62 @@ def test_pilots_write_their_log(databases: Databases) -> None:
         assert transaction.pilot_logs.forget(10) == 4
 
 
+def test_usage_is_thinned_out(databases: Databases) -> None:
+    """The older an attempt, the further apart its points are; one of the same moment or of the past is not kept."""
+    second = 10**9
+    with databases.write() as transaction:
+        for number, moment in enumerate((1000, 1000, 1001, 999, 2000, 2006, 2007)):
+            transaction.usage.add(7, 1, moment * second, {"CPUConsumed": 0.5 * number, "OutputBytes": 1 << 40})
+        transaction.usage.add(7, 2, 5, {})
+    with databases.read() as transaction:
+        points = [(row["Attempt"], row["Time"], row["CPUConsumed"]) for row in transaction.usage.of_job(7)]
+    kept = [(1, moment * second, cpu) for moment, cpu in ((1000, 0.0), (1001, 1.0), (2000, 2.0), (2007, 3.0))]
+    assert points == [*kept, (2, 5, None)]
+
+
 # --- races ------------------------------------------------------------------------------------
+
+
+def test_queues_are_counted_when_they_come_and_go(databases: Databases) -> None:
+    """The number that stands for all queues changes with each of them, and not when one is only found."""
+
+    def generation(change: Callable[[TaskQueueDB], object]) -> int:
+        with databases.write() as transaction:
+            change(transaction.task_queues)
+        with databases.read() as transaction:
+            return transaction.task_queues.generation()
+
+    steps = [
+        generation(change)
+        for change in (
+            lambda queues: queues.find_or_add("one", "v", 0, "{}"),
+            lambda queues: queues.find_or_add("one", "v", 0, "{}"),
+            lambda queues: queues.find_or_add("two", "v", 0, "{}"),
+            TaskQueueDB.remove_empty,
+            TaskQueueDB.remove_empty,
+            lambda queues: queues.find_or_add("one", "v", 0, "{}"),
+        )
+    ]
+    assert [later != earlier for earlier, later in pairwise(steps)] == [False, True, True, False, True]
+    assert sorted(steps) == steps
+
+
+def test_a_queue_that_is_about_to_be_filled_stays(databases: Databases) -> None:
+    """Whoever has found it puts his job there, although it was empty when the empty ones were looked for."""
+    if not databases.is_shared:
+        pytest.skip("SQLite has one writer at a time")
+    with databases.write() as transaction:
+        queue = transaction.task_queues.find_or_add("one", "v", 0, "{}")
+    with databases.write() as transaction:
+        assert transaction.task_queues.find_or_add("one", "v", 0, "{}") == queue
+        with databases.write() as cleaning:
+            assert cleaning.task_queues.remove_empty() == 0
+        times = dict.fromkeys(("SubmissionTime", "LastStatusTime", "SubmitStart", "SubmitEnd"), 1)
+        texts = {"Owner": "o", "OwnerGroup": "g", "VO": "v", "Status": "Waiting", "MinorStatus": "m"}
+        transaction.jobs.add({**texts, **times, "TaskQueueID": queue})
+    with databases.write() as cleaning:
+        assert cleaning.task_queues.remove_empty() == 0
+        assert cleaning.task_queues.strays() == []
 
 
 def test_one_of_many_gets_the_lease(databases: Databases) -> None:
@@ -318,6 +404,67 @@ def test_what_was_committed_is_not_done_again(databases: Databases) -> None:
 
 
 # --- servers ----------------------------------------------------------------------------------
+
+
+def test_a_transaction_asks_its_server_for_nothing_else(database_servers: DatabaseServers, tmp_path: Path) -> None:
+    """Its statements and its end are all that goes to the server and back: with many clients the rest would add up."""
+    databases = Databases(DatabaseAddress.parse(database_servers.server("mariadb").again()), 1)
+    query = "SHOW SESSION STATUS WHERE Variable_name IN ('Questions', 'Com_admin_commands')"
+
+    def asked(look: Callable[[], AbstractContextManager[Transaction]]) -> int:
+        with look() as transaction:
+            return sum(int(row[1]) for row in transaction.connection.exec_driver_sql(query))
+
+    for look in (databases.write, databases.read):
+        assert -asked(look) + asked(look) == 2, "the end of the first transaction, and this very question"
+    databases.close()
+
+
+def test_a_connection_that_has_ended_meanwhile_is_made_anew(
+    databases: Databases, address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was idle is asked first, so that nobody notices; one that has just worked costs a call another try."""
+    if not databases.is_shared:
+        pytest.skip("a file has no connections")
+    for fresh_seconds in (-1.0, 1000.0):
+        monkeypatch.setattr(connections, "FRESH_SECONDS", fresh_seconds)
+        number = job(databases)
+        end_connection(address, databases)
+        tries: list[int] = []
+
+        def change(number: int = number, tries: list[int] = tries) -> None:
+            tries.append(number)
+            with databases.write() as transaction:
+                transaction.jobs.change(number, {"MinorStatus": "changed"})
+
+        databases.repeated(change)
+        assert len(tries) == (1 if fresh_seconds < 0 else 2)
+        with databases.read() as transaction:
+            assert (transaction.jobs.get(number) or {})["MinorStatus"] == "changed"
+
+
+def end_connection(address: DatabaseAddress, databases: Databases) -> None:
+    """End the connection that the next change would use, as a server does that is started again."""
+    whose, end, alive = {
+        "postgresql": (
+            "SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})",
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {}",
+        ),
+        "mariadb": (
+            "SELECT CONNECTION_ID()", "KILL {}", "SELECT count(*) FROM information_schema.PROCESSLIST WHERE ID = {}",
+        ),
+    }[address.url.get_backend_name()]  # fmt: skip
+    with databases.write() as transaction:
+        number = transaction.connection.exec_driver_sql(whose).scalar()
+    engine = create_engine(address.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(end.format(number))
+        eventually(
+            lambda: connection.exec_driver_sql(alive.format(number)).scalar() == 0,
+            WAIT_SECONDS,
+            "the connection to end",
+        )
+    engine.dispose()
 
 
 @pytest.mark.parametrize("kind", SERVERS)

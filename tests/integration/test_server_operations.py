@@ -201,6 +201,17 @@ def test_a_pilot_leaves_its_log_with_the_job(wms: RunningWms) -> None:
     assert unknown.status_code == 404
 
 
+def test_pilots_are_of_one_virtual_organisation(wms: RunningWms) -> None:
+    """A pilot of another one neither registers ours nor changes what we know of them."""
+    foreign = wms.token_for("pilot", Role.PILOT, vo="other")
+    ours = {"pilot_stamp": "ours", "vo": "local"}
+    assert wms.call("POST", "/api/pilots/", ours, token=foreign).status_code == 403
+    assert wms.call("POST", "/api/pilots/", ours, token=wms.pilot_token).status_code == 201
+    for token, code in ((foreign, 404), (wms.pilot_token, 204)):
+        changed = wms.call("PATCH", "/api/pilots/metadata", {"ours": {"Status": "Done"}}, token=token)
+        assert changed.status_code == code
+
+
 def test_a_killed_pilot_gets_no_more_jobs(wms: RunningWms) -> None:
     """It hears of its end in its next call, whether it asks for a job or for commands."""
     wms.call("POST", "/api/pilots/", {"pilot_stamp": "doomed", "vo": "local"}, token=wms.pilot_token)

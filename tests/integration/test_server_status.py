@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from runner.server.models import MAX_ITEMS
 from runner.server.tokens import Identity, JobClaims
 from telemetry.ledger.record import Record
 from tests.support.ledger import matched, whole_life
 from tests.support.wms import RunningWms, running_wms
 
 _SITES = count(1)
+ANY_OF_MANY = {"parameter": "JobID", "operator": "in", "values": list(range(MAX_ITEMS // 2 + 1))}
 
 
 @pytest.fixture(scope="module")
@@ -400,3 +402,20 @@ def test_a_report_is_told_of_a_kill(wms: RunningWms, job: dict[str, Any]) -> Non
     answer = say(wms, job, Statuses=at(1, Status="Done")).json()
     assert answer["Kept"]["Status"] == "Killed"
     assert [each["command"] for each in answer["Commands"]] == ["Kill"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/api/jobs/status", {str(number): {} for number in range(MAX_ITEMS + 1)}),
+        ("PATCH", "/api/jobs/heartbeat", {str(number): {} for number in range(MAX_ITEMS + 1)}),
+        ("PATCH", "/api/jobs/metadata", {str(number): {} for number in range(MAX_ITEMS + 1)}),
+        ("PATCH", "/api/pilots/metadata", {str(number): {} for number in range(MAX_ITEMS + 1)}),
+        ("POST", "/api/jobs/search", {"search": [ANY_OF_MANY] * 2}),
+        ("POST", "/api/jobs/summary", {"grouping": ["Status"], "search": [ANY_OF_MANY] * 2}),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_call_names_so_many_and_no_more(wms: RunningWms, method: str, path: str, body: Any) -> None:
+    """More is refused as a whole, before anybody waits for it: never an error of the database."""
+    assert wms.call(method, path, body).status_code == 422

@@ -15,7 +15,7 @@ from runner.server.models import MatchParams
 from runner.server.services.job_manager import JobManager
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.limiter import Limiter
-from runner.server.services.matcher import Matcher
+from runner.server.services.matcher import TRIES, Matcher
 from runner.server.services.optimization_mind import OptimizationMind
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
@@ -28,7 +28,7 @@ CHANCE_SECONDS = 0.3
 OPTIONS = {
     "WMS": {
         "Shares": ["big=3", "small=1"],
-        "RunningLimits": ["LCG.Limit.org/Merge=2", "LCG.Small.org=1", "LCG.Apart.org=1"],
+        "RunningLimits": ["LCG.Limit.org/Merge=2", "LCG.Small.org=1", "LCG.Apart.org=1", "LCG.Many.org/Merge=1"],
         "MatchingDelays": ["LCG.Slow.org/User=3600", "LCG.Shared.org=3600"],
     }
 }
@@ -127,6 +127,16 @@ def test_a_pilot_gets_jobs_of_its_own_vo_only(wms: RunningWms) -> None:
     assert (wms.match(Site="LCG.VO.org") or {})["JobID"] == job_id
 
 
+def test_a_lost_match_is_given_again_within_its_vo(wms: RunningWms) -> None:
+    """Whoever names the stamp of a pilot of another virtual organisation gets none of its jobs."""
+    job_id = submit(wms, "LCG.Lost.org")
+    assert (wms.match(Site="LCG.Lost.org", PilotStamp="lost") or {})["JobID"] == job_id
+    heir = {"PilotStamp": "heir", "EarlierStamps": ["lost"], "Holding": [], "Site": "LCG.Lost.org"}
+    foreign = wms.token_for("pilot", Role.PILOT, vo="other")
+    assert wms.call("POST", "/api/jobspan/match", heir, token=foreign).json() == {"Job": None}
+    assert (wms.match(**heir) or {})["JobID"] == job_id
+
+
 def test_a_running_limit_holds_when_many_ask_at_once(wms: RunningWms) -> None:
     """No more jobs of a type are at a site than its limit; another type is not held up by it."""
     for _ in range(6):
@@ -210,6 +220,31 @@ def test_jobs_of_one_queue_and_of_several_all_find_a_slot(wms: RunningWms) -> No
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(take, range(60)))
     assert sorted(found) == sorted(jobs)
+
+
+def test_a_queue_that_must_wait_holds_up_no_other(wms: RunningWms) -> None:
+    """However many queues of one owner have reached the limit of their type, the job behind them is found."""
+    queues = TRIES + 3
+    texts = [f'Executable = "a"; Site = "LCG.Many.org"; JobType = "Merge"; Tags = "T{each}";' for each in range(queues)]
+    assert wms.call("POST", "/api/jobs/jdl", texts).status_code == 201
+    last = submit(wms, "LCG.Many.org")
+    slot = {"Site": "LCG.Many.org", "Tags": [f"T{each}" for each in range(queues)]}
+    assert [(wms.match(**slot) or {}).get("JobType") for _ in range(2)] == ["Merge", "User"]
+    assert wms.job(last)["Status"] == "Matched"
+    assert wms.match(**slot) is None
+
+
+def test_the_new_queue_of_another_server_is_found_at_once(wms: RunningWms) -> None:
+    """Whoever has read the queues once looks again as soon as there is another one, whichever process made it."""
+    pilot = Identity("pilot", "pilots", "local", frozenset({Role.PILOT}))
+    other = Matcher(wms.context, JobTokens(wms.context))
+    slot = MatchParams(PilotStamp="p", Site="LCG.New.org", Tags=["New"])
+    for _ in range(2):
+        assert other.match(pilot, slot) is None
+        job_id = submit(wms, "LCG.New.org", 'Tags = "New";')
+        assert (other.match(pilot, slot) or {})["JobID"] == job_id
+        with wms.context.databases.write() as transaction:
+            transaction.task_queues.remove_empty()
 
 
 def test_jobs_from_before_there_were_queues_are_found(tmp_path: Path) -> None:

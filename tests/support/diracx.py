@@ -47,11 +47,12 @@ _SQL = (
     "TaskQueueDB", "TransformationDB",
 )  # fmt: skip
 #: Name, group and properties; a subject is made of the name.
-_USERS = ("alice", "bob", "carol", "pilotuser")
+_USERS = ("alice", "bob", "carol", "pilotuser", "dave")
 _GROUPS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dirac_user": (("NormalUser",), ("alice", "bob")),
     "dirac_admin": (("NormalUser", "JobAdministrator"), ("carol",)),
     "dirac_pilot": (("GenericPilot", "LimitedDelegation"), ("pilotuser",)),
+    "dirac_vacuum": (("NormalUser", "GenericPilot"), ("dave",)),
 }
 _GROUP_OF = {user: group for group, (_, users) in _GROUPS.items() for user in users}
 

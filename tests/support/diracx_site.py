@@ -118,10 +118,12 @@ class DiracxSite:
 
 
 @contextmanager
-def diracx_site(folder: Path, diracx: RunningDiracx, **tables: Mapping[str, Any]) -> Iterator[DiracxSite]:
-    """A node in *folder*, with options by table."""
+def diracx_site(
+    folder: Path, diracx: RunningDiracx, *, user: str = "alice", **tables: Mapping[str, Any]
+) -> Iterator[DiracxSite]:
+    """A node of *user*'s in *folder*, with options by table."""
     folder.mkdir(parents=True, exist_ok=True)
-    credentials = diracx.credentials(folder / "credentials.json")
+    credentials = diracx.credentials(folder / "credentials.json", user)
     wms = {"URL": diracx.url, "Dialect": "diracx", "TokenFile": str(credentials), **tables.get("WMS", {})}
     config = site_config(folder, **{**tables, "WMS": wms})
     client = open_client(config)

@@ -1,6 +1,8 @@
 """Which queue a job belongs to, whose queue is next, and the inbox between submission and optimizers."""
 
+import math
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +11,7 @@ from runner.job.matching import CPU_SEGMENTS, Requirements, SlotOffer
 from runner.server.db.task_queue_db import FilledQueue, InUse
 from runner.server.inbox import Inbox
 from runner.server.services.shares import needs_usage, ordered
+from runner.server.services.task_queues import KnownQueues, Queues
 
 
 def of(owner: str = "alice", group: str = "g", **demands: object) -> Requirements:
@@ -69,6 +72,23 @@ def test_the_group_that_has_least_of_its_share_is_next() -> None:
     assert ordered(queues, wanted, in_use, {"big": 2.0}) == [[2, 5], [1], [4], [3]]
     assert needs_usage(wanted.values())
     assert not needs_usage([wanted[3], wanted[4]])
+
+
+@pytest.mark.parametrize("left", [None, 0.0, 359.9, 360.0, 1000.0, 1799.0, 1800.0, 1e9])
+def test_an_offer_is_rounded_without_a_difference(left: float | None) -> None:
+    """What a batch job has left changes with every call; the queues that it serves are found once for many of them."""
+    asked = (None, 360, 400, 1_080_000.5)
+    wanted = {number: of(**({"CPUTime": each} if each else {})) for number, each in enumerate(asked)}
+    wanted |= {number: replace(each, memory_mb=number * 300) for number, each in enumerate(wanted.values(), 10)}
+    steps = sorted({each.cpu_work_seconds for each in wanted.values()})
+    queues = Queues(1, wanted, steps, sorted({each.memory_mb for each in wanted.values()}), 0.0)
+    for memory_mb in (None, 0.5, 3000.0, 3299.5, 1e6):
+        offer = SlotOffer(site="A", cpu_work_seconds=left, memory_mb=memory_mb)
+        fitting = {number for number, each in wanted.items() if not each.unmet(offer)}
+        assert KnownQueues().fitting(offer, queues) == fitting
+    if left is not None:
+        near = replace(offer, cpu_work_seconds=left + 0.01)
+        assert queues.rounded(near) == queues.rounded(offer) or math.floor(left + 0.01) in steps
 
 
 def test_whoever_settles_waits_for_what_was_handed_over_before() -> None:

@@ -6,11 +6,12 @@ MariaDB, MySQL, PostgreSQL: writers run at READ COMMITTED and lock the rows that
 readers see one moment (REPEATABLE READ). Times are whole numbers, so sessions' zones do not matter.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 
 from runner.errors import ConfigError
 from runner.server.db.address import DatabaseAddress
@@ -21,9 +22,15 @@ LOCK_SECONDS = 10
 STATEMENT_SECONDS = 60
 #: Proxies and servers drop connections that are idle for long.
 RECYCLE_SECONDS = 1800
+#: A connection that has worked so lately is taken as it is. Any other is asked first whether its server is still there:
+#: to ask for every transaction would be one more way there and back.
+FRESH_SECONDS = 5.0
+_LAST_USE = "jobspan.last_use"
+#: The longest text that GROUP_CONCAT makes; what is beyond it would be cut without a word.
+LONGEST_LIST_BYTES = 1 << 24
 
 _MYSQL_SESSION = (
-    f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}, "
+    f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}, group_concat_max_len = {LONGEST_LIST_BYTES}, "
     "sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 )
 _CONNECT = {
@@ -104,17 +111,33 @@ def _number(error: DBAPIError) -> int | None:
 
 
 def _server(address: DatabaseAddress, isolation: Any, connections: int) -> Engine:
-    return create_engine(
+    engine = create_engine(
         address.url,
         isolation_level=isolation,
         connect_args=_CONNECT[address.url.get_driver_name()],
         pool_size=connections,
         max_overflow=0,
         pool_timeout=BUSY_TIMEOUT_SECONDS,
-        pool_pre_ping=True,  # the server may have been started again since
         pool_recycle=RECYCLE_SECONDS,
+        pool_reset_on_return=None,  # every transaction ends explicitly
         hide_parameters=True,  # they would stand in logs
     )
+
+    @event.listens_for(engine, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info[_LAST_USE] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _check(connection: Any, record: Any, _proxy: Any) -> None:
+        last = record.info.get(_LAST_USE)  # none: it was made just now
+        if last is None or time.monotonic() - last < FRESH_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            raise InvalidatePoolError from error  # the server was started again: all connections are made anew
+
+    return engine
 
 
 def _sqlite(address: DatabaseAddress) -> Engine:

@@ -37,7 +37,8 @@ class ElasticJobParametersDB:
         rows = [
             {"JobID": job_id, "Name": name, "Value": json.dumps(value), "Time": at_ns} for name, value in values.items()
         ]
-        self._connection.execute(upsert(PARAMETERS, self._connection.dialect.name), rows)
+        statement = upsert(PARAMETERS, self._connection.dialect.name)
+        self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
 
     def get_job_parameters(self, job_id: int, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Parameters of a job; all of them unless *names* says which."""

@@ -2,6 +2,7 @@
 
 On a database server two transactions that count the same rows before they add one both find room. Each holds the
 guard first. On SQLite there is one writer at a time anyway.
+Others count changes, so that what was read once need not be read again.
 """
 
 from sqlalchemy import BigInteger, Column, Connection, String, Table, select, update
@@ -13,7 +14,7 @@ GUARDS = Table(
     "guards",
     METADATA,
     Column("Name", String(255), primary_key=True),
-    Column("LastTime", BigInteger, nullable=False),
+    Column("LastTime", BigInteger, nullable=False),  # or what is counted up
 )
 
 
@@ -29,6 +30,16 @@ class GuardsDB:
         if self._connection.scalar(query) is None:  # made once; of two that make it, the second waits and finds it
             statement = upsert(GUARDS, self._connection.dialect.name, replaces=False)
             self._connection.execute(statement, {"Name": name, "LastTime": 0})
+
+    def count_up(self, name: str) -> None:
+        """One more change of what *name* stands for. Until the transaction ends nobody else makes one."""
+        self.hold(name)
+        changed = update(GUARDS).where(GUARDS.c.Name == name).values(LastTime=GUARDS.c.LastTime + 1)
+        self._connection.execute(changed)
+
+    def changes(self, name: str) -> int:
+        """How many changes were counted."""
+        return self.last_ns(name)
 
     def last_ns(self, name: str) -> int:
         """The moment that was noted last; 0 if none was."""

@@ -31,7 +31,15 @@ ATTEMPTS = Table(
     Index("attempts_by_pilot", "PilotStamp"),
 )
 _last_sign = func.coalesce(ATTEMPTS.c.LastSignTime, ATTEMPTS.c.RunningTime, ATTEMPTS.c.MatchTime)
-_ONE = select(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
+#: What decides about a report: see `job_db.STATE`.
+STATE = (
+    ATTEMPTS.c.JobID, ATTEMPTS.c.Attempt, ATTEMPTS.c.Status, ATTEMPTS.c.MinorStatus, ATTEMPTS.c.RunningClaim,
+    ATTEMPTS.c.RunningTime, ATTEMPTS.c.EndTime, ATTEMPTS.c.LastReportTime,
+)  # fmt: skip
+_ONE, _STATE = (
+    select(*columns).where(ATTEMPTS.c.JobID == bindparam("job_id"), ATTEMPTS.c.Attempt == bindparam("attempt"))
+    for columns in (ATTEMPTS.columns, STATE)
+)
 _CHANGE = update(ATTEMPTS).where(ATTEMPTS.c.JobID == bindparam("of_job"), ATTEMPTS.c.Attempt == bindparam("of_attempt"))
 _has_record = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == ATTEMPTS.c["UID"]).exists()
 
@@ -46,9 +54,10 @@ class JobAttemptsDB:
         """A new attempt, made by its match."""
         self._connection.execute(insert(ATTEMPTS), dict(attributes))
 
-    def get(self, job_id: int, attempt: int) -> Row | None:
-        """One attempt; None if that attempt was never matched."""
-        return self._connection.execute(_ONE, {"job_id": job_id, "attempt": attempt}).mappings().first()
+    def get(self, job_id: int, attempt: int, *, state_only: bool = False) -> Row | None:
+        """One attempt, or what `STATE` has of it; None if that attempt was never matched."""
+        statement = _STATE if state_only else _ONE
+        return self._connection.execute(statement, {"job_id": job_id, "attempt": attempt}).mappings().first()
 
     def by_uid(self, uid: str) -> Row | None:
         """The attempt with the id *uid*."""
@@ -115,6 +124,8 @@ class JobAttemptsDB:
 
     def previous_uid(self, job_id: int, attempt: int) -> str:
         """UID of the last attempt before *attempt*; empty when there was none."""
+        if attempt == 1:
+            return ""
         query = (
             select(ATTEMPTS.c.UID)
             .where(ATTEMPTS.c.JobID == job_id, ATTEMPTS.c.Attempt < attempt)

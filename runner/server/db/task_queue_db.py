@@ -6,16 +6,19 @@ second truth. Looking for work costs some steps in an index for each queue, howe
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
+    Select,
     String,
     Table,
     Text,
+    bindparam,
+    cast,
     delete,
     func,
     insert,
@@ -23,8 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from runner.server.db.guards_db import GuardsDB
 from runner.server.db.job_db import JOBS
-from runner.server.db.schema import METADATA, Serial, inserted_id
+from runner.server.db.schema import METADATA, Serial, for_decision, inserted_id
 
 TASK_QUEUES = Table(
     "task_queues",
@@ -37,6 +41,8 @@ TASK_QUEUES = Table(
     sqlite_autoincrement=True,
 )
 WAITING = "Waiting"
+#: The guard that counts when there is another queue, or one less.
+QUEUES = "task queues"
 
 
 # The first of what an index has in order: every database takes one step for it, where MariaDB reads all for a max().
@@ -49,16 +55,36 @@ _urgency = (
     .correlate(TASK_QUEUES)
     .scalar_subquery()
 )
-_first_job = (
-    select(_job.c.JobID)
-    .where(_job.c.Status == WAITING, _job.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID, _job.c.UserPriority == _urgency)
-    .order_by(_job.c.JobID)
-    .limit(1)
-    .correlate(TASK_QUEUES)
-    .scalar_subquery()
-)
-_FILLED = select(TASK_QUEUES.c.TaskQueueID, _urgency.label("Urgency"))
-_FIRST = select(TASK_QUEUES.c.TaskQueueID, _first_job.label("FirstJob"))
+
+
+#: Whole numbers, written out: a thousand parameters would take the driver longer than the database.
+_names = bindparam("queue_ids", type_=BigInteger, expanding=True, literal_execute=True)
+_named = TASK_QUEUES.c.TaskQueueID.in_(_names)
+_REQUIREMENTS = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.Requirements).where(_named)
+
+
+def _first(urgency: ColumnElement[int]) -> Select[Any]:
+    """Of the named queues that have jobs so urgent the first ones, by the oldest of these jobs."""
+    mine = (_job.c.Status == WAITING, _job.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID, _job.c.UserPriority == urgency)
+    oldest = select(_job.c.JobID).where(*mine).order_by(_job.c.JobID).limit(1).correlate(TASK_QUEUES)
+    heads = select(TASK_QUEUES.c.TaskQueueID, oldest.scalar_subquery().label("FirstJob")).where(_named).subquery()
+    found = select(heads).where(heads.c.FirstJob.is_not(None))
+    return found.order_by(heads.c.FirstJob).limit(bindparam("most", type_=BigInteger))
+
+
+_FIRST = _first(_urgency)
+_FIRST_KNOWN = _first(bindparam("urgency", type_=BigInteger))
+
+
+def _listed(queues: Select[Any]) -> Select[Any]:
+    """Those of *queues* that have jobs as one text of `number:urgency`: a driver in Python is slow with many rows."""
+    number, urgency = cast(TASK_QUEUES.c.TaskQueueID, String), cast(_urgency, String)
+    return queues.with_only_columns(func.aggregate_strings(number + ":" + urgency, ","))  # no urgency, no text
+
+
+_OF_VO = select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c["VO"] == bindparam("vo"))
+_FILLED = _listed(_OF_VO)
+_FILLED_NAMED = _listed(select(TASK_QUEUES.c.TaskQueueID).where(_named))
 
 
 class FilledQueue(NamedTuple):
@@ -91,30 +117,48 @@ class TaskQueueDB:
         values = {"Digest": digest, "VO": vo, "CPUWork": cpu_work, "Requirements": requirements}
         try:
             with self._connection.begin_nested():
-                return inserted_id(self._connection.execute(insert(TASK_QUEUES), values))
+                added = inserted_id(self._connection.execute(insert(TASK_QUEUES), values))
         except IntegrityError:  # another server was first
             found = self._find(digest)
             assert found is not None, digest  # noqa: S101 - the database has just said that it is there
             return found
+        GuardsDB(self._connection).count_up(QUEUES)
+        return added
 
-    def filled(self, vo: str, cpu_work: float | None) -> list[FilledQueue]:
-        """The queues of *vo* in which jobs wait that need no more than *cpu_work*."""
-        query = _FILLED.where(TASK_QUEUES.c["VO"] == vo)
-        if cpu_work is not None:
-            query = query.where(TASK_QUEUES.c.CPUWork <= cpu_work)
-        return [FilledQueue(*row) for row in self._connection.execute(query).all() if row[1] is not None]
+    def generation(self) -> int:
+        """A number that is another one when there is another queue, or one less."""
+        return GuardsDB(self._connection).changes(QUEUES)
 
-    def first_jobs(self, queue_ids: Collection[int]) -> list[tuple[int, int]]:
-        """Those of the queues that have jobs, each with the oldest of its most urgent ones; the oldest comes first."""
-        query = _FIRST.where(TASK_QUEUES.c.TaskQueueID.in_(list(queue_ids)))
-        found = [(int(row[0]), int(row[1])) for row in self._connection.execute(query).all() if row[1] is not None]
-        return sorted(found, key=itemgetter(1))
+    def of_vo(self, vo: str) -> list[int]:
+        """The numbers of all queues of *vo*."""
+        return list(self._connection.scalars(_OF_VO, {"vo": vo}))
+
+    def filled(self, vo: str, queue_ids: Collection[int] | None = None) -> list[FilledQueue]:
+        """The queues of *vo* in which jobs wait; of those only, if any are named."""
+        if queue_ids is None:
+            text = self._connection.scalar(_FILLED, {"vo": vo})
+        else:
+            text = self._connection.scalar(_FILLED_NAMED, {"queue_ids": list(queue_ids)})
+        numbers = [int(each) for each in text.replace(":", ",").split(",")] if text else []
+        return list(map(FilledQueue._make, zip(numbers[::2], numbers[1::2], strict=True)))
+
+    def first_jobs(self, queue_ids: Collection[int], most: int, urgency: int | None = None) -> list[tuple[int, int]]:
+        """Of the queues that have jobs *most*, each with the oldest of its most urgent ones; the oldest comes first.
+
+        *urgency*: that of their most urgent jobs, as this very transaction has read it. MariaDB would find it out anew
+        for job after job.
+        """
+        named = {"queue_ids": list(queue_ids), "most": most}
+        if urgency is None:
+            found = self._connection.execute(_FIRST, named)
+        else:
+            found = self._connection.execute(_FIRST_KNOWN, {**named, "urgency": urgency})
+        return [(int(queue_id), int(job_id)) for queue_id, job_id in found]
 
     def requirements(self, queue_ids: Collection[int]) -> dict[int, str]:
         """What the jobs of these queues ask for; it never changes."""
-        query = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.Requirements)
-        query = query.where(TASK_QUEUES.c.TaskQueueID.in_(list(queue_ids)))
-        return {row.TaskQueueID: row.Requirements for row in self._connection.execute(query)}
+        found = self._connection.execute(_REQUIREMENTS, {"queue_ids": list(queue_ids)})
+        return {row.TaskQueueID: row.Requirements for row in found}
 
     def waiting(self, queue_id: int, count: int) -> list[int]:
         """The first jobs of a queue: the most urgent, and of those the oldest."""
@@ -153,9 +197,22 @@ class TaskQueueDB:
         ]
 
     def remove_empty(self) -> int:
-        """Forget queues in which nobody waits; how many there were."""
+        """Forget queues in which nobody waits; how many there were. One that somebody is about to fill stays."""
+        GuardsDB(self._connection).hold(QUEUES)  # first: whoever adds a queue has it, and may want one of these
         waits = select(JOBS.c.JobID).where(JOBS.c.Status == WAITING, JOBS.c.TaskQueueID == TASK_QUEUES.c.TaskQueueID)
-        return self._connection.execute(delete(TASK_QUEUES).where(~waits.exists())).rowcount
+        empty = for_decision(select(TASK_QUEUES.c.TaskQueueID).where(~waits.exists()), True, skip_taken=True)
+        found = list(self._connection.scalars(empty))
+        if not found:
+            return 0
+        # Looked at again: whoever was filling one may have ended before we had it.
+        gone = delete(TASK_QUEUES).where(_named, ~waits.exists())
+        count = self._connection.execute(gone, {"queue_ids": found}).rowcount
+        GuardsDB(self._connection).count_up(QUEUES)
+        return count
 
     def _find(self, digest: str) -> int | None:
-        return self._connection.scalar(select(TASK_QUEUES.c.TaskQueueID).where(TASK_QUEUES.c.Digest == digest))
+        """Shared with others who fill it; until the transaction ends nobody removes it."""
+        # A column beyond the index is asked for: MariaDB would lock the entry of the index alone, and not the row.
+        query = select(TASK_QUEUES.c.TaskQueueID, TASK_QUEUES.c.CPUWork).where(TASK_QUEUES.c.Digest == digest)
+        found: int | None = self._connection.scalar(query.with_for_update(read=True))
+        return found

@@ -8,12 +8,10 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
-from runner.server.db.accounting_db import Span
-from runner.server.db.accounting_type_db import KEYS
 from runner.server.errors import InvalidRequestError
 from runner.server.models import FIRST_MOMENT, LAST_MOMENT, AccountingRecords
 from runner.server.routes.dependencies import Caller, JobNumber, PageNumber, PerPage, Served
-from runner.server.services.accounting_report import as_csv
+from runner.server.services.accounting_report import KEYS, as_csv
 from telemetry.clock import parse_utc
 
 router = APIRouter(prefix="/api/jobspan")
@@ -41,7 +39,7 @@ class _Ended:
         start: Annotated[AwareDatetime | None, Query(ge=FIRST_MOMENT, lt=LAST_MOMENT)] = None,
         end: Annotated[AwareDatetime | None, Query(ge=FIRST_MOMENT, lt=LAST_MOMENT)] = None,
     ) -> None:
-        self.span: Span = (_ns(start), _ns(end))
+        self.span = (_ns(start), _ns(end))
 
 
 def _ns(moment: datetime | None) -> int | None:

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from dashboards import console_site as shown
-from runner.server.db.accounting_type_db import KEYS
 from runner.server.errors import InvalidRequestError, UnknownObjectError
 from runner.server.models import ScalarSearchSpec, SearchParams, SortSpec, SummaryParams, VectorSearchSpec
 from runner.server.routes.console import ROOT, ConsoleRoute, Visiting, part
 from runner.server.routes.console_jobs import PER_PAGE, pager
 from runner.server.routes.dependencies import Served
+from runner.server.services.accounting_report import KEYS
 from runner.server.services.job_states import WITH_WRAPPER
 from telemetry.clock import NANOSECONDS
 

@@ -138,7 +138,7 @@ async def poll(request: Request, bell: Bell, wait_seconds: float, look: Callable
     loop = asyncio.get_running_loop()
     context = cast(Services, request.app.state.services).context
     settings = context.settings
-    longest = LOOK_AGAIN_SECONDS if context.databases.is_shared else settings.max_wait_seconds
+    longest = LOOK_AGAIN_SECONDS if context.is_shared else settings.max_wait_seconds
     deadline = loop.time() + min(wait_seconds, settings.max_wait_seconds)
     while True:
         rung = bell.listen()  # before looking, so that no ring in between is missed

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Body, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from runner.server.errors import InvalidRequestError
 from runner.server.models import (
+    MAX_ITEMS,
     HeartbeatData,
     JobID,
     JobIDs,
@@ -28,6 +29,8 @@ router = APIRouter(prefix="/api/jobs")
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 #: Submissions that the span of their call links to; a call may make a thousand.
 MOST_LINKS = 32
+#: Bodies that say something of each of many jobs.
+MANY = Body(max_length=MAX_ITEMS)
 
 
 @router.post("/jdl")
@@ -44,7 +47,11 @@ def submit(
 
 @router.patch("/status")
 async def set_status(
-    updates: StatusUpdates, request: Request, caller: Caller, services: Served, force: bool = False
+    updates: Annotated[StatusUpdates, MANY],
+    request: Request,
+    caller: Caller,
+    services: Served,
+    force: bool = False,
 ) -> Response:
     """Report statuses, by job and time."""
     folded = {job_id: [status_update(job_id, *each) for each in several.items()] for job_id, several in updates.items()}
@@ -54,14 +61,16 @@ async def set_status(
 
 
 @router.patch("/heartbeat")
-async def heartbeat(beats: dict[JobID, HeartbeatData], request: Request, caller: Caller, services: Served) -> Response:
+async def heartbeat(
+    beats: Annotated[dict[JobID, HeartbeatData], MANY], request: Request, caller: Caller, services: Served
+) -> Response:
     """Report that jobs live; the answer has the commands for them."""
     told(request).heartbeats = len(beats)
     return JSONResponse(await in_line(request, lambda: services.job_state_update.heartbeat(caller, beats)))
 
 
 @router.patch("/metadata")
-def set_metadata(metadata: dict[JobID, dict[str, Any]], caller: Caller, services: Served) -> Response:
+def set_metadata(metadata: Annotated[dict[JobID, dict[str, Any]], MANY], caller: Caller, services: Served) -> Response:
     """Set job parameters."""
     services.job_state_update.set_metadata(caller, metadata)
     return Response(status_code=204)

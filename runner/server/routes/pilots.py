@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse, Response
 
-from runner.server.models import PilotMetadata, PilotRegistrationParams, SearchParams, Stamp, SummaryParams
+from runner.server.models import MAX_ITEMS, PilotMetadata, PilotRegistrationParams, SearchParams, Stamp, SummaryParams
 from runner.server.routes.dependencies import Caller, PageNumber, PerPage, Served
 from runner.server.routes.jobs import paged
 
@@ -20,7 +20,9 @@ def register(pilot: PilotRegistrationParams, caller: Caller, services: Served) -
 
 
 @router.patch("/metadata")
-def change(changes: Annotated[dict[Stamp, PilotMetadata], Body()], caller: Caller, services: Served) -> Response:
+def change(
+    changes: Annotated[dict[Stamp, PilotMetadata], Body(max_length=MAX_ITEMS)], caller: Caller, services: Served
+) -> Response:
     """Set what pilots say about themselves."""
     services.pilots.change(caller, changes)
     return Response(status_code=204)

@@ -5,15 +5,14 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
-from runner.server.db.engine import Databases
 from runner.server.routes.dependencies import Services
+from runner.server.services.context import ServiceContext
 
 
 def repeating(services: Services) -> Services:
     """The same services; a call of theirs that has changed nothing yet survives a deadlock or a lost connection."""
-    databases = services.context.databases
     wrapped: dict[str, Any] = {
-        each.name: _Repeating(getattr(services, each.name), databases)
+        each.name: _Repeating(getattr(services, each.name), services.context)
         for each in fields(services)
         if each.name != "context"
     }
@@ -23,9 +22,9 @@ def repeating(services: Services) -> Services:
 class _Repeating:
     """Looks like the service behind it."""
 
-    def __init__(self, service: object, databases: Databases) -> None:
+    def __init__(self, service: object, context: ServiceContext) -> None:
         self._service = service
-        self._databases = databases
+        self._context = context
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._service, name)
@@ -33,6 +32,6 @@ class _Repeating:
 
     def _made(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            return self._databases.repeated(partial(method, *arguments, **named))
+            return self._context.repeated(partial(method, *arguments, **named))
 
         return call

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runner.server.db.accounting_type_db import KEYS, VALUES
+from runner.server.db import accounting_type_db
 from runner.server.db.engine import Transaction
 from runner.server.errors import InvalidRequestError
 from runner.server.services.context import ServiceContext
@@ -14,6 +14,8 @@ from runner.server.services.job_policy import Right, visible_owner
 from runner.server.tokens import Identity
 from telemetry.clock import NANOSECONDS, parse_utc, utc_text
 
+#: What records are chosen and summed by.
+KEYS = tuple(accounting_type_db.KEYS)
 #: Most rows of one answer: a year in hours.
 MOST_ROWS = 10_000
 
@@ -74,7 +76,7 @@ def add_type(transaction: Transaction, record_id: int, record: Mapping[str, Any]
     keys = {name: str(record.get(name) or "") for name in KEYS}
     if (job := transaction.jobs.get(int(record["JobID"]))) is not None:
         keys |= {"VO": job["VO"], "User": job["Owner"], "UserGroup": job["OwnerGroup"]}
-    values = {name: float(record.get(name) or 0.0) for name in VALUES}
+    values = {name: float(record.get(name) or 0.0) for name in accounting_type_db.VALUES}
     transaction.accounting_types.add(record_id, end_ns, keys, values)
 
 

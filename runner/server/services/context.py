@@ -1,7 +1,9 @@
 """What every service works with."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from runner.server.bells import Bell
 from runner.server.db.auth_db import AuthDB
@@ -14,6 +16,7 @@ from runner.server.settings import ServerSettings
 from runner.server.tokens import TokenMint
 from telemetry.clock import Clock
 
+T = TypeVar("T")
 log = logging.getLogger("jobspan.wms.audit")
 
 
@@ -37,6 +40,15 @@ class ServiceContext:
     def now_ns(self) -> int:
         """The present moment, as databases and wire hold it."""
         return now_ns(self.clock)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may serve the same jobs."""
+        return self.databases.is_shared
+
+    def repeated(self, call: Callable[[], T]) -> T:
+        """The result of *call*, made again when the database has ended it for a reason that passes."""
+        return self.databases.repeated(call)
 
     def audit(self, auth: AuthDB, event: str, user: tuple[str, str], *, address: str, detail: str) -> int:
         """Write into the audit log, and into the process's, what has happened to *user* (name, VO); the entry."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from runner.errors import ConfigError
@@ -87,7 +88,8 @@ class Health:
     def _database(self) -> Problem | None:
         """A writer's turn is asked for and given back."""
         try:
-            with self._context.databases.write():
+            with self._context.databases.write() as transaction:
+                transaction.connection.scalar(select(1))  # a connection alone may be one of before
                 return None
         except SQLAlchemyError as error:
             return Problem("cannot be written", _reason(error))

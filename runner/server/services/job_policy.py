@@ -152,17 +152,24 @@ def require(identity: Identity, right: Right, relation: Relation) -> None:
 
 
 def authorize(
-    transaction: Transaction, identity: Identity, right: Right, job_ids: Iterable[int], *, fenced: bool = True
+    transaction: Transaction,
+    identity: Identity,
+    right: Right,
+    job_ids: Iterable[int],
+    *,
+    fenced: bool = True,
+    state_only: bool = False,
 ) -> dict[int, Row]:
     """Those of *job_ids* that exist, if the caller has the *right* on every one of them.
 
     *fenced* is False only where an attempt that was replaced may still speak: its accounting.
+    *state_only*: of each job only what decides about its status.
 
     Raises:
         ForbiddenError: not on every one (a job that does not exist is somebody else's).
         FencedAttemptError: the attempt behind the job token is over, or another execution runs it.
     """
-    rows = transaction.jobs.get_many(job_ids)
+    rows = transaction.jobs.get_many(job_ids, state_only=state_only)
     for job_id in job_ids:
         require(identity, right, _relation(identity, job_id, rows.get(job_id)))
     if fenced and identity.job is not None:
@@ -233,12 +240,12 @@ def _relation(identity: Identity, job_id: int, row: Row | None) -> Relation:
 
 def _check_fence(transaction: Transaction, claims: JobClaims, row: Row | None = None) -> None:
     """*row* is that of the job, if it was read already."""
-    row = row or transaction.jobs.get(claims.job_id)
+    row = row or transaction.jobs.get(claims.job_id, state_only=True)
     current = row["RescheduleCounter"] + 1 if row is not None else 0
     name = f"attempt {claims.attempt} of job {claims.job_id}"
     if claims.attempt != current:
         raise FencedAttemptError(f"fenced: {name} has been replaced by attempt {current}")
-    attempt = transaction.attempts.get(claims.job_id, claims.attempt)
+    attempt = transaction.attempts.get(claims.job_id, claims.attempt, state_only=True)
     if attempt is None:
         raise FencedAttemptError(f"fenced: {name} was never handed out")
     if attempt["RunningClaim"] not in (None, claims.claim):

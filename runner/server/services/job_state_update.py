@@ -60,7 +60,7 @@ class JobStateUpdate:
         ordered, copies = False, 0
         with self._context.databases.write() as transaction:
             now_ns = self._context.now_ns()
-            rows = authorize(transaction, identity, right, updates)
+            rows = authorize(transaction, identity, right, updates, state_only=True)
             for job_id, row in rows.items():
                 claim = identity.job.claim if identity.job else None
                 status = _Status(transaction, row, now_ns, claim)
@@ -83,7 +83,7 @@ class JobStateUpdate:
         """
         with self._context.databases.write() as transaction:
             now_ns = self._context.now_ns()
-            rows = authorize(transaction, identity, Right.HEARTBEAT, beats)
+            rows = authorize(transaction, identity, Right.HEARTBEAT, beats, state_only=True)
             _all_known(beats, rows)
             for job_id, data in beats.items():
                 claim = identity.job.claim if identity.job else None
@@ -102,7 +102,7 @@ class JobStateUpdate:
         claim = identity.job.claim if identity.job else None
         with self._context.databases.write() as transaction:
             now_ns = self._context.now_ns()
-            rows = authorize(transaction, identity, Right.REPORT, [job_id])
+            rows = authorize(transaction, identity, Right.REPORT, [job_id], state_only=True)
             _all_known([job_id], rows)
             kept, ordered, copies = None, False, 0
             if said.updates:
@@ -113,8 +113,8 @@ class JobStateUpdate:
             transaction.parameters.set_job_parameters(job_id, parameters, now_ns)
             transaction.jobs.change(job_id, attributes)
             if said.heartbeat is not None:
-                row = transaction.jobs.get_many([job_id])[job_id] if said.updates else rows[job_id]
-                _take_heartbeat(transaction, row, said.heartbeat, now_ns, claim)
+                rows = transaction.jobs.get_many([job_id], state_only=True) if said.updates else rows
+                _take_heartbeat(transaction, rows[job_id], said.heartbeat, now_ns, claim)
             if identity.job is not None and not said.updates and said.heartbeat is None:  # else it is signed already
                 transaction.attempts.sign(job_id, identity.job.attempt, now_ns)
             commands = _commands(transaction, [job_id])
@@ -133,7 +133,7 @@ class JobStateUpdate:
         checked = {job_id: _parameters(values) for job_id, values in metadata.items()}
         with self._context.databases.write() as transaction:
             now_ns = self._context.now_ns()
-            rows = authorize(transaction, identity, Right.SET_METADATA, metadata)
+            rows = authorize(transaction, identity, Right.SET_METADATA, metadata, state_only=True)
             _all_known(metadata, rows)
             for job_id, (parameters, attributes) in checked.items():
                 transaction.parameters.set_job_parameters(job_id, parameters, now_ns)
@@ -150,7 +150,8 @@ class _Status:
         self._row = row
         self._now_ns = now_ns
         self._claim = claim
-        self._attempt = transaction.attempts.get(row["JobID"], job_states.current_attempt(row))
+        number = job_states.current_attempt(row)
+        self._attempt = transaction.attempts.get(row["JobID"], number, state_only=True)
         #: Updates that were here before.
         self.copies = 0
 
@@ -295,7 +296,7 @@ def _take_heartbeat(transaction: Transaction, row: Row, data: HeartbeatData, now
 def _commands(transaction: Transaction, job_ids: Iterable[int]) -> list[dict[str, Any]]:
     """What waits for the current attempts of these jobs, as the dialect has it."""
     waiting = transaction.commands.pending(job_ids)
-    rows = transaction.jobs.get_many(command["JobID"] for command in waiting)
+    rows = transaction.jobs.get_many((command["JobID"] for command in waiting), state_only=True)
     return [
         {
             "job_id": command["JobID"],

@@ -104,7 +104,7 @@ def follow_attempt(
     transaction: Transaction, row: Row, status: JobStatus, minor: str, *, now_ns: int, claim: str | None
 ) -> None:
     """Let the present attempt of the job, if it was handed out, have the job's new status."""
-    attempt = transaction.attempts.get(row["JobID"], current_attempt(row))
+    attempt = transaction.attempts.get(row["JobID"], current_attempt(row), state_only=True)
     if attempt is not None:
         move_attempt(transaction, attempt, status, minor, now_ns=now_ns, claim=claim)
 

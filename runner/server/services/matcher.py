@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from runner.job.description import from_mapping
 from runner.job.matching import Requirements, SlotOffer
@@ -31,12 +31,17 @@ from telemetry.identity import attempt_uid
 
 ASSIGNED = "Assigned"
 SOURCE = "Matcher"
-#: Of one queue so many jobs are tried before the transaction ends: others may have taken the first ones.
+#: So many queues, or jobs of one queue, are looked at before more are asked for: others may have taken the first ones.
 TRIES = 20
+#: So many queues are asked for by their numbers; with more it is quicker to look at all.
+FEW = 200
 #: Longest wait for jobs that were submitted just now to get where they can be found.
 SETTLE_SECONDS = 1.0
 #: With one of these the slot decides how many processors a job gets.
 _OPEN = frozenset({"MinNumberOfProcessors", "MaxNumberOfProcessors", "WholeNode"})
+
+#: Queues, each with its first job.
+FirstJobs: TypeAlias = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Matcher:
         start_ns = self._context.now_ns()
         offer = offer_of(slot)
         self._offers.remember(identity, slot)
-        if lost := self._lost(slot, offer, start_ns):
+        if lost := self._lost(identity.vo, slot, offer, start_ns):
             return lost
         self._context.received.settle(SETTLE_SECONDS)
         asked = _Asked(slot, offer, start_ns)
@@ -80,21 +85,38 @@ class Matcher:
     def _candidates(self, vo: str, offer: SlotOffer) -> Iterator[tuple[str, int, int]]:
         """The queues whose jobs may come here: their type, their number, their first job. The next one first."""
         with self._context.databases.read() as transaction:
-            filled = transaction.task_queues.filled(vo, offer.cpu_work_seconds)
-            if not filled or (offer.site and transaction.site_mask.status(offer.site) == BANNED):
+            queues = self._queues.of(transaction, vo)
+            fitting, wanted = self._queues.fitting(offer, queues), queues.wanted
+            if not fitting or (offer.site and transaction.site_mask.status(offer.site) == BANNED):
                 return
-            wanted = self._queues.requirements(transaction, [each.queue_id for each in filled])
-            fitting = self._queues.fitting(offer, wanted)
-            matters = shares.needs_usage(wanted[each] for each in fitting)
+            filled = transaction.task_queues.filled(vo, fitting if len(fitting) < FEW else None)
+            chosen = [each for each in filled if each.queue_id in fitting]
+            matters = shares.needs_usage(wanted[each.queue_id] for each in chosen)
             in_use = transaction.task_queues.in_use(job_states.WITH_WRAPPER, vo) if matters else []
-        chosen = (each for each in filled if each.queue_id in fitting)
-        for equals in shares.ordered(chosen, wanted, in_use, self._context.settings.shares):
-            with self._context.databases.read() as transaction:
-                firsts = transaction.task_queues.first_jobs(equals)
-            for queue_id, first_job in firsts:
+            classes = shares.ordered(chosen, wanted, in_use, self._context.settings.shares)
+            if not classes:
+                return
+            urgency = dict(chosen)[classes[0][0]]
+            found: FirstJobs | None = transaction.task_queues.first_jobs(classes[0], TRIES, urgency)
+        for equals in classes:
+            for queue_id, first_job in self._first_jobs(equals, found):
                 yield wanted[queue_id].job_type, queue_id, first_job
+            found = None
 
-    def _lost(self, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
+    def _first_jobs(self, queue_ids: list[int], found: FirstJobs | None) -> Iterator[tuple[int, int]]:
+        """The queues that have jobs, each with its first one, oldest first; *found* are some that were looked for."""
+        left, most = set(queue_ids), TRIES
+        while left:
+            if found is None:
+                with self._context.databases.read() as transaction:
+                    found = transaction.task_queues.first_jobs(left, most)
+            yield from found
+            if len(found) < most:
+                return
+            left.difference_update(queue_id for queue_id, _ in found)
+            most, found = len(left), None
+
+    def _lost(self, vo: str, slot: MatchParams, offer: SlotOffer, start_ns: int) -> dict[str, Any] | None:
         """An attempt whose match never arrived: the answer was lost, or its receiver died at once. Given again."""
         if slot.Holding is None:
             return None
@@ -103,7 +125,7 @@ class Matcher:
         with self._context.databases.read() as transaction:
             given = transaction.attempts.given_to(stamps, JobStatus.MATCHED, ASSIGNED)
         for job_id, attempt in given:
-            if (job_id, attempt) not in held and self._fits(job_id, offer):
+            if (job_id, attempt) not in held and self._fits(vo, job_id, offer):
                 with self._context.databases.write() as transaction:
                     row, known = transaction.jobs.get(job_id), transaction.attempts.get(job_id, attempt)
                     if row is not None and known is not None and _is_assigned(row, known):
@@ -113,10 +135,10 @@ class Matcher:
                         return self._answer(transaction, row, claims, _Asked(slot, offer, start_ns))
         return None
 
-    def _fits(self, job_id: int, offer: SlotOffer) -> bool:
+    def _fits(self, vo: str, job_id: int, offer: SlotOffer) -> bool:
         with self._context.databases.read() as transaction:
             row = transaction.jobs.get(job_id)
-            return row is not None and not requirements_of(transaction, row).unmet(offer)
+            return row is not None and row["VO"] == vo and not requirements_of(transaction, row).unmet(offer)
 
     def _take(self, queue_id: int, first_job: int, job_type: str, asked: _Asked) -> dict[str, Any] | None:
         """Give the first job of the queue away; None when the queue is empty, or its jobs may not come here now."""

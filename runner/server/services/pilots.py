@@ -8,11 +8,12 @@ from sqlalchemy import func, select
 from runner.server.db import query
 from runner.server.db.job_db import Row
 from runner.server.db.pilot_agents_db import JOB_TO_PILOT, PILOTS
-from runner.server.errors import ConflictError, InvalidRequestError, UnknownObjectError
+from runner.server.errors import ConflictError, ForbiddenError, InvalidRequestError
 from runner.server.models import PilotMetadata, PilotRegistrationParams, SearchParams, SummaryParams
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_monitoring import Page
 from runner.server.services.job_policy import Relation, Right, require
+from runner.server.services.pilots_logging import known_pilot
 from runner.server.tokens import Identity
 from telemetry.clock import utc_text
 
@@ -33,11 +34,14 @@ class PilotManager:
         """A new pilot.
 
         Raises:
-            InvalidRequestError: of a virtual organisation that is not here. ConflictError: it exists.
+            InvalidRequestError: of a virtual organisation that is not here. ForbiddenError: not of the caller's own.
+            ConflictError: it exists.
         """
         require(identity, Right.MANAGE_PILOT, Relation.GENERAL)
         if pilot.vo != self._context.settings.vo:
             raise InvalidRequestError(f"there is no virtual organisation {pilot.vo} here")
+        if pilot.vo != identity.vo:
+            raise ForbiddenError("Pilots can only be registered for your own VO.")
         with self._context.databases.write() as transaction:
             if transaction.pilots.get(pilot.pilot_stamp) is not None:
                 raise ConflictError(f"Pilot {pilot.pilot_stamp} exists already")
@@ -60,13 +64,12 @@ class PilotManager:
         """Set what pilots say about themselves.
 
         Raises:
-            UnknownObjectError: one of them is not registered; nothing is changed then.
+            UnknownObjectError: one of them is not registered, or of another VO; nothing is changed then.
         """
         require(identity, Right.MANAGE_PILOT, Relation.GENERAL)
         with self._context.databases.write() as transaction:
             for stamp, metadata in changes.items():
-                if transaction.pilots.get(stamp) is None:
-                    raise UnknownObjectError(f"Pilot {stamp} not found")
+                known_pilot(transaction, identity, stamp)
                 values = metadata.model_dump(exclude_none=True)
                 transaction.pilots.change(stamp, {**values, "LastUpdateTime": self._context.now_ns()})
 

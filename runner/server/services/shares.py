@@ -27,19 +27,19 @@ def ordered(
     for each in in_use:
         by_group[each.owner_group] += each.count
         by_owner[each.owner_group, each.owner] += each.count
-    ranks: dict[tuple[str, str], tuple[float, int]] = {}
-    classes: defaultdict[tuple[float, int, int], list[int]] = defaultdict(list)
+    alike: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
     for queue_id, urgency in queues:
         wanted = requirements[queue_id]
-        owner = (wanted.owner_group, wanted.owner)
-        rank = ranks.get(owner)
-        if rank is None:
-            used = by_group[wanted.owner_group] / max(1e-9, shares.get(wanted.owner_group, DEFAULT_SHARE))
-            rank = ranks[owner] = (used, by_owner[owner])
-        classes[*rank, -urgency].append(queue_id)
+        alike[wanted.owner_group, wanted.owner, urgency].append(queue_id)
+    classes: defaultdict[tuple[float, int, int], list[int]] = defaultdict(list)
+    for (group, owner, urgency), queue_ids in alike.items():
+        used = by_group[group] / max(1e-9, shares.get(group, DEFAULT_SHARE))
+        classes[used, by_owner[group, owner], -urgency] += queue_ids
     return [classes[rank] for rank in sorted(classes)]
 
 
 def needs_usage(requirements: Iterable[Requirements]) -> bool:
     """Whether there is more than one owner, so that it matters how much each has."""
-    return len({(each.owner_group, each.owner) for each in requirements}) > 1
+    owners = ((each.owner_group, each.owner) for each in requirements)
+    first = next(owners, None)
+    return any(each != first for each in owners)

@@ -11,10 +11,10 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runner.errors import RefusedError
+from runner.errors import JobspanError, RefusedError
 from runner.job.description import JobDescription
 from runner.job.status import FINAL_STATUSES, JobStatus
-from runner.wms import answers
+from runner.wms import answers, checked
 from runner.wms.diracx.attempt import GONE, STEP_NS
 from runner.wms.diracx.client import DiracxClient, last_record_ns
 from runner.wms.diracx.credentials import Credentials
@@ -23,6 +23,8 @@ from telemetry.clock import NANOSECONDS, parse_utc, utc_text
 from telemetry.identity import attempt_uid
 
 SOURCE = "JobAgent"
+#: Whoever has this property makes pilots known, those of the own virtual organisation.
+PILOT = "GenericPilot"
 log = logging.getLogger("jobspan.agent")
 ASSIGNED = "Assigned"
 #: How often the server is asked whether a running job was killed.
@@ -58,6 +60,8 @@ class DiracxAgentClient(DiracxClient):
         self._ours: set[int] = set()
         self._pause = threading.Event()
         self._told: set[int] = set()
+        #: Under which the server knows this agent as a pilot; empty: it does not.
+        self._stamp = ""
 
     def match(self, offer: Mapping[str, object], wait_seconds: float) -> answers.MatchedJob | None:
         """The next of the named jobs that may be run; None when there is none now.
@@ -93,14 +97,28 @@ class DiracxAgentClient(DiracxClient):
         """They were carried out: not given out again. DiracX is told by the wrapper's heartbeat."""
         self._told.update(command_ids)
 
-    def register_pilot(self, stamp: str, **_: str) -> None:
-        """Nothing is registered; but a token that the server does not take shows now.
+    def register_pilot(self, stamp: str, *, vo: str, reference: str, site: str) -> None:
+        """Introduce this agent, if the group of the jobs' owner may run pilots, too; *vo* is that of the token.
 
         Raises:
-            UnauthorizedError: it does not. RefusedError: else, for the agent has the rights of the jobs' owner.
+            UnauthorizedError: the server does not take our token. RefusedError: it is no pilot's.
         """
-        self.userinfo()
-        raise RefusedError(f"agent {stamp} has the token of a job's owner, and is no pilot of DiracX", status_code=403)
+        user = self.userinfo()
+        if PILOT not in checked.items(user.get("properties"), "properties"):
+            what = f"agent {stamp} has the token of a job's owner without {PILOT}, and is no pilot of DiracX"
+            raise RefusedError(what, status_code=403)
+        super().register_pilot(stamp, vo=checked.text(user.get("vo"), "vo"), reference=reference, site=site)
+        self._stamp = stamp
+
+    def add_pilot_log(self, stamp: str, messages: Sequence[Mapping[str, object]]) -> None:
+        """DiracX keeps none: the lines are on standard error."""
+
+    def _name_job(self, job_id: int) -> None:
+        """Tell which job the pilot has; that is for people, so that it stops nothing when it fails."""
+        try:
+            self.update_pilot(self._stamp, {"CurrentJobID": job_id})
+        except JobspanError as error:
+            log.warning("the server does not hear that the pilot has job %d: %s", job_id, error)
 
     def _take(self, job_id: int, row: Mapping[str, Any]) -> answers.MatchedJob:
         description = self._jobs[job_id]
@@ -115,6 +133,8 @@ class DiracxAgentClient(DiracxClient):
             raise RefusedError(f"job {job_id} cannot be taken: it is {kept.status or 'in the future'}")
         self._ours.add(job_id)
         self._descriptions.keep(job_id, description)
+        if self._stamp:
+            self._name_job(job_id)
         return self._matched(job_id, row, description, times)
 
     def _matched(
