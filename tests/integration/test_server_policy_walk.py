@@ -109,7 +109,6 @@ POST  /api/auth/revoke                          + + + + + + + + + +
 GET   /console                                  - + + + + - - + + +
 GET   /console/login                            + + + + + + + + + +
 POST  /console/login                            - - - - - - - - - -
-GET   /console/console.js                       + + + + + + + + + +
 POST  /console/logout                           - + + + + - - + + +
 GET   /console/jobs                             - + + + - - - - + -
 GET   /console/jobs/{job_id}                    - + - + - - - + + -

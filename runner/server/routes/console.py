@@ -76,6 +76,7 @@ class Visit:
             form_token=self.session.form_token,
             links=tuple(links),
             again=f"{again.path}?{again.query}" if is_live else "",
+            is_part=request.query_params.get("live") == pages.PART,
             said=SAID.get(request.query_params.get("said", ""), ""),
         )
 
@@ -116,7 +117,7 @@ def _visit(request: Request, services: Served) -> Visit:
 Visiting: TypeAlias = Annotated[Visit, Depends(_visit)]
 
 
-def _ordering(request: Request, visit: Visiting, form_token: Annotated[str, Form(max_length=128)] = "") -> Visit:
+async def _ordering(request: Request, visit: Visiting, form_token: Annotated[str, Form(max_length=128)] = "") -> Visit:
     """Somebody who has sent one of our forms, and not one that another site has made for him."""
     check_origin(request)
     if not hmac.compare_digest(form_token.encode(), visit.session.form_token.encode()):

@@ -1,4 +1,4 @@
-"""Into the web console and out of it; and its script."""
+"""Into the web console and out of it."""
 
 import hmac
 import secrets
@@ -80,13 +80,6 @@ def log_out(visit: Ordering, services: Served) -> Response:
     answer = RedirectResponse(LOGIN, 303, pages.headers())
     answer.delete_cookie(COOKIE, path=ROOT)
     return answer
-
-
-@router.get("/console.js")
-async def script() -> Response:
-    """The script; its address has a digest of it, so that it need be fetched once only."""
-    headers = {**pages.headers(), "Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(pages.script(), media_type="text/javascript; charset=utf-8", headers=headers)
 
 
 def _form(
