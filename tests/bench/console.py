@@ -37,7 +37,7 @@ class _Load:
     answer_ms: float
     loaded_ms: float
     requests: int
-    bytes: int
+    size: int
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -60,7 +60,7 @@ def rows(quick: bool) -> Iterator[Row]:
                 ours=(
                     f"median {percentile(loaded, 0.5):.0f} ms, p95 {percentile(loaded, 0.95):.0f} ms "
                     f"(answer after {percentile(answers, 0.5):.0f} ms; requests: {loads[0].requests}, "
-                    f"{bytes_text(loads[0].bytes)})"
+                    f"{bytes_text(loads[0].size)})"
                 ),
                 aim=aim,
                 reached=percentile(loaded, 0.95) < AIM_MS if aim else None,
