@@ -101,6 +101,7 @@ def test_a_first_page_writes_nothing(sessions: ConsoleSessions, context: Service
     """A browser that shows the secret of its login finds the session as it was opened."""
     secret = opened(sessions, context)
     before = session(context, secret)
+    assert before["ShownTime"] == before["CreationTime"]
     sessions.resume(secret, "")
     assert session(context, secret) == before
 
