@@ -93,7 +93,9 @@ class JobValues:
     may: frozenset[str]
     why: str
     usage: Sequence[Mapping[str, Any]]
+    #: The output as the last heartbeat brought it, and by stream as the job's agent shows it now; if they do.
     peek: Mapping[str, Any] | None
+    live: Mapping[str, str] | None
     attempts: Sequence[Mapping[str, Any]]
     records: Sequence[Mapping[str, Any]]
     sandboxes: Mapping[str, Sequence[str]]
@@ -134,7 +136,7 @@ def job_values(job: JobValues) -> dict[str, Any]:
         "may_reschedule": "reschedule" in job.may,
         "has_trace": job.has_trace,
         "charts": charts(job.usage),
-        "peek": peek_values(job.peek, job.now_ns, PEEK_LINES, PEEK_CHARACTERS),
+        "peek": peek_values(job.peek, job.live, job.now_ns, PEEK_LINES, PEEK_CHARACTERS),
         "is_with_wrapper": job.is_with_wrapper,
         "ending": ending(job.history, job.attempts),
         "attempts": job.attempts,
@@ -167,16 +169,22 @@ def ending(history: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str,
 
 
 def peek_values(
-    peek: Mapping[str, Any] | None, now_ns: int, lines: int = 0, characters: int = 0
-) -> dict[str, str] | None:
-    """A peek and how old it is, of its end *lines* and *characters* at most, if given."""
+    peek: Mapping[str, Any] | None, live: Mapping[str, str] | None, now_ns: int, lines: int = 0, characters: int = 0
+) -> dict[str, Any] | None:
+    """What is known of the output, whence and how old; of each stream its end of *lines* and *characters*, if given."""
+    if live is not None:
+        streams = {name: _end(text, lines, characters) for name, text in live.items()}
+        return {"is_live": True, "streams": {name: text for name, text in streams.items() if text.strip()}}
     if peek is None:
         return None
-    said = str(peek["StandardOutput"])[-characters:]
-    if lines:
-        said = "\n".join(said.split("\n")[-lines:])
     age = ago_text((now_ns - parse_utc(str(peek["Time"]))) / NANOSECONDS)
-    return {"Time": str(peek["Time"]), "age": age, "text": said}
+    streams = {"output": _end(str(peek["StandardOutput"]), lines, characters)}
+    return {"is_live": False, "Time": str(peek["Time"]), "age": age, "streams": streams}
+
+
+def _end(text: str, lines: int, characters: int) -> str:
+    kept = text[-characters:]
+    return "\n".join(kept.split("\n")[-lines:]) if lines else kept
 
 
 def charts(usage: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:

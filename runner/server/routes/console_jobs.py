@@ -15,10 +15,11 @@ from runner.job.status import JobStatus
 from runner.server.errors import InvalidRequestError
 from runner.server.models import ScalarSearchSpec, SearchParams, SearchSpec, SortSpec
 from runner.server.routes.console import ROOT, ConsoleRoute, Ordering, Visiting, part
-from runner.server.routes.dependencies import JobPath, Served
+from runner.server.routes.dependencies import JobPath, Served, Services
 from runner.server.routes.sandboxes import download_address
 from runner.server.services.job_monitoring import Page
 from runner.server.services.job_states import WITH_WRAPPER
+from runner.server.tokens import Identity
 from runner.trace_views import job_view
 
 router = APIRouter(prefix=ROOT, route_class=ConsoleRoute, include_in_schema=False)
@@ -119,7 +120,7 @@ def job(job_id: JobPath, visit: Visiting, services: Served) -> Response:
     who = visit.identity
     found = services.job_monitoring.job(who, job_id)
     read = services.job_monitoring
-    peek = part(lambda: read.peek(who, job_id))
+    peek, live = _output(services, who, job_id)
     witness = part(lambda: services.accounting.witness(who, job_id, 0, 100))
     records = part(lambda: services.accounting.records(who, job_id, 0, 100))
     values = shown.JobValues(
@@ -129,6 +130,7 @@ def job(job_id: JobPath, visit: Visiting, services: Served) -> Response:
         why=services.explanations.why(who, job_id)["Summary"],
         usage=read.usage(who, job_id),
         peek=peek,
+        live=live,
         attempts=witness["Attempts"] if witness else [],
         records=records["Records"] if records else [],
         sandboxes=part(lambda: services.sandbox_store.of_job(who, job_id)) or {},
@@ -143,11 +145,10 @@ def job(job_id: JobPath, visit: Visiting, services: Served) -> Response:
 
 @router.get("/jobs/{job_id}/peek")
 def peek(job_id: JobPath, visit: Visiting, services: Served) -> Response:
-    """All that the job has sent of its output."""
+    """All that is known of the job's output."""
     status = services.job_monitoring.job(visit.identity, job_id)["Attributes"]["Status"]
-    found = part(lambda: services.job_monitoring.peek(visit.identity, job_id))
-    values = {"peek": shown.peek_values(found, services.context.now_ns()), "is_with_wrapper": status in WITH_WRAPPER}
-    return visit.page("peek", is_live=True, job_id=job_id, **values)
+    known = shown.peek_values(*_output(services, visit.identity, job_id), services.context.now_ns())
+    return visit.page("peek", is_live=True, job_id=job_id, peek=known, is_with_wrapper=status in WITH_WRAPPER)
 
 
 @router.get("/jobs/{job_id}/trace")
@@ -187,6 +188,14 @@ def reschedule(job_id: JobPath, visit: Ordering, services: Served) -> Response:
     except InvalidRequestError as error:
         raise InvalidRequestError(_reason(error.detail, job_id)) from error
     return visit.go(f"{JOBS}/{job_id}", said="rescheduled")
+
+
+def _output(
+    services: Services, who: Identity, job_id: int
+) -> tuple[Mapping[str, Any] | None, Mapping[str, str] | None]:
+    """What the last heartbeat brought of the output, and what the job's agent shows of it now; None: nothing."""
+    live = part(lambda: services.live_peeks.look(who, job_id))
+    return part(lambda: services.job_monitoring.peek(who, job_id)), live.streams if live else None
 
 
 def pager(page: Page, number: int, address: Any) -> dict[str, Any]:
