@@ -119,9 +119,7 @@ def test_an_agents_answer_is_taken_for_a_token_that_reads_one_job(
     ],
     ids=range(12),
 )
-def test_what_is_not_an_agents_answer_is_none(
-    wms: RunningWms, listener: Listener, job_id: int, said: bytes
-) -> None:
+def test_what_is_not_an_agents_answer_is_none(wms: RunningWms, listener: Listener, job_id: int, said: bytes) -> None:
     """Silence, other forms, refusals, redirections, too much, another attempt: the page does without, and asks once."""
     listener.answer = said.replace(b'"JOB"', str(job_id).encode())
     assert LivePeeks(wms.context).look(ALICE, job_id) is None

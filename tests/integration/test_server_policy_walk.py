@@ -324,7 +324,10 @@ def test_every_route_is_walked(wms: RunningWms) -> None:
 #: What reads one job, beside what is open to all.
 READING = {
     ("GET", "/api/auth/userinfo"),
-    *(("GET", f"/api/jobspan/jobs/{{job_id}}/{what}") for what in ("parameters", "peek", "description", "why", "pilot")),
+    *(
+        ("GET", f"/api/jobspan/jobs/{{job_id}}/{what}")
+        for what in ("parameters", "peek", "description", "why", "pilot")
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from runner.commands.demonstration.manifest import DemoJob, read_manifest
 from runner.commands.demonstration.page import demonstration_view
 from runner.commands.demonstration.performance import escaped
 from runner.commands.demonstration.preparing import CANARY
-from runner.commands.demonstration.results import JobResult, compare
+from runner.commands.demonstration.results import compare
 from runner.commands.jobs import JobRow
 from runner.commands.packing import read_job
 from runner.errors import ConfigError
