@@ -66,7 +66,7 @@ def rows(quick: bool) -> Iterator[Row]:
     if collector_program() is None:
         yield Row(what="shipping to a collector", ours="not measured: `make servers` builds one")
         return
-    attempts, rounds = (100, 1) if quick else (ATTEMPTS, ROUNDS)
+    attempts, rounds = (30, 1) if quick else (ATTEMPTS, ROUNDS)
     with tempfile.TemporaryDirectory(prefix="jobspan-bench-") as name:
         backlog = Path(name) / "backlog"
         _make(backlog, attempts)
