@@ -56,15 +56,19 @@ def page(name: str, frame: Frame, /, **values: Any) -> str:
 
 
 @functools.cache
-def headers() -> Mapping[str, str]:
-    """What a browser is told with each page: nothing from elsewhere, no script but ours, in nobody's frame."""
+def headers(*, may_have_opener: bool = True) -> Mapping[str, str]:
+    """What a browser is told with each page: nothing from elsewhere, no script but ours, in nobody's frame or hand.
+
+    A page of others that has opened ours is cut off (COOP). That takes a browser another process, so that nobody is
+    to wait for it who has typed the address, or comes from a page of ours, which was cut off then.
+    """
     policy = (
         f"default-src 'none'; style-src {pages.style_source()}; script-src {pages.source_of(_script())}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     )
     return {
         "Content-Security-Policy": policy,
-        "Cross-Origin-Opener-Policy": "same-origin",
+        **({"Cross-Origin-Opener-Policy": "same-origin"} if may_have_opener else {}),
         "Cross-Origin-Resource-Policy": "same-origin",
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",

@@ -211,6 +211,19 @@ def test_every_answer_carries_its_policy(wms: RunningWms) -> None:
         assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize(
+    ("site", "is_cut_off"),
+    [("cross-site", True), ("same-site", True), ("", True), ("same-origin", False), ("none", False)],
+)
+def test_whoever_may_have_opened_a_page_is_cut_off_from_it(wms: RunningWms, site: str, is_cut_off: bool) -> None:
+    """Another site, or port, keeps no hand on a window with the console; somebody's own way in costs no new process."""
+    browser, headers = inside(wms), {"Sec-Fetch-Site": site} if site else {}
+    answers = [at(wms, browser, path, **headers) for path in ("/console/jobs", "/console/login", "/console")]
+    answers += [at(wms, Browser(), path, **headers) for path in ("/console/jobs", "/console/login")]
+    found = {answer.headers.get("cross-origin-opener-policy") for answer in answers}
+    assert found == {"same-origin" if is_cut_off else None}
+
+
 def test_what_a_payload_writes_is_text(wms: RunningWms) -> None:
     """Names, parameters, output and statuses of a hostile job stand escaped, without control characters."""
     job_id = wms.submit('Executable = "/bin/true"; JobName = "<b>\'x";')
