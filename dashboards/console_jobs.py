@@ -9,6 +9,8 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from dashboards.charts import Line, lines
+from dashboards.text import ago_text, fine_seconds_text
+from telemetry.clock import NANOSECONDS, parse_utc
 
 #: A value at a moment, in seconds since 1970.
 Point = tuple[float, float]
@@ -40,6 +42,7 @@ _TIMES = {
     "EndExecTime": "Ended",
 }
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_KILLED, _RESCHEDULED = "Killed", "Rescheduled"
 _MIB = 1 << 20
 
 
@@ -72,6 +75,15 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Something that the WMS heard of an ending, and what had passed *after* the first of it."""
+
+    after: str
+    what: str
+    by: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobValues:
     """All that is known of a job to whoever looks."""
@@ -81,12 +93,18 @@ class JobValues:
     may: frozenset[str]
     why: str
     usage: Sequence[Mapping[str, Any]]
+    #: The output as the last heartbeat brought it, and by stream as the job's agent shows it now; if they do.
     peek: Mapping[str, Any] | None
+    live: Mapping[str, str] | None
     attempts: Sequence[Mapping[str, Any]]
     records: Sequence[Mapping[str, Any]]
     sandboxes: Mapping[str, Sequence[str]]
     parameters: Mapping[str, Any]
     jdl: str
+    #: When somebody looks.
+    now_ns: int
+    #: Whether a wrapper has the job: then heartbeats may bring more of its output.
+    is_with_wrapper: bool
     has_trace: bool = field(default=False)
 
 
@@ -118,7 +136,9 @@ def job_values(job: JobValues) -> dict[str, Any]:
         "may_reschedule": "reschedule" in job.may,
         "has_trace": job.has_trace,
         "charts": charts(job.usage),
-        "peek": peek_values(job.peek, PEEK_LINES, PEEK_CHARACTERS),
+        "peek": peek_values(job.peek, job.live, job.now_ns, PEEK_LINES, PEEK_CHARACTERS),
+        "is_with_wrapper": job.is_with_wrapper,
+        "ending": ending(job.history, job.attempts),
         "attempts": job.attempts,
         "records": job.records,
         "history": job.history,
@@ -128,14 +148,43 @@ def job_values(job: JobValues) -> dict[str, Any]:
     }
 
 
-def peek_values(peek: Mapping[str, Any] | None, lines: int = 0, characters: int = 0) -> dict[str, str] | None:
-    """A peek, of its end *lines* and *characters* at most, if given."""
+def ending(history: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> list[Moment]:
+    """How the newest attempt was killed, from the order on, as far as the WMS heard of it; nothing if it was not."""
+    begins = max((number for number, each in enumerate(history, 1) if each["Status"] == _RESCHEDULED), default=0)
+    told = [
+        (str(each["StatusTime"]), str(each["MinorStatus"]), str(each["Source"]))
+        for each in history[begins:]
+        if each["Status"] == _KILLED
+    ]
+    if not told:
+        return []
+    ended = str(attempts[-1]["EndTime"] or "") if attempts else ""
+    if ended >= told[0][0]:  # both are ISO 8601 of one form
+        told.append((ended, "The attempt is over", "WMS"))
+    first_ns = parse_utc(told[0][0])
+    return [
+        Moment(f"+{fine_seconds_text((parse_utc(at) - first_ns) / NANOSECONDS)}", what, by)
+        for at, what, by in sorted(told, key=lambda each: each[0])
+    ]
+
+
+def peek_values(
+    peek: Mapping[str, Any] | None, live: Mapping[str, str] | None, now_ns: int, lines: int = 0, characters: int = 0
+) -> dict[str, Any] | None:
+    """What is known of the output, whence and how old; of each stream its end of *lines* and *characters*, if given."""
+    if live is not None:
+        streams = {name: _end(text, lines, characters) for name, text in live.items()}
+        return {"is_live": True, "streams": {name: text for name, text in streams.items() if text.strip()}}
     if peek is None:
         return None
-    said = str(peek["StandardOutput"])[-characters:]
-    if lines:
-        said = "\n".join(said.split("\n")[-lines:])
-    return {"Time": str(peek["Time"]), "text": said}
+    age = ago_text((now_ns - parse_utc(str(peek["Time"]))) / NANOSECONDS)
+    streams = {"output": _end(str(peek["StandardOutput"]), lines, characters)}
+    return {"is_live": False, "Time": str(peek["Time"]), "age": age, "streams": streams}
+
+
+def _end(text: str, lines: int, characters: int) -> str:
+    kept = text[-characters:]
+    return "\n".join(kept.split("\n")[-lines:]) if lines else kept
 
 
 def charts(usage: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:

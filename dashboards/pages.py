@@ -2,7 +2,7 @@
 
 Whatever a template puts out is escaped, and loses its control characters and direction marks; a name that a
 template misses is an error. Templates use `templates/base.html`, and the formats of `dashboards.text` as filters.
-No `style=` attributes and no inline scripts: the policy refuses them. Drawings are SVG.
+No `style=` attributes, and no scripts but those whose digest the policy names: it refuses them. Drawings are SVG.
 """
 
 import base64
@@ -38,9 +38,15 @@ def document(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values | {"policy": policy})
 
 
+@functools.cache
 def style_source() -> str:
     """What `style-src` of a Content-Security-Policy must hold for the style of `base.html`."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()}'"
+    return source_of(_style())
+
+
+def source_of(text: str) -> str:
+    """What a Content-Security-Policy must hold for a style or a script that stands on the page, of that very text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def badge(status: object) -> str:

@@ -3,13 +3,14 @@
 Whoever has something to report fills a `Report`; the page, the terminal and all files come from the same values.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from dashboards import charts
 from dashboards.text import number_text, one_line, percent_text, seconds_text
 
+T = TypeVar("T")
 Value: TypeAlias = str | int | float | None
 #: What a value is, and so how people read it: shares are percents, seconds are durations, times ISO 8601 in UTC, `long`
 #: is a text of some words.
@@ -86,6 +87,46 @@ class Table:
         """The rows by the names of their columns."""
         names = [column.name for column in self.columns]
         return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Shape(Generic[T]):
+    """A table before it has rows: each column with what of a row stands in it, and what is said instead of no rows."""
+
+    name: str
+    columns: tuple[tuple[Column, Callable[[T], Value]], ...]
+    empty: str = "none"
+
+    def of(self, found: Iterable[T], total: int | None = None) -> Table:
+        """The table with a row for each of *found*, which are the first of *total*, if that is given."""
+        return Table(
+            name=self.name,
+            columns=tuple(column for column, _ in self.columns),
+            rows=[tuple(read(each) for _, read in self.columns) for each in found],
+            empty=self.empty,
+            total=total,
+        )
+
+
+class NamesAttempt(Protocol):
+    """Whatever is about one attempt."""
+
+    @property
+    def job_id(self) -> int | None:
+        """The number of its job, if it is known."""
+        ...
+
+    @property
+    def attempt(self) -> int | None:
+        """Which of the job it is, if it is known."""
+        ...
+
+
+#: How every table names an attempt.
+ATTEMPT: tuple[tuple[Column, Callable[[NamesAttempt], Value]], ...] = (
+    (Column("job_id", "Job", "id"), lambda each: each.job_id),
+    (Column("attempt", "Attempt", "id"), lambda each: each.attempt),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ _BYTE_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 def clean(text: str) -> str:
     """*text* without control characters (newline and tab stay) and without escape sequences."""
+    if text.isprintable():  # nothing that steers is, and nearly every value of a page is
+        return text
     return _STEERING.sub("", _SEQUENCE.sub("", text))
 
 
@@ -37,6 +39,15 @@ def fine_seconds_text(seconds: float | None) -> str:
         return "0 s" if seconds == 0 else seconds_text(seconds)
     milliseconds = seconds * 1000
     return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
+def ago_text(seconds: float) -> str:
+    """How long ago, to the minute: what renews itself every few seconds need not change each time."""
+    minutes = int(max(seconds, 0.0)) // 60
+    if minutes < 60:
+        return f"{minutes} min ago" if minutes else "less than a minute ago"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min ago" if hours < 48 else f"{hours // 24} days ago"
 
 
 def bytes_text(count: float | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from dashboards.charts import Bar
-from dashboards.report_page import BarChart, Card, Column, Report, Section, Table, Value
+from dashboards.report_page import ATTEMPT, BarChart, Card, Column, Report, Section, Shape
 from telemetry.clock import SystemClock, utc_text
 from telemetry.ledger.monthly import Gap, MonthReport, Share, Used, summed
 from telemetry.reconcile.result import ClassTotal, Difference, Finding, Outcome, Side
@@ -12,30 +12,40 @@ from telemetry.reconcile.result import ClassTotal, Difference, Finding, Outcome,
 #: Bars that a chart shows; the others are summed up in one more.
 MOST_BARS = 15
 
-_USED = (
-    Column("vo", "VO"),
-    Column("group", "Group"),
-    Column("site", "Site"),
-    Column("cores", "Cores", "count"),
-    Column("benchmark", "Benchmark"),
-    Column("jobs", "Jobs", "count"),
-    Column("not_done", "Not done", "count"),
-    Column("wall_hours", "Wall hours", "hours"),
-    Column("core_hours", "Core hours", "hours"),
-    Column("cpu_hours", "CPU hours", "hours"),
-    Column("efficiency", "Efficiency", "share"),
-    Column("norm_cpu_hours", "Normalised CPU hours", "hours"),
-    Column("work_hours", "Benchmark hours", "hours"),
+_USED = Shape[Used](
+    "used",
+    (
+        (Column("vo", "VO"), lambda each: each.share.vo),
+        (Column("group", "Group"), lambda each: each.share.group),
+        (Column("site", "Site"), lambda each: each.share.site),
+        (Column("cores", "Cores", "count"), lambda each: each.share.cores),
+        (Column("benchmark", "Benchmark"), lambda each: each.share.benchmark),
+        (Column("jobs", "Jobs", "count"), lambda each: each.jobs),
+        (Column("not_done", "Not done", "count"), lambda each: each.not_done),
+        (Column("wall_hours", "Wall hours", "hours"), lambda each: each.wall_hours),
+        (Column("core_hours", "Core hours", "hours"), lambda each: each.core_hours),
+        (Column("cpu_hours", "CPU hours", "hours"), lambda each: each.cpu_hours),
+        (Column("efficiency", "Efficiency", "share"), lambda each: each.efficiency),
+        (Column("norm_cpu_hours", "Normalised CPU hours", "hours"), lambda each: each.norm_cpu_hours),
+        (
+            Column("work_hours", "Benchmark hours", "hours"),
+            lambda each: each.work_hours if each.share.benchmark else None,
+        ),
+    ),
+    empty="No attempt ended in this month.",
 )
-_GAPS = (
-    Column("kind", "What", "status"),
-    Column("job_id", "Job", "id"),
-    Column("attempt", "Attempt", "id"),
-    Column("site", "Site"),
-    Column("end", "Ended (UTC)", "time"),
-    Column("arrived", "Record came (UTC)", "time"),
-    Column("core_hours", "Core hours", "hours"),
-    Column("uid", "UID"),
+_GAPS = Shape[Gap](
+    "gaps",
+    (
+        (Column("kind", "What", "status"), lambda each: each.kind),
+        *ATTEMPT,
+        (Column("site", "Site"), lambda each: each.site),
+        (Column("end", "Ended (UTC)", "time"), lambda each: each.end),
+        (Column("arrived", "Record came (UTC)", "time"), lambda each: each.arrived),
+        (Column("core_hours", "Core hours", "hours"), lambda each: each.core_hours),
+        (Column("uid", "UID"), lambda each: each.uid),
+    ),
+    empty="Every attempt has its record, and every record was in time.",
 )
 
 
@@ -69,24 +79,18 @@ def month_view(month: MonthReport, problems: Sequence[str], wms_id: str) -> Repo
                 title="By VO, group, site and cores",
                 text="Core hours are wall clock times processors; normalised CPU hours are CPU times the node's "
                 "CPUNormalizationFactor; benchmark hours are core hours times the score of a core.",
-                table=Table(
-                    name="used", columns=_USED, rows=[_used_row(each) for each in month.used],
-                    empty="No attempt ended in this month.",
-                ),
+                table=_USED.of(month.used),
             ),
             Section(
                 title="Missing and late",
                 text="missing: an attempt that the WMS saw end has no record; estimated: it has only the WMS's own "
                 f"estimate; late: the record that counts came after {month.closing}.",
-                table=Table(
-                    name="gaps", columns=_GAPS, rows=[_gap_row(each) for each in month.gaps],
-                    empty="Every attempt has its record, and every record was in time.", total=gaps,
-                ),
+                table=_GAPS.of(month.gaps, gaps),
             ),
         ),
         main="used",
         source=f"Made {_now()} from the accounting of the WMS {wms_id}.",
-    )  # fmt: skip
+    )
 
 
 def _month_charts(used: Sequence[Used]) -> Iterable[Section]:
@@ -104,73 +108,72 @@ def _month_charts(used: Sequence[Used]) -> Iterable[Section]:
         yield from _drawn(title, ("used by the CPU", "waiting"), bars)
 
 
-def _used_row(each: Used) -> tuple[Value, ...]:
-    share = each.share
-    return (
-        *(share.vo, share.group, share.site, share.cores, share.benchmark, each.jobs, each.not_done),
-        *(each.wall_hours, each.core_hours, each.cpu_hours, each.efficiency, each.norm_cpu_hours),
-        each.work_hours if share.benchmark else None,
-    )
-
-
-def _gap_row(each: Gap) -> tuple[Value, ...]:
-    return (each.kind, each.job_id, each.attempt, each.site, each.end, each.arrived, each.core_hours, each.uid)
-
-
 # --- a reconciliation -----------------------------------------------------------------------------
 
-_DIFFERENCES = (
-    Column("class", "Class", "status"),
-    Column("job_id", "Job", "id"),
-    Column("attempt", "Attempt", "id"),
-    Column("left", "Left"),
-    Column("left_value", "Left says", "number"),
-    Column("right", "Right"),
-    Column("right_value", "Right says", "number"),
-    Column("core_hours", "Core hours at stake", "hours"),
-    Column("cause", "Likely cause", "long"),
-    Column("is_systematic", "Systematic"),
-    Column("site", "Site"),
-    Column("group", "Group"),
-    Column("host", "Host"),
-    Column("cores", "Cores", "count"),
-    Column("end", "Ended (UTC)", "time"),
-    Column("key", "Key"),
+_DIFFERENCES = Shape[Difference](
+    "differences",
+    (
+        (Column("class", "Class", "status"), lambda each: each.name),
+        *ATTEMPT,
+        (Column("left", "Left"), lambda each: each.left),
+        (Column("left_value", "Left says", "number"), lambda each: each.left_value),
+        (Column("right", "Right"), lambda each: each.right),
+        (Column("right_value", "Right says", "number"), lambda each: each.right_value),
+        (Column("core_hours", "Core hours at stake", "hours"), lambda each: each.core_hours),
+        (Column("cause", "Likely cause", "long"), lambda each: each.cause),
+        (Column("is_systematic", "Systematic"), lambda each: "yes" if each.is_systematic else "no"),
+        (Column("site", "Site"), lambda each: each.site),
+        (Column("group", "Group"), lambda each: each.group),
+        (Column("host", "Host"), lambda each: each.host),
+        (Column("cores", "Cores", "count"), lambda each: each.cores),
+        (Column("end", "Ended (UTC)", "time"), lambda each: each.end),
+        (Column("key", "Key"), lambda each: each.key),
+    ),
+    empty="There are none.",
 )
-_FINDINGS = (
-    Column("class", "Class", "status"),
-    Column("where", "Where", "long"),
-    Column("cause", "Likely cause", "long"),
-    Column("pairs", "Pairs", "count"),
-    Column("among", "Among", "count"),
-    Column("core_hours", "Core hours at stake", "hours"),
-    Column("ratio", "Right / left", "number"),
-    Column("offset", "Right - left, s", "number"),
-    Column("between", "Between"),
+_FINDINGS = Shape[Finding](
+    "findings",
+    (
+        (Column("class", "Class", "status"), lambda each: each.name),
+        (Column("where", "Where", "long"), lambda each: ", ".join(map(" ".join, each.where.items()))),
+        (Column("cause", "Likely cause", "long"), lambda each: each.cause),
+        (Column("pairs", "Pairs", "count"), lambda each: each.pairs),
+        (Column("among", "Among", "count"), lambda each: each.among),
+        (Column("core_hours", "Core hours at stake", "hours"), lambda each: each.core_hours),
+        (Column("ratio", "Right / left", "number"), lambda each: each.ratio),
+        (Column("offset", "Right - left, s", "number"), lambda each: each.offset_seconds),
+        (Column("between", "Between"), lambda each: _between(each.first_end, each.last_end)),
+    ),
+    empty="There are none.",
 )
-_TOTALS = (
-    Column("left", "Left"),
-    Column("right", "Right"),
-    Column("class", "Class", "status"),
-    Column("pairs", "Pairs", "count"),
-    Column("core_hours", "Core hours", "hours"),
+_TOTALS = Shape[ClassTotal](
+    "classes",
+    (
+        (Column("left", "Left"), lambda each: each.left),
+        (Column("right", "Right"), lambda each: each.right),
+        (Column("class", "Class", "status"), lambda each: each.name),
+        (Column("pairs", "Pairs", "count"), lambda each: each.pairs),
+        (Column("core_hours", "Core hours", "hours"), lambda each: each.core_hours),
+    ),
 )
-_SIDES = (
-    Column("name", "Source"),
-    Column("kind", "Kind"),
-    Column("where", "Where"),
-    Column("level", "Level"),
-    Column("records", "Records", "count"),
-    Column("core_hours", "Core hours", "hours"),
-    Column("cpu_hours", "CPU hours", "hours"),
-    Column("between", "Ends between"),
+_SIDES = Shape[Side](
+    "sides",
+    (
+        (Column("name", "Source"), lambda each: each.name),
+        (Column("kind", "Kind"), lambda each: each.kind),
+        (Column("where", "Where"), lambda each: each.where),
+        (Column("level", "Level"), lambda each: each.level),
+        (Column("records", "Records", "count"), lambda each: each.records),
+        (Column("core_hours", "Core hours", "hours"), lambda each: each.core_hours),
+        (Column("cpu_hours", "CPU hours", "hours"), lambda each: each.cpu_seconds / 3600),
+        (Column("between", "Ends between"), lambda each: _between(each.first_end, each.last_end)),
+    ),
 )
 
 
 def reconciliation_view(outcome: Outcome) -> Report:
     """What several sources say of the same jobs."""
     at_stake = [each for each in outcome.totals if each.kind not in ("matched", "pending")]
-    listed = [_difference_row(each) for each in outcome.differences]
     classes = [(each.name, (each.core_hours,)) for each in _by_class(at_stake)]
     return Report(
         name="reconciliation",
@@ -189,32 +192,23 @@ def reconciliation_view(outcome: Outcome) -> Report:
             Section(
                 title="Systematic differences",
                 text="Many differences of one class with one cause: these are worth a look first.",
-                table=Table(
-                    name="findings", columns=_FINDINGS, rows=[_finding_row(each) for each in outcome.findings],
-                    empty="There are none.",
-                ),
+                table=_FINDINGS.of(outcome.findings),
             ),
             Section(
                 title="Differences",
                 text="The largest first, by what is at stake.",
-                table=Table(
-                    name="differences", columns=_DIFFERENCES, rows=listed, empty="There are none.",
-                    total=outcome.different,
-                ),
+                table=_DIFFERENCES.of(outcome.differences, outcome.different),
             ),
-            Section(
-                title="Classes",
-                table=Table(name="classes", columns=_TOTALS, rows=[_total_row(each) for each in outcome.totals]),
-            ),
+            Section(title="Classes", table=_TOTALS.of(outcome.totals)),
             Section(
                 title="Sources",
                 text="All others are held against the first.",
-                table=Table(name="sides", columns=_SIDES, rows=[_side_row(each) for each in outcome.sides]),
+                table=_SIDES.of(outcome.sides),
             ),
         ),
         main="differences",
         source=f"Made {utc_text(outcome.made_utc_ns)}.",
-    )  # fmt: skip
+    )
 
 
 def _reconciled(outcome: Outcome) -> str:
@@ -238,33 +232,6 @@ def _by_class(totals: Iterable[ClassTotal]) -> list[ClassTotal]:
             core_hours=hours + each.core_hours,
         )  # fmt: skip
     return list(found.values())
-
-
-def _difference_row(each: Difference) -> tuple[Value, ...]:
-    return (
-        *(each.name, each.job_id, each.attempt, each.left, each.left_value, each.right, each.right_value),
-        *(each.core_hours, each.cause, "yes" if each.is_systematic else "no"),
-        *(each.site, each.group, each.host, each.cores, each.end, each.key),
-    )
-
-
-def _finding_row(each: Finding) -> tuple[Value, ...]:
-    where = ", ".join(f"{name} {value}" for name, value in each.where.items())
-    return (
-        *(each.name, where, each.cause, each.pairs, each.among, each.core_hours, each.ratio, each.offset_seconds),
-        _between(each.first_end, each.last_end),
-    )
-
-
-def _total_row(each: ClassTotal) -> tuple[Value, ...]:
-    return (each.left, each.right, each.name, each.pairs, each.core_hours)
-
-
-def _side_row(each: Side) -> tuple[Value, ...]:
-    return (
-        *(each.name, each.kind, each.where, each.level, each.records, each.core_hours, each.cpu_seconds / 3600),
-        _between(each.first_end, each.last_end),
-    )
 
 
 def _between(first: str, last: str) -> str:

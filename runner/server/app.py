@@ -57,6 +57,7 @@ from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.job_traces import JobTraces
 from runner.server.services.last_report import LastReport
+from runner.server.services.live_peeks import LivePeeks
 from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
@@ -201,5 +202,6 @@ def _services(context: ServiceContext) -> Services:
         console_sessions=ConsoleSessions(context, registry),
         revocations=Revocations(context),
         last_report=LastReport(context),
+        live_peeks=LivePeeks(context),
         health=Health(context),
     )

@@ -11,7 +11,7 @@ from runner.config import Config, WmsConfig
 from runner.errors import ConfigError
 from runner.server.db.address import DatabaseAddress
 from runner.server.sandboxes.bucket import Bucket
-from runner.server.tokens import Role
+from runner.server.tokens import OF_JOB_TOKENS, Role
 
 #: Largest JSON body. A submission is the largest: twenty descriptions of 1 MiB are not met in practice.
 MAX_BODY_BYTES = 16 << 20
@@ -208,7 +208,7 @@ def read_groups(texts: Iterable[str]) -> dict[str, frozenset[Role]]:
     Raises:
         ConfigError: not "name=Property+Property", or a property that does not exist.
     """
-    known = [role.value for role in Role if role is not Role.JOB]
+    known = [role.value for role in Role if role not in OF_JOB_TOKENS]
     groups: dict[str, frozenset[Role]] = {}
     for text in texts:
         name, _, properties = text.partition("=")

@@ -6,7 +6,8 @@ with a secret too: where there were any, they are believed until they expire; no
 
 Claims are DiracX's (`sub`, `vo`, `dirac_group`, `dirac_properties`, `preferred_username`). A job
 token has none of the owner's properties, but the claim `jobspan`: WMSID, JobID, Attempt and the
-random claim of the execution; its rights are those of that job only.
+random claim of the execution; its rights are those of that job only. With the claim `jobspan_reader` instead a
+token reads that job and does nothing else: the WMS shows it to agents whose word it wants, in place of a person's.
 """
 
 import hashlib
@@ -48,6 +49,12 @@ class Role(StrEnum):
     #: Bans and allows sites.
     SITES = "SiteManager"
     JOB = "Job"
+    #: Reads the one job that its token names, and nothing else.
+    READER = "JobReader"
+
+
+#: What nobody has by his group: tokens of their own kind give it.
+OF_JOB_TOKENS = frozenset({Role.JOB, Role.READER})
 
 
 @dataclass(frozen=True)
@@ -121,14 +128,12 @@ class TokenMint:
 
     def job(self, owner: Identity, claims: JobClaims, lifetime_seconds: float) -> tuple[str, int]:
         """A token for one attempt of the *owner*'s job, and when it expires (nanoseconds since 1970)."""
-        document = self._claims(Identity(owner.name, owner.group, owner.vo, frozenset()), lifetime_seconds)
-        document["jobspan"] = {
-            "wms_id": self._wms_id,
-            "job_id": claims.job_id,
-            "attempt": claims.attempt,
-            "claim": claims.claim,
-        }
+        document = self._of_job("jobspan", owner, claims, lifetime_seconds)
         return self._sign(document), document["exp"] * NANOSECONDS
+
+    def reader(self, visitor: Identity, claims: JobClaims, lifetime_seconds: float) -> str:
+        """A token that reads the job of *claims* for a *visitor* who may."""
+        return self._sign(self._of_job("jobspan_reader", visitor, claims, lifetime_seconds))
 
     def identify(self, token: str) -> Identity:
         """Who the bearer of *token* is.
@@ -172,14 +177,15 @@ class TokenMint:
         if "purpose" in document:
             return None
         try:
-            job = self._job_claims(document.get("jobspan"))
-            known = frozenset(Role) - {Role.JOB}
+            reader = self._job_claims(document.get("jobspan_reader"))
+            job = self._job_claims(document.get("jobspan")) or reader
+            known = frozenset(Role) - OF_JOB_TOKENS
             roles = frozenset(role for role in known if role in document["dirac_properties"])
             return Identity(
                 name=str(document["preferred_username"]),
                 group=str(document["dirac_group"]),
                 vo=str(document["vo"]),
-                roles=frozenset({Role.JOB}) if job else roles,
+                roles=frozenset({Role.READER if reader else Role.JOB}) if job else roles,
                 job=job,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -212,6 +218,11 @@ class TokenMint:
             "dirac_properties": sorted(identity.roles),
             "exp": self._expiry(lifetime_seconds),
         }
+
+    def _of_job(self, kind: str, who: Identity, claims: JobClaims, lifetime_seconds: float) -> dict[str, Any]:
+        document = self._claims(Identity(who.name, who.group, who.vo, frozenset()), lifetime_seconds)
+        named = {"job_id": claims.job_id, "attempt": claims.attempt, "claim": claims.claim}
+        return {**document, kind: {"wms_id": self._wms_id, **named}}
 
     def _expiry(self, lifetime_seconds: float) -> int:
         return self._clock.utc_ns() // NANOSECONDS + round(lifetime_seconds)

@@ -67,7 +67,7 @@ def rows(quick: bool) -> Iterator[Row]:
     if collector_program() is None:
         yield Row(what="shipping to a collector", ours="not measured: `make servers` builds one")
         return
-    attempts, rounds = (100, 1) if quick else (ATTEMPTS, ROUNDS)
+    attempts, rounds = (30, 1) if quick else (ATTEMPTS, ROUNDS)
     # The SDK tells of each try that fails while the collector is away; the table says what came of them.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="jobspan-bench-") as name:

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.components import require
 from tests.support.tree import ROOT
 
+#: What a part measures with, beside ourselves.
+COMPONENTS = {"console": "chromium", "shipping": "otelcol"}
 
-@pytest.mark.parametrize("part", ["start", "matching", "durability", "scrape", "reconcile"])
+
+@pytest.mark.parametrize("part", ["start", "matching", "durability", "scrape", "reconcile", "console", "shipping"])
 def test_a_benchmark_still_runs(part: str, tmp_path: Path) -> None:
     """`make bench` ends well and has figures in each row; which ones is not asked, as the machine is shared."""
+    if part in COMPONENTS:
+        require(COMPONENTS[part])
     found = tmp_path / "rows.json"
     command = [sys.executable, "tests/bench/run.py", "--quick", "--only", part, "--json", str(found)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from runner.compose.clients import URL_FILE
 from runner.server.keys import KeyRing
 from runner.server.tokens import Identity, Role, TokenMint
 from telemetry.clock import SystemClock
 from telemetry.facts import PayloadStarted
+from tests.support.browser import Browser
 from tests.support.site import Site, running_site
 from tests.support.waiting import at_best, eventually
 
@@ -161,6 +164,27 @@ def test_a_waiting_look_ends_with_the_line(site: Site, job: Echo) -> None:
         return elapsed
 
     at_best(1.5, seconds)
+
+
+def test_the_console_shows_what_the_agent_shows(site: Site, job: Echo) -> None:
+    """The page of a job that runs on this machine has its lines of this moment, by stream and masked, and says so; when
+    the job is over, what heartbeats have brought.
+    """
+    url = (site.config.folder / URL_FILE).read_text().strip()
+    browser = Browser().open(f"{url}/console/login")
+    browser.send(token=token(site, "user"))
+    job.write(f"secret {CANARY} here")
+
+    def shown() -> str:
+        text = browser.open(f"{url}/console/jobs/{job.job_id}").page.text
+        return text if "secret *** here" in text else ""
+
+    text = eventually(shown, 20, "the line on the page")  # the agent may still be about to say where it is
+    assert "as the job's agent shows them now" in text
+    assert re.search(r'<pre id="peek"[^>]*>ready\nsecret \*\*\* here\n</pre>', text)
+    assert re.search(r'<pre id="peek-errors"[^>]*>oops\n</pre>', text)
+    job.end()
+    assert "shows them now" not in browser.open(f"{url}/console/jobs/{job.job_id}").page.text
 
 
 def test_the_command_follows_one_stream(site: Site, job: Echo) -> None:

@@ -8,8 +8,10 @@ from playwright.sync_api import Browser, Page
 
 from dashboards.charts import Bar
 from dashboards.report_page import BarChart, Card, Column, Report, Section, Table, page
+from runner.commands.demonstration.page import demonstration_view
 from tests.support.chromium import chromium
 from tests.support.components import require
+from tests.support.demonstration import outcome
 
 HOSTILE = '<img src="http://192.0.2.1/x" onerror="document.title=1">\u202e'
 COLUMNS = (Column("site", "Site"), Column("cause", "Cause", "long"), Column("hours", "Core hours", "hours"))
@@ -83,6 +85,20 @@ def test_the_page_is_light_and_dark(browser: Browser, file: Path) -> None:
         colours.add((background(shown), bar))
     assert len(colours) == 2
     assert len({page_colour for page_colour, _ in colours}) == 2
+
+
+@pytest.mark.parametrize("width", [1100, 1280])
+def test_the_demonstrations_tables_fit_a_window(browser: Browser, tmp_path: Path, width: int) -> None:
+    """Nothing of them has to be scrolled for: the last column is seen with the first."""
+    path = tmp_path / "report.html"
+    path.write_text(page(demonstration_view(outcome(tmp_path, ((),) * 8))), encoding="utf-8")
+    shown = browser.new_page(viewport={"width": width, "height": 800})
+    shown.goto(path.as_uri())
+    ends = shown.locator("thead th:last-child")
+    assert ends.all_inner_texts() == ["As promised", "What is wrong", "Value", "Where"]
+    spilt = "boxes => boxes.map(each => each.scrollWidth - each.clientWidth)"
+    assert shown.locator("div.scroll").evaluate_all(spilt) == [0, 0, 0, 0]
+    assert all((box := each.bounding_box()) and box["x"] + box["width"] <= width for each in ends.all())
 
 
 def test_a_narrow_page_does_not_spill(browser: Browser, file: Path) -> None:

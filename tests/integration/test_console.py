@@ -1,5 +1,7 @@
 """The web console as a browser without script sees it: who gets in, what forms must carry, what payloads cannot do."""
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -193,17 +195,33 @@ def test_only_our_own_names_lead_to_the_console(wms: RunningWms, host: str, code
 
 
 def test_every_answer_carries_its_policy(wms: RunningWms) -> None:
-    """Pages, refusals, redirections and the script: no inline script, no frame, nothing from elsewhere, not kept."""
+    """Pages, refusals, redirections: no script but the one on the page, no frame, nothing from elsewhere, not kept."""
     browser = inside(wms)
-    paths = ("/console/jobs", "/console/jobs/999999", "/console/login", "/console/console.js", "/console/jobs?page=0")
+    scripts = re.findall(r"<script.*?</script>", at(wms, browser, "/console/jobs").text, re.DOTALL)
+    (script,) = (each.removeprefix("<script>").removesuffix("</script>") for each in scripts)
+    source = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    paths = ("/console/jobs", "/console/jobs/9999", "/console/login", "/console/jobs?live=part", "/console/jobs?page=0")
     for answer in [at(wms, browser, path) for path in paths] + [at(wms, Browser(), "/console/jobs")]:
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; style-src 'sha256-")
-        assert "script-src 'self'" in policy
+        assert f"script-src {source}; connect-src 'self'" in policy
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "no-store" in answer.headers["cache-control"] or "javascript" in answer.headers["content-type"]
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("site", "is_cut_off"),
+    [("cross-site", True), ("same-site", True), ("", True), ("same-origin", False), ("none", False)],
+)
+def test_whoever_may_have_opened_a_page_is_cut_off_from_it(wms: RunningWms, site: str, is_cut_off: bool) -> None:
+    """Another site, or port, keeps no hand on a window with the console; somebody's own way in costs no new process."""
+    browser, headers = inside(wms), {"Sec-Fetch-Site": site} if site else {}
+    answers = [at(wms, browser, path, **headers) for path in ("/console/jobs", "/console/login", "/console")]
+    answers += [at(wms, Browser(), path, **headers) for path in ("/console/jobs", "/console/login")]
+    found = {answer.headers.get("cross-origin-opener-policy") for answer in answers}
+    assert found == {"same-origin" if is_cut_off else None}
 
 
 def test_what_a_payload_writes_is_text(wms: RunningWms) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from runner.server.services.console_sessions import (
     ConsoleSessions,
 )
 from runner.server.services.context import ServiceContext
+from runner.server.services.passwords import digest_of
 from runner.server.services.registry import Proof, Registry
 from runner.server.settings import ServerSettings
 from runner.server.tokens import Identity, Role
@@ -47,6 +49,12 @@ def opened(sessions: ConsoleSessions, context: ServiceContext, lifetime_seconds:
     """The secret of a new session."""
     alice = Identity("alice", "local_user", "local", frozenset({Role.USER}))
     return sessions.log_in_with_token(context.mint.login(alice, lifetime_seconds), "").secret
+
+
+def session(context: ServiceContext, secret: str) -> dict[str, Any]:
+    """What the database has of a session."""
+    with context.databases.read() as transaction:
+        return dict(transaction.console_sessions.get(digest_of(secret)) or {})
 
 
 def is_over(sessions: ConsoleSessions, secret: str) -> bool:
@@ -87,6 +95,15 @@ def test_the_secret_changes_and_the_one_before_ends_soon(sessions: ConsoleSessio
     assert is_over(sessions, first)
     assert is_over(sessions, second)
     assert Registry(context).audit(1)[0]["Event"] == "reuse detected"
+
+
+def test_a_first_page_writes_nothing(sessions: ConsoleSessions, context: ServiceContext) -> None:
+    """A browser that shows the secret of its login finds the session as it was opened."""
+    secret = opened(sessions, context)
+    before = session(context, secret)
+    assert before["ShownTime"] == before["CreationTime"]
+    sessions.resume(secret, "")
+    assert session(context, secret) == before
 
 
 def test_an_answer_that_was_lost_ends_nothing(sessions: ConsoleSessions, context: ServiceContext) -> None:

@@ -9,7 +9,7 @@ import requests
 from fastapi.routing import APIRoute
 
 from runner.server.app import ROUTES
-from runner.server.errors import ServiceError
+from runner.server.errors import ForbiddenError, ServiceError
 from runner.server.routes.console import COOKIE
 from runner.server.services.console_sessions import ConsoleSessions
 from runner.server.services.registry import Registry
@@ -109,7 +109,6 @@ POST  /api/auth/revoke                          + + + + + + + + + +
 GET   /console                                  - + + + + - - + + +
 GET   /console/login                            + + + + + + + + + +
 POST  /console/login                            - - - - - - - - - -
-GET   /console/console.js                       + + + + + + + + + +
 POST  /console/logout                           - + + + + - - + + +
 GET   /console/jobs                             - + + + - - - - + -
 GET   /console/jobs/{job_id}                    - + - + - - - + + -
@@ -320,3 +319,35 @@ def test_every_route_is_walked(wms: RunningWms) -> None:
         for method in route.methods
     }
     assert there == {(method, path.partition("?")[0]) for method, path, _ in ROWS}
+
+
+#: What reads one job, beside what is open to all.
+READING = {
+    ("GET", "/api/auth/userinfo"),
+    *(
+        ("GET", f"/api/jobspan/jobs/{{job_id}}/{what}")
+        for what in ("parameters", "peek", "description", "why", "pilot")
+    ),
+}
+
+
+def test_a_reader_reads_its_job_and_does_nothing_else(wms: RunningWms, tokens: dict[str, str | None]) -> None:
+    """The token that the WMS itself shows to an agent: of all routes it opens those that read that job."""
+    mint, job_id = wms.context.mint, str(tokens["id"])
+    mine, others = (mint.identify(str(tokens[name])).job for name in ("job", "other job"))
+    assert mine is not None
+    assert others is not None
+    token = mint.reader(mint.identify(wms.user_token), mine, 600)
+    opened = set()
+    for method, path, marks in ROWS:
+        if marks[0] == "-" and not path.startswith(CONSOLE):
+            body = body_for(wms, path, job_id) if method != "GET" else None
+            target = path.format(
+                job_id=job_id, pfn=PFN, type="output", request_id=tokens["request"], order=1, stamp="none", jti=jti(wms)
+            )
+            if wms.call(method, target, body, token=token).status_code not in (401, 403):
+                opened.add((method, path))
+    assert opened == READING
+    assert wms.call("GET", f"/api/jobspan/jobs/{others.job_id}/parameters", token=token).status_code == 403
+    with pytest.raises(ForbiddenError):
+        ConsoleSessions(wms.context, Registry(wms.context)).log_in_with_token(token, "")

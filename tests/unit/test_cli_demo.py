@@ -13,19 +13,16 @@ from runner.commands.demonstration.manifest import DemoJob, read_manifest
 from runner.commands.demonstration.page import demonstration_view
 from runner.commands.demonstration.performance import escaped
 from runner.commands.demonstration.preparing import CANARY
-from runner.commands.demonstration.report import Outcome
-from runner.commands.demonstration.results import JobResult, compare
+from runner.commands.demonstration.results import compare
 from runner.commands.jobs import JobRow
 from runner.commands.packing import read_job
 from runner.errors import ConfigError
 from runner.job.document import language
-from telemetry.ledger.reconcile import reconcile
-from tests.support.ledger import honest, whole_life
+from tests.support.demonstration import MANIFEST, outcome
 from tests.support.tree import ROOT
 from tests.support.waiting import eventually
 
 DEMO = ROOT / "tests" / "data" / "demo"
-MANIFEST = read_manifest(DEMO)
 
 
 def test_the_demonstration_has_the_eight_jobs() -> None:
@@ -163,16 +160,7 @@ def test_cpu_below_the_processes_own_account_is_found(tmp_path: Path) -> None:
 
 def test_the_page_shows_every_job_and_what_was_missed(tmp_path: Path) -> None:
     """Each job, its time by stage, each check; what is not as promised is seen at once."""
-    record = whole_life().record()
-    row = JobRow({"JobID": 1, "Status": "Done", "MinorStatus": "Execution Complete", "JobName": "<b>first</b>"})
-    results = tuple(
-        JobResult(job, row, (record,), None, missed) for job, missed in zip(MANIFEST.jobs, ((), ("x",)), strict=False)
-    )
-    outcome = Outcome(
-        folder=tmp_path, seconds=1.0, results=results, checks=(("all is well", ""), ("nothing is left", "a port")),
-        reconciliation=reconcile(honest([record])), waterfall="", traces={}, metrics=(),
-    )  # fmt: skip
-    report = demonstration_view(outcome)
+    report = demonstration_view(outcome(tmp_path, ((), ("x",))))
     assert (report.mood, len(report.main_table.rows)) == ("bad", 2)
     assert [row[-1] for row in report.main_table.rows] == ["ok", "bad"]
     text = page(report)

@@ -3,12 +3,13 @@
 import base64
 import hashlib
 import re
+import unicodedata
 
 import pytest
 from jinja2 import UndefinedError
 
 from dashboards import pages
-from dashboards.text import bytes_text, moment_text, number_text
+from dashboards.text import ago_text, bytes_text, clean, moment_text, number_text
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e\x00&\"'"
 
@@ -25,6 +26,16 @@ def test_what_others_wrote_is_harmless(expression: str) -> None:
     assert '"' not in text
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
     assert "lert(1)" in text.lower()
+
+
+def test_what_steers_vanishes_and_all_else_stays() -> None:
+    """Control characters, marks that turn writing around and halves of characters; newlines, tabs and letters stay."""
+    marks = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    for character in map(chr, [*range(0x3000), 0xD800, 0xDFFF, 0x1F600]):
+        steers = character in marks or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
+        alone = "" if steers else character
+        assert clean(f"a{character}0") == f"a{alone}0"
+        assert clean(character) == alone
 
 
 def test_a_name_that_is_missing_is_an_error() -> None:
@@ -55,6 +66,11 @@ def test_the_style_is_the_one_that_the_policy_allows() -> None:
         (number_text(1234567.891, 2), "1,234,567.89"),
         (moment_text(1_700_000_000_000_000_000), "2023-11-14 22:13:20 UTC"),
         (moment_text(0), ""),
+        (ago_text(-1), "less than a minute ago"),
+        (ago_text(59.9), "less than a minute ago"),
+        (ago_text(185), "3 min ago"),
+        (ago_text(7500), "2 h 05 min ago"),
+        (ago_text(200_000), "2 days ago"),
     ],
 )
 def test_figures_are_for_people(text: str, expected: str) -> None:

@@ -1,11 +1,11 @@
-// Keeps what a page shows up to date: every few seconds the same page is fetched, and its live part taken over.
+// Keeps what a page shows up to date: every few seconds its own part is fetched, and what is live in it taken over.
 "use strict";
 (() => {
   const live = document.getElementById("live");
   if (!live) return;
   const seconds = Number(live.dataset.every);
   const address = new URL(location.href);
-  address.searchParams.set("live", "1");
+  address.searchParams.set("live", "part");
   address.searchParams.delete("said");
   let paused = false;
   let failures = 0;

@@ -1,43 +1,77 @@
 """The demonstration's report as a page: what became of each job, where its time went, whether the ledgers agree."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from dashboards.charts import Bar
-from dashboards.report_page import BarChart, Card, Column, Report, Section, Table, Value
+from dashboards.report_page import ATTEMPT, BarChart, Card, Column, Report, Section, Shape
 from runner.commands.demonstration.report import SHOWN_METRICS, Outcome, places
 from runner.commands.demonstration.results import JobResult
 from telemetry.facts import ACCOUNTED_STAGES
+from telemetry.ledger.differences import Difference
 from telemetry.ledger.report import summary
 
-_JOBS = (
-    Column("job_id", "Job", "id"),
-    Column("what", "What it does", "long"),
-    Column("status", "Ended as", "status"),
-    Column("minor_status", "Because"),
-    Column("attempts", "Attempts", "count"),
-    Column("wall", "Wall clock", "seconds"),
-    Column("cpu", "CPU", "seconds"),
-    Column("method", "Measured by"),
-    Column("lines", "Lines", "count"),
-    Column("promise", "As promised", "status"),
+#: A sentence that must hold, and what is wrong with it.
+Check: TypeAlias = tuple[str, str]
+#: Name, labels and value of a metric.
+Sample: TypeAlias = tuple[str, Mapping[str, str], float]
+
+_JOBS = Shape[JobResult](
+    "jobs",
+    (
+        (Column("job_id", "Job", "id"), lambda each: each.row.job_id),
+        (Column("what", "What it does", "long"), lambda each: each.job.what),
+        (Column("status", "Ended as", "status"), lambda each: each.row.status),
+        (Column("minor_status", "Because"), lambda each: each.row.minor_status),
+        (Column("attempts", "Attempts", "count"), lambda each: each.row.attempt),
+        (Column("wall", "Wall clock", "seconds"), lambda each: _number(each.last, "WallClockTime")),
+        (Column("cpu", "CPU", "seconds"), lambda each: _number(each.last, "CPUTime")),
+        (Column("method", "Measured by"), lambda each: str(each.last.get("CPUMethod") or "no payload")),
+        (Column("lines", "Lines", "count"), lambda each: int(each.last.get("OutputLines") or 0)),
+        (Column("promise", "As promised", "status"), lambda each: "bad" if each.missed else "ok"),
+    ),
 )
-_CHECKS = (Column("what", "What must hold"), Column("result", "Result", "status"), Column("wrong", "What is wrong"))
-_DIFFERENCES = (
-    Column("class", "Class", "status"),
-    Column("job_id", "Job", "id"),
-    Column("attempt", "Attempt", "id"),
-    Column("what", "What", "long"),
-    Column("core_hours", "Core hours", "hours"),
+_DIFFERENCES = Shape[Difference](
+    "differences",
+    (
+        (Column("class", "Class", "status"), lambda each: each.kind),
+        *ATTEMPT,
+        (Column("what", "What", "long"), lambda each: each.message),
+        (Column("core_hours", "Core hours", "hours"), lambda each: each.core_seconds / 3600),
+    ),
+    empty="The WMS's accounting and the telemetry agree on every attempt.",
 )
-_METRICS = (Column("name", "Metric"), Column("labels", "Labels"), Column("value", "Value", "number"))
-_PLACES = (Column("what", "What", "long"), Column("where", "Where"))
+_CHECKS = Shape[Check](
+    "checks",
+    (
+        (Column("what", "What must hold"), lambda check: check[0]),
+        (Column("result", "Result", "status"), lambda check: "bad" if check[1] else "ok"),
+        (Column("wrong", "What is wrong"), lambda check: check[1]),
+    ),
+)
+_METRICS = Shape[Sample](
+    "metrics",
+    (
+        (Column("name", "Metric"), lambda sample: sample[0]),
+        (Column("labels", "Labels"), lambda sample: ", ".join(map("=".join, sample[1].items()))),
+        (Column("value", "Value", "number"), lambda sample: sample[2]),
+    ),
+    empty="The agent told none.",
+)
+_PLACES = Shape[tuple[str, str]](
+    "places",
+    (
+        (Column("what", "What"), lambda place: place[0]),
+        (Column("where", "Where", "long"), lambda place: place[1]),
+    ),
+)
 
 
 def demonstration_view(outcome: Outcome) -> Report:
     """Everything that the demonstration has shown."""
     good = sum(1 for each in outcome.results if not each.missed)
     records = [record for each in outcome.results for record in each.records]
+    shown = [sample for sample in outcome.metrics if sample[0] in SHOWN_METRICS]
     return Report(
         name="demonstration",
         title="jobspan: the demonstration",
@@ -54,7 +88,7 @@ def demonstration_view(outcome: Outcome) -> Report:
             Section(
                 title="Jobs",
                 text="Some fail on purpose: each ends as its description promises.",
-                table=Table(name="jobs", columns=_JOBS, rows=[_job_row(each) for each in outcome.results]),
+                table=_JOBS.of(outcome.results),
             ),
             Section(
                 title="Wall clock by stage",
@@ -64,31 +98,13 @@ def demonstration_view(outcome: Outcome) -> Report:
             Section(
                 title="Reconciliation",
                 text=summary(outcome.reconciliation),
-                table=Table(
-                    name="differences", columns=_DIFFERENCES, rows=_difference_rows(outcome),
-                    empty="The WMS's accounting and the telemetry agree on every attempt.",
-                ),
+                table=_DIFFERENCES.of(outcome.reconciliation.differences),
             ),
-            Section(title="Checks", table=Table(name="checks", columns=_CHECKS, rows=_check_rows(outcome))),
-            Section(
-                title="Metrics of the agent",
-                table=Table(name="metrics", columns=_METRICS, rows=_metric_rows(outcome), empty="The agent told none."),
-            ),
-            Section(
-                title="Where everything lies",
-                table=Table(name="places", columns=_PLACES, rows=list(places(outcome).items())),
-            ),
+            Section(title="Checks", table=_CHECKS.of(outcome.checks)),
+            Section(title="Metrics of the agent", table=_METRICS.of(shown)),
+            Section(title="Where everything lies", table=_PLACES.of(places(outcome).items())),
         ),
         main="jobs",
-    )  # fmt: skip
-
-
-def _job_row(each: JobResult) -> tuple[Value, ...]:
-    row, last = each.row, each.last
-    return (
-        *(row.job_id, each.job.what, row.status, row.minor_status, row.attempt),
-        *(_number(last, "WallClockTime"), _number(last, "CPUTime"), str(last.get("CPUMethod") or "no payload")),
-        *(int(last.get("OutputLines") or 0), "bad" if each.missed else "ok"),
     )
 
 
@@ -102,25 +118,6 @@ def _stages(outcome: Outcome) -> BarChart:
         for record in each.records
     ]
     return BarChart(series=ACCOUNTED_STAGES, bars=tuple(bars), kind="seconds")
-
-
-def _difference_rows(outcome: Outcome) -> list[tuple[Value, ...]]:
-    return [
-        (each.kind, each.job_id, each.attempt, each.message, each.core_seconds / 3600)
-        for each in outcome.reconciliation.differences
-    ]
-
-
-def _check_rows(outcome: Outcome) -> list[tuple[Value, ...]]:
-    return [(sentence, "bad" if wrong else "ok", wrong) for sentence, wrong in outcome.checks]
-
-
-def _metric_rows(outcome: Outcome) -> list[tuple[Value, ...]]:
-    return [
-        (name, ", ".join(f"{label}={text}" for label, text in labels.items()), value)
-        for name, labels, value in outcome.metrics
-        if name in SHOWN_METRICS
-    ]
 
 
 def _number(record: Mapping[str, Any], name: str) -> float:

@@ -50,6 +50,12 @@ class TargetsDB:
         query = select(TARGETS).where(TARGETS.c["VO"] == vo, TARGETS.c.ExpiryTime > now_ns)
         return list(self._connection.execute(query.order_by(TARGETS.c.Host, TARGETS.c.Port)).mappings())
 
+    def of_pilot(self, vo: str, stamp: str, role: str, now_ns: int) -> list[Row]:
+        """Those that a pilot has listed as *role* and whose time is not over, the one that was said last first."""
+        query = select(TARGETS).where(TARGETS.c["VO"] == vo, TARGETS.c.PilotStamp == stamp, TARGETS.c.Role == role)
+        query = query.where(TARGETS.c.ExpiryTime > now_ns).order_by(TARGETS.c.ExpiryTime.desc())
+        return list(self._connection.execute(query).mappings())
+
     def forget(self, before_ns: int) -> int:
         """Remove those whose time was over at that moment; how many there were."""
         return self._connection.execute(delete(TARGETS).where(TARGETS.c.ExpiryTime <= before_ns)).rowcount

@@ -8,7 +8,7 @@ points here would make his pages ours).
 import hmac
 import ipaddress
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -76,6 +76,7 @@ class Visit:
             form_token=self.session.form_token,
             links=tuple(links),
             again=f"{again.path}?{again.query}" if is_live else "",
+            is_part=request.query_params.get("live") == pages.PART,
             said=SAID.get(request.query_params.get("said", ""), ""),
         )
 
@@ -85,7 +86,7 @@ class Visit:
 
     def answer(self, response: Response) -> Response:
         """*response*, with what every answer of the console says, and his next secret if there is one."""
-        response.headers.update(pages.headers())
+        response.headers.update(headers_for(self.request))
         if self.session.secret:
             set_cookie(self.request, response, self.session.secret)
         return response
@@ -93,6 +94,11 @@ class Visit:
     def go(self, address: str, **query: str) -> Response:
         """Let the browser go on elsewhere in the console."""
         return self.answer(RedirectResponse(f"{address}?{urlencode(query)}" if query else address, 303))
+
+
+def headers_for(request: Request) -> Mapping[str, str]:
+    """What the console says with each answer; what the browser says of where the call is from decides of openers."""
+    return pages.headers(may_have_opener=request.headers.get("sec-fetch-site") not in ("none", "same-origin"))
 
 
 def set_cookie(request: Request, response: Response, secret: str) -> None:
@@ -116,7 +122,7 @@ def _visit(request: Request, services: Served) -> Visit:
 Visiting: TypeAlias = Annotated[Visit, Depends(_visit)]
 
 
-def _ordering(request: Request, visit: Visiting, form_token: Annotated[str, Form(max_length=128)] = "") -> Visit:
+async def _ordering(request: Request, visit: Visiting, form_token: Annotated[str, Form(max_length=128)] = "") -> Visit:
     """Somebody who has sent one of our forms, and not one that another site has made for him."""
     check_origin(request)
     if not hmac.compare_digest(form_token.encode(), visit.session.form_token.encode()):
@@ -198,7 +204,7 @@ def _logged_out(request: Request, reason: str) -> Response:
     here = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
     if request.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in request.cookies:
         return _refusal(request, 200, "One moment", reload_address=here)
-    return RedirectResponse(f"{LOGIN}?next={quote(here)}", 303, pages.headers())
+    return RedirectResponse(f"{LOGIN}?next={quote(here)}", 303, headers_for(request))
 
 
 def _refusal(
@@ -207,5 +213,5 @@ def _refusal(
     visit: Visit | None = getattr(request.state, "visit", None)
     values = {"title": title, "back": ROOT, "back_title": "To the console", "reload_address": reload_address}
     frame = visit.frame() if visit else Frame()
-    answer = HTMLResponse(pages.page("refused", frame, **values), status_code, {**(more or {}), **pages.headers()})
+    answer = HTMLResponse(pages.page("refused", frame, **values), status_code, {**(more or {}), **headers_for(request)})
     return visit.answer(answer) if visit else answer

@@ -1,4 +1,4 @@
-"""Into the web console and out of it; and its script."""
+"""Into the web console and out of it."""
 
 import hmac
 import secrets
@@ -16,7 +16,17 @@ from runner.server.errors import (
     TooManyAttemptsError,
     UnauthenticatedError,
 )
-from runner.server.routes.console import COOKIE, LOGIN, ROOT, ConsoleRoute, Ordering, Visiting, check_origin, set_cookie
+from runner.server.routes.console import (
+    COOKIE,
+    LOGIN,
+    ROOT,
+    ConsoleRoute,
+    Ordering,
+    Visiting,
+    check_origin,
+    headers_for,
+    set_cookie,
+)
 from runner.server.routes.dependencies import Served, Services, address_of
 from runner.server.routes.failures import HEADERS, STATUS_CODES
 from runner.server.services.passwords import digest_of
@@ -65,7 +75,7 @@ def log_in(  # noqa: PLR0913 - the fields of the form
             raise InvalidRequestError("there is no such group")
     except (UnauthenticatedError, ForbiddenError, TooManyAttemptsError, InvalidRequestError) as error:
         return _form(request, services, next, error, {"name": name, "group": group, "by_token": bool(token)})
-    answer = RedirectResponse(next if _is_ours(next) else f"{ROOT}/jobs", 303, pages.headers())
+    answer = RedirectResponse(next if _is_ours(next) else f"{ROOT}/jobs", 303, headers_for(request))
     answer.delete_cookie(FORM_COOKIE, path=LOGIN)
     if earlier := request.cookies.get(COOKIE):
         sessions.log_out(earlier, address)
@@ -77,16 +87,9 @@ def log_in(  # noqa: PLR0913 - the fields of the form
 def log_out(visit: Ordering, services: Served) -> Response:
     """End the session."""
     services.console_sessions.log_out(visit.request.cookies[COOKIE], address_of(visit.request))
-    answer = RedirectResponse(LOGIN, 303, pages.headers())
+    answer = RedirectResponse(LOGIN, 303, headers_for(visit.request))
     answer.delete_cookie(COOKIE, path=ROOT)
     return answer
-
-
-@router.get("/console.js")
-async def script() -> Response:
-    """The script; its address has a digest of it, so that it need be fetched once only."""
-    headers = {**pages.headers(), "Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(pages.script(), media_type="text/javascript; charset=utf-8", headers=headers)
 
 
 def _form(
@@ -102,7 +105,7 @@ def _form(
     frame = Frame(error=str(error or ""))
     shown = pages.page("login", frame, form_token=form_token, next=following, groups=groups, **values)
     status_code, more = (200, {}) if error is None else (STATUS_CODES[type(error)], HEADERS.get(type(error), {}))
-    answer = HTMLResponse(shown, status_code, {**more, **pages.headers()})
+    answer = HTMLResponse(shown, status_code, {**more, **headers_for(request)})
     secure = request.url.scheme == "https"
     answer.set_cookie(
         FORM_COOKIE, nonce, max_age=FORM_SECONDS, path=LOGIN, secure=secure, httponly=True, samesite="strict"

@@ -28,6 +28,7 @@ from runner.server.services.job_state_update import JobStateUpdate
 from runner.server.services.job_tokens import JobTokens
 from runner.server.services.job_traces import JobTraces
 from runner.server.services.last_report import LastReport
+from runner.server.services.live_peeks import LivePeeks
 from runner.server.services.login_flows import LoginFlows
 from runner.server.services.matcher import Matcher
 from runner.server.services.pilots import PilotManager
@@ -76,6 +77,7 @@ class Services:
     console_sessions: ConsoleSessions
     revocations: Revocations
     last_report: LastReport
+    live_peeks: LivePeeks
     health: Health
 
 

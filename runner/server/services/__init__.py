@@ -25,7 +25,8 @@ Every rule runs in one transaction, asks `job_policy` before anything else, and 
 | stalled_job_agent | jobs of which nothing is heard any more |
 | job_cleaning_agent | what nobody needs any more |
 | estimates | the record of an attempt of which nobody brings one; pure |
-| job_monitoring | search, summary, parameters, peek, description |
+| job_monitoring | search, overview, summary, parameters, peek, description |
+| live_peeks | what a job writes now, from its agent on this machine |
 | job_traces | spans of jobs, where they are written beside this WMS |
 | sandbox_store | sandboxes |
 | arrivals | which of those that were announced have been brought |

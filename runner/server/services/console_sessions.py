@@ -119,6 +119,7 @@ class ConsoleSessions:
             "Address": address[:64],
             "CreationTime": now_ns,
             "RotationTime": now_ns,
+            "ShownTime": now_ns,  # there is no earlier secret, so that the first page has nothing to write down
             "LastTime": now_ns,
         }
         with self._context.databases.write(durable=True) as transaction:

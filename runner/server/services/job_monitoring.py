@@ -1,6 +1,6 @@
 """JobMonitoring: what can be read about jobs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,14 @@ class Page:
     total: int
 
 
+@dataclass(frozen=True)
+class Overview:
+    """Some jobs, and how many there are in each status, also in those that are not asked for."""
+
+    page: Page
+    counts: Mapping[str, int]
+
+
 class JobMonitoring:
     """Answers questions about jobs."""
 
@@ -80,6 +88,31 @@ class JobMonitoring:
             shown = {name: _shown(name, row[name]) for name in names}
             result.append(shown | ({LOGGING_INFO: history(histories[row["_id"]])} if with_history else {}))
         return Page(result, first, total)
+
+    def overview(
+        self, identity: Identity, wanted: SearchParams, statuses: Collection[str] | None, first: int, count: int
+    ) -> Overview:
+        """Jobs that meet all conditions and are in one of *statuses*, if given; and all that meet them, by status.
+
+        They are gone through once, for the counts: how many rows there are in all follows from these.
+
+        Raises:
+            InvalidRequestError: an unknown column.
+        """
+        names = tuple(dict.fromkeys(wanted.parameters or ATTRIBUTES))
+        status, mine = JOBS.c.Status, JOBS.c["VO"] == identity.vo
+        counting = query.filtered(select(status, func.count()), COLUMNS, wanted.search).where(mine).group_by(status)
+        statement = select(*(query.column(COLUMNS, name) for name in names))
+        statement = query.filtered(statement, COLUMNS, wanted.search).where(mine)
+        if statuses is not None:
+            statement = statement.where(status.in_(statuses))
+        statement = query.ordered(statement, COLUMNS, wanted.sort, "JobID").offset(first).limit(count)
+        with self._context.databases.read() as transaction:
+            authorize_general(transaction, identity, Right.SEARCH)
+            counts = {str(name): int(number) for name, number in transaction.connection.execute(counting)}
+            rows = transaction.connection.execute(statement).mappings().all()
+        total = sum(number for name, number in counts.items() if statuses is None or name in statuses)
+        return Overview(Page([{name: _shown(name, row[name]) for name in names} for row in rows], first, total), counts)
 
     def summary(self, identity: Identity, wanted: SummaryParams) -> list[dict[str, Any]]:
         """How many jobs there are of each combination of the grouping columns."""

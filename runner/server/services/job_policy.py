@@ -80,7 +80,7 @@ _OWN = frozenset({Relation.OWN})
 _SHARED = frozenset({Relation.OWN, Relation.GROUP})
 _ANY = frozenset({Relation.OWN, Relation.GROUP, Relation.OTHER})
 _USER, _ADMIN, _PILOT, _JOB = Role.USER, Role.ADMIN, Role.PILOT, Role.JOB
-_SHARING, _MONITOR, _SITES = Role.SHARING, Role.MONITOR, Role.SITES
+_SHARING, _MONITOR, _SITES, _READER = Role.SHARING, Role.MONITOR, Role.SITES, Role.READER
 #: What owners do with their jobs, members of their group who share, and administrators with all.
 #: Whoever can log in, whatever else he may do; and pilots.
 _PEOPLE = (_USER, _SHARING, _MONITOR, _SITES, _PILOT)
@@ -89,7 +89,7 @@ _OWNERS = {_USER: _OWN, _SHARING: _SHARED, _ADMIN: _ANY}
 TABLE: dict[Right, dict[Role, frozenset[Relation]]] = {
     Right.SUBMIT: {_USER: _GENERAL},
     Right.SEARCH: {_USER: _GENERAL, _ADMIN: _GENERAL, _MONITOR: _GENERAL},
-    Right.READ_JOB: {**_OWNERS, _MONITOR: _ANY, _JOB: _OWN},
+    Right.READ_JOB: {**_OWNERS, _MONITOR: _ANY, _JOB: _OWN, _READER: _OWN},
     Right.SET_STATUS: {**_OWNERS, _PILOT: _ANY, _JOB: _OWN},
     Right.FORCE_STATUS: {_ADMIN: _ANY},
     Right.HEARTBEAT: {**_OWNERS, _PILOT: _ANY, _JOB: _OWN},

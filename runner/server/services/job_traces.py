@@ -4,7 +4,7 @@ from runner.server.errors import InvalidRequestError, UnknownObjectError
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, authorize
 from runner.server.tokens import Identity
-from telemetry.live.otlp_files import OtlpFiles
+from telemetry.live.otlp_files import PAYLOAD, OtlpFiles
 from telemetry.live.traces import JobTrace, job_trace
 
 #: The WMS's own calls.
@@ -19,6 +19,7 @@ class JobTraces:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._traces = OtlpFiles(context.settings.telemetry).traces
+        self._payloads = OtlpFiles(context.settings.telemetry, PAYLOAD).traces
 
     @property
     def are_kept(self) -> bool:
@@ -26,7 +27,7 @@ class JobTraces:
         return self._traces.is_file()
 
     def of_job(self, identity: Identity, job_id: int) -> JobTrace:
-        """Its attempts that have ended, with all their spans and those of the WMS.
+        """Its attempts that have ended, with all their spans, those of the WMS and of the payload itself.
 
         Raises:
             UnknownObjectError: there is no such job, or nothing of it here. InvalidRequestError: too much to read.
@@ -34,7 +35,7 @@ class JobTraces:
         with self._context.databases.read() as transaction:
             if not authorize(transaction, identity, Right.READ_JOB, [job_id]):
                 raise UnknownObjectError(f"Job {job_id} not found")
-        beside = sorted(self._traces.parent.glob(WMS_FILES))
+        beside = [*sorted(self._traces.parent.glob(WMS_FILES)), self._payloads]
         if sum(each.stat().st_size for each in (self._traces, *beside) if each.is_file()) > MOST_BYTES:
             raise InvalidRequestError(f"the files of spans are too long to look through here: jobspan trace {job_id}")
         found = job_trace(self._traces, job_id, wms_id=self._context.wms_id, beside=beside)
