@@ -12,10 +12,13 @@ import pytest
 
 from runner.cli import main
 from runner.compose.clients import URL_FILE
+from telemetry.facts import PayloadStarted
+from telemetry.journal import read_journal
 from telemetry.reconcile.sources import sacct
 from tests.support.databases import DatabaseServers
 from tests.support.site import Site, running_site, site_config
-from tests.support.slurm import COLUMNS, NODE, Slurm, slurm
+from tests.support.slurm import COLUMNS, NODE, READY_SECONDS, Slurm, slurm
+from tests.support.waiting import eventually
 
 #: An hour, of which a pilot knows without being told otherwise; and a minute, which is less than StopMargin.
 HOUR, MINUTE = "60", "1"
@@ -26,13 +29,15 @@ ZONE = "Europe/Berlin"
 
 @dataclass(frozen=True)
 class Batch:
-    """Pilots that have ended: 0 and 1 an array's, with two jobs and one job; 2 by itself, whose time is too short."""
+    """Pilots that have ended: 0 and 1 an array's, with two jobs and one job; 2, whose time is too short for any; 3, which
+    was cancelled while its job ran."""
 
     cluster: Slurm
     site: Site
     folder: Path
     jobs: tuple[int, int, int]
     waiting: int
+    interrupted: int
     #: What sacct says of each.
     pilots: tuple[dict[str, str], ...]
 
@@ -60,25 +65,35 @@ def work(site: Site, pilot: int) -> int:
     return site.submit(Executable="/bin/sh", Arguments=WORK, Site=place(pilot))
 
 
+def payload_runs(pilot: Path, job_id: int) -> bool:
+    """Whether a job's payload has started, as the folder of its pilot tells."""
+    facts = read_journal(pilot / "jobs" / f"{job_id}.1" / "control")
+    return any(isinstance(each.fact, PayloadStarted) for each in facts)
+
+
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory, database_servers: DatabaseServers) -> Iterator[Batch]:
     """All of it, when sacct has every end."""
     folder = tmp_path_factory.mktemp("slurm")
     with slurm(folder / "cluster", database_servers) as cluster, running_site(folder / "site") as site:
         site.agent.stop()
-        for pilot in range(3):
+        for pilot in range(4):
             add_pilot(folder, pilot, site)
         jobs = (work(site, 0), work(site, 0), work(site, 1))
         waiting = work(site, 2)
+        interrupted = site.submit(Executable="/bin/sleep", Arguments="600", DisableCPUCheck=True, Site=place(3))
         jobspan = Path(sys.executable).with_name("jobspan")
         script = f"#!/bin/sh\nexec {jobspan} --folder {folder}/$SLURM_ARRAY_TASK_ID agent --slots 2 --drain\n"
         options = (f"--cpus-per-task={CORES}", f"--output={folder}/%a.out")
         both = cluster.submit(script, "--array=0-1", f"--time={HOUR}", *options)
         whole_seconds = script.replace("exec", "sleep 1\nexec")  # sacct counts in these: its idle time is not to be 0
         short = cluster.submit(whole_seconds, "--array=2", f"--time={MINUTE}", *options)
-        names = (f"{both}_0", f"{both}_1", f"{short}_2")
+        long = cluster.submit(script, "--array=3", f"--time={HOUR}", *options)
+        eventually(lambda: payload_runs(folder / "3", interrupted), READY_SECONDS, "the job that is interrupted")
+        cluster.run("scancel", long)
+        names = (f"{both}_0", f"{both}_1", f"{short}_2", f"{long}_3")
         lines = cluster.wait_ended(*names)
-        yield Batch(cluster, site, folder, jobs, waiting, tuple(lines[name] for name in names))
+        yield Batch(cluster, site, folder, jobs, waiting, interrupted, tuple(lines[name] for name in names))
 
 
 def test_an_agent_is_a_pilot_in_a_batch_job(batch: Batch) -> None:
@@ -88,8 +103,8 @@ def test_an_agent_is_a_pilot_in_a_batch_job(batch: Batch) -> None:
         batch.site.wait(job_id, "Done")
         record = batch.site.wait_record(job_id)
         assert (record.text("BatchSystem"), record.text("BatchJobID")) == ("Slurm", batch.pilots[pilot]["JobIDRaw"])
-    assert len({each["JobIDRaw"] for each in batch.pilots}) == 3
-    assert {each["State"] for each in batch.pilots} == {"COMPLETED"}
+    assert len({each["JobIDRaw"] for each in batch.pilots}) == 4
+    assert [each["State"].split()[0] for each in batch.pilots] == ["COMPLETED"] * 3 + ["CANCELLED"]
 
 
 def test_the_time_left_is_what_slurm_says(batch: Batch) -> None:
@@ -102,6 +117,15 @@ def test_the_time_left_is_what_slurm_says(batch: Batch) -> None:
     assert left[2] <= 60
     assert "no more jobs are taken" in batch.said(2)
     assert batch.site.status(batch.waiting)[0] == "Waiting"
+
+
+def test_a_cancelled_pilot_gives_its_job_back(batch: Batch) -> None:
+    """Slurm signals every process of its job at the same time, the payload too: that is a preemption and no failure of
+    the job, which waits for another pilot with all of its record."""
+    record = batch.site.wait_record(batch.interrupted)
+    assert (record.text("FinalMajorStatus"), record.text("ErrorType")) == ("Rescheduled", "preempted"), batch.said(3)
+    assert record.text("BatchJobID") == batch.pilots[3]["JobIDRaw"]
+    assert batch.site.status(batch.interrupted)[0] == "Waiting"
 
 
 def reconcile(batch: Batch, capsys: pytest.CaptureFixture[str], **options: object) -> tuple[int, dict[str, Any]]:
@@ -124,25 +148,25 @@ def classes(report: dict[str, Any]) -> dict[str, int]:
 def test_each_pilot_agrees_with_the_sum_of_what_ran_in_it(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
     """Within the tolerances of a site the real sacct and our accounting agree on every pilot."""
     assert batch.pilots[0]["NodeList"] == NODE
-    for job_id in batch.jobs:
+    for job_id in (*batch.jobs, batch.interrupted):
         batch.site.wait_record(job_id)
     code, report = reconcile(batch, capsys)
-    assert (code, classes(report)) == (0, {"matched": 3}), report
+    assert (code, classes(report)) == (0, {"matched": 4}), report
 
 
 def test_overhead_and_idle_time_of_pilots_are_shown(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without tolerances: the agent's CPU is overhead of each pilot that had jobs, the time that no job had is idle, a
     pilot without any job is told as such; nothing is impossible, and no payload has more than its pilot."""
     used: dict[str, float] = {}
-    for job_id in batch.jobs:
+    for job_id in (*batch.jobs, batch.interrupted):
         record = batch.site.wait_record(job_id)
         key = f"pilot/{record.text('BatchJobID')}"
         used[key] = used.get(key, 0.0) + (record.micros("CPUTime") + record.micros("WrapperCPUTime")) / 1e6
     code, report = reconcile(batch, capsys, CPUTolerance=0.0, WallTolerance=0.0)
-    assert (code, classes(report)) == (1, {"overhead": 2, "idle": 3}), report
+    assert (code, classes(report)) == (1, {"overhead": 3, "idle": 4}), report
     told = {(each["class"], each["key"]): each for each in report["tables"]["differences"]}
     keys = [f"pilot/{each['JobIDRaw']}" for each in batch.pilots]
-    for key in keys[:2]:
+    for key in (keys[0], keys[1], keys[3]):
         overhead, idle = told["overhead", key], told["idle", key]
         assert overhead["left_value"] == pytest.approx(used[key])
         assert used[key] < overhead["right_value"] < idle["right_value"]
