@@ -56,9 +56,9 @@ def test_what_the_door_did_is_counted(tmp_path: Path) -> None:
         ("calls_total", "path"): 2,
         ("calls_total", "secret"): 1,
         ("calls_total", "limit"): 1,
-        ("items_total", "traces", "taken"): 3,
-        ("items_total", "traces", "refused"): 1,
-        ("items_total", "logs", "taken"): 3,
+        ("items_total", "taken", "traces"): 3,
+        ("items_total", "refused", "traces"): 1,
+        ("items_total", "taken", "logs"): 3,
         ("bytes_total", "traces"): len(good) + len(mixed) + len(broken),
         ("bytes_total", "logs"): len(records),
     }
@@ -138,6 +138,9 @@ def test_a_kept_port_is_no_other_users(tmp_path: Path) -> None:
 
 def test_two_doors_never_share_a_port(tmp_path: Path) -> None:
     """A port at which somebody listens already is left to him: each would get calls of the other."""
-    with doorway(tmp_path / "a") as one, keep_port(port_of(one.door)):
-        with doorway(tmp_path / "b", port=port_of(one.door)) as other:
-            assert port_of(other.door) != port_of(one.door)
+    with (
+        doorway(tmp_path / "a") as one,
+        keep_port(port_of(one.door)),
+        doorway(tmp_path / "b", port=port_of(one.door)) as other,
+    ):
+        assert port_of(other.door) != port_of(one.door)
