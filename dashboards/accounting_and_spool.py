@@ -124,6 +124,7 @@ def _spool() -> Row:
 def _payloads() -> Row:
     calls = series(catalogue.PAYLOAD_TELEMETRY_CALLS, NODE, 'outcome!~"taken|again"')
     items = series(catalogue.PAYLOAD_TELEMETRY_ITEMS, NODE)
+    size = series(catalogue.PAYLOAD_TELEMETRY_BYTES, NODE)
     return Row(
         "Telemetry of the payloads themselves",
         (
@@ -132,16 +133,25 @@ def _payloads() -> Row:
                 description="Taken, and those that were refused, because they stood for ours or were too many.",
                 unit="cps",
                 is_stacked=True,
+                width=8,
                 queries=(Query(total(rate(items), "signal", "outcome"), "{{signal}} {{outcome}}"),),
             ),
             Panel(
                 title="Calls of payloads that were refused",
                 description=(
-                    "By reason: no valid secret, beyond the rate or what a job may send, no room on the disk, not OTLP. "
-                    "The log of the agent names the job."
+                    "By reason: no valid secret, beyond the rate or what a job may send, no room on the disk, not "
+                    "OTLP. The log of the agent names the job."
                 ),
                 unit="cps",
+                width=8,
                 queries=(Query(total(rate(calls), "outcome"), "{{outcome}}"),),
+            ),
+            Panel(
+                title="What payloads send",
+                description="Unpacked, as it counts against PayloadTelemetryLimit of a job.",
+                unit="Bps",
+                width=8,
+                queries=(Query(total(rate(size), "signal"), "{{signal}}"),),
             ),
         ),
     )
