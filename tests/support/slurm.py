@@ -8,7 +8,6 @@ import contextlib
 import csv
 import os
 import secrets
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -84,16 +83,13 @@ class Slurm:
 
     def close(self) -> None:
         """End all of it, and remove its database."""
-        if "slurmd" in self._daemons:
+        if "slurmd" in self._daemons:  # what runs in jobs outlives it
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
                 self.run("scancel", "--full", "--user", "root")
-        for process in reversed(self._daemons.values()):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                eventually(lambda: not self.run("squeue", "-h"), STOP_SECONDS, "the end of all jobs")
+        for process in self._daemons.values():
+            process.kill()
+            process.wait()
         self._daemons.clear()
         self._database.execute([f"DROP DATABASE IF EXISTS {self._name}", f"DROP USER IF EXISTS {self._user}"])
 
