@@ -554,6 +554,27 @@ SHORTAGE = Metric(
     help="1 while the agent takes no new job because it is short of room on the disk or in the outbox",
     labels=("of",),
 )
+PAYLOAD_TELEMETRY_CALLS = Metric(
+    name="jobspan_payload_telemetry_calls_total",
+    kind="counter",
+    unit="calls",
+    help="Calls by which payloads handed in spans and logs, since the start of the agent: taken, again, or why refused",
+    labels=("outcome",),
+)
+PAYLOAD_TELEMETRY_ITEMS = Metric(
+    name="jobspan_payload_telemetry_items_total",
+    kind="counter",
+    unit="items",
+    help="Spans and log records in calls of payloads that were taken, each taken or refused",
+    labels=("signal", "outcome"),
+)
+PAYLOAD_TELEMETRY_BYTES = Metric(
+    name="jobspan_payload_telemetry_bytes_total",
+    kind="counter",
+    unit="bytes",
+    help="Bytes of calls of payloads, unpacked, that count against what a job may send",
+    labels=("signal",),
+)
 BUILD_INFO = Metric(
     name="jobspan_build_info",
     kind="gauge",
@@ -570,6 +591,7 @@ METRICS: Mapping[str, Metric] = {
         *(JOB_WALL, JOB_CPU, JOB_MEMORY, JOB_PEEK_LINES, JOB_LAST_OUTPUT),
         *(LIMITS_HIT, KILLS, SIGNALS, KILL_SURVIVED, KILL_SECONDS),
         *(FACTS_DAMAGED, SPOOL_PENDING, OUTBOX_DEAD, OUTBOX_EXPIRED, DELIVERY_COPIES, SHORTAGE, BUILD_INFO),
+        *(PAYLOAD_TELEMETRY_CALLS, PAYLOAD_TELEMETRY_ITEMS, PAYLOAD_TELEMETRY_BYTES),
     )
 }
 

@@ -15,6 +15,7 @@ from runner.config import Config
 from runner.job.status import JobStatus, MinorStatus
 from runner.wms.answers import MatchedJob
 from runner.wms.tokens import TOKEN_FILE, write_secret
+from runner.wrapper.node import batch_job
 from telemetry.clock import NANOSECONDS, Clock
 from telemetry.facts import JobMatched, ParametersSet, StatusChanged
 from telemetry.journal import SUFFIX, read_journal
@@ -189,6 +190,7 @@ def wrapper_arguments(
 def job_matched(config: Config, matched: MatchedJob, pilot: Pilot, clock_offset_seconds: float) -> JobMatched:
     """The fact that begins every attempt."""
     site = config.site
+    batch = batch_job(config.environment)
     return JobMatched(
         uid=matched.uid,
         wms_id=matched.wms_id,
@@ -208,7 +210,8 @@ def job_matched(config: Config, matched: MatchedJob, pilot: Pilot, clock_offset_
         host_name=socket.gethostname(),
         pilot_stamp=pilot.stamp,
         pilot_reference=pilot.reference,
-        batch_system=BATCH_SYSTEM,
+        batch_system=batch.system if batch else BATCH_SYSTEM,
+        batch_job_id=batch.number if batch else "",
         processors=processors_of(matched.description),
         processors_requested=processors_of(matched.description),
         cpu_normalization_factor=site.cpu_normalization_factor,

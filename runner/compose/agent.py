@@ -31,6 +31,7 @@ from telemetry.journal import is_written, read_journal
 from telemetry.ledger.builder import build, record_of
 from telemetry.live.exposition import ExposureRefused, MetricsServer, is_within_reach
 from telemetry.live.metrics import JobMetrics, SelfStatus
+from telemetry.live.payload_counts import PayloadCounts
 from telemetry.live.payload_shipping import PayloadShipper
 from telemetry.live.reading import Reader
 from telemetry.live.shipper import Shipper
@@ -45,8 +46,8 @@ PRELOADED = ("runner.compose.wrapper",)
 class NodeTelemetry:
     """Everything that watches the jobs of a node: metrics, their endpoint, the OTLP shipper."""
 
-    def __init__(self, config: Config, clock: SystemClock, peek: PeekEndpoint) -> None:
-        """Load the durable counters, then open the endpoint, with *peek* beside the metrics.
+    def __init__(self, config: Config, clock: SystemClock, peek: PeekEndpoint, counts: PayloadCounts) -> None:
+        """Load the durable counters, then open the endpoint, with *peek* beside the metrics, *counts* among them.
 
         Raises:
             ConfigError: an address beyond loopback without a token file.
@@ -63,6 +64,7 @@ class NodeTelemetry:
         self._tally = AcknowledgementsTally(config.jobs_folder)
         self._agent_folder = config.folder / AGENT_FOLDER
         self._shortage: Mapping[str, str] = {}
+        self._counts = counts
         self._slots = config.job_agent.slots
         #: Ended attempts of which the WMS has not taken everything.
         self._owed = {
@@ -116,6 +118,7 @@ class NodeTelemetry:
             expired=expired(self._agent_folder),
             shortage=self._shortage,
             slots=self._slots,
+            payload_telemetry=self._counts.now(),
         )
 
     def _owed_to_wms(self) -> int:
@@ -162,7 +165,8 @@ def run_agent(
         redact=redact,
         requests_per_second=config.job_agent.peek_rate,
     )
-    telemetry = NodeTelemetry(config, clock, peek)
+    counts = PayloadCounts()
+    telemetry = NodeTelemetry(config, clock, peek, counts)
     parts = AgentParts(
         client=client,
         job_client=lambda folder: wms.attempt(folder.control, folder.attempt),
@@ -173,7 +177,7 @@ def run_agent(
         metrics_port=telemetry.port if _is_found(config, wms.url) else None,
     )
     agent = JobAgent(config, parts, clock, drain=drain)
-    door = open_node_door(config, redact, clock)
+    door = open_node_door(config, redact, clock, counts)
     announce(f"agent for {urlsplit(wms.url).netloc} with {config.job_agent.slots} slots, metrics at {telemetry.url}")
     sys.stdout.flush()
     notify(config.environment, READY)

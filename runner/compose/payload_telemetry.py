@@ -14,21 +14,22 @@ from runner.wrapper.arguments import WrapperArguments
 from runner.wrapper.environment import service_name
 from runner.wrapper.ports import TelemetryDoor
 from telemetry.clock import Clock
-from telemetry.live.payload_door import PayloadDoor
+from telemetry.live.payload_door import PayloadDoor, keep_port
 from telemetry.live.payload_spool import PayloadKey, issue, void
 
 if TYPE_CHECKING:
+    from telemetry.live.payload_counts import PayloadCounts
     from telemetry.live.payload_desk import Desk
 
 _AGENT = "agent"
 #: In the agent's folder: where its door is. It stays there, so that the next agent takes the same port: payloads that
-#: run on know no other.
+#: run on know no other, and their wrappers keep it for it.
 ADDRESS = "payload-telemetry.url"
 _VOID_SECONDS = 1.0
 _log = logging.getLogger("jobspan.telemetry")
 
 
-def open_node_door(config: Config, redact: Redactor, clock: Clock) -> PayloadDoor | None:
+def open_node_door(config: Config, redact: Redactor, clock: Clock, counts: "PayloadCounts") -> PayloadDoor | None:
     """The agent's. None: it is not wanted, or there is no socket, or another agent has opened its own."""
     from runner.agent.folders import JobFolder  # a wrapper knows no agent
 
@@ -36,7 +37,7 @@ def open_node_door(config: Config, redact: Redactor, clock: Clock) -> PayloadDoo
     address = agent / ADDRESS
     if not is_alone(config):
         return None
-    port = _port(address)
+    port = _port(_text(address))
     address.unlink(missing_ok=True)
     if not config.telemetry.payload_telemetry:
         return None
@@ -46,7 +47,7 @@ def open_node_door(config: Config, redact: Redactor, clock: Clock) -> PayloadDoo
         return folder.control if folder else None
 
     try:
-        door = PayloadDoor(partial(_desk, config, redact, clock, find), port)
+        door = PayloadDoor(partial(_desk, config, redact, clock, find, counts), port)
         agent.mkdir(mode=0o700, parents=True, exist_ok=True)
         address.write_text(door.url)
     except OSError as error:
@@ -83,7 +84,7 @@ class PayloadTelemetry:
 
     def _open(self, stack: contextlib.ExitStack) -> TelemetryDoor:
         control, arguments = self._control, self._arguments
-        if not (url := _url_of_agent(self._config)):
+        if not (url := self._url_of_agent(stack)):
             own = PayloadDoor(partial(_desk, self._config, self._redact, self._clock, self._find))
             stack.callback(own.close)
             url = own.url
@@ -99,15 +100,36 @@ class PayloadTelemetry:
         stack.callback(_void, control)
         return TelemetryDoor(url=url, token=key.token(control))
 
+    def _url_of_agent(self, stack: contextlib.ExitStack) -> str:
+        """Where the agent of this folder takes telemetry; empty: there is none, or it takes none, or its port is lost.
+
+        While the payload runs the port stays that of our user, also when there is no agent: what the payload sends,
+        and its secret, must not go to whoever would listen there then.
+        """
+        url = "" if is_alone(self._config) else _text(self._config.folder / _AGENT / ADDRESS)
+        if url:
+            try:
+                stack.enter_context(keep_port(_port(url)))
+            except OSError:
+                return ""
+        return url
+
     def _find(self, name: str) -> Path | None:
         return self._control if name == self._control.parent.name else None
 
 
-def _port(address: Path) -> int:
+def _port(url: str) -> int:
     try:
-        return int(address.read_text().rpartition(":")[2])
-    except (OSError, ValueError):
+        return int(url.rpartition(":")[2])
+    except ValueError:
         return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _void(control: Path) -> None:
@@ -116,15 +138,14 @@ def _void(control: Path) -> None:
         void(control, _VOID_SECONDS)
 
 
-def _url_of_agent(config: Config) -> str:
-    """Where the agent of this folder takes telemetry; empty: there is no agent, or it takes none."""
-    try:
-        return "" if is_alone(config) else (config.folder / _AGENT / ADDRESS).read_text()
-    except OSError:
-        return ""
-
-
-def _desk(config: Config, redact: Callable[[str], str], clock: Clock, find: Callable[[str], Path | None]) -> "Desk":
+def _desk(
+    config: Config,
+    redact: Callable[[str], str],
+    clock: Clock,
+    find: Callable[[str], Path | None],
+    counts: "PayloadCounts | None" = None,
+) -> "Desk":
+    from telemetry.live.payload_counts import PayloadCounts
     from telemetry.live.payload_desk import Desk, Limits
 
     options = config.telemetry
@@ -133,4 +154,11 @@ def _desk(config: Config, redact: Callable[[str], str], clock: Clock, find: Call
         items=options.payload_telemetry_items,
         total_bytes=options.payload_telemetry_bytes,
     )
-    return Desk(find, limits=limits, mask=redact, clock=clock, service_name=options.service_name)
+    return Desk(
+        find,
+        limits=limits,
+        mask=redact,
+        clock=clock,
+        service_name=options.service_name,
+        counts=counts or PayloadCounts(),
+    )

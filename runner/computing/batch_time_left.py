@@ -1,10 +1,10 @@
 """How long the batch system lets us live, as far as its variables and files tell without its commands.
 
-Slurm says when a job ends. HTCondor leaves the job's and the machine's ClassAd on the node; Torque names the
-wall clock that was asked for, LSF keeps the job's script, and sites with Machine/Job Features (HSF-TN-2016-02)
-have a folder of values. Where only a duration is known it counts from the start of the batch job: where nobody dates
-that, from the start of the oldest process above us that has the batch job's own variable. SGE tells nothing
-without its commands.
+Slurm says when a job ends (22.05 does not: its batch script can ask `squeue`, and set the same variable). HTCondor
+leaves the job's and the machine's ClassAd on the node; Torque names the wall clock that was asked for, LSF keeps the
+job's script, and sites with Machine/Job Features (HSF-TN-2016-02) have a folder of values. Where only a duration is
+known it counts from the start of the batch job: where nobody dates that, from the start of the oldest process above us
+that has the batch job's own variable. SGE tells nothing without its commands.
 """
 
 import os

@@ -1,6 +1,7 @@
 """A payload's run: planned, started, watched, ended; each step a fact."""
 
 import os
+import signal
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -29,6 +30,11 @@ from telemetry.measure.oom import oom_kills, own_groups
 
 #: The starter tells of every event by itself; this only bounds a wait that nothing ends.
 _PATIENCE_SECONDS = 3600.0
+#: A batch system that ends its job signals all of it at the same time: what the payload has heard is on its way to us.
+_SIGNAL_SECONDS = 1.0
+_TOLD = frozenset({signal.SIGTERM, signal.SIGINT})
+#: A shell whose program was ended by a signal exits with this and its number.
+_SHELL_SIGNAL = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +103,8 @@ def run(
         seen = output.finish()
     for each in seen:
         emit(each)
+    if _was_told(events):
+        cancel.wait(_SIGNAL_SECONDS)
     result = _result(started, events, seen, cancel)
     # Its own group counts, if it has one; else that which we share with it, as a batch system gives it.
     killed = (oom_kills(groups) or 0) - killed_before
@@ -136,6 +144,14 @@ def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool, planne
         prepared.environment_mark,
         traces=Traces(lambda: procfs.children(os.getpid()), planned_ns),
     ).remove()
+
+
+def _was_told(events: list[StarterEvent]) -> bool:
+    """Whether the payload has ended as one does that was told to, and not by our graceful stop."""
+    ended = next((each for each in events if isinstance(each, PayloadEnded)), None)
+    if ended is None or any(_is_stop(each) for each in events):
+        return False
+    return ended.signal in _TOLD or (ended.exit_code or 0) - _SHELL_SIGNAL in _TOLD
 
 
 def _is_stop(event: StarterEvent) -> TypeGuard[SignalSent]:

@@ -1,16 +1,39 @@
-"""The machine, as DIRAC's job parameters describe it (NodeInformation)."""
+"""The machine, as DIRAC's job parameters describe it (NodeInformation), and the batch job on it in which we are."""
 
 import os
 import pwd
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from telemetry.facts import Scalar
 
-#: Where batch systems tell a job its number.
-_BATCH_VARIABLES = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "QSUB_REQNAME", "JOB_ID")
+#: Where batch systems tell a job its number, and what they are called.
+_BATCH_VARIABLES = {
+    "SLURM_JOB_ID": "Slurm",
+    "LSB_JOBID": "LSF",
+    "PBS_JOBID": "PBS",
+    "QSUB_REQNAME": "NQS",
+    "JOB_ID": "SGE",
+}
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A job of a batch system, by the number under which that system accounts it."""
+
+    system: str
+    number: str
+
+
+def batch_job(environment: Mapping[str, str]) -> BatchJob | None:
+    """The one in which we are: the pilot, seen from below. None: in none that tells its jobs their numbers."""
+    for variable, system in _BATCH_VARIABLES.items():
+        if number := environment.get(variable):
+            return BatchJob(system, number)
+    return None
 
 
 def node_parameters(environment: Mapping[str, str]) -> dict[str, Scalar]:
@@ -22,8 +45,8 @@ def node_parameters(environment: Mapping[str, str]) -> dict[str, Scalar]:
     }
     if model := _model():
         found["ModelName"] = model
-    local = next((environment[name] for name in _BATCH_VARIABLES if environment.get(name)), "")
-    return {**found, "LocalJobID": local} if local else found
+    local = batch_job(environment)
+    return {**found, "LocalJobID": local.number} if local else found
 
 
 def _account() -> str:

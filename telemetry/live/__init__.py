@@ -27,6 +27,7 @@
 * `call_shipper` the thread that ships those; it drops and counts, and never makes a call wait
 * `payload_spool` what a payload sends itself, until it is shipped, and the key that lets it in
 * `otlp_received` OTLP of a payload -> lines of its spool: judged, brought into the trace of its attempt, masked
+* `payload_counts` what has become of it, as counters
 * `payload_door` the socket for it; `payload_http`: one call; `payload_desk`: who may send, and how much
 * `payload_shipping` the spools -> files and collector, by a thread of its own
 * `traces`      OTLP files -> the submission and all attempts of a job, each span once

@@ -9,7 +9,7 @@ truth has grown past it. The number of series is bounded, whatever jobs do.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -35,6 +35,7 @@ _COUNTERS = (
     *(names.PAYLOAD_CPU, names.WALL, names.WALL_CORE, names.PEEK_LINES, names.PEEK_LINES_DROPPED),
     *(names.OUTPUT_BYTES, names.JOBS_FINISHED, names.LIMITS_HIT, names.KILLS, names.SIGNALS, names.KILL_SURVIVED),
 )
+_PAYLOAD_TELEMETRY = (names.PAYLOAD_TELEMETRY_CALLS, names.PAYLOAD_TELEMETRY_ITEMS, names.PAYLOAD_TELEMETRY_BYTES)
 #: Classes of errors come from communities too: so many combinations with statuses have a series each, then `OTHER`.
 MOST_ENDS = 200
 OTHER = "other"
@@ -84,6 +85,8 @@ class SelfStatus:
     owed_to_wms: int = 0
     #: How many jobs run at most at one time; 0 where there is no agent.
     slots: int = 0
+    #: What has become of the telemetry that payloads have handed in.
+    payload_telemetry: Mapping[Key, int] = field(default_factory=dict)
 
 
 class JobMetrics:
@@ -182,7 +185,7 @@ class JobMetrics:
             counters = self._never_falling(self._bounded(totals.counters))
             living = self._attempts.living()
             damaged = self._damaged + self._attempts.damaged()
-        yield from _counter_families(counters)
+        yield from _counter_families(_COUNTERS, counters)
         yield _kill_family(counters)
         yield _histogram_family(totals.histograms)
         yield gauge(names.JOBS_LIVING, [((), len(living))])
@@ -219,6 +222,7 @@ class JobMetrics:
         yield gauge(names.OUTBOX_DEAD, (((sink,), count) for sink, count in sorted(dead.items())))
         yield _counter(names.OUTBOX_EXPIRED, {**zeros, **status.expired})
         yield _counter(names.DELIVERY_COPIES, {**zeros, **status.copies})
+        yield from _counter_families(_PAYLOAD_TELEMETRY, status.payload_telemetry)
         yield gauge(names.SHORTAGE, (((of,), of in status.shortage) for of in ("disk", "outbox")))
         if status.slots:
             yield gauge(names.SLOTS, [((), status.slots)])
@@ -232,8 +236,8 @@ def _counter(metric: names.Metric, counts: Mapping[str, int]) -> Metric:
     return family
 
 
-def _counter_families(counters: Mapping[Key, int]) -> Iterator[Metric]:
-    for metric in _COUNTERS:
+def _counter_families(metrics: Sequence[names.Metric], counters: Mapping[Key, int]) -> Iterator[Metric]:
+    for metric in metrics:
         family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
         for (name, labels), value in sorted(counters.items()):
             if name == metric.name:

@@ -18,6 +18,7 @@ from telemetry.live.call_shipper import Allowance
 from telemetry.live.lines import append_line, complete_lines
 from telemetry.live.otlp import NotOtlp
 from telemetry.live.otlp_received import LOGS, TRACES, Received, Signal, Terms, answer, items_in, receive
+from telemetry.live.payload_counts import PayloadCounts
 from telemetry.live.payload_spool import PayloadKey, held, split, spool, spooled_bytes
 
 #: The control folder of an attempt, by the name of its folder; None: there is none.
@@ -76,9 +77,17 @@ class Desk:
     """Takes the telemetry of the payloads whose control folders *find* knows."""
 
     def __init__(
-        self, find: Find, *, limits: Limits, mask: Callable[[str], str], clock: Clock, service_name: str
+        self,
+        find: Find,
+        *,
+        limits: Limits,
+        mask: Callable[[str], str],
+        clock: Clock,
+        service_name: str,
+        counts: PayloadCounts,
     ) -> None:
         """*mask* hides secrets; *service_name* is that of the site's own telemetry, which no payload may bear."""
+        self.counts = counts
         self._find = find
         self._limits = limits
         self._mask = mask
@@ -129,8 +138,10 @@ class Desk:
         digest = hashlib.sha256(signal.name.encode() + body).digest()
         with job.mutex, self._working:
             if digest in job.seen:
+                self.counts.again()
                 return answer(signal, Received(line=b"", items=0), content_type)
             job.used_bytes += len(body)
+            self.counts.read(signal.name, len(body))
             if job.used_bytes > self._limits.total_bytes:
                 raise Refused(413, "this job has used up what it may send")
             with held(job.control) as key:
@@ -142,6 +153,7 @@ class Desk:
                 job.tell(200, received.reason)
             job.items += received.items
             job.seen.append(digest)
+            self.counts.taken(signal.name, items=received.items, refused=received.rejected)
         return answer(signal, received, content_type)
 
     def _receive(self, job: _Job, key: PayloadKey, signal: Signal, body: bytes, content_type: str) -> Received:

@@ -104,13 +104,45 @@ class PayloadDoor:
         CallHandler(connection, self._desk, known)
 
 
-def _listen(port: int) -> socket.socket:
+def keep_port(port: int) -> socket.socket:
+    """Keep *port* for doors of our user until this is closed, whether there is one now or not.
+
+    Nobody listens at this socket: the door that is there, or comes there, gets all calls.
+
+    Raises:
+        OSError: it is another's.
+    """
+    kept = socket.socket()
     try:
-        return socket.create_server((HOST, port), backlog=MOST_PLACES)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind((HOST, port))
     except OSError:
-        if not port:
-            raise
-        return socket.create_server((HOST, 0), backlog=MOST_PLACES)
+        kept.close()
+        raise
+    return kept
+
+
+def _listen(port: int) -> socket.socket:
+    if port and not _is_served(port):
+        with contextlib.suppress(OSError):
+            return _listener(port)
+    return _listener(0)
+
+
+def _listener(port: int) -> socket.socket:
+    # Beside those that keep the port; of another user's the kernel lets none come beside ours.
+    return socket.create_server((HOST, port), backlog=MOST_PLACES, reuse_port=True)
+
+
+def _is_served(port: int) -> bool:
+    """Whether somebody listens there: two doors at one port would each get calls that are for the other."""
+    try:
+        socket.create_connection((HOST, port), timeout=_PAUSE_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _cut_off(connection: socket.socket) -> None:

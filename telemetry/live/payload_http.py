@@ -137,6 +137,7 @@ class CallHandler(BaseHTTPRequestHandler):
         return content
 
     def _refuse(self, refused: Refused, kind: str) -> None:
+        self._desk.counts.refused(refused.status)
         text = str(refused)
         if kind == PROTOBUF:
             # google.rpc.Status, as the protocol wants it: its message is field 2, like this one's

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from dashboards.check import samples
 from runner.agent.folders import JobFolder, Pilot, job_matched, wrapper_arguments
 from runner.cli import main
 from runner.compose.kinds import open_client
+from runner.compose.payload_telemetry import ADDRESS
+from runner.compose.reports import metrics_text
 from runner.compose.site import Service
 from runner.wrapper.template import write_wrapper
 from telemetry.clock import SystemClock, parse_utc
@@ -20,6 +24,7 @@ from telemetry.facts import PayloadStarted
 from telemetry.journal import Journal
 from telemetry.live.lines import complete_lines
 from telemetry.live.otlp_files import PAYLOAD, OtlpFiles, read_accounting, read_spans
+from telemetry.live.payload_door import HOST
 from telemetry.live.payload_spool import FILE_SINK, has_spool, owes
 from tests.support.collector import Collector, collector
 from tests.support.site import Site, running_site
@@ -83,6 +88,7 @@ def test_an_instrumented_payload_joins_with_no_configuration(
         eventually(lambda: any("/payload/" in str(each.body) for each in running.received), 20, "its log record")
         record = site.wait_record(job_id)
         shown = environment_of(site, job_id)
+        counted = payload_counters(site)
         assert main(["--folder", str(site.config.folder), "--json", "trace", str(job_id)]) == 0
         (attempt,) = json.loads(capsys.readouterr().out)["attempts"]
 
@@ -98,6 +104,22 @@ def test_an_instrumented_payload_joins_with_no_configuration(
     secret = shown["OTEL_EXPORTER_OTLP_HEADERS"].rpartition("~")[2]
     assert len(secret) > 30
     assert places(site.config.folder, secret) == {f"jobs/{job_id}.1/work/std.out"}
+    assert counted["items", "taken", "traces"] == len(NAMES) + 1
+    assert counted["items", "taken", "logs"] == 1
+    assert counted["bytes", "traces"] > 0
+    assert {labels for labels, value in counted.items() if value and "taken" not in labels} == {
+        ("bytes", "traces"), ("bytes", "logs"),
+    }  # fmt: skip
+
+
+def payload_counters(site: Site) -> dict[tuple[str, ...], float]:
+    """What the agent shows of the telemetry that its payloads have handed in: by what is counted, and the labels."""
+    start = "jobspan_payload_telemetry_"
+    found = (each for each in samples(metrics_text(site.config)) if each[0].startswith(start))
+    return {
+        (name.removeprefix(start).removesuffix("_total"), *(labels[each] for each in sorted(labels))): value
+        for name, labels, value in found
+    }
 
 
 def environment_of(site: Site, job_id: int) -> dict[str, str]:
@@ -155,7 +177,8 @@ def output(site: Site, job_id: int, folder: Path) -> str:
 
 
 def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
-    """The agent is killed while a payload runs: the next one listens at the same place, and nothing is lost."""
+    """The agent is killed while a payload runs: nobody else gets its port, the next one listens at the same place, and
+    nothing is lost; when nobody is left who needs it the port is free."""
     go_on = tmp_path / "go-on"
     os.mkfifo(go_on)
     with running_site(tmp_path / "site") as site:
@@ -164,14 +187,24 @@ def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
         eventually(lambda: has_spool(control), 20, "the first span")
         site.agent.process.kill()
         site.agent.stop()
+        place = (HOST, int(door_of(site).rpartition(":")[2]))
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(place)
         agent = Service(site.config, ["agent"], site.agent.log)
         try:
             go_on.write_text("now\n")
             site.wait(job_id, "Done")
             files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
+            assert door_of(site) == "http://{}:{}".format(*place)
             eventually(lambda: {*NAMES} <= {each.name for each in read_spans(files.traces).spans}, 20)
         finally:
             agent.stop()
+        socket.create_server(place).close()
+
+
+def door_of(site: Site) -> str:
+    """Where the agent takes telemetry of payloads, or took it."""
+    return (site.config.folder / "agent" / ADDRESS).read_text()
 
 
 def test_a_wrapper_without_an_agent_has_a_door_of_its_own(tmp_path: Path) -> None:

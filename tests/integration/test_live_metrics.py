@@ -17,6 +17,7 @@ from telemetry.live import counters
 from telemetry.live.counters import CountersFile, read_counters
 from telemetry.live.exposition import render_metrics
 from telemetry.live.metrics import LEAST_LOOK, MOST_ENDS, JobMetrics, SelfStatus
+from telemetry.live.payload_counts import PayloadCounts
 from tests.support.attempts import Attempt, play, uid_of
 from tests.support.clock import JumpClock
 
@@ -63,7 +64,9 @@ def test_what_the_agent_is_short_of_is_shown(tmp_path: Path) -> None:
 
 def test_names_labels_and_kinds_are_the_catalogue_s(tmp_path: Path) -> None:
     """A scrape shows exactly the metrics of the catalogue, with its labels and help, and no _created."""
-    metrics = metrics_in(tmp_path, status=lambda: SelfStatus(spool_pending={"otlp-file": 2}, slots=2))
+    counts = PayloadCounts().now()
+    status = SelfStatus(spool_pending={"otlp-file": 2}, slots=2, payload_telemetry=counts)
+    metrics = metrics_in(tmp_path, status=lambda: status)
     attempt = Attempt(control_of(tmp_path))
     attempt.begin()
     attempt.finish_stage("initialize")

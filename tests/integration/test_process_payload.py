@@ -91,6 +91,24 @@ def test_cancelled_before_the_start(job: Job) -> None:
     assert job.kinds() == [KillRequested]
 
 
+def test_a_signal_to_all_of_us_reaches_the_payload_first(job: Job) -> None:
+    """A batch system signals every process of its job: a payload that it has ended so was preempted and has not failed,
+    though its wrapper hears of the signal only after its end."""
+    heard = threading.Timer(0.1, lambda: job.cancel.request("signal", "preempted by SIGTERM"))
+    tell = job.emit
+
+    def emit(fact: Fact) -> None:
+        tell(fact)
+        if isinstance(fact, UsageSettled):
+            heard.start()
+
+    job.emit = emit
+    result = job.run("/bin/sh", "-c", "kill -TERM $$; sleep 60")
+    heard.join()
+    assert result.signal == signal.SIGTERM
+    assert result.killed == KillRequested(origin="signal", reason="preempted by SIGTERM")
+
+
 def test_cancelled_while_it_runs(job: Job) -> None:
     """A kill ends the payload with the grace; the run returns as usual and says who wanted it."""
 

@@ -95,6 +95,17 @@ def _server(*names: str) -> Callable[[], str]:
     return missing
 
 
+def _slurm() -> str:
+    """A cluster of the tests' own, which gives its daemons a host name of their own."""
+    programs = ("munged", "slurmctld", "slurmd", "slurmdbd", "sbatch", "sacct")
+    return _root() or _server(*programs)() or COMPONENTS["mariadb"]() or _host_name()
+
+
+def _host_name() -> str:
+    tried = subprocess.run(["unshare", "--uts", "true"], capture_output=True, text=True, timeout=30, check=False)
+    return tried.stderr.strip()
+
+
 def _kept(pattern: str) -> Path | None:
     return max(KEPT.glob(pattern), default=None)
 
@@ -170,6 +181,7 @@ COMPONENTS: dict[str, Callable[[], str]] = {
     "node-exporter": _program("prometheus-node-exporter"),
     "mariadb": _server("mariadbd", "mariadb-install-db"),
     "postgresql": _server("postgres", "initdb"),
+    "slurm": _slurm,
     "official-clients": _official,
     "s3": _s3,
     "opensearch": _opensearch,

@@ -14,6 +14,7 @@ from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.identity import span_id, trace_id
 from telemetry.live.lines import complete_lines
 from telemetry.live.otlp import SpanValue, spans_of
+from telemetry.live.payload_counts import PayloadCounts
 from telemetry.live.payload_desk import Desk, Limits
 from telemetry.live.payload_door import PayloadDoor
 from telemetry.live.payload_spool import PayloadKey, issue, spool
@@ -45,6 +46,7 @@ class Doorway:
     door: PayloadDoor
     control: Path
     key: PayloadKey
+    counts: PayloadCounts
 
     @property
     def token(self) -> str:
@@ -89,13 +91,14 @@ class Doorway:
 
 
 @contextmanager
-def doorway(folder: Path, **limits: Any) -> Iterator[Doorway]:
-    """A door for attempt 7.1 below *folder*."""
+def doorway(folder: Path, *, port: int = 0, **limits: Any) -> Iterator[Doorway]:
+    """A door for attempt 7.1 below *folder*, on *port* if that can be had."""
     control = folder / "jobs" / "7.1" / "control"
     control.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
     key = PayloadKey.new(uid=uid_of(), job_id=7, attempt=1, service_name="analysis", since_utc_ns=clock.utc_ns())
     issue(control, key)
+    counts = PayloadCounts()
 
     def find(name: str) -> Path | None:
         return folder / "jobs" / name / "control"
@@ -104,11 +107,12 @@ def doorway(folder: Path, **limits: Any) -> Iterator[Doorway]:
         def mask(text: str) -> str:
             return text.replace(SECRET, "***")
 
-        return Desk(find, limits=replace(LIMITS, **limits), mask=mask, clock=clock, service_name="site-jobs")
+        wide = replace(LIMITS, **limits)
+        return Desk(find, limits=wide, mask=mask, clock=clock, service_name="site-jobs", counts=counts)
 
-    door = PayloadDoor(desk)
+    door = PayloadDoor(desk, port)
     try:
-        yield Doorway(door, control, key)
+        yield Doorway(door, control, key, counts)
     finally:
         door.close()
 

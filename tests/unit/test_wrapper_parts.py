@@ -20,6 +20,7 @@ from runner.wrapper import workspace
 from runner.wrapper.arguments import WrapperArguments
 from runner.wrapper.interruptible import Interruptible
 from runner.wrapper.job_report import JobReport
+from runner.wrapper.node import BatchJob, batch_job, node_parameters
 from runner.wrapper.template import TEMPLATE, write_wrapper
 from telemetry.facts import Fact, ParametersSet, StatusChanged
 from tests.support.wrapper_fakes import Gate
@@ -235,3 +236,19 @@ def test_a_working_directory_that_is_a_link_is_replaced(tmp_path: Path) -> None:
     workspace.create(tmp_path / "work")
     assert os.listdir(tmp_path / "work") == []
     assert (tmp_path / "precious" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({"SLURM_JOB_ID": "17", "SLURM_ARRAY_JOB_ID": "16", "HOME": "/"}, BatchJob("Slurm", "17")),
+        ({"PBS_JOBID": "12.server"}, BatchJob("PBS", "12.server")),
+        ({"LSB_JOBID": "5"}, BatchJob("LSF", "5")),
+        ({"SLURM_JOB_ID": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_batch_job_is_named_as_it_is_accounted(environment: dict[str, str], found: BatchJob | None) -> None:
+    """By the number that the batch system gives to its job, an array's task too; outside of any there is none."""
+    assert batch_job(environment) == found
+    assert node_parameters(environment).get("LocalJobID") == (found.number if found else None)
