@@ -19,7 +19,8 @@ from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Outcome
 from telemetry.reconcile.settings import Engine, Tolerances, Window
 from telemetry.reconcile.sides import Loaded
-from telemetry.reconcile.sources.otlp import Piece, Spread
+from telemetry.reconcile.sources.otlp import Spread
+from telemetry.reconcile.sources.otlp_events import Piece
 from telemetry.reconcile.sources.reading import load
 from telemetry.reconcile.sources.wanted import SourceError, Wanted, parse
 from telemetry.reconcile.workbench import open_workbench
@@ -38,7 +39,9 @@ def reconciled(
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="reconcile-", dir=place) as folder:
         options = config.reconcile
-        engine = Engine(folder=Path(folder), memory=f"{options.memory_mb}MB", threads=options.threads)
+        engine = Engine(
+            folder=Path(folder), memory=f"{options.memory_mb}MB", threads=options.threads, kept=place / "kept"
+        )
         window = Window(since_us=_moment(since), until_us=_moment(until))
         try:
             wanted = [parse(each) for each in sources]
@@ -60,13 +63,18 @@ def reconciled(
 
 
 def by_processes(count: int) -> Spread:
-    """Works on pieces of files with so many processes, fresh ones: the engine's threads do not survive a fork."""
+    """Works on pieces of files with so many processes: this one, and others, which take a while to begin.
+
+    Those are fresh ones: the engine's threads do not survive a fork.
+    """
 
     def spread(work: Callable[[Piece], int], pieces: Iterable[Piece]) -> Iterable[int]:
-        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield from pool.map(work, pieces)
+        with ProcessPoolExecutor(count - 1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            given = [(pool.submit(work, each), each) for each in pieces]
+            for future, piece in reversed(given):  # the others take them from the front
+                yield work(piece) if future.cancel() else future.result()
 
-    return spread
+    return spread if count > 1 else map
 
 
 class _Fetched:

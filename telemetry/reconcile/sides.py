@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from telemetry.clock import utc_text
+from telemetry.reconcile import kept
 from telemetry.reconcile.columns import COLUMNS
 from telemetry.reconcile.result import Level, Side
 from telemetry.reconcile.settings import Window
@@ -23,6 +24,8 @@ class Loaded:
     level: Level = "attempt"
     grace_seconds: float = 0.0
     problems: tuple[str, ...] = field(default=())
+    #: What the relation follows from, if that is files alone; empty: not known (see `kept`).
+    identity: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +68,13 @@ def survey(bench: Workbench, loaded: Loaded, window: Window, *, under: str = "")
     bench.run(
         f"CREATE OR REPLACE VIEW {records} AS SELECT {', '.join(COLUMNS)} FROM {loaded.relation} WHERE {inside(window)}"
     )
-    bench.run(
-        f"CREATE OR REPLACE TABLE {groups} AS SELECT site, grp, cores, host, count(*) AS n, sum(cpu_us) AS cpu,"
-        " sum(wall_us * coalesce(cores, 1)::BIGINT) AS core, min(end_us) AS first, max(end_us) AS last"
-        f" FROM {records} GROUP BY ALL"
+    # Sums as decimals, since a file of Parquet has no other whole numbers of that size.
+    query = (
+        "SELECT site, grp, cores, host, count(*) AS n, sum(cpu_us)::DECIMAL(38, 0) AS cpu,"
+        " sum(wall_us * coalesce(cores, 1)::BIGINT)::DECIMAL(38, 0) AS core, min(end_us) AS first, max(end_us) AS last"
+        f" FROM {{}} WHERE {inside(window)} GROUP BY ALL"
     )
+    kept.make(bench, groups, query, records, loaded.identity)
     count, cpu, core, first, last = bench.one(
         f"SELECT coalesce(sum(n), 0), sum(cpu), sum(core), min(first), max(last) FROM {groups}"
     )

@@ -5,6 +5,7 @@
 * `files`       Parquet, CSV (ours, or any by a mapping of columns), lines of JSON
 * `records`     records that Python holds: of the WMS, of a database, of the formats of others
 * `otlp`        OTLP/JSON: our files, those of a collector
+* `otlp_events` what of their lines is wanted, made flat
 * `sacct`       what a batch system says of its jobs, the pilots
 * `prometheus`  what counters have added up
 """

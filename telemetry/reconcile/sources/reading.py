@@ -48,6 +48,7 @@ def load(bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch, spread:
         level=level,
         grace_seconds=_grace(wanted),
         problems=tuple(problems),
+        identity=files.identity(bench, wanted) if wanted.kind == "parquet" else "",
     )
 
 
