@@ -67,7 +67,7 @@ def test_a_second_look_takes_what_was_kept(files: tuple[Path, Path], tmp_path: P
 def test_a_file_that_has_changed_is_read_again(files: tuple[Path, Path], tmp_path: Path) -> None:
     """A change that leaves the file as old and as many records as before is found, although digests of it were kept."""
     before = by_digests(tmp_path, files)
-    rewrite(files[1], 'UID, * EXCLUDE (UID) REPLACE (CPUTime + if("JobID" = 7, 5000, 0) AS CPUTime)')
+    rewrite(files[1], 'UID, * EXCLUDE (UID) REPLACE (CPUTime + if("JobID" = 7, 50000, 0) AS CPUTime)')
     after = by_digests(tmp_path, files)
     assert {each.job_id for each in after.differences} == {each.job_id for each in before.differences} | {7}
 
@@ -106,7 +106,7 @@ def test_changes_that_cancel_are_found(tmp_path: Path) -> None:
     left[3]["cpu_us"] += 3000 * SECOND
     right = [dict(each) for each in left]
     right[3]["cpu_us"], right[4]["cpu_us"] = left[4]["cpu_us"], left[3]["cpu_us"]
-    assert classes(compared(tmp_path / "a", left, right)) == {"matched": 8, "cpu": 2}
+    assert classes(compared(tmp_path / "a", left, right)) == {"matched": 8, "swapped": 2}
     outcome = compared(tmp_path / "b", [*left, left[1], left[1]], [*left, left[2], left[2]])
     assert classes(outcome) == {"matched": 8, "duplicate": 2}
 
