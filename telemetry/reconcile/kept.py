@@ -5,15 +5,16 @@ inode), how they are read, the query, the engine's version. The name ends with a
 damaged is made anew. Files that were written a moment ago may change once more at the very same time: nothing is kept of them.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 
+from telemetry.clock import SystemClock
 from telemetry.reconcile.columns import literal
 from telemetry.reconcile.workbench import Workbench
 
@@ -25,7 +26,7 @@ _MOMENT_SECONDS = 2.0
 def identity(paths: Iterable[Path], how: str) -> str:
     """What a relation follows from that reads *paths* in the way *how*; empty: it may not be kept."""
     found = [(path.resolve(), path.stat()) for path in paths]
-    now_ns = time.time_ns()
+    now_ns = SystemClock().utc_ns()
     if any(now_ns - max(stat.st_mtime_ns, stat.st_ctime_ns) < _MOMENT_SECONDS * 1e9 for _, stat in found):
         return ""
     held = [
@@ -52,13 +53,11 @@ def make(bench: Workbench, table: str, query: str, source: str, identified: str)
 def _take(bench: Workbench, place: Path, named: str, create: str) -> bool:
     """Whether what is called so was there, and whole."""
     for path in place.glob(f"{named}-*.parquet"):
-        try:
+        with contextlib.suppress(OSError, duckdb.Error):  # as good as none
             if path.stem == f"{named}-{_digest(path)}":
                 bench.run(f"{create}FROM read_parquet({literal(str(path))})")
                 os.utime(path)
                 return True
-        except (OSError, duckdb.Error):
-            pass  # as good as none
         path.unlink(missing_ok=True)
     return False
 
