@@ -7,7 +7,7 @@ are found equal afterwards), and what is wrong by itself. Groups with the same d
 again. What digests cannot see: one record twice on both sides alike. Only what is left is joined, judged and explained.
 
 The hashes are those of the engine, which another version may compute otherwise: both sides are hashed by one engine.
-Digests of files are kept until these change (`kept`). Those that a WMS gives itself are in `hours`.
+Digests of files are kept until these change (`kept`). Those that a WMS gives itself are in `sources.by_hour`.
 """
 
 from dataclasses import dataclass

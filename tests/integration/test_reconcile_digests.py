@@ -55,7 +55,7 @@ def test_a_second_look_takes_what_was_kept(files: tuple[Path, Path], tmp_path: P
     """The second run of unchanged files makes nothing anew, and finds the same; so does one without digests."""
     first = by_digests(tmp_path, files)
     made = tables(tmp_path)
-    assert len(made) == 4  # of each side its groups and its digests
+    assert len(made) == 4  # of each side its sums and its digests
     second = by_digests(tmp_path, files)
     used = tables(tmp_path)
     assert used.keys() == made.keys()
