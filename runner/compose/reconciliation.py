@@ -93,8 +93,10 @@ def by_processes(count: int) -> Spread:
     def spread(work: Callable[[Piece], int], pieces: Iterable[Piece]) -> Iterable[int]:
         with ProcessPoolExecutor(count - 1, mp_context=multiprocessing.get_context("spawn")) as pool:
             given = [(pool.submit(work, each), each) for each in pieces]
-            for future, piece in reversed(given):  # the others take them from the front
-                yield work(piece) if future.cancel() else future.result()
+            found = [  # the others take them from the front
+                work(piece) if future.cancel() else future.result() for future, piece in reversed(given)
+            ]
+        return found[::-1]
 
     return spread if count > 1 else map
 

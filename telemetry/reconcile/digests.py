@@ -116,7 +116,7 @@ def _find_groups(bench: Workbench, asked: _Asked) -> int:
         f" WHERE key IS NOT NULL AND {asked_about} GROUP BY part"
     )
     for letter, side in (("l", asked.left), ("r", asked.right)):
-        kept.make(bench, f"digest_{letter}", query, side.records, side.loaded.identity)
+        kept.table(bench, f"digest_{letter}", query, side.records, side.loaded.identity)
     bench.run(
         "CREATE OR REPLACE TABLE marked AS SELECT coalesce(l.part, r.part) AS part FROM digest_l l"
         " FULL JOIN digest_r r ON l.part = r.part WHERE l.n IS DISTINCT FROM r.n"

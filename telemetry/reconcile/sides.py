@@ -78,7 +78,7 @@ def survey(bench: Workbench, loaded: Loaded, window: Window, *, under: str = "")
         f"CREATE OR REPLACE VIEW {records} AS SELECT {', '.join(COLUMNS)} FROM {loaded.relation} WHERE {inside(window)}"
     )
     identity = f"{loaded.identity} {inside(window)}" if loaded.identity else ""
-    kept.make(bench, totals, f"SELECT {_TOTALS} FROM {{}}", records, identity)
+    kept.table(bench, totals, f"SELECT {_TOTALS} FROM {{}}", records, identity)
     bench.run(f"DROP TABLE IF EXISTS {groups}")
     count, cpu, core, first, last = bench.one(f"SELECT n, cpu, core, first, last FROM {totals}")
     return Surveyed(
@@ -106,7 +106,7 @@ def groups_of(bench: Workbench, surveyed: Surveyed) -> str:
     name = surveyed.groups
     if not bench.value(f"SELECT count(*) FROM duckdb_tables() WHERE table_name = {literal(name)}"):
         query = "SELECT site, grp, cores, host, count(*) AS n FROM {} GROUP BY ALL"
-        kept.make(bench, name, query, surveyed.records, surveyed.identity)
+        kept.table(bench, name, query, surveyed.records, surveyed.identity)
     return name
 
 

@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
+from telemetry.live.otlp import log_line
+from telemetry.live.spans import render
 from telemetry.reconcile import kept
 from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Outcome
 from telemetry.reconcile.settings import Window
+from telemetry.reconcile.sources import otlp
+from telemetry.reconcile.sources.otlp_events import flatten
 from tests.support import injected
+from tests.support.ledger import matched, whole_life
 from tests.support.sides import NOW_NS, SECOND, attempt, classes, of_file, of_rows, workbench
 
 RECORDS = 20_000
@@ -88,6 +93,29 @@ def test_a_file_of_this_moment_is_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
     assert kept.identity([path], "") == ""
+
+
+def test_of_rotated_files_the_new_ones_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken from a file of OTLP is kept: the next time only files are read that are new, have changed, or are
+    damaged, which is told again."""
+    monkeypatch.setattr(kept, "_MOMENT_SECONDS", 0.0)
+    seen: list[str] = []
+    monkeypatch.setattr(otlp, "flatten", lambda piece: seen.append(piece.path.name) or flatten(piece))
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for number, path in enumerate(files):
+        life = whole_life(matched(number + 1))
+        path.write_bytes(log_line(render(life.entries, life.record()).logs) + b"nonsense\n" * (path.name == "c"))
+    found = []
+    for folder, read in (("1", files[:1]), ("2", files), ("3", files)):
+        if folder == "3":
+            files[1].write_bytes(files[0].read_bytes())
+        with workbench(tmp_path / folder, kept=tmp_path / "kept") as bench:
+            relation, problems = otlp.read(bench, "otlp", read)
+            jobs = [job for (job,) in bench.rows(f"SELECT job_id FROM {relation} ORDER BY job_id")]
+        found.append((seen.copy(), jobs, problems))
+        seen.clear()
+    told = ["otlp: 1 lines of OTLP are damaged"]
+    assert found == [(["a"], [1], []), (["b", "c"], [1, 2, 3], told), (["b", "c"], [1, 1, 3], told)]
 
 
 def compared(
