@@ -1,10 +1,11 @@
 """What needs a closer look: most records of two sides are the very same, and those are found by hashes alone.
 
-Either by key: whether each side has one, the same, and with nothing wrong by itself (late, impossible). Or by digests of
-groups: keys are put into groups by their hash, and the digest of a group is how many records it has, the sum of their
-64-bit hashes (of key and all that is compared, as they are: rows that differ within the tolerances have other hashes too, and
-are found equal afterwards), and what is wrong by itself. Groups with the same digest on both sides are not looked at
-again. What digests cannot see: one record twice on both sides alike. Only what is left is joined, judged and explained.
+Either by key: whether each side has one, the same, and with nothing wrong by itself (late, impossible). Or by digests
+of groups: keys are put into groups by their hash, and the digest of a group is how many records it has, the sum of
+their 64-bit hashes (of key and all that is compared, as they are: rows that differ within the tolerances have other
+hashes too, and are found equal afterwards), and what is wrong by itself. Groups with the same digest on both sides are
+not looked at again. What digests cannot see: one record twice on both sides alike. Only what is left is joined, judged
+and explained.
 
 The hashes are those of the engine, which another version may compute otherwise: both sides are hashed by one engine.
 Digests of files are kept until these change (`kept`). Those that a WMS gives itself are in `sources.by_hour`.
@@ -75,7 +76,9 @@ def narrow(
     rows, hours = bench.one(f"SELECT count(*), coalesce({_CORE_HOURS}, 0) FROM near_l")
     use = None
     if digest:
-        count, differing = bench.one("SELECT (SELECT count(*) FROM digest_l), (SELECT count(DISTINCT part) FROM marked)")
+        count, differing = bench.one(
+            "SELECT (SELECT count(*) FROM digest_l), (SELECT count(DISTINCT part) FROM marked)"
+        )
         use = DigestUse(groups=count, differing_groups=differing, rows=left.side.records, compared_rows=rows)
     return Narrowed(
         left="near_l",
@@ -105,8 +108,8 @@ def _find_keys(bench: Workbench, asked: _Asked) -> int:
 
 
 def _find_groups(bench: Workbench, asked: _Asked) -> int:
-    """Make `marked` of the groups whose digests differ, or with something that is wrong by itself; of how many bits their
-    numbers are."""
+    """Make `marked` of the groups whose digests differ, or with something that is wrong by itself; of how many bits
+    their numbers are."""
     records = max(asked.left.side.records, asked.right.side.records)
     bits = min(max((records // _PER_GROUP).bit_length(), 1), _MOST_BITS)
     part, asked_about = _part(bits), inside(asked.window)
@@ -134,4 +137,6 @@ def _find_groups(bench: Workbench, asked: _Asked) -> int:
 def _add_straddling(bench: Workbench, records: str, part: str, asked_about: str) -> None:
     """Keys with a record outside the window too, which may be the one that counts."""
     outside = f"SELECT hash(key) FROM {records} WHERE NOT ({asked_about})"
-    bench.run(f"INSERT INTO marked SELECT DISTINCT {part} FROM {records} WHERE {asked_about} AND hash(key) IN ({outside})")
+    bench.run(
+        f"INSERT INTO marked SELECT DISTINCT {part} FROM {records} WHERE {asked_about} AND hash(key) IN ({outside})"
+    )

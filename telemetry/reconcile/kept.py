@@ -1,4 +1,4 @@
-"""Parquet files worked out of others, kept until these change: a second look at files of any size need not read them all.
+"""Parquet files worked out of others, kept until these change: a second look at these need not read them all.
 
 What is kept is named by all that it follows from: the files (path, size, when their content and their inode changed,
 inode), how they are read, the query, the engine's version. The name ends with a hash of the content, so that what is

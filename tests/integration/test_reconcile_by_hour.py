@@ -34,7 +34,12 @@ WMS = Wanted(name="wms", kind="wms")
 def body(number: int, **changes: Any) -> dict[str, Any]:
     """The record of an attempt of another WMS, for which this one keeps the accounting."""
     end = (BEGIN + timedelta(minutes=15 * number)).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    values = {"EndTime": end, "CPUTime": 1.5 + number / 7, "Site": f"LCG.Zürich{number % 3}.org", "BenchmarkValue": 12.345678}
+    values = {
+        "EndTime": end,
+        "CPUTime": 1.5 + number / 7,
+        "Site": f"LCG.Zürich{number % 3}.org",
+        "BenchmarkValue": 12.345678,
+    }
     record = whole_life(matched(number + 1)).record().replace(**{**values, **changes})
     return {name: value for name, value in record.items() if value is not None}
 
@@ -87,8 +92,8 @@ def compared(digests: list[HourDigest]) -> list[HourDigest]:
 def test_all_make_the_same_digests(
     wms: RunningWms, client: WmsClient, bench: Workbench, database: str, span: Window
 ) -> None:
-    """The WMS, its database and the engine make the same digests of the same records, also of a part of an hour; what is
-    superseded, or came twice, counts once."""
+    """The WMS, its database and the engine make the same digests of the same records, also of a part of an hour;
+    what is superseded, or came twice, counts once."""
     made = sorted(
         by_hour.digests(bench, records.accounting(bench, "engine", held()), span), key=lambda each: each.hour_ns
     )
@@ -120,7 +125,9 @@ class Asking:
 
     def hourly(self) -> by_hour.Hourly:
         """As the sources want it."""
-        return by_hour.Hourly(digests=lambda _, span: self._client.accounting_digests(times(span)), records=self._records)
+        return by_hour.Hourly(
+            digests=lambda _, span: self._client.accounting_digests(times(span)), records=self._records
+        )
 
     def hours(self) -> list[int]:
         """Those that were asked for, counted from the first one."""

@@ -1,4 +1,4 @@
-"""Digests: they spare records, and hide nothing; what was worked out of files is kept as long as these stay as they are."""
+"""Digests spare records, and hide nothing; what was worked out of files is kept as long as these stay as they are."""
 
 import os
 import random

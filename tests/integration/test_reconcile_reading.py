@@ -2,13 +2,14 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.compose.reconciliation import by_processes
 from telemetry.ledger.record import Record
 from telemetry.live.otlp import log_line
 from telemetry.live.spans import render
@@ -20,6 +21,7 @@ from telemetry.reconcile.sources.wanted import SourceError, parse
 from telemetry.reconcile.workbench import Workbench
 from tests.support.ledger import matched, whole_life
 from tests.support.sides import workbench
+from tests.support.tree import ROOT
 
 RECORDS = 12
 
@@ -127,7 +129,7 @@ def unlike_each_other(documents: list[Any]) -> None:
     value_of = [{each["key"]: each["value"] for each in log["attributes"]} for log in logs]
     logs[1]["attributes"].reverse()
     logs[2]["attributes"] = [each for each in logs[2]["attributes"] if not each["key"].endswith(".wrapper_cpu_time")]
-    value_of[3]["jobspan.accounting.site"]["stringValue"] = 'LCG[1]}, {2].org'
+    value_of[3]["jobspan.accounting.site"]["stringValue"] = "LCG[1]}, {2].org"
     logs[4]["attributes"].insert(12, {"key": "x", "value": {"arrayValue": {"values": [{"intValue": "1"}]}}})
     value_of[5]["jobspan.accounting.cpu_time"].clear()
     value_of[5]["jobspan.accounting.cpu_time"]["intValue"] = "2"
@@ -153,16 +155,31 @@ def test_events_unlike_each_other_are_read_as_a_parser_reads_them(bench: Workben
     assert {row["site"] for row in found[0]} == {"LCG.Example.org", "LCG[1]}, {2].org"}
 
 
-def test_processes_share_a_file(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces that other processes have read come back as those that this one has read, with what was damaged."""
+#: Reads a file in small pieces, by two processes; in a process of its own, as the pool leaves a helper behind.
+BY_TWO = """
+import json, sys
+from pathlib import Path
+from runner.compose.reconciliation import by_processes
+from telemetry.reconcile.sources import otlp
+from tests.support.sides import workbench
+otlp._PIECE = int(sys.argv[2])
+with workbench(Path(sys.argv[1]).with_name("two")) as bench:
+    relation, problems = otlp.read(bench, "otlp", [Path(sys.argv[1])], by_processes(2))
+    print(json.dumps([bench.rows(f"SELECT key FROM {relation} ORDER BY job_id"), problems]))
+"""
+
+
+def test_processes_share_a_file(tmp_path: Path) -> None:
+    """Pieces that another process has read come back as those that this one has read, with what was damaged."""
     made = attempts()
     line = made[0][1]
     damaged = b"nonsense\n" + b"\xff" + line[1:] + line.replace(b"gridpp", b"grid\xff\xff")
     path = tmp_path / "logs.jsonl"
     path.write_bytes(b"".join(line for _, line in made) + damaged)
-    monkeypatch.setattr(otlp, "_PIECE", 2 * len(line))
-    relation, problems = otlp.read(bench, "otlp", [path], by_processes(2))
-    check(rows(bench, relation), [record for record, _ in made])
+    command = [sys.executable, "-c", BY_TWO, str(path), str(2 * len(line))]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=60)
+    keys, problems = json.loads(done.stdout)
+    assert keys == [[record.text("UID")] for record, _ in made]
     assert problems == ["otlp: 3 lines of OTLP are damaged"]
 
 

@@ -9,7 +9,7 @@ is not complete or not as expected (white space, escapes, other types) is parsed
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -171,10 +171,8 @@ class _Layout:
         return SEPARATOR.join(self._in_order(values)) + b"\n"
 
 
-def pieces_of(paths: Iterable[Path], size: int, folder: Path, name: str) -> Iterator[Piece]:
-    """All of *paths* in pieces of *size*, with files in *folder* for what is taken from them."""
-    number = 0
-    for path in paths:
-        for begin in range(0, max(path.stat().st_size, 1), size):
-            yield Piece(path, begin, begin + size, folder / f"{name}-{number}.rows", folder / f"{name}-{number}.jsonl")
-            number += 1
+def pieces_of(path: Path, size: int, folder: Path, name: str) -> Iterator[Piece]:
+    """All of *path* in pieces of *size*, with files in *folder* for what is taken from them."""
+    for number, begin in enumerate(range(0, max(path.stat().st_size, 1), size)):
+        into, parsed = (folder / f"{name}-{number}.{kind}" for kind in ("rows", "jsonl"))
+        yield Piece(path, begin, begin + size, into, parsed)
