@@ -25,7 +25,7 @@ _RECORD = f"hash(hash({', '.join(COMPARED)}))"
 _KEY_AND_RECORD = f"hash(hash(key, {', '.join(COMPARED)}))"
 _CORE_HOURS = "sum(wall_us / 3.6e9 * coalesce(cores, 1))"
 #: A group has about so many records, as long as there are not more groups than fit into memory well.
-_PER_GROUP, _MOST_BITS = 16, 20
+_PER_GROUP, _MOST_BITS = 4, 20
 #: Of hashes of keys that are looked for one by one, so many bits.
 _KEY_BITS = 24
 #: No end is later: what lies in the future is told by the clock, and is no property of a file.

@@ -33,10 +33,8 @@ _ATTRIBUTE = re.compile(
     + rb')","value":\{"(?:string|int|double)Value":("?)([^"}]*)'
 )
 _BEGIN, _END = b'{"resourceLogs":[', b"]}"
-#: How much nearer than last time a value is looked for at first.
-_SLACK = 24
 _LAYOUTS = 4
-_BUFFER = 4096
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,67 +55,85 @@ def flatten(piece: Piece) -> int:
     """Write the records of *piece*; how many lines were damaged."""
     damaged = 0
     layouts = _Layouts()
-    rows: list[bytes] = []
     with piece.into.open("wb") as into, piece.parsed.open("w") as parsed:
-        for line in _lines(piece):
-            try:
-                taken = _taken(line, layouts)
-                if taken is None:
-                    parsed.writelines(_parsed(line))
-                else:
-                    rows += taken
-            except ValueError:
-                damaged += 1
-            if len(rows) >= _BUFFER:
-                into.write(b"".join(rows))
-                rows.clear()
-        into.write(b"".join(rows))
+        for block in _blocks(piece):
+            is_plain = _is_plain(block)
+            rows: list[bytes] = []
+            position = 0
+            while position < len(block):
+                end = block.index(b"\n", position)
+                try:
+                    is_fit = is_plain or _is_plain_line(block[position:end])
+                    if not is_fit or not _take(block, position, end, layouts, rows):
+                        parsed.writelines(_parsed(block[position:end]))
+                except ValueError:
+                    damaged += 1
+                position = end + 1
+            into.write(b"".join(rows))
     return damaged
 
 
-def _lines(piece: Piece) -> Iterator[bytes]:
-    """Whole lines; a last one of the file that has no end yet is left alone, as it is being written."""
+def _blocks(piece: Piece) -> Iterator[bytes]:
+    """Whole lines, some at a time; a last one of the file that has no end yet is left alone, as it is being written."""
     with piece.path.open("rb") as file:
         position = piece.begin
         if position:
             file.seek(position - 1)  # so that a line that begins just here is not skipped with the one before
             position += len(file.readline()) - 1
-        while position < piece.end and (line := file.readline()).endswith(b"\n"):
-            position += len(line)
-            if line.strip():
-                yield line
+        while position < piece.end:
+            block = file.read(min(_BLOCK, piece.end - position))
+            if not block.endswith(b"\n"):
+                block += file.readline()
+            position += len(block)
+            yield block[: block.rfind(b"\n") + 1]
+            if not block.endswith(b"\n"):
+                return
 
 
-def _taken(line: bytes, layouts: "_Layouts") -> list[bytes] | None:
-    """The records in *line*, a row each; None: it must be parsed.
+def _is_plain(text: bytes) -> bool:
+    """Whether a quote always ends a text, and nothing is mistaken for the end of a value; for many lines at once."""
+    return text.isascii() and b"\\" not in text and SEPARATOR not in text
+
+
+def _is_plain_line(line: bytes) -> bool:
+    """The same of a line that may have any letters.
 
     Raises:
         UnicodeDecodeError: it is no text.
     """
-    if b"\\" in line or SEPARATOR in line or not line.startswith(_BEGIN) or not line.rstrip().endswith(_END):
-        return None
-    if not line.isascii():
-        line.decode()
-    rows = []
-    begin = line.find(_PREFIX)
+    if b"\\" in line or SEPARATOR in line:
+        return False
+    line.decode()
+    return True
+
+
+def _take(block: bytes, position: int, end: int, layouts: "_Layouts", rows: list[bytes]) -> bool:
+    """Add the records in the line from *position* to *end*, a row each; False: it must be parsed."""
+    if not block.startswith(_BEGIN, position, end) or not block.endswith(_END, position, end):
+        return False
+    before = len(rows)
+    begin = block.find(_PREFIX, position, end)
     while begin >= 0:
-        end = line.find(b"]", begin)  # of the attributes, or further on: then what is missing is not found before it
-        row = layouts.row(line, begin, end) if end >= 0 else None
+        close = block.find(b"]", begin, end)  # of the attributes, or in them: then what is missing is not found
+        row = layouts.row(block, begin, close) if close >= 0 else None
         if row is None:
-            return None
+            del rows[before:]
+            return False
         rows.append(row)
-        begin = line.find(_PREFIX, end)
-    return rows
+        begin = block.find(_PREFIX, close, end)
+    return True
 
 
 def _parsed(line: bytes) -> list[str]:
-    """The records in *line*, each as a line of flat JSON.
+    """The records in *line*, each as a line of flat JSON; none if it is blank.
 
     Raises:
         NotOtlp: it is not OTLP.
     """
     from telemetry.live.otlp import accounting_of  # brings the whole of OpenTelemetry, which few lines need
 
+    if not line.strip():
+        return []
     records = (event.record for event in accounting_of(line, 0))
     found = ({field: record[field] for field in FIELDS if record.get(field) is not None} for record in records)
     return [json.dumps(each, allow_nan=False) + "\n" for each in found]
@@ -129,46 +145,55 @@ class _Layouts:
     def __init__(self) -> None:
         self._known: list[_Layout] = []
 
-    def row(self, line: bytes, begin: int, end: int) -> bytes | None:
-        """The row of the event whose attributes *line* has from *begin* to *end*; None: it is not understood."""
+    def row(self, block: bytes, begin: int, end: int) -> bytes | None:
+        """The row of the event whose attributes *block* has from *begin* to *end*; None: it is not understood."""
         for layout in self._known:
-            if (row := layout.row(line, begin, end)) is not None:
+            if (row := layout.row(block, begin, end)) is not None:
                 return row
-        found = list(_ATTRIBUTE.finditer(line, begin, end))
+        found = list(_ATTRIBUTE.finditer(block, begin, end))
         if sorted(each[1].decode() for each in found) != sorted(_NAMES):
             return None
         layout = _Layout(begin, found)
         self._known = [layout, *self._known[: _LAYOUTS - 1]]
-        return layout.row(line, begin, end)
+        return layout.row(block, begin, end)
 
 
 class _Layout:
-    """In which order an event has the attributes, of which types, and how far apart."""
+    """In which order an event has the attributes, of which types, and how far apart at least."""
 
     def __init__(self, begin: int, found: Sequence[re.Match[bytes]]) -> None:
         names = [each[1].decode() for each in found]
         self._in_order = itemgetter(*map(names.index, _NAMES))
-        self._wanted = [(key := each[0][: each.start(3) - each.start()], len(key), each[2] or b"}") for each in found]
+        keys = [each[0][: each.start(3) - each.start()] for each in found]
         ends = (begin, *(each.end(3) for each in found))
-        self._distances = [max(each.start() - last - _SLACK, 0) for each, last in zip(found, ends, strict=False)]
+        distances = (_less(each.start() - last) for each, last in zip(found, ends, strict=False))
+        closing = (each[2] or b"}" for each in found)
+        #: Of each attribute what stands before its value, how long that is, what closes it, and from where it is
+        #: looked for, counted from the end of the value before.
+        self._wanted = list(zip(keys, map(len, keys), closing, distances, strict=True))
 
-    def row(self, line: bytes, begin: int, end: int) -> bytes | None:
+    def row(self, block: bytes, begin: int, end: int) -> bytes | None:
         """The values between *begin* and *end*; None: it is another layout."""
         values = []
         position = begin
-        for number, (key, length, closing) in enumerate(self._wanted):
-            at = line.find(key, position + self._distances[number], end)
+        for number, (key, length, closing, distance) in enumerate(self._wanted):
+            at = block.find(key, position + distance, end)
             if at < 0:  # it is nearer than ever, or not there
-                at = line.find(key, position, end)
+                at = block.find(key, position, end)
                 if at < 0:
                     return None
-                self._distances[number] = max(at - position - _SLACK, 0)
+                self._wanted[number] = (key, length, closing, _less(at - position))
             at += length
-            position = line.find(closing, at, end)
+            position = block.find(closing, at, end)
             if position < 0:
                 return None
-            values.append(line[at:position])
+            values.append(block[at:position])
         return SEPARATOR.join(self._in_order(values)) + b"\n"
+
+
+def _less(distance: int) -> int:
+    """Where to look first for what was so far away: other values may be a little shorter."""
+    return max(distance - 8 - distance // 16, 0)
 
 
 def pieces_of(path: Path, size: int, folder: Path, name: str) -> Iterator[Piece]:
