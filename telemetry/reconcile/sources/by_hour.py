@@ -50,7 +50,8 @@ def relation(bench: Workbench, wanted: Wanted, window: Window, asked: Asked) -> 
     if theirs is None:
         return None
     ours = {(each.hour_ns, each.records, each.high, each.low) for each in digests(bench, asked.known.relation, window)}
-    same, other = [], []
+    same: list[int] = []
+    other: list[int] = []
     for each in sorted(theirs, key=lambda each: each.hour_ns):
         agrees = (each.hour_ns, each.records, each.high, each.low) in ours
         (same if agrees and each.delay_ns // 1000 <= asked.late_us else other).append(each.hour_ns // 1000)
