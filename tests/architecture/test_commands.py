@@ -3,10 +3,11 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support.readme import README
+from tests.support.readme import DOCUMENTS, README
 from tests.support.tree import ROOT
 
 FENCES = re.MULTILINE | re.DOTALL
@@ -34,6 +35,7 @@ COMMANDS = [
     "reschedule",
     "run",
     "sites",
+    "slow",
     "status",
     "submit",
     "trace",
@@ -66,14 +68,23 @@ def test_help_has_an_example(command: str) -> None:
     assert usage.startswith("usage: ")
 
 
-def test_readme_shows_every_command() -> None:
-    """The README uses every command, and none that does not exist."""
-    text = re.sub(
-        r"^```(\w*)\n(.*?)^```$", lambda match: "" if match[1] else match[2], README.read_text(), flags=FENCES
+def shown(document: Path) -> set[str]:
+    """The commands in the plain blocks and in the text of a document, but for its title and first paragraph."""
+    plain = re.sub(
+        r"^```(\w*)\n(.*?)^```$", lambda match: "" if match[1] else match[2], document.read_text(), flags=FENCES
     )
-    shown = set(re.findall(r"(?:^|`)jobspan ([a-z]+)(?= |`|$)", text.partition("## Tasks")[2], re.MULTILINE))
-    assert shown - {"slow"} <= set(COMMANDS)  # `slow` is named as missing
-    assert set(COMMANDS) - {"demo"} <= shown  # the demo is shown as `make demo`
+    return set(re.findall(r"(?:^|`)jobspan ([a-z]+)(?= |`|$)", plain.split("\n\n", 2)[2], re.MULTILINE))
+
+
+def test_readme_shows_every_command() -> None:
+    """The README uses every command (the demo as `make demo`)."""
+    assert set(COMMANDS) - {"demo"} <= shown(README)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: str(each.relative_to(ROOT)))
+def test_documents_show_no_command_that_is_none(document: Path) -> None:
+    """What a document calls exists."""
+    assert shown(document) <= set(COMMANDS)
 
 
 def test_a_wrong_command_is_an_error_in_words() -> None:

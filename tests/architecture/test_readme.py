@@ -1,20 +1,22 @@
-"""The README is true: its options, its picture of the layout, its names."""
+"""The README and the documents beside it are true: options, picture of the layout, names, links."""
 
 import re
 import tomllib
 from pathlib import Path
 from pkgutil import resolve_name
 
+import pytest
+
 from runner.config import Config, describe, load
-from tests.support.readme import BLOCK, README, block, options_file
+from tests.support.readme import BLOCK, CONFIGURATION, DOCUMENTS, README, block, options_file
 from tests.support.tree import ROOT
 
 TEXT = README.read_text()
 
 
 def test_all_options_are_documented() -> None:
-    """The README's configuration file has every option with default and meaning (python -m tests.support.readme)."""
-    found = BLOCK.search(TEXT)
+    """The documented configuration file has every option with default and meaning (python -m tests.support.readme)."""
+    found = BLOCK.search(CONFIGURATION.read_text())
     assert found is not None
     assert found.group() == block()
 
@@ -50,11 +52,22 @@ def test_layout_is_the_real_one() -> None:
     assert {each for each in real if each not in picture} == set()
 
 
-def test_links_lead_somewhere() -> None:
-    """Every relative link and every path in backticks below tests/ exists."""
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", TEXT)
-    paths = re.findall(r"`(tests/[\w./-]+)`", TEXT)
-    assert [each for each in links + paths if not (ROOT / each).exists()] == []
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: str(each.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    """Every relative link exists, with the heading that it names, and so does every path in backticks below tests/."""
+    text = document.read_text()
+    missing = [each for each in re.findall(r"`(tests/[\w./-]+)`", text) if not (ROOT / each).exists()]
+    for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        target = document.parent / path if path else document
+        if not target.exists() or (heading and heading not in headings(target)):
+            missing.append(f"{path}#{heading}")
+    assert missing == []
+
+
+def headings(document: Path) -> set[str]:
+    """The headings of a Markdown file, as links name them."""
+    found = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
 
 
 def test_names_of_the_table_exist() -> None:

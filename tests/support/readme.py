@@ -1,4 +1,4 @@
-"""The part of the README that is written by a machine: the configuration file with all options and defaults.
+"""The documents, and the part of them that a machine writes: the configuration file with all options and defaults.
 
 `python -m tests.support.readme` renews it; a test holds it against the code.
 """
@@ -11,6 +11,9 @@ from runner.config import Config, describe
 from tests.support.tree import ROOT
 
 README = ROOT / "README.md"
+CONFIGURATION = ROOT / "runner/CONFIGURATION.md"
+#: All that is written for users by hand.
+DOCUMENTS = (README, CONFIGURATION, ROOT / "runner/server/README.md", ROOT / "runner/wms/README.md")
 BLOCK = re.compile(r"(?<=<!-- options: begin -->\n).*?(?=<!-- options: end -->)", re.DOTALL)
 
 
@@ -27,7 +30,7 @@ def options_file() -> str:
 
 
 def block() -> str:
-    """What stands between the README's markers."""
+    """What stands between the markers."""
     return f"```toml\n{options_file()}```\n"
 
 
@@ -43,5 +46,5 @@ def toml(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    text = README.read_text()
-    README.write_text(BLOCK.sub(lambda _: block(), text))
+    text = CONFIGURATION.read_text()
+    CONFIGURATION.write_text(BLOCK.sub(lambda _: block(), text))
