@@ -15,6 +15,7 @@
 * `accounts` the whole accounting, for reports and exports; `users`: how users are named outside
 * `traces`   the traces of a job, and their page
 * `reconciliation` sources held against each other, as somebody asks for them
+* `database_records` the accounting records in a WMS's database, as a source
 * `reports`  what the folder of a node knows: attempts, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.

@@ -6,9 +6,10 @@ from datetime import date
 from runner.compose.clients import Role, token_path
 from runner.compose.kinds import open_wms
 from runner.config import Config
-from runner.errors import ConfigError
+from runner.errors import ConfigError, NotFoundError
 from runner.wms.client import EVER, Ended, WmsClient
 from telemetry.clock import SystemClock, parse_utc
+from telemetry.ledger.fingerprint import HourDigest
 from telemetry.ledger.monthly import Month, MonthFold, MonthReport
 from telemetry.ledger.record import InvalidRecord, Record
 
@@ -46,6 +47,13 @@ class Accounts:
                 yield Record(past.record), parse_utc(past.arrival_time)
             except (InvalidRecord, ValueError) as error:
                 self.problems.append(f"record {past.record.get('UID', 'without UID')}: {error}")
+
+    def digests(self, ended: Ended = EVER) -> list[HourDigest] | None:
+        """Digests of the records that count, by the hour of their end; None: this WMS gives none."""
+        try:
+            return self._keeper.accounting_digests(ended)
+        except NotFoundError:  # an earlier version
+            return None
 
     def month(self, month: Month, closing: date) -> MonthReport:
         """The records of a month, and the attempts that have none."""

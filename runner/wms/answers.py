@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.wms import checked
+from telemetry.ledger.fingerprint import HourDigest
 
 
 @dataclass(frozen=True)
@@ -288,6 +289,18 @@ def past_record(value: object) -> PastRecord:
         checked.text(given.get("ArrivalTime"), "ArrivalTime"),
         given.get("IsCurrent") is True,
         checked.whole(given.get("Duplicates", 0), "Duplicates"),
+    )
+
+
+def hour_digest(value: object) -> HourDigest:
+    """The digest of the records of an hour."""
+    given = checked.mapping(value, "digest")
+    return HourDigest(
+        hour_ns=checked.utc_ns(given.get("Hour"), "Hour"),
+        records=checked.whole(given.get("Records"), "Records"),
+        high=checked.whole(given.get("HashHigh"), "HashHigh"),
+        low=checked.whole(given.get("HashLow"), "HashLow"),
+        delay_ns=checked.whole(given.get("DelayMicroseconds"), "DelayMicroseconds", least=-(1 << 62)) * 1000,
     )
 
 

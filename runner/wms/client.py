@@ -12,6 +12,7 @@ from runner.wms.tokens import TokenSource
 from runner.wms.transport import HttpCall, Transport
 from telemetry.clock import Clock
 from telemetry.facts import Scalar
+from telemetry.ledger.fingerprint import HourDigest
 
 _JOBS = "/api/jobspan/jobs/{id}"
 #: Whoever asks page after page of a WMS that never ends is being fooled.
@@ -137,6 +138,13 @@ class WmsClient(RequestCalls, OperationCalls, DiracxDialect):
         """All records that the WMS holds of attempts that *ended* then, those that another has superseded too."""
         for each in self._pages("/api/jobspan/accounting/history", "History", job_id, ended, per_page):
             yield answers.past_record(each)
+
+    def accounting_digests(self, ended: Ended = EVER) -> list[HourDigest]:
+        """Digests of the records that count, of each hour in which attempts *ended*."""
+        query = {key: value for key, value in zip(("start", "end"), ended, strict=True) if value}
+        body = self._call("GET", "/api/jobspan/accounting/digests", query=query).body
+        found = checked.items(checked.mapping(body, "answer").get("Digests"), "Digests")
+        return [answers.hour_digest(each) for each in found]
 
     def witness(
         self, job_id: int | None = None, ended: Ended = EVER, *, per_page: int = 1000

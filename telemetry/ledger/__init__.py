@@ -4,6 +4,7 @@ May delay, never drops, and never counts twice.
 
 * `schema`       every field of the accounting record: type, unit, meaning
 * `record`       the record, its canonical form and digest; which of several counts
+* `fingerprint`  what two holders of records compare before these: digests by hour
 * `selection`    which entries of a journal an attempt's record is made of
 * `timeline`     when things happened, in microseconds that add up
 * `usage`        CPU, memory and output: settled, or the best that a cut-off journal tells

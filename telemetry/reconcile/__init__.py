@@ -9,6 +9,7 @@
 * `judge`        what is wrong with a pair
 * `pairs`        two sides joined, by key or by what both know
 * `digests`      what need not be joined, because its digests are the same
+* `kept`         tables worked out of files, kept until these change
 * `faults`       odd pairs as differences, each with its likely cause
 * `findings`     differences with one cause, told apart from single ones
 * `pilots`       attempts against the jobs of a batch system

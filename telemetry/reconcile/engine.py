@@ -85,7 +85,7 @@ def _with_attempts(
     bench: Workbench, both: tuple[Surveyed, Surveyed], allowed: Tolerances, now_us: int, window: Window, *, digest: bool
 ) -> _Compared:
     first, other = both
-    narrowed = narrow(bench, first, other, allowed, now_us, digest=digest)
+    narrowed = narrow(bench, both, allowed, now_us, window, digest=digest)
     left, right = prepare(bench, first, narrowed.left), prepare(bench, other, narrowed.right)
     join(bench, left, right, allowed, now_us)
     join_without_key(bench, allowed)

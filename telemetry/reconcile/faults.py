@@ -1,13 +1,18 @@
 """The odd pairs as differences: the table `faults`, a row for each case and class, with a likely cause."""
 
 from telemetry.reconcile.columns import literal
-from telemetry.reconcile.judge import BAD, STAKES, VALUES, has
+from telemetry.reconcile.judge import ANY, BAD, STAKES, VALUES, has
 from telemetry.reconcile.result import ClassTotal, Kind
 from telemetry.reconcile.settings import Tolerances
 from telemetry.reconcile.workbench import Workbench
 
 _US = 1_000_000
 _CORE_HOURS = "abs(coalesce({0}_wall_us / 3.6e9 * coalesce({0}_cores, 1), 0))"
+#: What there is among the cases: each kind of fault costs a look at all of them.
+_PRESENT = (
+    "SELECT coalesce(bit_or(mask), 0), count(absent) > 0, coalesce(bool_or(again), false)"
+    " OR count(l_copies) + count(r_copies) > 0, coalesce(bool_or(swapped), false) FROM cases"
+)
 
 
 def begin(bench: Workbench) -> None:
@@ -30,6 +35,22 @@ def counted(bench: Workbench, left: str, right: str) -> list[ClassTotal]:
 def make_faults(bench: Workbench, left: str, right: str, allowed: Tolerances) -> None:
     """Make `faults` of `cases`; *left* and *right* are the names of the sides."""
     begin(bench)
+    masks, has_lone, has_copies, has_swapped = bench.one(_PRESENT)
+    if has_lone:
+        _add_lone(bench, left, right)
+    if has_copies:
+        bench.run(_duplicates(left, right))
+    for kind, value in VALUES.items():
+        if masks & ANY[kind] or (kind == "swapped" and has_swapped):
+            bench.run(
+                f"INSERT INTO faults SELECT id, '{kind}', '', {_both(value)},"
+                f" coalesce({STAKES[kind]}, 0), {_cause(kind, left, right, allowed)}, false"
+                f" FROM cases WHERE absent IS NULL AND {has(kind)}"
+            )
+
+
+def _add_lone(bench: Workbench, left: str, right: str) -> None:
+    """What one side alone has, and what is wrong with that by itself."""
     for absent, name, letter in (("l", left, "r"), ("r", right, "l")):
         mine = VALUES["wall"].format(letter)
         values = ("NULL", mine) if letter == "r" else (mine, "NULL")
@@ -38,18 +59,10 @@ def make_faults(bench: Workbench, left: str, right: str, allowed: Tolerances) ->
             f" {_CORE_HOURS.format(letter)}, {literal(f'{name} never had it, or has lost it')}, false"
             f" FROM cases WHERE absent = '{absent}' AND NOT again"
         )
-    bench.run(_duplicates(left, right))
-    for kind, value in VALUES.items():
-        bench.run(
-            f"INSERT INTO faults SELECT id, '{kind}', '', {_both(value)},"
-            f" coalesce({STAKES[kind]}, 0), {_cause(kind, left, right, allowed)}, false"
-            f" FROM cases WHERE absent IS NULL AND {has(kind)}"
-        )
-    for letter in "lr":  # of a lone record, too
         bench.run(
             f"INSERT INTO faults SELECT id, 'impossible', '', {_both(VALUES['impossible'])},"
             f" least({_CORE_HOURS.format(letter)}, 1e6), {_impossible(left, right)}, false"
-            f" FROM cases WHERE absent IS NOT NULL AND absent <> '{letter}' AND ({letter}_flags & {BAD}) > 0"
+            f" FROM cases WHERE absent = '{absent}' AND ({letter}_flags & {BAD}) > 0"
         )
 
 

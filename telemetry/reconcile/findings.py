@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from telemetry.reconcile.columns import literal, name
 from telemetry.reconcile.result import Finding
 from telemetry.reconcile.settings import Tolerances
-from telemetry.reconcile.sides import Prepared, moment_text
+from telemetry.reconcile.sides import Prepared, groups_of, moment_text
 from telemetry.reconcile.workbench import Row, Workbench
 
 _HOUR_US = 3_600_000_000
+#: So many records are looked at before all of them are.
+_SOME = 200_000
 #: What a level is named by: names for people, and the expression on a record.
 _LEVELS: tuple[Mapping[str, str], ...] = (
     {"site": "site", "group": "grp", "cores": "cores"},
@@ -30,14 +32,19 @@ _ON_CASES = {
 def find(bench: Workbench, left: Prepared, right: Prepared, allowed: Tolerances) -> tuple[Finding, ...]:
     """What `faults` have in common; those are marked as systematic."""
     found: list[Finding] = []
-    if not bench.value("SELECT count(*) FROM faults"):
-        return ()
+    frequent = {
+        str(absent)
+        for (absent,) in bench.rows(
+            f"SELECT absent FROM faults GROUP BY absent HAVING count(*) >= {allowed.systematic_pairs}"
+        )
+    }
     for level in _LEVELS:
         for absent, known in (("", left), (right.loaded.name, left), (left.loaded.name, right)):
-            found += _at_level(bench, _Question(left, right, level, absent, known), allowed)
-    for absent, has in (("r", left), ("l", right)):
-        lacking = right if absent == "r" else left
-        found += _gaps(bench, left, right, allowed, has=has, lacking=lacking)
+            if absent in frequent:
+                found += _at_level(bench, _Question(left, right, level, absent, known), allowed)
+    for has, lacking in ((left, right), (right, left)):
+        if lacking.loaded.name in frequent:
+            found += _gaps(bench, left, right, allowed, has=has, lacking=lacking)
     return tuple(sorted(found, key=lambda each: (-each.core_hours, -each.pairs, each.name, str(each.where))))
 
 
@@ -75,12 +82,21 @@ def _at_level(bench: Workbench, asked: _Question, allowed: Tolerances) -> list[F
     if not bench.value("SELECT count(*) FROM grouped"):
         return []
     surveyed = known.surveyed
-    counts = f"SELECT {there}, n FROM {surveyed.groups}"
+    same = " AND ".join(f"{{0}}.{name(each)} IS NOT DISTINCT FROM {{1}}.{name(each)}" for each in level)
+    # Where the first records alone are too many for so few differences, all of them need not be counted.
+    some = f"SELECT {names}, count(*) AS n FROM (SELECT {there} FROM {surveyed.records} LIMIT {_SOME}) GROUP BY ALL"
+    bench.run(
+        f"CREATE OR REPLACE TABLE likely AS SELECT g.* FROM grouped g LEFT JOIN ({some}) s ON {same.format('g', 's')}"
+        f" WHERE g.n >= {allowed.systematic_fraction} * coalesce(s.n, 0)"
+    )
+    if not bench.value("SELECT count(*) FROM likely"):
+        return []
     if "hour" in level:
         counts = f"SELECT {there}, 1 AS n FROM {surveyed.records}"
-    same = " AND ".join(f"{{0}}.{name(each)} IS NOT DISTINCT FROM {{1}}.{name(each)}" for each in level)
+    else:
+        counts = f"SELECT {there}, n FROM {groups_of(bench, surveyed)}"
     bench.run(
-        "CREATE OR REPLACE TABLE found AS SELECT g.*, a.among FROM grouped g JOIN"
+        "CREATE OR REPLACE TABLE found AS SELECT g.*, a.among FROM likely g JOIN"
         f" (SELECT {names}, sum(n)::BIGINT AS among FROM ({counts}) GROUP BY ALL) a ON {same.format('g', 'a')}"
         f" WHERE g.n >= {allowed.systematic_fraction} * a.among"
         f" AND (g.kind <> 'skew' OR g.spread <= {allowed.skew_seconds})"

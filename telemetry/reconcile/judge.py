@@ -20,6 +20,8 @@ BAD, OVER, TARDY = 1, 2, 4
 
 BITS: Mapping[Kind, int] = {"impossible": 1, "cores": 2, "wall": 4, "cpu": 8, "benchmark": 16, "skew": 32, "late": 64}
 _OVER_BIT = 128
+#: Bits of which a pair with a fault of a kind has one.
+ANY: Mapping[Kind, int] = {**BITS, "impossible": BITS["impossible"] | _OVER_BIT, "swapped": 0}
 
 
 def flags(allowed: Tolerances, now_us: int) -> str:

@@ -135,10 +135,10 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class DigestUse:
-    """How far digests by hour have spared rows."""
+    """How far digests of groups of records have spared rows."""
 
-    hours: int
-    differing_hours: int
+    groups: int
+    differing_groups: int
     rows: int
     compared_rows: int
 

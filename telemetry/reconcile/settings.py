@@ -44,6 +44,8 @@ class Engine:
     folder: Path
     memory: str = "800MB"
     threads: int = 2
+    #: Where tables are kept that were worked out of files; None: nowhere.
+    kept: Path | None = None
     #: So many differences are listed in the result; its file has all.
     listed: int = 1000
 

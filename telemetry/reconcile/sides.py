@@ -3,10 +3,17 @@
 from dataclasses import dataclass, field
 
 from telemetry.clock import utc_text
-from telemetry.reconcile.columns import COLUMNS
+from telemetry.reconcile import kept
+from telemetry.reconcile.columns import COLUMNS, literal
 from telemetry.reconcile.result import Level, Side
 from telemetry.reconcile.settings import Window
 from telemetry.reconcile.workbench import Workbench
+
+# Sums as decimals, since a file of Parquet has no other whole numbers of that size.
+_TOTALS = (
+    "count(*) AS n, sum(cpu_us)::DECIMAL(38, 0) AS cpu,"
+    " sum(wall_us * coalesce(cores, 1)::BIGINT)::DECIMAL(38, 0) AS core, min(end_us) AS first, max(end_us) AS last"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +30,23 @@ class Loaded:
     level: Level = "attempt"
     grace_seconds: float = 0.0
     problems: tuple[str, ...] = field(default=())
+    #: What the relation follows from, if that is files alone; empty: not known (see `kept`).
+    identity: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surveyed:
-    """A side as a whole: the view of its `records`, the table of its `groups`, and what it holds in all.
+    """A side as a whole: the view of its `records`, the name of the table of its `groups`, and what it holds in all.
 
-    `side` counts every record, also copies and those that another supersedes.
+    `side` counts every record, also copies and those that another supersedes. `identity`: what the records follow from,
+    as that of `Loaded`. `last_us`: the latest end.
     """
 
     loaded: Loaded
     records: str
     groups: str
+    identity: str
+    last_us: int
     side: Side
 
 
@@ -56,27 +68,25 @@ class Prepared:
 
 
 def survey(bench: Workbench, loaded: Loaded, window: Window, *, under: str = "") -> Surveyed:
-    """Look at a side once: what it holds in all, and how many records there are of each site, group, cores and host.
+    """Look at a side once: what it holds in all.
 
     The relations are named after the side, or *under* another name beside those.
     """
     name = under or loaded.name
-    records, groups = f"all_{name}", f"groups_{name}"
+    records, totals, groups = f"all_{name}", f"totals_{name}", f"groups_{name}"
     bench.run(
         f"CREATE OR REPLACE VIEW {records} AS SELECT {', '.join(COLUMNS)} FROM {loaded.relation} WHERE {inside(window)}"
     )
-    bench.run(
-        f"CREATE OR REPLACE TABLE {groups} AS SELECT site, grp, cores, host, count(*) AS n, sum(cpu_us) AS cpu,"
-        " sum(wall_us * coalesce(cores, 1)::BIGINT) AS core, min(end_us) AS first, max(end_us) AS last"
-        f" FROM {records} GROUP BY ALL"
-    )
-    count, cpu, core, first, last = bench.one(
-        f"SELECT coalesce(sum(n), 0), sum(cpu), sum(core), min(first), max(last) FROM {groups}"
-    )
+    identity = f"{loaded.identity} {inside(window)}" if loaded.identity else ""
+    kept.table(bench, totals, f"SELECT {_TOTALS} FROM {{}}", records, identity)
+    bench.run(f"DROP TABLE IF EXISTS {groups}")
+    count, cpu, core, first, last = bench.one(f"SELECT n, cpu, core, first, last FROM {totals}")
     return Surveyed(
         loaded=loaded,
         records=records,
         groups=groups,
+        identity=identity,
+        last_us=int(last or 0),
         side=Side(
             name=loaded.name,
             kind=loaded.kind,
@@ -91,6 +101,15 @@ def survey(bench: Workbench, loaded: Loaded, window: Window, *, under: str = "")
     )
 
 
+def groups_of(bench: Workbench, surveyed: Surveyed) -> str:
+    """The table of how many records there are of each site, group, cores and host; made when it is wanted first."""
+    name = surveyed.groups
+    if not bench.value(f"SELECT count(*) FROM duckdb_tables() WHERE table_name = {literal(name)}"):
+        query = "SELECT site, grp, cores, host, count(*) AS n FROM {} GROUP BY ALL"
+        kept.table(bench, name, query, surveyed.records, surveyed.identity)
+    return name
+
+
 def prepare(bench: Workbench, surveyed: Surveyed, records: str) -> Prepared:
     """Make the relations of *records* of the side. Of several records under one key the one of the highest rank counts.
 
@@ -100,7 +119,8 @@ def prepare(bench: Workbench, surveyed: Surveyed, records: str) -> Prepared:
     side = f"side_{surveyed.loaded.name}"
     bench.run(f"CREATE OR REPLACE VIEW {side} AS FROM {records}")
     _find_copies(bench, side)
-    is_several = f"hash(key) IN (SELECT h FROM {side}_several)"
+    has_several = bool(bench.value(f"SELECT count(*) FROM {side}_several"))
+    is_several = f"hash(key) IN (SELECT h FROM {side}_several)" if has_several else "false"
     bench.run(
         f"CREATE OR REPLACE TABLE {side}_folded AS SELECT * EXCLUDE (body) FROM ("
         f"  SELECT *, md5({side}::VARCHAR) AS body FROM {side} WHERE key IS NOT NULL AND {is_several}"
@@ -112,7 +132,7 @@ def prepare(bench: Workbench, surveyed: Surveyed, records: str) -> Prepared:
         f"  FROM {side} WHERE key IS NOT NULL AND {is_several} GROUP BY key, rank"
         ") WHERE n > 1 GROUP BY key"
     )
-    if bench.value(f"SELECT count(*) FROM {side}_several"):
+    if has_several:
         once = f"SELECT * FROM {side} WHERE key IS NOT NULL AND NOT ({is_several}) UNION ALL FROM {side}_folded"
     else:
         once = f"SELECT * FROM {side} WHERE key IS NOT NULL"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from telemetry.reconcile import findings
 from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Finding, Outcome
 from telemetry.reconcile.settings import Window
@@ -205,3 +206,15 @@ def test_a_window_has_no_false_borders(tmp_path: Path) -> None:
     outcome = compared(tmp_path / "c", left, pilots, level="pilot", window=window)
     assert {each.pilot for each in outcome.differences} == {"p3", "p4", "p5"}
     assert {each.name for each in outcome.differences} == {"idle"}
+
+
+@pytest.mark.parametrize("first", [1, 25, 1000])
+def test_findings_are_those_of_all_records(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many records are looked at before all are counted: a site where most differ is found, and one where
+    as many differ, but few of all, is not."""
+    monkeypatch.setattr(findings, "_SOME", first)
+    left = [attempt(n, site="S0" if n % 10 == 0 else "S1") for n in range(100)]
+    right = [{**each, "cpu_us": each["cpu_us"] // (4 if each["job_id"] % 10 in (0, 1) else 1)} for each in left]
+    outcome = compared(tmp_path, left, right)
+    assert [(each.where["site"], each.pairs, each.among) for each in outcome.findings] == [("S0", 10, 10)]
+    assert classes(outcome) == {"matched": 80, "cpu": 20}

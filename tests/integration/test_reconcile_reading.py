@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from telemetry.reconcile.sources.wanted import SourceError, parse
 from telemetry.reconcile.workbench import Workbench
 from tests.support.ledger import matched, whole_life
 from tests.support.sides import workbench
+from tests.support.tree import ROOT
 
 RECORDS = 12
 
@@ -96,15 +99,88 @@ def reordered(lines: list[bytes]) -> bytes:
     return b"".join(json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in documents)
 
 
-@pytest.mark.parametrize("form", [b"".join, in_one_line, with_blanks, reordered])
-def test_otlp_is_read_in_every_form(form: Any, bench: Workbench, tmp_path: Path) -> None:
-    """Line by line, many records in a line, with blanks, in another order: the same records come out."""
-    made = attempts(site='LCG.O"Brien\\.org')
+def as_collectors_do(lines: list[bytes]) -> bytes:
+    """The same document with its texts as they are, without escapes."""
+    documents = [json.loads(line) for line in lines]
+    return b"".join(compact(each) for each in documents)
+
+
+def compact(document: Any) -> bytes:
+    """A line of JSON without blanks."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+@pytest.mark.parametrize("site", ["LCG.Example.org", "LCG.Zürich.org", 'LCG.O"Brien\\.org'])
+@pytest.mark.parametrize("form", [b"".join, in_one_line, with_blanks, reordered, as_collectors_do])
+def test_otlp_is_read_in_every_form(form: Any, site: str, bench: Workbench, tmp_path: Path) -> None:
+    """Line by line, many records in a line, with blanks, in another order, with escapes or without: the same records
+    come out."""
+    made = attempts(site=site)
     path = tmp_path / "logs.jsonl"
     path.write_bytes(form([line for _, line in made]))
     relation, problems = otlp.read(bench, "otlp", [path])
     assert problems == []
     check(rows(bench, relation), [record for record, _ in made])
+
+
+def unlike_each_other(documents: list[Any]) -> None:
+    """Events of other writers than the first: an attribute more, one less, other types and orders, odd texts."""
+    logs = [each["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0] for each in documents]
+    value_of = [{each["key"]: each["value"] for each in log["attributes"]} for log in logs]
+    logs[1]["attributes"].reverse()
+    logs[2]["attributes"] = [each for each in logs[2]["attributes"] if not each["key"].endswith(".wrapper_cpu_time")]
+    value_of[3]["jobspan.accounting.site"]["stringValue"] = "LCG[1]}, {2].org"
+    logs[4]["attributes"].insert(12, {"key": "x", "value": {"arrayValue": {"values": [{"intValue": "1"}]}}})
+    value_of[5]["jobspan.accounting.cpu_time"].clear()
+    value_of[5]["jobspan.accounting.cpu_time"]["intValue"] = "2"
+    logs[6]["body"] = {"stringValue": "jobspan.accounting.uid"}
+    logs[7]["body"] = {"stringValue": '"jobspan.accounting.uid","value":{"stringValue":"x"}'}
+    logs[8]["attributes"].insert(0, {"key": "jobspan.accounting.of_tomorrow", "value": {"boolValue": True}})
+    logs[9]["attributes"] = [each for each in logs[9]["attributes"] if each["key"] == "log.record.uid"]
+    logs[9]["eventName"] = "another.event"
+
+
+def test_events_unlike_each_other_are_read_as_a_parser_reads_them(bench: Workbench, tmp_path: Path) -> None:
+    """Whoever wrote them: what is found by looking for it is what is found by parsing all, and no other event."""
+    documents = [json.loads(line) for _, line in attempts()]
+    unlike_each_other(documents)
+    found = []
+    for name, form in (("fast", compact), ("parsed", lambda each: with_blanks([compact(each)]))):
+        (tmp_path / name).write_bytes(b"".join(map(form, documents)))
+        relation, problems = otlp.read(bench, name, [tmp_path / name])
+        assert problems == []
+        found.append(rows(bench, relation))
+    assert found[0] == found[1]
+    assert len(found[0]) == RECORDS - 1
+    assert {row["site"] for row in found[0]} == {"LCG.Example.org", "LCG[1]}, {2].org"}
+
+
+#: Reads a file in small pieces, by two processes; in a process of its own, as the pool leaves a helper behind.
+BY_TWO = """
+import json, sys
+from pathlib import Path
+from runner.compose.reconciliation import by_processes
+from telemetry.reconcile.sources import otlp
+from tests.support.sides import workbench
+otlp._PIECE = int(sys.argv[2])
+with workbench(Path(sys.argv[1]).with_name("two")) as bench:
+    relation, problems = otlp.read(bench, "otlp", [Path(sys.argv[1])], by_processes(2))
+    print(json.dumps([bench.rows(f"SELECT key FROM {relation} ORDER BY job_id"), problems]))
+"""
+
+
+def test_processes_share_a_file(tmp_path: Path) -> None:
+    """Pieces that another process has read come back as those that this one has read, with what was damaged."""
+    made = attempts()
+    line = made[0][1]
+    damaged = b"nonsense\n" + b"\xff" + line[1:] + line.replace(b"gridpp", b"grid\xff\xff")
+    path = tmp_path / "logs.jsonl"
+    path.write_bytes(b"".join(line for _, line in made) + damaged)
+    command = [sys.executable, "-c", BY_TWO, str(path), str(2 * len(line))]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=60)
+    keys, problems = json.loads(done.stdout)
+    assert keys == [[record.text("UID")] for record, _ in made]
+    assert problems == ["otlp: 3 lines of OTLP are damaged"]
 
 
 def test_pieces_of_a_file_make_the_whole(bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

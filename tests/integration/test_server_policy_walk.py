@@ -88,6 +88,7 @@ POST  /api/jobspan/targets/remove               - - - - + - - - - -
 GET   /sd                                       - - - + - - - - + -
 GET   /api/jobspan/accounting/summary           - + + + - - - - - -
 GET   /api/jobspan/accounting/export            - + + + - - - - - -
+GET   /api/jobspan/accounting/digests           - + + + - - - - - -
 POST  /api/jobspan/sandboxes?permit=forged      - - - - - - - - - -
 GET   /api/jobspan/sandboxes?permit=forged      - - - - - - - - - -
 POST  /api/jobs/reschedule                      - + - + + + - + - -

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from telemetry.reconcile import kept
 from telemetry.reconcile.columns import from_record
 from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Level, Outcome
@@ -30,7 +31,8 @@ def of_file(bench: Workbench, name: str, path: Path) -> Loaded:
     """The accounting records in a Parquet file."""
     source = f"read_parquet('{path}')"
     bench.run(f"CREATE OR REPLACE VIEW file_{name} AS SELECT {from_record(bench.columns(source))} FROM {source}")
-    return Loaded(name=name, kind="parquet", where=str(path), relation=f"file_{name}")
+    identity = kept.identity([path], "the records of a file")
+    return Loaded(name=name, kind="parquet", where=str(path), relation=f"file_{name}", identity=identity)
 
 
 def of_rows(bench: Workbench, name: str, rows: Sequence[Mapping[str, Any]], level: Level = "attempt") -> Loaded:

@@ -92,14 +92,14 @@ class AccountingDB:
 
     def conflicts(self, job_id: int | None, owner: tuple[str, str] | None, count: int) -> list[Row]:
         """The first refused records, in the order of their arrival."""
-        query = _of(select(CONFLICTS), CONFLICTS, job_id, owner).order_by(CONFLICTS.c.ConflictID).limit(count)
+        query = visible(select(CONFLICTS), CONFLICTS, job_id, owner).order_by(CONFLICTS.c.ConflictID).limit(count)
         return list(self._connection.execute(query).mappings())
 
     def history(
         self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int, ended: Span = EVER
     ) -> list[Row]:
         """All records of attempts that *ended* then, those that do not count too, by job, attempt and arrival."""
-        query = _of(select(RECORDS), RECORDS, job_id, owner)
+        query = visible(select(RECORDS), RECORDS, job_id, owner)
         if any(each is not None for each in ended):
             columns = METADATA.tables["accounting_type_job"].c
             query = query.join(columns.RecordID.table, columns.RecordID == RECORDS.c.RecordID)
@@ -109,19 +109,20 @@ class AccountingDB:
 
     def current(self, job_id: int | None, owner: tuple[str, str] | None, first: int, count: int) -> list[str]:
         """Bodies of the records that count, by job and attempt."""
-        query = _of(select(RECORDS.c.Body), RECORDS, job_id, owner).where(RECORDS.c.IsCurrent == 1)
+        query = visible(select(RECORDS.c.Body), RECORDS, job_id, owner).where(RECORDS.c.IsCurrent == 1)
         query = query.order_by(RECORDS.c.JobID, RECORDS.c.Attempt, RECORDS.c.UID).offset(first).limit(count)
         return [str(body) for body in self._connection.scalars(query)]
 
     def totals(self, job_id: int | None, owner: tuple[str, str] | None) -> tuple[int, int]:
         """How many records are superseded, and how many copies came."""
         sums = select(func.count() - func.sum(RECORDS.c.IsCurrent), func.sum(RECORDS.c.Duplicates))
-        query = _of(sums, RECORDS, job_id, owner)
+        query = visible(sums, RECORDS, job_id, owner)
         superseded, duplicates = self._connection.execute(query).one()
         return int(superseded or 0), int(duplicates or 0)
 
 
-def _of(query: Select[*Rest], table: Table, job_id: int | None, owner: tuple[str, str] | None) -> Select[*Rest]:
+def visible(query: Select[*Rest], table: Table, job_id: int | None, owner: tuple[str, str] | None) -> Select[*Rest]:
+    """*query* of the rows of *table* that belong to a job, and to an owner (name, VO)."""
     query = query.select_from(table)
     if job_id is not None:
         query = query.where(table.c.JobID == job_id)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
@@ -18,9 +19,10 @@ from sqlalchemy import (
     select,
 )
 
-from runner.server.db.accounting_db import RECORDS
+from runner.server.db.accounting_db import RECORDS, Span, visible, within
 from runner.server.db.job_db import Row
 from runner.server.db.schema import METADATA, Serial, time_column
+from telemetry.ledger.fingerprint import HOUR_NS
 
 #: What records are grouped and chosen by: DIRAC's keys of the type, and the virtual organisation.
 KEYS = {
@@ -39,6 +41,8 @@ JOB_TYPE = Table(
     time_column("EndTime", nullable=False),
     *(Column(name, String(length), nullable=False) for name, length in KEYS.items()),
     *(Column(name, Double, nullable=False) for name in VALUES),
+    Column("HashHigh", BigInteger),  # the fingerprint of the record: see telemetry.ledger.fingerprint
+    Column("HashLow", BigInteger),
     Index("accounting_by_end", "VO", "EndTime"),
 )
 
@@ -49,10 +53,26 @@ class AccountingTypeDB:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, record_id: int, end_ns: int, keys: Mapping[str, str], values: Mapping[str, float]) -> None:
+    def add(
+        self, record_id: int, end_ns: int, keys: Mapping[str, str], values: Mapping[str, float], hashes: tuple[int, int]
+    ) -> None:
         """A row for the record with that number."""
         cut = {name: keys[name][:length] for name, length in KEYS.items()}
-        self._connection.execute(insert(JOB_TYPE), {"RecordID": record_id, "EndTime": end_ns, **cut, **values})
+        high, low = hashes
+        row = {"RecordID": record_id, "EndTime": end_ns, "HashHigh": high, "HashLow": low, **cut, **values}
+        self._connection.execute(insert(JOB_TYPE), row)
+
+    def digests(self, owner: tuple[str, str] | None, ended: Span, most: int) -> list[Row]:
+        """For each hour in which attempts of *owner* *ended* how many records count, the sums of both numbers of their
+        fingerprints, and after what time the latest one arrived; at most *most* hours."""
+        hour: ColumnElement[int] = literal_column(str(HOUR_NS))  # written out, as in `sums`
+        begin = (JOB_TYPE.c.EndTime - (JOB_TYPE.c.EndTime % hour + hour) % hour).label("Hour")
+        sums = [func.sum(JOB_TYPE.c[name]).label(name) for name in ("HashHigh", "HashLow")]
+        delay = func.max(RECORDS.c.ArrivalTime - JOB_TYPE.c.EndTime).label("Delay")
+        query = visible(select(begin, func.count().label("Records"), *sums, delay), RECORDS, None, owner)
+        query = query.join(JOB_TYPE, JOB_TYPE.c.RecordID == RECORDS.c.RecordID).where(RECORDS.c.IsCurrent == 1)
+        query = within(query, JOB_TYPE.c.EndTime, ended).group_by(begin).order_by(begin).limit(most)
+        return list(self._connection.execute(query).mappings())
 
     def missing(self, count: int) -> list[Row]:
         """Records (RecordID, Body) that have no row yet."""

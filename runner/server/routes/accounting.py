@@ -62,6 +62,12 @@ def history(
     return JSONResponse(services.accounting.history(caller, job_id, (page - 1) * per_page, per_page, ended.span))
 
 
+@router.get("/accounting/digests")
+def digests(caller: Caller, services: Served, ended: Ended) -> Response:
+    """Digests of the records that count, by the hour of their end: where they agree, nobody need fetch the records."""
+    return JSONResponse({"Digests": services.accounting_report.digests(caller, ended.span)})
+
+
 @router.get("/witness")
 def witness(
     caller: Caller,

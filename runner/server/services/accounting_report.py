@@ -7,17 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.server.db import accounting_type_db
+from runner.server.db.accounting_db import Span
 from runner.server.db.engine import Transaction
 from runner.server.errors import InvalidRequestError
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Right, visible_owner
 from runner.server.tokens import Identity
 from telemetry.clock import NANOSECONDS, parse_utc, utc_text
+from telemetry.ledger.fingerprint import fingerprint
 
 #: What records are chosen and summed by.
 KEYS = tuple(accounting_type_db.KEYS)
 #: Most rows of one answer: a year in hours.
 MOST_ROWS = 10_000
+#: Most hours of one answer: eleven years.
+MOST_HOURS = 100_000
 
 
 class AccountingReport:
@@ -50,6 +54,26 @@ class AccountingReport:
         with self._context.databases.read() as transaction:
             return [json.loads(body) for body in transaction.accounting_types.bodies(chosen, first, count)]
 
+    def digests(self, identity: Identity, ended: Span) -> list[dict[str, Any]]:
+        """The digest of each hour in which attempts *ended*, of the records that count and that the caller may read.
+
+        Raises:
+            InvalidRequestError: more hours than an answer can have.
+        """
+        owner = visible_owner(identity, Right.READ_RECORDS)
+        with self._context.databases.read() as transaction:
+            rows = transaction.accounting_types.digests(owner, ended, MOST_HOURS + 1)
+        if len(rows) > MOST_HOURS:
+            raise InvalidRequestError(f"records ended in more than {MOST_HOURS} hours; ask for a shorter time")
+        return [
+            {
+                "Hour": utc_text(int(row["Hour"])),
+                **{name: int(row[name]) for name in ("Records", "HashHigh", "HashLow")},
+                "DelayMicroseconds": int(row["Delay"]) // 1000,
+            }
+            for row in rows
+        ]
+
     def fill(self) -> int:
         """Make rows for records from before there were any; how many there were."""
         total = 0
@@ -77,7 +101,7 @@ def add_type(transaction: Transaction, record_id: int, record: Mapping[str, Any]
     if (job := transaction.jobs.get(int(record["JobID"]))) is not None:
         keys |= {"VO": job["VO"], "User": job["Owner"], "UserGroup": job["OwnerGroup"]}
     values = {name: float(record.get(name) or 0.0) for name in accounting_type_db.VALUES}
-    transaction.accounting_types.add(record_id, end_ns, keys, values)
+    transaction.accounting_types.add(record_id, end_ns, keys, values, fingerprint(record))
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 
+from telemetry.reconcile import kept
 from telemetry.reconcile.columns import COLUMNS, FIELDS, from_mapping, from_record, literal, name, select_list
 from telemetry.reconcile.sources.wanted import SourceError, Wanted
 from telemetry.reconcile.workbench import Workbench
@@ -33,6 +34,13 @@ def parquet(bench: Workbench, wanted: Wanted) -> str:
     return _relation(bench, wanted, f"read_parquet([{_list(wanted)}], union_by_name = true)")
 
 
+def identity(bench: Workbench, wanted: Wanted) -> str:
+    """What the relation of the Parquet files of *wanted* follows from, as `kept` wants it."""
+    view = literal(_view(wanted))
+    how = bench.value(f"SELECT sql FROM duckdb_views() WHERE view_name = {view}")
+    return kept.identity(paths(wanted.where), str(how))
+
+
 def csv(bench: Workbench, wanted: Wanted) -> str:
     """The same of CSV, which is kept as Parquet: it is read more than once."""
     delimiter = wanted.options.get("delimiter", "")
@@ -40,12 +48,12 @@ def csv(bench: Workbench, wanted: Wanted) -> str:
     # All as text: what looks like a number in the first lines need not be one.
     source = f"read_csv([{_list(wanted)}], header = true, all_varchar = true, union_by_name = true{chosen})"
     relation = _relation(bench, wanted, source)
-    kept = bench.engine.folder / f"{wanted.name}.parquet"
+    file = bench.engine.folder / f"{wanted.name}.parquet"
     try:
-        bench.run(f"COPY (FROM {relation}) TO {literal(str(kept))} (FORMAT parquet)")
+        bench.run(f"COPY (FROM {relation}) TO {literal(str(file))} (FORMAT parquet)")
     except duckdb.Error as error:
         raise SourceError(f"{wanted.name}: {_first_line(error)}") from error
-    return f"read_parquet({literal(str(kept))})"
+    return f"read_parquet({literal(str(file))})"
 
 
 def _list(wanted: Wanted) -> str:
@@ -57,9 +65,13 @@ def _relation(bench: Workbench, wanted: Wanted, source: str) -> str:
         held = bench.columns(source)
     except duckdb.Error as error:
         raise SourceError(f"{wanted.name}: {_first_line(error)}") from error
-    view = f"read_{wanted.name}"
+    view = _view(wanted)
     bench.run(f"CREATE OR REPLACE VIEW {view} AS SELECT {_select(wanted, held)} FROM {source}")
     return view
+
+
+def _view(wanted: Wanted) -> str:
+    return f"read_{wanted.name}"
 
 
 def _select(wanted: Wanted, held: Mapping[str, str]) -> str:

@@ -1,123 +1,67 @@
 """OTLP/JSON, a line for each export: our files, and those of a collector's file exporter.
 
-An event has some seventy attributes, of which we want a quarter. To parse all of it takes four times as long as to look
-for these, which works because within JSON a quote in a text is never bare. Whatever does not look as expected (white
-space, escapes, another order) is parsed in full, and what cannot be parsed is counted.
+What was taken from a file is kept until the file changes: of those that a collector has rotated only the new ones are
+read.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from telemetry import catalogue
-from telemetry.live.otlp import NotOtlp, accounting_of
-from telemetry.reconcile.columns import from_record
-from telemetry.reconcile.sources.records import RECORD_TYPES, keep_flat
+from telemetry.reconcile import kept
+from telemetry.reconcile.columns import from_record, literal, name
+from telemetry.reconcile.sources.otlp_events import FIELDS, SEPARATOR, Piece, flatten, pieces_of
+from telemetry.reconcile.sources.records import RECORD_TYPES
 from telemetry.reconcile.workbench import Workbench
 
-FIELDS = {field: kind for field, kind in RECORD_TYPES.items() if field != "ArrivalTime"}
-_NAMES = {catalogue.accounting_attribute(name).removeprefix(catalogue.ACCOUNTING_PREFIX): name for name in FIELDS}
-_ATTRIBUTE = re.compile(
-    b'"jobspan\\.accounting\\.(' + "|".join(map(re.escape, _NAMES)).encode() + b')","value":{"\\w+":("[^"]*"|[^,}]+)'
-)
-#: Begins the attributes of a record (and of a resource, and of a scope).
-_ATTRIBUTES = b'"attributes":'
-_FIELD = {short.encode(): f'"{name}":'.encode() for short, name in _NAMES.items()}
-_NEEDED = frozenset(
-    catalogue.accounting_attribute(name).removeprefix(catalogue.ACCOUNTING_PREFIX).encode()
-    for name in ("UID", "JobID", "Attempt", "RecordedBy", "EndTime", "WallClockTime", "CPUTime", "Processors")
-)
 #: A file is read in pieces of this size, by as many processes as there are.
 _PIECE = 32 << 20
-_BUFFER = 4096
+_TYPES = {field: RECORD_TYPES[field] for field in FIELDS}
+_CHOSEN = from_record(_TYPES)
 
-
-@dataclass(frozen=True)
-class Piece:
-    """The lines of a file that begin from *begin* up to *end*, and the file that they are flattened into."""
-
-    path: Path
-    begin: int
-    end: int
-    into: Path
-
-
-#: How pieces are worked on: one after the other, as `map` does, or by several processes.
+#: How pieces are worked on, with what comes of them in their order: one after the other, as `map` does, or by several
+#: processes.
 Spread = Callable[[Callable[[Piece], int], Iterable[Piece]], Iterable[int]]
 
 
-def read(bench: Workbench, name: str, paths: list[Path], spread: Spread = map) -> tuple[str, list[str]]:
+def read(bench: Workbench, source: str, paths: Sequence[Path], spread: Spread = map) -> tuple[str, list[str]]:
     """The accounting events of *paths* as a relation of our columns, and sentences about what is damaged."""
-    pieces = list(_pieces(paths, bench.engine.folder, name))
-    damaged = sum(spread(flatten, pieces)) if len(pieces) > 1 else sum(map(flatten, pieces))
-    relation = keep_flat(bench, name, [each.into for each in pieces], FIELDS, from_record(FIELDS))
-    problems = [f"{name}: {damaged} lines of OTLP are damaged"] if damaged else []
-    return relation, problems
+    folder = bench.engine.folder
+    found = {path: folder / f"{source}-{number}.parquet" for number, path in enumerate(paths)}
+    identities = {path: kept.identity([path], "OTLP, 1") for path in paths}
+    pieces = {
+        path: tuple(pieces_of(path, _PIECE, folder, flat.stem))
+        for path, flat in found.items()
+        if not kept.take(bench, flat, _CHOSEN, identities[path])
+    }
+    every = [each for several in pieces.values() for each in several]
+    damaged = dict(zip(every, (spread if len(every) > 1 else map)(flatten, every), strict=True))
+    for path, several in pieces.items():
+        bench.run(f"COPY (SELECT {_CHOSEN} FROM ({_flat(several)})) TO {literal(str(found[path]))} (FORMAT parquet)")
+        if not any(damaged[each] for each in several):  # else it is to be told the next time, too
+            kept.keep(bench, found[path], _CHOSEN, identities[path])
+        for each in several:
+            each.into.unlink()
+            each.parsed.unlink()
+    lines = sum(damaged.values())
+    return f"read_parquet([{_list(found.values())}])", [f"{source}: {lines} lines of OTLP are damaged"] if lines else []
 
 
-def flatten(piece: Piece) -> int:
-    """Write the records of *piece*, a line of flat JSON each; how many lines were damaged."""
-    damaged = 0
-    batch: list[bytes] = []
-    with piece.into.open("wb") as into:
-        for line in _lines(piece):
-            try:
-                batch.extend(_flat(line))
-            except NotOtlp:
-                damaged += 1
-            if len(batch) >= _BUFFER:
-                into.write(b"".join(batch))
-                batch.clear()
-        into.write(b"".join(batch))
-    return damaged
+def _flat(pieces: Sequence[Piece]) -> str:
+    """The query of all values that were taken or parsed. Numbers that are none are NULL."""
+    rows = [each.into for each in pieces if each.into.stat().st_size]
+    parsed = [each.parsed for each in pieces if each.parsed.stat().st_size]
+    typed = ", ".join(f"TRY_CAST({name(field)} AS {kind}) AS {name(field)}" for field, kind in _TYPES.items())
+    columns = ", ".join(f"{literal(field)}: 'VARCHAR'" for field in FIELDS)
+    parts = []
+    if rows:
+        options = f"delim = {literal(SEPARATOR.decode())}, quote = '', escape = '', header = false, auto_detect = false"
+        parts.append(f"SELECT {typed} FROM read_csv([{_list(rows)}], {options}, columns = {{{columns}}})")
+    if parsed or not rows:
+        files = _list(parsed or [each.parsed for each in pieces])
+        options = f"format = 'newline_delimited', columns = {{{columns}}}"
+        parts.append(f"SELECT {typed} FROM read_json([{files}], {options})")
+    return " UNION ALL ".join(parts)
 
 
-def _pieces(paths: list[Path], folder: Path, name: str) -> Iterator[Piece]:
-    number = 0
-    for path in paths:
-        for begin in range(0, max(path.stat().st_size, 1), _PIECE):
-            yield Piece(path, begin, begin + _PIECE, folder / f"{name}-{number}.jsonl")
-            number += 1
-
-
-def _lines(piece: Piece) -> Iterator[bytes]:
-    """Whole lines; a last one of the file that has no end yet is left alone, as it is being written."""
-    with piece.path.open("rb") as file:
-        position = piece.begin
-        if position:
-            file.seek(position - 1)  # so that a line that begins just here is not skipped with the one before
-            position += len(file.readline()) - 1
-        while position < piece.end and (line := file.readline()).endswith(b"\n"):
-            position += len(line)
-            if line.strip():
-                yield line
-
-
-def _flat(line: bytes) -> Iterator[bytes]:
-    """The records in *line*, each as a line of flat JSON.
-
-    Raises:
-        NotOtlp: it is not OTLP.
-    """
-    if not line.startswith(b"{") or not line.rstrip().endswith(b"}"):
-        raise NotOtlp("not a line of JSON")
-    if b"jobspan.accounting." not in line:
-        return
-    flat: list[bytes] = []
-    for part in line.split(_ATTRIBUTES):
-        found = _ATTRIBUTE.findall(part)
-        if not found:
-            continue
-        if b"\\" in part or not _NEEDED.issubset(values := dict(found)) or len(values) != len(found):
-            flat.clear()
-            break
-        flat.append(b"{" + b",".join([_FIELD[name] + value for name, value in found]) + b"}\n")
-    yield from flat or _parsed(line)
-
-
-def _parsed(line: bytes) -> Iterator[bytes]:
-    for event in accounting_of(line, 0):
-        values = {field: event.record[field] for field in FIELDS if event.record.get(field) is not None}
-        yield json.dumps(values).encode() + b"\n"
+def _list(paths: Iterable[Path]) -> str:
+    return ", ".join(literal(str(path)) for path in paths)

@@ -10,7 +10,7 @@ from telemetry.ledger.formats.usage import FormatError, SummedUsage, Usage
 from telemetry.reconcile.result import Level
 from telemetry.reconcile.settings import Window
 from telemetry.reconcile.sides import Loaded
-from telemetry.reconcile.sources import files, otlp, prometheus, records, sacct
+from telemetry.reconcile.sources import by_hour, files, otlp, prometheus, records, sacct
 from telemetry.reconcile.sources.wanted import SourceError, Wanted
 from telemetry.reconcile.workbench import Workbench
 
@@ -30,14 +30,22 @@ FETCHED: Mapping[str, float] = {"wms": 3600, "sql": 3600}
 Fetch = Callable[[Wanted], Iterable[Mapping[str, Any]]]
 
 
-def load(bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch, spread: otlp.Spread = map) -> Loaded:
+def load(
+    bench: Workbench,
+    wanted: Wanted,
+    window: Window,
+    fetch: Fetch,
+    spread: otlp.Spread = map,
+    asked: by_hour.Asked | None = None,
+) -> Loaded:
     """Read the source *wanted*; *fetch* gives the accounting records of those kinds that we do not read ourselves,
-    *spread* works on large files with several processes.
+    *spread* works on large files with several processes. Where somebody is *asked* by hour, only what is not known yet
+    is fetched.
 
     Raises:
         SourceError: it cannot be read.
     """
-    level, relation, problems = _read(bench, wanted, window, fetch, spread)
+    level, relation, problems = _read(bench, wanted, window, fetch, spread, asked)
     if wanted.kind in ("otlp", *FETCHED):
         problems = [*problems, *_incomplete(bench, wanted, relation)]
     return Loaded(
@@ -48,11 +56,17 @@ def load(bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch, spread:
         level=level,
         grace_seconds=_grace(wanted),
         problems=tuple(problems),
+        identity=files.identity(bench, wanted) if wanted.kind == "parquet" else "",
     )
 
 
 def _read(
-    bench: Workbench, wanted: Wanted, window: Window, fetch: Fetch, spread: otlp.Spread
+    bench: Workbench,
+    wanted: Wanted,
+    window: Window,
+    fetch: Fetch,
+    spread: otlp.Spread,
+    asked: by_hour.Asked | None,
 ) -> tuple[Level, str, list[str]]:
     """What a record of the source stands for, the relation of them, and what could not be read."""
     match wanted.kind:
@@ -69,9 +83,10 @@ def _read(
         case "apel" | "auditor":
             return *_foreign(bench, wanted), []
         case kind if kind in FETCHED:
-            return "attempt", records.accounting(bench, wanted.name, fetch(wanted)), []
-    known = ", ".join(sorted({*KINDS, *FETCHED}))
-    raise SourceError(f"{wanted.name}: there is no kind of source {wanted.kind!r}; known are {known}")
+            known = by_hour.relation(bench, wanted, window.wider(), asked) if asked else None
+            return "attempt", known or records.accounting(bench, wanted.name, fetch(wanted)), []
+    names = ", ".join(sorted({*KINDS, *FETCHED}))
+    raise SourceError(f"{wanted.name}: there is no kind of source {wanted.kind!r}; known are {names}")
 
 
 def _level(wanted: Wanted) -> Level:

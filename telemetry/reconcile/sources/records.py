@@ -1,8 +1,7 @@
 """Records that Python holds, one by one: written to a file as they come, so that memory does not grow with them."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from telemetry.ledger.formats.usage import SummedUsage, Usage
@@ -48,23 +47,15 @@ def sums(bench: Workbench, name: str, rows: Iterable[Values]) -> str:
 
 def kept(bench: Workbench, name: str, rows: Iterable[Values], types: Mapping[str, str], chosen: str) -> str:
     """*rows* of *types* as a Parquet file of the columns *chosen*."""
-    flat = bench.engine.folder / f"{name}.jsonl"
+    flat, parquet = bench.engine.folder / f"{name}.jsonl", bench.engine.folder / f"{name}.parquet"
     with flat.open("w") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    return keep_flat(bench, name, [flat], types, chosen)
-
-
-def keep_flat(bench: Workbench, name: str, flat: Sequence[Path], types: Mapping[str, str], chosen: str) -> str:
-    """The same of the lines of JSON in the files *flat*, which are removed."""
-    parquet = bench.engine.folder / f"{name}.parquet"
     held = ", ".join(f"{literal(field)}: {literal(kind)}" for field, kind in types.items())
-    files = ", ".join(literal(str(path)) for path in flat)
     bench.run(
-        f"COPY (SELECT {chosen} FROM read_json([{files}], format = 'newline_delimited',"
+        f"COPY (SELECT {chosen} FROM read_json({literal(str(flat))}, format = 'newline_delimited',"
         f" columns = {{{held}}})) TO {literal(str(parquet))} (FORMAT parquet)"
     )
-    for path in flat:
-        path.unlink()
+    flat.unlink()
     return f"read_parquet({literal(str(parquet))})"
 
 

@@ -8,4 +8,5 @@
 | v0004_guards | rows that are held while something is counted |
 | v0005_metrics_targets | where agents and wrappers serve their metrics |
 | v0006_console | sessions of the web console, usage of jobs over time |
+| v0007_fingerprints | fingerprints of accounting records, for digests by hour |
 """
