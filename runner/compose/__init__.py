@@ -14,8 +14,8 @@
 * `peeks`    output of jobs, from the agent of the folder
 * `accounts` the whole accounting, for reports and exports; `users`: how users are named outside
 * `traces`   the traces of a job, and their page
-* `reconciliation` sources held against each other, as somebody asks for them
-* `reports`  what the folder of a node knows: attempts, metrics, reconciliation
+* `reconciliation` sources held against each other, as somebody asks for them; `sources`: what these are fetched from
+* `reports`  what the folder of a node knows: attempts, metrics
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """

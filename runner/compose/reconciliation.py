@@ -1,22 +1,20 @@
 """Sources held against each other, as somebody asks for them: by the engine of `telemetry.reconcile`."""
 
-import json
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
-from runner.compose.accounts import Accounts
-from runner.compose.wms import needs_server
+from runner.compose.sources import Fetched
 from runner.config import USERINFO, Config
 from runner.errors import ConfigError
-from telemetry.clock import SystemClock, parse_utc, utc_text
+from runner.wms.client import WmsClient
+from telemetry.clock import SystemClock, parse_utc
 from telemetry.reconcile.engine import reconcile
-from telemetry.reconcile.result import Outcome
+from telemetry.reconcile.result import Outcome, Side
 from telemetry.reconcile.settings import Engine, Tolerances, Window
 from telemetry.reconcile.sides import Loaded
 from telemetry.reconcile.sources.otlp import Piece, Spread
@@ -24,28 +22,36 @@ from telemetry.reconcile.sources.reading import load
 from telemetry.reconcile.sources.wanted import SourceError, Wanted, parse
 from telemetry.reconcile.workbench import open_workbench
 
+#: So many differences of a node's own ledgers are listed; of other sources, the engine's default.
+_LISTED_OF_NODE = 100_000
+
 
 @contextmanager
 def reconciled(
-    config: Config, sources: Sequence[str], *, since: str = "", until: str = "", digest: bool = False
+    config: Config,
+    sources: Sequence[str] = (),
+    *,
+    since: str = "",
+    until: str = "",
+    digest: bool = False,
+    client: WmsClient | None = None,
 ) -> Iterator[Outcome]:
     """What comes of holding *sources* (`NAME=KIND:WHERE`) against each other; its file is there within the block.
 
+    Without any: the WMS's accounting, the telemetry of the folder, and what others saw. *client*: of the folder's WMS.
+
     Raises:
-        ConfigError: a source or a time is not as it must be, or cannot be read.
+        ConfigError: a source or a time is not as it must be, or cannot be read. UnavailableError: no WMS is known.
     """
-    place = Path(config.reconcile.spill_folder or config.folder / "reconcile").expanduser()
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="reconcile-", dir=place) as folder:
-        options = config.reconcile
-        engine = Engine(folder=Path(folder), memory=f"{options.memory_mb}MB", threads=options.threads)
-        window = Window(since_us=_moment(since), until_us=_moment(until))
-        try:
-            wanted = [parse(each) for each in sources]
-            if len({each.name for each in wanted}) < max(len(wanted), 2):
-                raise SourceError("a reconciliation needs two sources or more, each with a name of its own")
+    fetched, options = Fetched(config, client), config.reconcile
+    window = Window(since_us=_moment(since), until_us=_moment(until))
+    try:
+        wanted = _wanted(sources or fetched.of_node())
+        fetched.expect(wanted)
+        with _place(config) as folder:
+            listed = Engine.listed if sources else _LISTED_OF_NODE
+            engine = Engine(folder=folder, memory=f"{options.memory_mb}MB", threads=options.threads, listed=listed)
             with open_workbench(engine) as bench:
-                fetched = _Fetched(config)
                 spread = by_processes(options.threads)
                 sides = [load(bench, each, window, fetched, spread) for each in wanted]
                 now_ns = SystemClock().utc_ns()
@@ -53,10 +59,16 @@ def reconciled(
                     bench, _ordered(sides), now_utc_ns=now_ns, allowed=_tolerances(config), window=window, digest=digest
                 )
                 problems = (*outcome.problems, *fetched.problems)
-                sides_shown = tuple(replace(each, where=USERINFO.sub("***@", each.where)) for each in outcome.sides)
-                yield replace(outcome, problems=problems, sides=sides_shown)
-        except SourceError as error:
-            raise ConfigError(str(error)) from error
+                shown = tuple(_shown(each, fetched) for each in outcome.sides)
+                yield replace(outcome, problems=problems, sides=shown)
+    except SourceError as error:
+        raise ConfigError(str(error)) from error
+
+
+def of_node(config: Config, client: WmsClient) -> Outcome:
+    """The two ledgers of a node and whoever saw it held against each other, without the file of the differences."""
+    with reconciled(config, client=client) as outcome:
+        return replace(outcome, file=None)
 
 
 def by_processes(count: int) -> Spread:
@@ -69,48 +81,31 @@ def by_processes(count: int) -> Spread:
     return spread
 
 
-class _Fetched:
-    """Fetches the records of those sources that are reached through a client or a database."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._accounts: list[Accounts] = []
-
-    @property
-    def problems(self) -> Iterator[str]:
-        """What could not be read."""
-        for each in self._accounts:
-            yield from each.problems
-
-    def __call__(self, wanted: Wanted) -> Iterator[Mapping[str, Any]]:
-        """The records of *wanted*, each with its arrival."""
-        if wanted.kind == "sql":
-            return _of_database(wanted.where)
-        accounts = Accounts(self._config)
-        self._accounts.append(accounts)
-        return ({**record, "ArrivalTime": utc_text(arrived)} for record, arrived in accounts.records())
-
-
-def _of_database(address: str) -> Iterator[Mapping[str, Any]]:
-    with needs_server():
-        from sqlalchemy import create_engine, select
-        from sqlalchemy.exc import SQLAlchemyError
-
-        from runner.server.db.accounting_db import RECORDS
-        from runner.server.db.address import DatabaseAddress
-    chosen = select(RECORDS.c.Body, RECORDS.c.ArrivalTime).where(RECORDS.c.IsCurrent == 1)
-    parsed = DatabaseAddress.parse(address)
-    if parsed.is_sqlite and not parsed.path.is_file():
-        raise SourceError(f"{parsed.shown}: there is no such file")
-    engine = create_engine(parsed.url)
+@contextmanager
+def _place(config: Config) -> Iterator[Path]:
+    """A folder for the engine, which is not there any more afterwards."""
+    place = Path(config.reconcile.spill_folder or config.folder / "reconcile").expanduser()
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with engine.connect().execution_options(stream_results=True) as connection:
-            for body, arrived_ns in connection.execute(chosen):
-                yield {**json.loads(body), "ArrivalTime": utc_text(arrived_ns)}
-    except SQLAlchemyError as error:
-        raise SourceError(f"{parsed.shown}: {type(error).__name__}") from error
+        with tempfile.TemporaryDirectory(prefix="reconcile-", dir=place) as folder:
+            yield Path(folder)
     finally:
-        engine.dispose()
+        if not config.reconcile.spill_folder:
+            with suppress(OSError):  # somebody else reconciles too
+                place.rmdir()
+
+
+def _wanted(sources: Sequence[str]) -> list[Wanted]:
+    wanted = [parse(each) for each in sources]
+    if len({each.name for each in wanted}) < max(len(wanted), 2):
+        raise SourceError("a reconciliation needs two sources or more, each with a name of its own")
+    return wanted
+
+
+def _shown(side: Side, fetched: Fetched) -> Side:
+    """*side* without passwords, with what was left out when it was fetched."""
+    folded, left_out = fetched.folded.get(side.name, 0), fetched.left_out.get(side.name, 0)
+    return replace(side, where=USERINFO.sub("***@", side.where), folded=folded, left_out=left_out)
 
 
 def _tolerances(config: Config) -> Tolerances:
@@ -123,10 +118,18 @@ def _tolerances(config: Config) -> Tolerances:
 
 
 def _ordered(sides: Sequence[Loaded]) -> tuple[Loaded, ...]:
-    """The first one of attempts comes first: all others are held against it."""
+    """The first one of attempts comes first: all others are held against it. Witnesses need whole records there."""
     attempts = [each for each in sides if each.level == "attempt"]
+    witnesses = [each for each in sides if each.level == "witness"]
     if not attempts:
         raise SourceError("one source at least must hold attempts; pilots and sums are held against these")
+    if witnesses and not attempts[0].is_whole:
+        raise SourceError(
+            f"{witnesses[0].name}: what others saw is held against whole records; begin with a source of kind ledger"
+            " or events"
+        )
+    if len({each.kind for each in witnesses}) < len(witnesses):
+        raise SourceError(f"{witnesses[-1].name}: one source of kind {witnesses[-1].kind} is heard, not more")
     return (attempts[0], *(each for each in sides if each is not attempts[0]))
 
 

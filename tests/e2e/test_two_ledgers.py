@@ -66,8 +66,9 @@ def test_three_faults_are_three_differences(site: Site, capsys: pytest.CaptureFi
     assert found == [(deleted, "missing_in_otlp"), (doubled, "duplicate"), (changed, "cpu")]
 
 
-def test_two_sites_and_one_collector_do_not_collide(tmp_path: Path) -> None:
-    """Job 1 of two WMS folders: other UIDs and other traces, and each reconciles clean over the joint file."""
+def test_two_sites_and_one_collector_do_not_collide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Job 1 of two WMS folders: other UIDs and other traces, and each reconciles clean over the joint file, of which it
+    leaves out the other's event."""
     uids, traces, folders = set(), set(), []
     for name in ("here", "there"):
         with running_site(tmp_path / name) as site:
@@ -87,7 +88,8 @@ def test_two_sites_and_one_collector_do_not_collide(tmp_path: Path) -> None:
     assert len(uids) == len(traces) == 2
     for folder in folders:
         with _wms_alone(folder):
-            assert main(["--folder", str(folder), "reconcile"]) == 0
+            assert main(["--json", "--folder", str(folder), "reconcile"]) == 0
+            assert json.loads(capsys.readouterr().out)["foreign"] == 1
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from runner.commands.jobs import JobRow
 from runner.commands.packing import read_job
 from runner.errors import ConfigError
 from runner.job.document import language
-from telemetry.ledger.reconcile import reconcile
-from tests.support.ledger import honest, whole_life
+from tests.support.evidence import honest, reconcile
+from tests.support.ledger import whole_life
 from tests.support.tree import ROOT
 from tests.support.waiting import eventually
 

@@ -8,7 +8,7 @@ from dashboards.report_page import BarChart, Card, Column, Report, Section, Tabl
 from runner.commands.demonstration.report import SHOWN_METRICS, Outcome, places
 from runner.commands.demonstration.results import JobResult
 from telemetry.facts import ACCOUNTED_STAGES
-from telemetry.ledger.report import summary
+from telemetry.reconcile.statement import summary
 
 _JOBS = (
     Column("job_id", "Job", "id"),
@@ -46,7 +46,7 @@ def demonstration_view(outcome: Outcome) -> Report:
         cards=(
             Card(label="Jobs as promised", value=f"{good} of {len(outcome.results)}"),
             Card(label="Attempts accounted", value=len(records), kind="count"),
-            Card(label="Differences", value=len(outcome.reconciliation.differences), kind="count"),
+            Card(label="Differences", value=outcome.reconciliation.different, kind="count"),
             Card(label="CPU", value=sum(_number(each, "CPUTime") for each in records), kind="seconds"),
             Card(label="Took", value=outcome.seconds, kind="seconds"),
         ),
@@ -106,7 +106,7 @@ def _stages(outcome: Outcome) -> BarChart:
 
 def _difference_rows(outcome: Outcome) -> list[tuple[Value, ...]]:
     return [
-        (each.kind, each.job_id, each.attempt, each.message, each.core_seconds / 3600)
+        (each.name, each.job_id, each.attempt, each.cause, each.core_hours)
         for each in outcome.reconciliation.differences
     ]
 

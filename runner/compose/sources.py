@@ -1,0 +1,148 @@
+"""What the records of a reconciliation are fetched from: the WMS, a database, the files of a node."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from runner.compose.accounts import Accounts
+from runner.compose.clients import Role, token_path
+from runner.compose.kinds import open_client, open_wms
+from runner.compose.users import user_names
+from runner.compose.wms import needs_server
+from runner.config import Config
+from runner.errors import ConfigError
+from runner.wms.answers import AccountingPage
+from runner.wms.client import WmsClient
+from telemetry.clock import utc_text
+from telemetry.live.counters import read_counters
+from telemetry.live.otlp_files import OtlpFiles, read_accounting
+from telemetry.reconcile.sources.files import paths
+from telemetry.reconcile.sources.wanted import SourceError, Wanted
+from telemetry.reconcile.witnesses import counted
+
+Values = Mapping[str, Any]
+#: Kinds that belong to one WMS: next to these the events of another one are left out.
+_OF_WMS = frozenset({"ledger", "seen"})
+
+
+class Fetched:
+    """Fetches what is reached through a client, a database, or a file of the folder; counts what it leaves out."""
+
+    def __init__(self, config: Config, client: WmsClient | None = None) -> None:
+        """*client*: of this folder's WMS; else one is opened when it is needed."""
+        self._config = config
+        self._given = client
+        self._accounts: list[Accounts] = []
+        self._damaged: list[str] = []
+        self._is_of_wms = False
+        #: Copies that a source has folded by itself, and records of another WMS, by the name of the source.
+        self.folded: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
+
+    def of_node(self) -> tuple[str, ...]:
+        """What is held against each other where nobody names sources: the two ledgers of a node, and who saw it.
+
+        A WMS that keeps no accounting leaves the telemetry alone.
+        """
+        ledger = () if self._keeper is None else ("wms=ledger",)
+        return (*ledger, "otlp=events", "seen=seen", "counters=counters")
+
+    def expect(self, wanted: Iterable[Wanted]) -> None:
+        """What will be fetched."""
+        self._is_of_wms = any(each.kind in _OF_WMS for each in wanted)
+
+    @property
+    def problems(self) -> Iterator[str]:
+        """What could not be read."""
+        for each in self._accounts:
+            yield from each.problems
+        yield from self._damaged
+
+    def __call__(self, wanted: Wanted) -> Iterable[Values]:
+        """The records of *wanted*, with their arrival where it is known; of a witness what it says."""
+        match wanted.kind:
+            case "sql":
+                return _of_database(wanted.where)
+            case "ledger":
+                return self._ledger(wanted)
+            case "events":
+                return self._events(wanted)
+            case "seen":
+                return self._client.witness()
+            case "counters":
+                path = Path(wanted.where).expanduser() if wanted.where else None
+                return _counters(path or self._config.folder / "agent" / "counters.jsonl")
+        accounts = Accounts(self._config)
+        self._accounts.append(accounts)
+        return ({**record, "ArrivalTime": utc_text(arrived)} for record, arrived in accounts.records())
+
+    @cached_property
+    def _client(self) -> WmsClient:
+        # The records of all users are compared where we may see them.
+        role: Role = "admin" if token_path(self._config, "admin").is_file() else "user"
+        return open_client(self._config, role) if self._given is None else self._given
+
+    @cached_property
+    def _keeper(self) -> WmsClient | None:
+        return open_wms(self._config).accounting(self._client)
+
+    @cached_property
+    def _wms_id(self) -> str:
+        return str(self._client.info()["WMSID"])
+
+    def _ledger(self, wanted: Wanted) -> Iterator[Values]:
+        """One service may keep the accounting of several WMSs, as one collector may serve them."""
+        if self._keeper is None:
+            raise ConfigError("this WMS keeps no accounting; set AccountingURL in [WMS] to one that does")
+        page: AccountingPage = self._keeper.all_accounting()
+        self.folded[wanted.name] = page.duplicates
+        records = (each for each in page.records if each.get("WMSID") == self._wms_id)
+        yield from self._named(each for part in (records, page.conflicts) for each in part)
+
+    def _events(self, wanted: Wanted) -> Iterator[Values]:
+        files = paths(wanted.where) if wanted.where else [OtlpFiles(self._config.telemetry_folder).logs]
+        for path in files:
+            read = read_accounting(path)
+            if read.damaged:
+                self._damaged.append(f"{read.damaged} lines of the OTLP log file are damaged")
+            ours = [
+                each.record for each in read.events if not self._is_of_wms or each.record.get("WMSID") == self._wms_id
+            ]
+            self.left_out[wanted.name] = self.left_out.get(wanted.name, 0) + len(read.events) - len(ours)
+            yield from self._named(ours)
+
+    def _named(self, bodies: Iterable[Values]) -> Iterator[Values]:
+        """The WMS knows the user, the telemetry perhaps a hash: held against each other as such."""
+        users = user_names(self._config)
+        for body in bodies:
+            user = body.get("User")
+            yield {**body, "User": users(user)} if isinstance(user, str) and user else body
+
+
+def _counters(path: Path) -> Iterator[Values]:
+    for uid, tally in read_counters(path).attempts.items():
+        yield counted(uid, tally.values)
+
+
+def _of_database(address: str) -> Iterator[Mapping[str, Any]]:
+    with needs_server():
+        from sqlalchemy import create_engine, select
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from runner.server.db.accounting_db import RECORDS
+        from runner.server.db.address import DatabaseAddress
+    chosen = select(RECORDS.c.Body, RECORDS.c.ArrivalTime).where(RECORDS.c.IsCurrent == 1)
+    parsed = DatabaseAddress.parse(address)
+    if parsed.is_sqlite and not parsed.path.is_file():
+        raise SourceError(f"{parsed.shown}: there is no such file")
+    engine = create_engine(parsed.url)
+    try:
+        with engine.connect().execution_options(stream_results=True) as connection:
+            for body, arrived_ns in connection.execute(chosen):
+                yield {**json.loads(body), "ArrivalTime": utc_text(arrived_ns)}
+    except SQLAlchemyError as error:
+        raise SourceError(f"{parsed.shown}: {type(error).__name__}") from error
+    finally:
+        engine.dispose()
