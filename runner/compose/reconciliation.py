@@ -83,9 +83,16 @@ def by_processes(count: int) -> Spread:
 
 @contextmanager
 def _place(config: Config) -> Iterator[Path]:
-    """A folder for the engine, which is not there any more afterwards."""
+    """A folder for the engine, which is not there any more afterwards.
+
+    Raises:
+        ConfigError: there is no room for one.
+    """
     place = Path(config.reconcile.spill_folder or config.folder / "reconcile").expanduser()
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{place}: {error.strerror}; set SpillFolder in [Reconcile] to a folder of yours") from error
     try:
         with tempfile.TemporaryDirectory(prefix="reconcile-", dir=place) as folder:
             yield Path(folder)

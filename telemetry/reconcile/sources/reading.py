@@ -75,14 +75,18 @@ def _read(
             return "sum", _prometheus(bench, wanted, window), []
         case "apel" | "auditor":
             return *_foreign(bench, wanted), []
-        case kind if kind in FETCHED:
-            return "attempt", records.accounting(bench, wanted.name, fetch(wanted)), []
-        case kind if kind in WHOLE:
-            return "attempt", *records.whole(bench, wanted.name, fetch(wanted))
-        case kind if kind in WITNESSES:
-            return "witness", records.testimonies(bench, wanted.name, fetch(wanted)), []
+        case kind if kind in (*FETCHED, *WHOLE, *WITNESSES):
+            return _fetched(bench, wanted, fetch(wanted))
     known = ", ".join(sorted(_ALL))
     raise SourceError(f"{wanted.name}: there is no kind of source {wanted.kind!r}; known are {known}")
+
+
+def _fetched(bench: Workbench, wanted: Wanted, given: Iterable[Mapping[str, Any]]) -> tuple[Level, str, list[str]]:
+    if wanted.kind in WITNESSES:
+        return "witness", records.testimonies(bench, wanted.name, given), []
+    if wanted.kind in WHOLE:
+        return "attempt", *records.whole(bench, wanted.name, given)
+    return "attempt", records.accounting(bench, wanted.name, given), []
 
 
 def _level(wanted: Wanted) -> Level:
