@@ -16,8 +16,11 @@ from runner.errors import ConfigError
 from runner.wms.answers import AccountingPage
 from runner.wms.client import WmsClient
 from telemetry.clock import utc_text
+from telemetry.identity import UserName
 from telemetry.live.counters import read_counters
-from telemetry.live.otlp_files import OtlpFiles, read_accounting
+from telemetry.live.lines import complete_lines
+from telemetry.live.otlp import NotOtlp, accounting_of
+from telemetry.live.otlp_files import OtlpFiles
 from telemetry.reconcile.sources.files import paths
 from telemetry.reconcile.sources.wanted import SourceError, Wanted
 from telemetry.reconcile.witnesses import counted
@@ -92,33 +95,39 @@ class Fetched:
     def _wms_id(self) -> str:
         return str(self._client.info()["WMSID"])
 
+    @cached_property
+    def _users(self) -> UserName:
+        return user_names(self._config)
+
     def _ledger(self, wanted: Wanted) -> Iterator[Values]:
         """One service may keep the accounting of several WMSs, as one collector may serve them."""
         if self._keeper is None:
             raise ConfigError("this WMS keeps no accounting; set AccountingURL in [WMS] to one that does")
         page: AccountingPage = self._keeper.all_accounting()
         self.folded[wanted.name] = page.duplicates
-        records = (each for each in page.records if each.get("WMSID") == self._wms_id)
-        yield from self._named(each for part in (records, page.conflicts) for each in part)
+        records = [each for each in page.records if each.get("WMSID") == self._wms_id]
+        yield from map(self._named, [*records, *page.conflicts])
 
     def _events(self, wanted: Wanted) -> Iterator[Values]:
-        files = paths(wanted.where) if wanted.where else [OtlpFiles(self._config.telemetry_folder).logs]
-        for path in files:
-            read = read_accounting(path)
-            if read.damaged:
-                self._damaged.append(f"{read.damaged} lines of the OTLP log file are damaged")
-            ours = [
-                each.record for each in read.events if not self._is_of_wms or each.record.get("WMSID") == self._wms_id
-            ]
-            self.left_out[wanted.name] = self.left_out.get(wanted.name, 0) + len(read.events) - len(ours)
-            yield from self._named(ours)
+        left_out = damaged = 0
+        for path in paths(wanted.where) if wanted.where else [OtlpFiles(self._config.telemetry_folder).logs]:
+            for number, line in complete_lines(path):
+                try:
+                    for event in accounting_of(line, number):
+                        if self._is_of_wms and event.record.get("WMSID") != self._wms_id:
+                            left_out += 1
+                        else:
+                            yield self._named(event.record)
+                except NotOtlp:
+                    damaged += 1
+        self.left_out[wanted.name] = left_out
+        if damaged:
+            self._damaged.append(f"{damaged} lines of the OTLP log file are damaged")
 
-    def _named(self, bodies: Iterable[Values]) -> Iterator[Values]:
+    def _named(self, body: Values) -> Values:
         """The WMS knows the user, the telemetry perhaps a hash: held against each other as such."""
-        users = user_names(self._config)
-        for body in bodies:
-            user = body.get("User")
-            yield {**body, "User": users(user)} if isinstance(user, str) and user else body
+        user = body.get("User")
+        return {**body, "User": self._users(user)} if isinstance(user, str) and user else body
 
 
 def _counters(path: Path) -> Iterator[Values]:
