@@ -6,7 +6,7 @@ Many faults go through the engine at once, each done to an attempt of its own.
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,6 @@ def made(count: int) -> list[Record]:
 def swapped(records: list[Record], index: int, **changes: Any) -> tuple[Record, ...]:
     """*records* with one of them changed."""
     return tuple(each.replace(**changes) if number == index else each for number, each in enumerate(records))
-
-
-def seen(records: Iterable[Record], index: int, **changes: Any) -> tuple[AttemptWitness, ...]:
-    """What the WMS saw of them, with something else about one of them."""
-    return tuple(witness_of(each, **(changes if number == index else {})) for number, each in enumerate(records))
 
 
 def of_jobs(outcome: Outcome, count: int) -> list[list[str]]:
