@@ -121,8 +121,7 @@ def names(ledgers: Sequence[Prepared], witnesses: Sequence[Loaded]) -> tuple[str
 def folded(bench: Workbench, prepared: Prepared) -> Side:
     """The side with the records that count alone: copies and superseded ones are told elsewhere."""
     cpu, core = bench.one(
-        "SELECT coalesce(sum(cpu_us), 0), coalesce(sum(wall_us * coalesce(cores, 1)::BIGINT), 0)"
-        f" FROM {prepared.keyed}"
+        f"SELECT coalesce(sum(cpu_us), 0), coalesce(sum(wall_us * coalesce(cores, 1)::BIGINT), 0) FROM {prepared.keyed}"
     )
     return replace(
         prepared.surveyed.side,

@@ -132,9 +132,7 @@ def counted(uid: str, values: Mapping[tuple[str, tuple[str, ...]], float]) -> Ma
 
 
 def _contribution(said: Mapping[str, Any]) -> Contribution:
-    return Contribution(
-        cpu_seconds=said["CPUTime"], wall_seconds=said["WallClockTime"], core_seconds=said["ExecTime"]
-    )
+    return Contribution(cpu_seconds=said["CPUTime"], wall_seconds=said["WallClockTime"], core_seconds=said["ExecTime"])
 
 
 def _witness(said: Mapping[str, Any]) -> AttemptWitness:

@@ -33,9 +33,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield running
 
 
-def _reconcile(
-    site: Site, capsys: pytest.CaptureFixture[str], *arguments: str | Path
-) -> tuple[int, dict[str, object]]:
+def _reconcile(site: Site, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, dict[str, object]]:
     capsys.readouterr()
     code = main(["--json", "--folder", str(site.config.folder), "reconcile", *map(str, arguments)])
     return code, json.loads(capsys.readouterr().out)
@@ -52,9 +50,7 @@ def test_a_run_without_faults_is_clean(site: Site, capsys: pytest.CaptureFixture
     assert not {str(each["User"])[:7] for each in site.client.all_accounting().records} & {"hashed-"}
 
 
-def test_three_faults_are_three_differences(
-    site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_three_faults_are_three_differences(site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A deleted OTLP line, a doubled one and a changed CPUTime are found, each as what it is, and nothing else; files
     and metrics have the same."""
     logs = OtlpFiles(site.config.telemetry_folder).logs
