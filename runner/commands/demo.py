@@ -18,12 +18,14 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(context: Context) -> int:
     from runner.commands.demonstration.manifest import read_manifest
-    from runner.commands.demonstration.page import demonstration_view
-    from runner.commands.demonstration.performance import configuration, perform
     from runner.commands.demonstration.report import REPORT_FILE, outcome_json, show
+    from runner.commands.extras import needs_extra
     from runner.commands.interrupts import end_in_order
     from runner.commands.reporting import whole, write_page
 
+    with needs_extra("reports", "jobspan demo"):
+        from runner.commands.demonstration.page import demonstration_view
+        from runner.commands.demonstration.performance import configuration, perform
     manifest = read_manifest(context.arguments.jobs.absolute())
     config = configuration(context)
     end_in_order()

@@ -32,6 +32,31 @@ def present(outcome: "Outcome", context: Context) -> "Report":
     Raises:
         ConfigError: one cannot be written, or an extra is not installed.
     """
+    report, written = _written(outcome, context)
+    show(report, context.terminal)
+    for path in written:
+        context.terminal.line(f"written: {path}")
+    context.terminal.json(report.values())
+    return report
+
+
+def state(outcome: "Outcome", context: Context) -> None:
+    """The same of the two ledgers of a node, a line for each difference.
+
+    Raises:
+        ConfigError: as for `present`.
+    """
+    from telemetry.reconcile.statement import render_text, to_json
+
+    _, written = _written(outcome, context)
+    context.terminal.line(render_text(outcome, colour=context.terminal.colour).rstrip("\n"))
+    for path in written:
+        context.terminal.line(f"written: {path}")
+    context.terminal.json(to_json(outcome))
+
+
+def _written(outcome: "Outcome", context: Context) -> "tuple[Report, list[Path]]":
+    """The report, and the files that were asked for."""
     from runner.commands.views import reconciliation_view
 
     report, given = reconciliation_view(outcome), context.arguments
@@ -45,12 +70,7 @@ def present(outcome: "Outcome", context: Context) -> "Report":
         from telemetry.reconcile.textfile import write_metrics
 
         whole(given.metrics, lambda part: write_metrics(outcome, part))
-    show(report, context.terminal)
-    for path in (given.html, given.csv, given.parquet, given.metrics):
-        if path is not None:
-            context.terminal.line(f"written: {path}")
-    context.terminal.json(report.values())
-    return report
+    return report, [path for path in (given.html, given.csv, given.parquet, given.metrics) if path is not None]
 
 
 def _write_csv(outcome: "Outcome", report: "Report", path: Path) -> None:

@@ -173,7 +173,7 @@ _SIDES = Shape[Side](
 
 def reconciliation_view(outcome: Outcome) -> Report:
     """What several sources say of the same jobs."""
-    at_stake = [each for each in outcome.totals if each.kind not in ("matched", "pending")]
+    at_stake = [each for each in outcome.totals if each.is_difference]
     classes = [(each.name, (each.core_hours,)) for each in _by_class(at_stake)]
     return Report(
         name="reconciliation",

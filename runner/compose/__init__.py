@@ -14,9 +14,9 @@
 * `peeks`    output of jobs, from the agent of the folder
 * `accounts` the whole accounting, for reports and exports; `users`: how users are named outside
 * `traces`   the traces of a job, and their page
-* `reconciliation` sources held against each other, as somebody asks for them
+* `reconciliation` sources held against each other, as somebody asks for them; `sources`: what these are fetched from
+* `reports`  what the folder of a node knows: attempts, metrics
 * `database_records` the accounting records in a WMS's database, as a source
-* `reports`  what the folder of a node knows: attempts, metrics, reconciliation
 
 Each module is imported when it is needed: a wrapper loads no server, `--help` nothing at all.
 """

@@ -2,21 +2,19 @@
 
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
-from runner.compose import database_records
-from runner.compose.accounts import Accounts
+from runner.compose.sources import Fetched
 from runner.config import USERINFO, Config
 from runner.errors import ConfigError
-from telemetry.clock import SystemClock, parse_utc, utc_text
-from telemetry.ledger.fingerprint import HourDigest
+from runner.wms.client import WmsClient
+from telemetry.clock import SystemClock, parse_utc
 from telemetry.reconcile.engine import reconcile
-from telemetry.reconcile.result import Outcome
+from telemetry.reconcile.result import Outcome, Side
 from telemetry.reconcile.settings import Engine, Tolerances, Window
 from telemetry.reconcile.sides import Loaded
 from telemetry.reconcile.sources.by_hour import Asked, Hourly
@@ -26,48 +24,64 @@ from telemetry.reconcile.sources.reading import FETCHED, load
 from telemetry.reconcile.sources.wanted import SourceError, Wanted, parse
 from telemetry.reconcile.workbench import Workbench, open_workbench
 
-_EVER = Window()
 #: Kinds whose records may be those of a WMS, so that these need not be fetched once more.
 _OF_RECORDS = ("otlp", "parquet", "csv", *FETCHED)
+#: So many differences of a node's own ledgers are listed; of other sources, the engine's default.
+_LISTED_OF_NODE = 100_000
 
 
 @contextmanager
 def reconciled(
-    config: Config, sources: Sequence[str], *, since: str = "", until: str = "", digest: bool = False
+    config: Config,
+    sources: Sequence[str] = (),
+    *,
+    since: str = "",
+    until: str = "",
+    digest: bool = False,
+    client: WmsClient | None = None,
 ) -> Iterator[Outcome]:
     """What comes of holding *sources* (`NAME=KIND:WHERE`) against each other; its file is there within the block.
 
+    Without any: the WMS's accounting, the telemetry of the folder, and what others saw. *client*: of the folder's WMS.
+
     Raises:
-        ConfigError: a source or a time is not as it must be, or cannot be read.
+        ConfigError: a source or a time is not as it must be, or cannot be read. UnavailableError: no WMS is known.
     """
-    place = Path(config.reconcile.spill_folder or config.folder / "reconcile").expanduser()
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="reconcile-", dir=place) as folder:
-        options = config.reconcile
-        engine = Engine(
-            folder=Path(folder), memory=f"{options.memory_mb}MB", threads=options.threads, kept=place / "kept"
-        )
-        window = Window(since_us=_moment(since), until_us=_moment(until))
-        try:
-            wanted = [parse(each) for each in sources]
-            if len({each.name for each in wanted}) < max(len(wanted), 2):
-                raise SourceError("a reconciliation needs two sources or more, each with a name of its own")
+    fetched, options = Fetched(config, client), config.reconcile
+    window = Window(since_us=_moment(since), until_us=_moment(until))
+    try:
+        wanted = _wanted(sources or fetched.of_node())
+        fetched.expect(wanted)
+        with _place(config) as folder:
+            listed = Engine.listed if sources else _LISTED_OF_NODE
+            engine = Engine(
+                folder=folder,
+                memory=f"{options.memory_mb}MB",
+                threads=options.threads,
+                listed=listed,
+                kept=folder.parent / "kept",
+            )
             with open_workbench(engine) as bench:
-                fetched = _Fetched(config)
                 sides = _loaded(bench, wanted, window, config, fetched, digest=digest)
                 now_ns = SystemClock().utc_ns()
                 outcome = reconcile(
                     bench, _ordered(sides), now_utc_ns=now_ns, allowed=_tolerances(config), window=window, digest=digest
                 )
                 problems = (*outcome.problems, *fetched.problems)
-                sides_shown = tuple(replace(each, where=USERINFO.sub("***@", each.where)) for each in outcome.sides)
-                yield replace(outcome, problems=problems, sides=sides_shown)
-        except SourceError as error:
-            raise ConfigError(str(error)) from error
+                shown = tuple(_shown(each, fetched) for each in outcome.sides)
+                yield replace(outcome, problems=problems, sides=shown)
+    except SourceError as error:
+        raise ConfigError(str(error)) from error
+
+
+def of_node(config: Config, client: WmsClient) -> Outcome:
+    """The two ledgers of a node and whoever saw it held against each other, without the file of the differences."""
+    with reconciled(config, client=client) as outcome:
+        return replace(outcome, file=None)
 
 
 def _loaded(
-    bench: Workbench, wanted: Sequence[Wanted], window: Window, config: Config, fetched: "_Fetched", *, digest: bool
+    bench: Workbench, wanted: Sequence[Wanted], window: Window, config: Config, fetched: Fetched, *, digest: bool
 ) -> list[Loaded]:
     """All sources. With *digest* those that give digests by hour are asked for what the first one of them lacks that
     is read whole."""
@@ -101,41 +115,38 @@ def by_processes(count: int) -> Spread:
     return spread if count > 1 else map
 
 
-class _Fetched:
-    """Fetches the records of those sources that are reached through a client or a database."""
+@contextmanager
+def _place(config: Config) -> Iterator[Path]:
+    """A folder for the engine, which is not there any more afterwards.
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._accounts: dict[str, Accounts] = {}
-
-    @property
-    def problems(self) -> Iterator[str]:
-        """What could not be read."""
-        for each in self._accounts.values():
-            yield from each.problems
-
-    def records(self, wanted: Wanted, span: Window = _EVER) -> Iterator[Mapping[str, Any]]:
-        """The records of *wanted* that ended within *span*, each with its arrival."""
-        if wanted.kind == "sql":
-            return database_records.records(wanted.where, span)
-        found = self._of(wanted).records(_texts(span))
-        return ({**record, "ArrivalTime": utc_text(arrived)} for record, arrived in found)
-
-    def digests(self, wanted: Wanted, span: Window) -> Sequence[HourDigest] | None:
-        """Digests of the same, by hour; None: these have none."""
-        if wanted.kind == "sql":
-            return database_records.digests(wanted.where, span)
-        return self._of(wanted).digests(_texts(span))
-
-    def _of(self, wanted: Wanted) -> Accounts:
-        if wanted.name not in self._accounts:
-            self._accounts[wanted.name] = Accounts(self._config)
-        return self._accounts[wanted.name]
+    Raises:
+        ConfigError: there is no room for one.
+    """
+    place = Path(config.reconcile.spill_folder or config.folder / "reconcile").expanduser()
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{place}: {error.strerror}; set SpillFolder in [Reconcile] to a folder of yours") from error
+    try:
+        with tempfile.TemporaryDirectory(prefix="reconcile-", dir=place) as folder:
+            yield Path(folder)
+    finally:
+        if not config.reconcile.spill_folder:
+            with suppress(OSError):  # somebody else reconciles too
+                place.rmdir()
 
 
-def _texts(span: Window) -> tuple[str, str]:
-    since, until = ("" if each is None else utc_text(each * 1000) for each in (span.since_us, span.until_us))
-    return since, until
+def _wanted(sources: Sequence[str]) -> list[Wanted]:
+    wanted = [parse(each) for each in sources]
+    if len({each.name for each in wanted}) < max(len(wanted), 2):
+        raise SourceError("a reconciliation needs two sources or more, each with a name of its own")
+    return wanted
+
+
+def _shown(side: Side, fetched: Fetched) -> Side:
+    """*side* without passwords, with what was left out when it was fetched."""
+    folded, left_out = fetched.folded.get(side.name, 0), fetched.left_out.get(side.name, 0)
+    return replace(side, where=USERINFO.sub("***@", side.where), folded=folded, left_out=left_out)
 
 
 def _tolerances(config: Config) -> Tolerances:
@@ -148,10 +159,18 @@ def _tolerances(config: Config) -> Tolerances:
 
 
 def _ordered(sides: Sequence[Loaded]) -> tuple[Loaded, ...]:
-    """The first one of attempts comes first: all others are held against it."""
+    """The first one of attempts comes first: all others are held against it. Witnesses need whole records there."""
     attempts = [each for each in sides if each.level == "attempt"]
+    witnesses = [each for each in sides if each.level == "witness"]
     if not attempts:
         raise SourceError("one source at least must hold attempts; pilots and sums are held against these")
+    if witnesses and not attempts[0].is_whole:
+        raise SourceError(
+            f"{witnesses[0].name}: what others saw is held against whole records; begin with a source of kind ledger"
+            " or events"
+        )
+    if len({each.kind for each in witnesses}) < len(witnesses):
+        raise SourceError(f"{witnesses[-1].name}: one source of kind {witnesses[-1].kind} is heard, not more")
     return (attempts[0], *(each for each in sides if each is not attempts[0]))
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what each attempt has cost, told once and held against everybody who saw it.
+"""The ledger: what each attempt has cost, told once. Held against everybody who saw it in `telemetry.reconcile`.
 
 May delay, never drops, and never counts twice.
 
@@ -11,11 +11,6 @@ May delay, never drops, and never counts twice.
 * `builder`      facts -> record
 * `sanity`       whether a record makes sense by itself
 * `deliver`      record -> WMS, until it is acknowledged
-* `evidence`     what reconciliation looks at
-* `checks`       one record against what others saw
-* `reconcile`    WMS against telemetry, and both against the witnesses
-* `differences`  what reconciliation finds
-* `report`       the same as text and JSON
 * `monthly`      a month: what was used, what is missing, what came late
 * `formats`      records in the words of APEL, AUDITOR, DIRAC and OGF, and back
 

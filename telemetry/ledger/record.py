@@ -16,7 +16,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from telemetry.clock import parse_utc, utc_text
@@ -164,47 +163,6 @@ class Record(Mapping[str, Value]):
 def current(records: Iterable[Record]) -> Record | None:
     """Of several records of one UID the one that counts; None when there is none."""
     return max(records, key=lambda record: record.key.rank, default=None)
-
-
-@dataclass(frozen=True)
-class Folded:
-    """Records sorted out by UID: what counts, what is history, and what must not be."""
-
-    current: Mapping[str, Record]
-    #: Valid, but another witness or a later revision counts.
-    superseded: tuple[Record, ...]
-    #: Copies beyond the first, by key: harmless, since every reader folds by it.
-    copies: Mapping[RecordKey, int]
-    #: Keys that came with more than one body.
-    conflicts: frozenset[RecordKey]
-
-
-def fold(records: Iterable[Record]) -> Folded:
-    """Sort out *records* of any number of attempts, in any order, with any number of copies.
-
-    Of a key with several bodies the one with the smallest digest is taken, so that the order of
-    arrival decides nothing.
-    """
-    bodies: dict[RecordKey, dict[str, Record]] = {}
-    counts: dict[tuple[RecordKey, str], int] = {}
-    for record in records:
-        digest = record.body_digest()
-        bodies.setdefault(record.key, {})[digest] = record
-        counts[record.key, digest] = counts.get((record.key, digest), 0) + 1
-    by_uid: dict[str, list[Record]] = {}
-    for key in sorted(bodies):
-        by_uid.setdefault(key.uid, []).append(bodies[key][min(bodies[key])])
-    counting = {uid: max(several, key=lambda each: each.key.rank) for uid, several in by_uid.items()}
-    copies: dict[RecordKey, int] = {}
-    for (key, _), count in counts.items():
-        if count > 1:
-            copies[key] = copies.get(key, 0) + count - 1
-    return Folded(
-        current=counting,
-        superseded=tuple(each for uid, several in by_uid.items() for each in several if each is not counting[uid]),
-        copies=copies,
-        conflicts=frozenset(key for key, several in bodies.items() if len(several) > 1),
-    )
 
 
 def _checked(spec: FieldSpec, value: object) -> Value:

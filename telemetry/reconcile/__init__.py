@@ -14,6 +14,10 @@
 * `findings`     differences with one cause, told apart from single ones
 * `pilots`       attempts against the jobs of a batch system
 * `sums`         attempts against counters and summaries
+* `ledgers`      whole records: field by field, and against what others saw
+* `attempts`     one attempt of these: what is wrong with it; `objections`: what others hold against its record
+* `witnesses`    what others saw: the WMS's statuses, clock and heartbeats, the agent's counters
 * `engine`       sides in, an outcome out
+* `statement`    an outcome of a node's two ledgers as text and JSON
 * `textfile`     an outcome as metrics, for a node exporter
 """

@@ -25,6 +25,7 @@ COLUMNS: Mapping[str, str] = {
     "benchmark": "DOUBLE",
     "benchmark_name": "VARCHAR",
     "arrived_us": "BIGINT",
+    "body": "VARCHAR",  # the whole record in its canonical form, where the source gives it
 }
 
 #: Fields as people name them in a mapping (`wall=Elapsed`), and the column that each fills.
@@ -66,6 +67,8 @@ RECORD_FIELDS: Mapping[str, str] = {
     "benchmark_name": "BenchmarkName",
     "arrived_us": "ArrivalTime",
 }
+#: The column of a table of records that has the whole of each.
+BODY = "WholeRecord"
 _RANK = """(CASE "RecordedBy" WHEN 'wrapper' THEN 2 WHEN 'agent' THEN 1 ELSE 0 END) * 1000000000"""
 
 
@@ -88,6 +91,8 @@ def from_record(held: Mapping[str, str]) -> str:
     made["rank"] = _rank(held)
     groups = [f"nullif({name(each)}, '')" for each in ("VO", "UserGroup") if each in held]
     made["grp"] = f"concat_ws('/', {', '.join(groups)})" if groups else "NULL"
+    if BODY in held:
+        made["body"] = name(BODY)
     return select_list(made)
 
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from telemetry.reconcile import pilots, sums
+from telemetry.reconcile import ledgers, pilots, sums
 from telemetry.reconcile.columns import literal
 from telemetry.reconcile.digests import narrow
 from telemetry.reconcile.faults import counted, make_faults
 from telemetry.reconcile.findings import find
 from telemetry.reconcile.pairs import join, join_without_key, make_cases
-from telemetry.reconcile.result import ClassTotal, Difference, DigestUse, Finding, Outcome, Side
+from telemetry.reconcile.result import ClassTotal, Difference, DigestUse, Finding, Outcome, Side, Waiting
 from telemetry.reconcile.settings import Tolerances, Window
 from telemetry.reconcile.sides import Loaded, Surveyed, prepare, survey
 from telemetry.reconcile.workbench import Row, Workbench
@@ -27,12 +27,13 @@ def reconcile(
     window: Window | None = None,
     digest: bool = False,
 ) -> Outcome:
-    """Hold every side against the first one."""
+    """Hold every side against the first one. Witnesses are heard when that has whole records."""
     tolerances, ends, now_us = allowed or Tolerances(), window or Window(), now_utc_ns // 1000
     bench.run("CREATE OR REPLACE TABLE differences AS " + _empty())
     first = survey(bench, sides[0], ends)
-    results = []
-    for loaded in sides[1:]:
+    whole, others = _whole(sides)
+    results = [_with_whole(bench, first, whole, tolerances, now_utc_ns, ends)] if whole else []
+    for loaded in others:
         if loaded.level == "sum":
             results.append(_with_sums(bench, first, loaded, tolerances))
         elif loaded.level == "pilot":
@@ -42,10 +43,12 @@ def reconcile(
             results.append(_with_attempts(bench, both, tolerances, now_us, ends, digest=digest))
         bench.run("INSERT INTO differences " + _differences(sides[0].name, loaded.name))
     file = _keep(bench)
-    listed = bench.rows(f"SELECT * FROM differences ORDER BY core_hours DESC, kind, key LIMIT {bench.engine.listed}")
+    order = "core_hours DESC, job_id, attempt, kind, key"
+    listed = bench.rows(f"SELECT * FROM differences ORDER BY {order} LIMIT {bench.engine.listed}")
+    told = {first.side.name: first.side, **{side.name: side for each in results for side in each.sides}}
     return Outcome(
         made_utc_ns=now_utc_ns,
-        sides=(first.side, *(each.side for each in results)),
+        sides=tuple(told[each.name] for each in sides if each.name in told),
         totals=tuple(total for each in results for total in each.totals),
         findings=tuple(finding for each in results for finding in each.findings),
         differences=tuple(_difference(row) for row in listed),
@@ -53,23 +56,61 @@ def reconcile(
         problems=tuple(problem for each in sides for problem in each.problems),
         file=file,
         digests=tuple(each.digest for each in results if each.digest is not None),
+        waiting=tuple(waiting for each in results for waiting in each.waiting),
+        late=tuple(key for each in results for key in each.late),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Compared:
-    """What comes of holding a further side against the first one."""
+    """What comes of holding further sides against the first one, and those sides as they are shown."""
 
-    side: Side
+    sides: tuple[Side, ...]
     totals: tuple[ClassTotal, ...]
     findings: tuple[Finding, ...] = ()
     digest: DigestUse | None = None
+    waiting: tuple[Waiting, ...] = ()
+    late: tuple[str, ...] = ()
+
+
+def _whole(sides: tuple[Loaded, ...]) -> tuple[list[Loaded], list[Loaded]]:
+    """Of the further sides those that are held against the first one's whole records; and the others.
+
+    These are one other ledger, and all witnesses.
+    """
+    witnesses = [each for each in sides[1:] if each.level == "witness"]
+    others = [each for each in sides[1:] if each.level != "witness"]
+    if not sides[0].is_whole:
+        return [], others
+    partner = next((each for each in others if each.is_whole), None)
+    return [*([partner] if partner else []), *witnesses], [each for each in others if each is not partner]
+
+
+def _with_whole(
+    bench: Workbench, first: Surveyed, whole: list[Loaded], allowed: Tolerances, now_utc_ns: int, window: Window
+) -> _Compared:
+    partners = [survey(bench, each, window.wider()) for each in whole if each.level == "attempt"]
+    witnesses = [each for each in whole if each.level == "witness"]
+    held = [prepare(bench, each, each.records) for each in (first, *partners)]
+    tally, totals = ledgers.compare(bench, held, witnesses, allowed, now_utc_ns, window)
+    findings = find(bench, held[0], held[-1], allowed)
+    bench.run("INSERT INTO differences " + _differences(*ledgers.names(held, witnesses)))
+    return _Compared(
+        sides=(
+            *(ledgers.folded(bench, each) for each in held),
+            *(ledgers.described(bench, each) for each in witnesses),
+        ),
+        totals=tuple(totals),
+        findings=findings,
+        waiting=tuple(sorted(tally.waiting, key=lambda each: (each.job_id, each.attempt, each.key))),
+        late=tuple(sorted(tally.late)),
+    )
 
 
 def _with_sums(bench: Workbench, first: Surveyed, loaded: Loaded, allowed: Tolerances) -> _Compared:
     mine = prepare(bench, first, first.records)
     side = sums.described(bench, loaded)
-    return _Compared(side=side, totals=tuple(sums.compare(bench, mine, loaded, allowed)))
+    return _Compared(sides=(side,), totals=tuple(sums.compare(bench, mine, loaded, allowed)))
 
 
 def _with_pilots(
@@ -78,7 +119,7 @@ def _with_pilots(
     # Pilots that end within the window, with all that ran in them, also before it.
     first, other = survey(bench, sides[0], window.wider(), under="of_pilots"), survey(bench, sides[1], window)
     mine, theirs = prepare(bench, first, first.records), prepare(bench, other, other.records)
-    return _Compared(side=other.side, totals=tuple(pilots.compare(bench, mine, theirs, allowed, now_us, window)))
+    return _Compared(sides=(other.side,), totals=tuple(pilots.compare(bench, mine, theirs, allowed, now_us, window)))
 
 
 def _with_attempts(
@@ -101,7 +142,7 @@ def _with_attempts(
     )
     pending = replace(matched, kind="pending", pairs=joined.pending, core_hours=joined.pending_core_hours)
     return _Compared(
-        side=other.side,
+        sides=(other.side,),
         totals=(matched, pending, *counted(bench, *names)),
         findings=find(bench, left, right, allowed),
         digest=narrowed.use,
@@ -131,6 +172,8 @@ _COLUMNS = {
     "cause": ("VARCHAR", "f.cause"),
     "core_hours": ("DOUBLE", "f.core_hours"),
     "is_systematic": ("BOOLEAN", "f.systematic"),
+    "fields": ("VARCHAR", "coalesce(d.fields, '')"),
+    "said": ("VARCHAR", "coalesce(d.said, '')"),
 }
 _AT_STAKE = (
     'SELECT coalesce(sum(most), 0) FROM (SELECT max(core_hours) AS most FROM differences GROUP BY "left", "right", key)'
@@ -144,7 +187,8 @@ def _empty() -> str:
 def _differences(left: str, right: str) -> str:
     named = {"left": literal(left), "right": literal(right)}
     chosen = ", ".join(named.get(name, expression) for name, (_, expression) in _COLUMNS.items())
-    return f"SELECT {chosen} FROM faults f JOIN cases c USING (id)"
+    detailed = "LEFT JOIN details d ON d.id = f.id AND d.kind = f.kind"
+    return f"SELECT {chosen} FROM faults f JOIN cases c USING (id) {detailed}"
 
 
 def _keep(bench: Workbench) -> Path:

@@ -16,11 +16,12 @@ _PRESENT = (
 
 
 def begin(bench: Workbench) -> None:
-    """`faults`, empty."""
+    """`faults`, and the `details` of some of them: empty."""
     bench.run(
         "CREATE OR REPLACE TABLE faults (id BIGINT, kind VARCHAR, absent VARCHAR, left_value DOUBLE,"
         " right_value DOUBLE, core_hours DOUBLE, cause VARCHAR, systematic BOOLEAN)"
     )
+    bench.run("CREATE OR REPLACE TABLE details (id BIGINT, kind VARCHAR, fields VARCHAR, said VARCHAR)")
 
 
 def counted(bench: Workbench, left: str, right: str) -> list[ClassTotal]:

@@ -6,32 +6,40 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
-    "missing",  # one side has it, the other (`absent`) has not
+    "missing",  # one side has it, the other (`absent`) has not; without `absent`: it has ended, and nobody has it
     "duplicate",  # one side (`absent` is empty) holds one attempt more than once
+    "conflict",  # one side holds two whole records under one name
     "swapped",  # the key of another attempt: the same records, exchanged
-    "impossible",  # cannot be, on one side or both: ends before it starts, negative, of 1970, of the future
+    "impossible",  # cannot be, on one side or both: ends before it starts, negative, of 1970, does not add up
     "cores",
     "wall",
     "cpu",
     "benchmark",
+    "status",  # of whole records: how it ended
+    "value",  # of whole records: any other field
     "skew",  # as long on both sides, but at another time
     "late",  # arrived long after its end
     "overhead",  # CPU of a pilot that no payload and no wrapper has used
     "idle",  # core time of a pilot that no payload had
 ]
 KINDS: tuple[Kind, ...] = (
-    *("missing", "duplicate", "swapped", "impossible", "cores", "wall", "cpu", "benchmark", "skew", "late"),
+    *("missing", "duplicate", "conflict", "swapped", "impossible"),
+    *("cores", "wall", "cpu", "benchmark", "status", "value", "skew", "late"),
     *("overhead", "idle"),
 )
-#: What a pair can be beside: without any difference, or not due yet.
-Agreement: TypeAlias = Literal["matched", "pending"]
+#: What a pair can be beside: without any difference, or not due yet; and whole records that somebody else has seen too.
+Agreement: TypeAlias = Literal["matched", "pending", "witnessed"]
 #: What one record of a side stands for.
-Level: TypeAlias = Literal["attempt", "pilot", "sum"]
+Level: TypeAlias = Literal["attempt", "pilot", "sum", "witness"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One source of records, and what it holds in all, copies and superseded ones included."""
+    """One source of records, and what it holds in all, copies and superseded ones included; of whole records those
+    that count.
+
+    `folded`: copies that it was sent, and has folded by itself. `left_out`: records of another WMS.
+    """
 
     name: str
     kind: str
@@ -43,6 +51,8 @@ class Side:
     #: End of the earliest and of the latest record, as text in UTC; empty when there is none.
     first_end: str = ""
     last_end: str = ""
+    folded: int = 0
+    left_out: int = 0
 
     @property
     def core_hours(self) -> float:
@@ -68,6 +78,11 @@ class ClassTotal:
     def name(self) -> str:
         """The class as people, files and labels name it: `matched`, `cpu`, `missing_in_wms`."""
         return class_name(self.kind, self.absent)
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether it counts what is wrong."""
+        return self.kind not in ("matched", "pending", "witnessed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +120,8 @@ class Difference:
 
     `left_value` and `right_value` are what the two sides say about it: seconds of wall clock, CPU or end (since 1970,
     UTC), cores, the benchmark's value; copies for a duplicate. None: that side says nothing. `is_systematic`: it
-    belongs to a `Finding`.
+    belongs to a `Finding`. Of whole records `fields` names what differs, and `said` is JSON: what each source and
+    witness says of it.
     """
 
     left: str
@@ -126,11 +142,23 @@ class Difference:
     cause: str
     core_hours: float
     is_systematic: bool
+    fields: str = ""
+    said: str = ""
 
     @property
     def name(self) -> str:
         """The class, as `ClassTotal.name`."""
         return class_name(self.kind, self.absent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """An attempt whose record is not due yet, and why."""
+
+    key: str
+    job_id: int
+    attempt: int
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +190,10 @@ class Outcome:
     problems: tuple[str, ...] = ()
     file: Path | None = None
     digests: tuple[DigestUse, ...] = field(default=())
+    #: Of whole records: attempts that are not due yet; and keys of those whose end the WMS learned of late, which is no
+    #: fault of the record.
+    waiting: tuple[Waiting, ...] = ()
+    late: tuple[str, ...] = ()
 
     @property
     def matched(self) -> int:
@@ -176,7 +208,7 @@ class Outcome:
     @property
     def different(self) -> int:
         """Differences in all, those not listed included."""
-        return sum(each.pairs for each in self.totals if each.kind not in ("matched", "pending"))
+        return sum(each.pairs for each in self.totals if each.is_difference)
 
     @property
     def is_clean(self) -> bool:

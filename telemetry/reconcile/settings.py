@@ -1,9 +1,39 @@
 """How far two sides may be apart, and what the engine may use. Frozen values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WitnessTolerances:
+    """How far a whole record and what others saw of its attempt may be apart. Of seconds and fraction the larger holds.
+
+    Two whole records are renderings of the same facts: between them there is no tolerance. The offset between node
+    and WMS comes from a header with whole seconds, and statuses travel.
+    """
+
+    wall_seconds: float = 5.0
+    wall_fraction: float = 0.02
+    cpu_seconds: float = 1.0
+    cpu_fraction: float = 0.02
+    counter_seconds: float = 0.01
+    counter_fraction: float = 1e-6
+    #: A final status that arrives later than this after the end is mentioned.
+    late_seconds: float = 60.0
+
+    def wall(self, seconds: float) -> float:
+        """Tolerance of a wall clock."""
+        return max(self.wall_seconds, self.wall_fraction * seconds)
+
+    def cpu(self, seconds: float) -> float:
+        """Tolerance of CPU time."""
+        return max(self.cpu_seconds, self.cpu_fraction * seconds)
+
+    def counter(self, seconds: float) -> float:
+        """Tolerance of what a counter has added up from the same facts."""
+        return max(self.counter_seconds, self.counter_fraction * seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +65,7 @@ class Tolerances:
     #: So many differences of a class, and this share of all pairs of a site, host or pilot, have one cause.
     systematic_pairs: int = 5
     systematic_fraction: float = 0.5
+    witnesses: WitnessTolerances = field(default_factory=WitnessTolerances)
 
 
 @dataclass(frozen=True, kw_only=True)

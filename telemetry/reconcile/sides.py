@@ -20,7 +20,8 @@ _TOTALS = (
 class Loaded:
     """A source that has been read: `relation` has our COLUMNS (of a pilot's or a sum's level: those that make sense).
 
-    What it does not hold is missing only `grace_seconds` after the end.
+    What it does not hold is missing only `grace_seconds` after the end. `is_whole`: it has the `body` of every record.
+    Of a witness the columns are `key` and what it has `said`, as JSON.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Loaded:
     relation: str
     level: Level = "attempt"
     grace_seconds: float = 0.0
+    is_whole: bool = False
     problems: tuple[str, ...] = field(default=())
     #: What the relation follows from, if that is files alone; empty: not known (see `kept`).
     identity: str = ""
@@ -54,8 +56,9 @@ class Surveyed:
 class Prepared:
     """A side that can be joined: `keyed` has every key once, `loose` what has none (with an `id`), `copies` the rest.
 
-    `copies` has a row for each key that is held more than once: key, copies, bodies. `surveyed` is the whole
-    side, of which only that is here which needs a closer look.
+    `copies` has a row for each key that is held more than once: key, copies, bodies, and how many copies there are
+    beyond the first of each body (`extra`). `surveyed` is the whole side, of which only that is here which needs a
+    closer look.
     """
 
     loaded: Loaded
@@ -122,12 +125,13 @@ def prepare(bench: Workbench, surveyed: Surveyed, records: str) -> Prepared:
     has_several = bool(bench.value(f"SELECT count(*) FROM {side}_several"))
     is_several = f"hash(key) IN (SELECT h FROM {side}_several)" if has_several else "false"
     bench.run(
-        f"CREATE OR REPLACE TABLE {side}_folded AS SELECT * EXCLUDE (body) FROM ("
-        f"  SELECT *, md5({side}::VARCHAR) AS body FROM {side} WHERE key IS NOT NULL AND {is_several}"
-        ") QUALIFY row_number() OVER (PARTITION BY key ORDER BY rank DESC, body) = 1"
+        f"CREATE OR REPLACE TABLE {side}_folded AS SELECT * EXCLUDE (digest) FROM ("
+        f"  SELECT *, md5({side}::VARCHAR) AS digest FROM {side} WHERE key IS NOT NULL AND {is_several}"
+        ") QUALIFY row_number() OVER (PARTITION BY key ORDER BY rank DESC, digest) = 1"
     )
     bench.run(
-        f"CREATE OR REPLACE TABLE {side}_copies AS SELECT key, max(n) AS copies, max(bodies) AS bodies FROM ("
+        f"CREATE OR REPLACE TABLE {side}_copies AS SELECT key, max(n) AS copies, max(bodies) AS bodies,"
+        " sum(n - bodies)::BIGINT AS extra FROM ("
         f"  SELECT key, rank, count(*) AS n, count(DISTINCT md5({side}::VARCHAR)) AS bodies"
         f"  FROM {side} WHERE key IS NOT NULL AND {is_several} GROUP BY key, rank"
         ") WHERE n > 1 GROUP BY key"

@@ -26,7 +26,7 @@ def write_metrics(outcome: Outcome, path: Path) -> None:
         differences.labels(name).set(0)
         hours.labels(name).set(0)
     for each in outcome.totals:
-        if each.kind not in ("matched", "pending"):
+        if each.is_difference:
             differences.labels(each.name).inc(each.pairs)
             hours.labels(each.name).inc(each.core_hours)
     _gauge(catalogue.RECONCILIATION_TIMESTAMP, registry).set(outcome.made_utc_ns / NANOSECONDS)
@@ -35,9 +35,10 @@ def write_metrics(outcome: Outcome, path: Path) -> None:
 
 def _classes(outcome: Outcome) -> Iterable[str]:
     for kind in KINDS:
+        is_of_nobody = kind == "missing" and any(side.level == "witness" for side in outcome.sides)
         if kind == "missing":
-            yield from (class_name(kind, side.name) for side in outcome.sides)
-        else:
+            yield from (class_name(kind, side.name) for side in outcome.sides if side.level != "witness")
+        if kind != "missing" or is_of_nobody:
             yield kind
 
 

@@ -26,6 +26,13 @@ class Workbench:
         """All rows of *query*; for results that are small."""
         return self._connection.execute(query).fetchall()
 
+    def stream(self, query: str, size: int = 1000) -> Iterator[Row]:
+        """The rows of *query*, however many, *size* of them at a time; others may be asked for meanwhile."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            while rows := cursor.fetchmany(size):
+                yield from rows
+
     def one(self, query: str) -> Row:
         """The only row of *query*."""
         (row,) = self.rows(query)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from runner.cli import main
 from telemetry.facts import PayloadStarted
 from telemetry.live.otlp_files import LOGS, TRACES, read_accounting, read_spans
 from telemetry.outbox import Acknowledgements
@@ -68,6 +69,29 @@ def test_good_failed_and_killed_jobs_arrive_once(site: Site, collector: OtelColl
     assert {each.name for each in roots[killed].events} >= {"kill requested", "signal sent", "kill finished"}
     assert [roots[job_id].is_error for job_id in (good, failed, killed)] == [False, True, True]
     eventually(lambda: any(each.name == "POST /api/jobspan/match" for each in collector.spans()), 10)
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [("wms=wms", "collector=otlp:{},grace=0"), ("wms=ledger", "collector=events:{}", "seen=seen", "counters=counters")],
+    ids=["columns", "whole records"],
+)
+def test_what_the_collector_wrote_reconciles_with_the_wms(
+    site: Site, collector: OtelCollector, capsys: pytest.CaptureFixture[str], sources: tuple[str, ...]
+) -> None:
+    """The file of its exporter is a source as it is: of real jobs nothing differs from the WMS's accounting, by the
+    columns that all sources have and field by field."""
+    jobs = [site.submit(Executable="/bin/sh", Arguments=f"-c 'echo hello; exit {code}'") for code in (0, 3)]
+    for job_id, status in zip(jobs, ("Done", "Failed"), strict=True):
+        site.wait(job_id, status)
+        site.wait_record(job_id)
+    wait_shipped(site, *jobs)
+    asked = [part for each in sources for part in ("--source", each.format(collector.folder / LOGS))]
+    code = main(["--json", "--folder", str(site.config.folder), "reconcile", *asked])
+    report = json.loads(capsys.readouterr().out)
+    assert (code, report["figures"]["Differences"], report["tables"]["differences"]) == (0, 0, [])
+    assert report["figures"]["Matched"] == len(collector.events()) >= len(jobs)
+    assert {each["name"]: each["records"] for each in report["tables"]["sides"]}["collector"] == len(collector.events())
 
 
 def test_a_collector_that_was_away_for_the_whole_job(site: Site, collector: OtelCollector) -> None:

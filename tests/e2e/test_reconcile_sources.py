@@ -114,6 +114,8 @@ def test_what_is_not_due_is_no_difference(site: Site, capsys: pytest.CaptureFixt
         (["wms=wms", "x=telepathy:y"], "no kind of source"),
         (["wms=wms", "x=otlp:y,grace=soon"], "such file"),
         (["a=sacct:/nowhere"], "two sources"),
+        (["wms=wms", "s=seen"], "whole records"),
+        (["wms=ledger", "a=seen", "b=seen"], "heard, not more"),
     ],
 )
 def test_wrong_sources_are_errors_in_words(

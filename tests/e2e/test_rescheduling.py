@@ -8,14 +8,14 @@ import pytest
 
 from runner.compose.clients import client_with
 from runner.compose.kinds import open_client
-from runner.compose.reports import reconcile
+from runner.compose.reconciliation import of_node
 from runner.compose.site import Service
 from runner.data.storage import FolderStorageElement
 from runner.data.transfers import adler32_of
 from runner.errors import FencedError
 from runner.wms.answers import CatalogFile
 from runner.wms.tokens import FixedToken
-from telemetry.ledger.report import render_text
+from telemetry.reconcile.statement import render_text
 from tests.support.site import Site, running_site, site_config
 from tests.support.waiting import eventually
 
@@ -39,9 +39,9 @@ def attempts(site: Site, job_id: int, count: int) -> list[tuple[str, str]]:
 def reconciled(site: Site) -> None:
     """Both ledgers hold the same, a record for each attempt."""
     try:
-        eventually(lambda: reconcile(site.config, site.client).is_clean, 20)
+        eventually(lambda: of_node(site.config, site.client).is_clean, 20)
     except AssertionError:
-        raise AssertionError(render_text(reconcile(site.config, site.client))) from None
+        raise AssertionError(render_text(of_node(site.config, site.client))) from None
 
 
 def test_a_job_that_asks_for_it_again_and_again_fails_at_the_maximum(site: Site) -> None:

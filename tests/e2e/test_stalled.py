@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose.reports import reconcile
+from runner.compose.reconciliation import of_node
 from runner.compose.site import Service
 from telemetry.facts import AttemptEnded, Fenced, PayloadStarted, WrapperStarted
 from telemetry.ledger.record import Record
-from telemetry.ledger.report import render_text
+from telemetry.reconcile.statement import render_text
 from tests.support.processes import is_alive
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
@@ -105,9 +105,9 @@ def test_an_attempt_that_was_replaced_is_fenced_when_it_comes_back(site: Site, t
 def reconciled(site: Site) -> None:
     """Once all is delivered, the two ledgers agree."""
     try:
-        eventually(lambda: reconcile(site.config, site.client).is_clean, RECONCILED_SECONDS)
+        eventually(lambda: of_node(site.config, site.client).is_clean, RECONCILED_SECONDS)
     except AssertionError:
-        raise AssertionError(render_text(reconcile(site.config, site.client))) from None
+        raise AssertionError(render_text(of_node(site.config, site.client))) from None
 
 
 def test_a_node_that_comes_back_tells_the_end_in_the_words_of_the_wms(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Accounting twice, held against each other: through the command line, over what a real site has left."""
 
+import csv
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -32,9 +33,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield running
 
 
-def _reconcile(site: Site, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
+def _reconcile(site: Site, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, dict[str, object]]:
     capsys.readouterr()
-    code = main(["--json", "--folder", str(site.config.folder), "reconcile"])
+    code = main(["--json", "--folder", str(site.config.folder), "reconcile", *map(str, arguments)])
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -49,8 +50,9 @@ def test_a_run_without_faults_is_clean(site: Site, capsys: pytest.CaptureFixture
     assert not {str(each["User"])[:7] for each in site.client.all_accounting().records} & {"hashed-"}
 
 
-def test_three_faults_are_three_differences(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """A deleted OTLP line, a doubled one and a changed CPUTime are found, each as what it is, and nothing else."""
+def test_three_faults_are_three_differences(site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A deleted OTLP line, a doubled one and a changed CPUTime are found, each as what it is, and nothing else; files
+    and metrics have the same."""
     logs = OtlpFiles(site.config.telemetry_folder).logs
     by_job = {event.record["JobID"]: event for event in read_accounting(logs).events}
     lines = logs.read_text().splitlines(keepends=True)
@@ -59,15 +61,27 @@ def test_three_faults_are_three_differences(site: Site, capsys: pytest.CaptureFi
     copies = [line for line in lines if by_job[doubled].uid in line]
     logs.write_text("".join(kept + copies))
     _change_cpu_time(site, changed)
-    code, report = _reconcile(site, capsys)
+    rows, metrics = tmp_path / "rows.csv", tmp_path / "jobspan.prom"
+    code, report = _reconcile(site, capsys, "--csv", rows, "--metrics", metrics, "--html", tmp_path / "page.html")
 
     found = sorted((each["job_id"], each["kind"]) for each in report["differences"])  # type: ignore[attr-defined]
     assert code == 1
     assert found == [(deleted, "missing_in_otlp"), (doubled, "duplicate"), (changed, "cpu")]
+    with rows.open(newline="") as file:
+        assert {(int(row["job_id"]), row["kind"]) for row in csv.DictReader(file)} == {
+            (deleted, "missing"),
+            (doubled, "duplicate"),
+            (changed, "cpu"),
+        }
+    assert '_differences{class="missing_in_otlp"} 1.0' in metrics.read_text()
+    assert "CPUTime is" in (tmp_path / "page.html").read_text()
+    # Nothing has ended before that day.
+    assert _reconcile(site, capsys, "--until", "2026-01-01")[0] == 0
 
 
-def test_two_sites_and_one_collector_do_not_collide(tmp_path: Path) -> None:
-    """Job 1 of two WMS folders: other UIDs and other traces, and each reconciles clean over the joint file."""
+def test_two_sites_and_one_collector_do_not_collide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Job 1 of two WMS folders: other UIDs and other traces, and each reconciles clean over the joint file, of which it
+    leaves out the other's event."""
     uids, traces, folders = set(), set(), []
     for name in ("here", "there"):
         with running_site(tmp_path / name) as site:
@@ -87,7 +101,8 @@ def test_two_sites_and_one_collector_do_not_collide(tmp_path: Path) -> None:
     assert len(uids) == len(traces) == 2
     for folder in folders:
         with _wms_alone(folder):
-            assert main(["--folder", str(folder), "reconcile"]) == 0
+            assert main(["--json", "--folder", str(folder), "reconcile"]) == 0
+            assert json.loads(capsys.readouterr().out)["foreign"] == 1
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
-from runner.compose.reports import reconcile
+from runner.compose.reconciliation import of_node
 from runner.job.status import FINAL_STATUSES, JobStatus, is_allowed
 from telemetry.facts import AttemptEnded, Fact, JobMatched, KillRequested, WrapperReaped
 from telemetry.journal import read_journal
-from telemetry.ledger.report import to_json
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
 from telemetry.outbox import Acknowledgements
+from telemetry.reconcile.statement import to_json
 from tests.faults.field import Field
 from tests.faults.plan import Death, Shot, Trial, Verdict
 from tests.support.processes import look
@@ -28,7 +28,7 @@ def judge(
     survivors = field.survivors()
     records = Counter(str(row["UID"]) for row in field.client.all_accounting().records)
     events = Counter(event.uid for event in read_accounting(OtlpFiles(field.config.telemetry_folder).logs).events)
-    report = to_json(reconcile(field.direct, field.client))
+    report = to_json(of_node(field.direct, field.client))
     histories = _histories(field, jobs)
     verdicts: list[Verdict] = []
     for job_id, trial in jobs.items():

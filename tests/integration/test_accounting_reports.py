@@ -144,6 +144,14 @@ def test_a_month_needs_no_extra_but_for_pages_and_parquet(wms: RunningWms, tmp_p
         assert ("jobspan[reports]" in result.stderr, path.is_file()) == (code == 2, code == 1)
 
 
+def test_reconciliation_names_the_extra_that_it_needs(wms: RunningWms) -> None:
+    """Where the engine is not installed, one line says what to install; there is no other way to compare."""
+    asked = [sys.executable, "-c", BARE, "--folder", str(wms.folder), "reconcile"]
+    result = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "jobspan reconcile needs duckdb; install it with: pip install 'jobspan[reports]'" in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [("2026-13",), ("May",), (MONTH, "--closing-date", "soon")])
 def test_what_is_no_month_or_date_is_refused(jobspan: Jobspan, arguments: tuple[str, ...]) -> None:
     """Exit code 2 and one line, no traceback."""

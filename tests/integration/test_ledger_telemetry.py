@@ -1,20 +1,21 @@
 """Ledger and telemetry meet in files: what the one writes, the other reads back without a loss."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from telemetry.journal import Journal
 from telemetry.ledger.deliver import pending
-from telemetry.ledger.evidence import contribution
-from telemetry.ledger.reconcile import reconcile
 from telemetry.ledger.record import Record
 from telemetry.live.counters import read_counters
 from telemetry.live.metrics import JobMetrics
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
 from telemetry.live.shipping import Shipping
+from telemetry.reconcile.witnesses import bystanders, counted
 from tests.support.clock import JumpClock
-from tests.support.ledger import Life, honest, matched, whole_life
+from tests.support.evidence import honest, kinds, reconcile, witnessed
+from tests.support.ledger import Life, matched, whole_life
 
 
 def _died(job_id: int) -> Life:
@@ -77,11 +78,12 @@ def test_a_record_comes_back_from_the_telemetry_byte_by_byte(node: Path) -> None
 def test_records_events_and_counters_of_one_node_reconcile(node: Path) -> None:
     """Three renderings of the same facts agree, for whole lives and for a dead wrapper's."""
     tallies = read_counters(node / "counters.jsonl").attempts
-    contributions = [contribution(uid, tally.values) for uid, tally in tallies.items()]
+    said = {uid: json.dumps(counted(uid, tally.values)) for uid, tally in tallies.items()}
+    contributions = {uid: bystanders({"counters": each}).contribution for uid, each in said.items()}
     assert len(contributions) == 3
     result = reconcile(honest(_records(node), otlp=_events(node), contributions=contributions))
-    assert result.differences == ()
-    assert result.witnessed["counters"] == 3
+    assert result.is_clean
+    assert witnessed(result)["counters"] == 3
 
 
 def test_a_line_lost_a_line_doubled_and_a_row_changed(node: Path) -> None:
@@ -92,7 +94,7 @@ def test_a_line_lost_a_line_doubled_and_a_row_changed(node: Path) -> None:
     records = _records(node)
     changed = [each.replace(CPUTime=500.0) if each["JobID"] == 3 else each for each in records]
     result = reconcile(honest(records, wms=changed, otlp=_events(node)))
-    assert sorted((each.job_id, each.kind) for each in result.differences) == [
+    assert kinds(result) == [
         (1, "missing_in_otlp"),
         (2, "duplicate"),
         (3, "cpu"),

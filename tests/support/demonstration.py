@@ -7,8 +7,8 @@ from runner.commands.demonstration.manifest import read_manifest
 from runner.commands.demonstration.report import Outcome
 from runner.commands.demonstration.results import JobResult
 from runner.commands.jobs import JobRow
-from telemetry.ledger.reconcile import reconcile
-from tests.support.ledger import honest, whole_life
+from tests.support.evidence import honest, reconcile
+from tests.support.ledger import whole_life
 from tests.support.tree import ROOT
 
 MANIFEST = read_manifest(ROOT / "tests" / "data" / "demo")

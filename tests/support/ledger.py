@@ -1,6 +1,5 @@
-"""Attempts for the ledger's tests: a whole life as journal entries, and what others saw of it."""
+"""Attempts for the ledger's tests: a whole life as journal entries."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,13 +28,11 @@ from telemetry.facts import (
 )
 from telemetry.identity import attempt_uid
 from telemetry.ledger.builder import build
-from telemetry.ledger.evidence import AttemptWitness, Contribution, Evidence, Heartbeat
 from telemetry.ledger.record import Record
 from tests.support.clock import NOON_UTC_NS, JumpClock
 from tests.support.journals import ListJournal
 
 WMS_ID = "7c0c1b1e-6c3f-4d53-9a57-2f3f8a3f0f11"
-MICROSECOND = 1000
 
 
 def matched(job_id: int = 1, attempt: int = 1, **changes: Any) -> JobMatched:
@@ -189,47 +186,3 @@ def whole_life(fact: JobMatched | None = None, *, user: float = 1.5, system: flo
     life.next_stage("process_job_outputs", 0.4)
     life.end()
     return life
-
-
-def witness_of(record: Record, **changes: Any) -> AttemptWitness:
-    """What an honest WMS has seen of the attempt of *record*."""
-    offset_ns = record.micros("ClockOffset") * MICROSECOND
-    cores = record.integer("Processors")
-    values: dict[str, Any] = {
-        "uid": record.text("UID"),
-        "job_id": record.integer("JobID"),
-        "attempt": record.integer("Attempt"),
-        "status": record.text("FinalMajorStatus"),
-        "minor_status": record.text("FinalMinorStatus"),
-        "running_utc_ns": record.utc_ns("StartTime") + offset_ns + 60 * 1_000_000,
-        "end_utc_ns": record.utc_ns("EndTime") + offset_ns + 20 * 1_000_000,
-        "last_heartbeat": Heartbeat(
-            cpu_seconds=record.number("CPUTime") / 2, wall_core_seconds=record.number("WallClockTime") / 2 * cores
-        ),
-        "pilot_stamp": "stamp",
-    }
-    return AttemptWitness(**{**values, **changes})
-
-
-def contribution_of(record: Record) -> Contribution:
-    """What an honest agent has counted for *record*."""
-    return Contribution(
-        uid=record.text("UID"),
-        cpu_seconds=record.number("CPUTime"),
-        wall_seconds=record.number("WallClockTime"),
-        core_seconds=record.number("ExecTime"),
-    )
-
-
-def honest(records: Iterable[Record], **changes: Any) -> Evidence:
-    """Evidence in which everybody agrees about *records*."""
-    held = tuple(records)
-    values: dict[str, Any] = {
-        "wms_id": WMS_ID,
-        "now_utc_ns": NOON_UTC_NS + 3600 * NANOSECONDS,
-        "wms": held,
-        "otlp": held,
-        "witnesses": tuple(witness_of(each) for each in held),
-        "contributions": tuple(contribution_of(each) for each in held),
-    }
-    return Evidence(**{**values, **changes})

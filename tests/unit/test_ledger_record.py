@@ -6,7 +6,7 @@ import random
 import pytest
 
 from telemetry.catalogue import RECORD_FIELDS, accounting_attribute, record_field
-from telemetry.ledger.record import InvalidRecord, Record, current, fold
+from telemetry.ledger.record import InvalidRecord, Record, current
 from telemetry.ledger.sanity import inconsistencies
 from telemetry.ledger.schema import FIELDS, SCHEMA
 from tests.support.ledger import whole_life
@@ -127,21 +127,7 @@ def test_a_wrappers_record_counts_more_than_an_agents_and_that_more_than_an_esti
         arrived = best_last[:count]
         random.Random(count).shuffle(arrived)
         assert current(arrived) == best_last[count - 1]
-        folded = fold(arrived)
-        assert folded.current == {record["UID"]: best_last[count - 1]}
-        assert len(folded.superseded) == count - 1
-        assert not folded.copies
-        assert not folded.conflicts
     assert current([]) is None
-
-
-def test_copies_are_counted_and_another_body_of_the_same_name_is_a_conflict(record: Record) -> None:
-    """Copies fold, and the same name with another body is an error, in any order of arrival."""
-    other = record.replace(CPUTime=1.0)
-    folded = fold([record, other, record, record])
-    assert folded.copies == {record.key: 2}
-    assert folded.conflicts == {record.key}
-    assert folded.current == fold([other, record]).current
 
 
 def test_a_records_name_is_that_of_its_acknowledgement(record: Record) -> None:

@@ -13,6 +13,7 @@ SECOND = 1_000_000
     ("text", "wanted"),
     [
         ("wms=wms", Wanted(name="wms", kind="wms")),
+        ("wms=ledger,grace=60", Wanted(name="wms", kind="ledger", options={"grace": "60"})),
         ("a=parquet:/data/*.parquet", Wanted(name="a", kind="parquet", where="/data/*.parquet")),
         ("db=sql:sqlite:///x.db", Wanted(name="db", kind="sql", where="sqlite:///x.db")),
         ("b=csv:a,b.csv,uid=Job ID", Wanted(name="b", kind="csv", where="a,b.csv", options={"uid": "Job ID"})),

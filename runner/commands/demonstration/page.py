@@ -8,8 +8,8 @@ from dashboards.report_page import ATTEMPT, BarChart, Card, Column, Report, Sect
 from runner.commands.demonstration.report import SHOWN_METRICS, Outcome, places
 from runner.commands.demonstration.results import JobResult
 from telemetry.facts import ACCOUNTED_STAGES
-from telemetry.ledger.differences import Difference
-from telemetry.ledger.report import summary
+from telemetry.reconcile.result import Difference
+from telemetry.reconcile.statement import summary
 
 #: A sentence that must hold, and what is wrong with it.
 Check: TypeAlias = tuple[str, str]
@@ -34,10 +34,10 @@ _JOBS = Shape[JobResult](
 _DIFFERENCES = Shape[Difference](
     "differences",
     (
-        (Column("class", "Class", "status"), lambda each: each.kind),
+        (Column("class", "Class", "status"), lambda each: each.name),
         *ATTEMPT,
-        (Column("what", "What", "long"), lambda each: each.message),
-        (Column("core_hours", "Core hours", "hours"), lambda each: each.core_seconds / 3600),
+        (Column("what", "What", "long"), lambda each: each.cause),
+        (Column("core_hours", "Core hours", "hours"), lambda each: each.core_hours),
     ),
     empty="The WMS's accounting and the telemetry agree on every attempt.",
 )
@@ -80,7 +80,7 @@ def demonstration_view(outcome: Outcome) -> Report:
         cards=(
             Card(label="Jobs as promised", value=f"{good} of {len(outcome.results)}"),
             Card(label="Attempts accounted", value=len(records), kind="count"),
-            Card(label="Differences", value=len(outcome.reconciliation.differences), kind="count"),
+            Card(label="Differences", value=outcome.reconciliation.different, kind="count"),
             Card(label="CPU", value=sum(_number(each, "CPUTime") for each in records), kind="seconds"),
             Card(label="Took", value=outcome.seconds, kind="seconds"),
         ),

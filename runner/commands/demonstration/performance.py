@@ -19,7 +19,8 @@ from runner.commands.demonstration.results import SETTLE_SECONDS, await_records,
 from runner.commands.jobs import JobRow, LiveTable, newest, watch
 from runner.commands.killing import kill
 from runner.commands.terminal import Terminal
-from runner.compose.reports import metrics_text, reconcile
+from runner.compose.reconciliation import of_node
+from runner.compose.reports import metrics_text
 from runner.compose.site import LocalSite
 from runner.compose.traces import find_trace
 from runner.config import Config, load
@@ -27,10 +28,10 @@ from runner.errors import UnavailableError
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
 from runner.process.linux import become_subreaper
 from runner.wms.client import WmsClient
-from telemetry.ledger.differences import Reconciliation
-from telemetry.ledger.report import exit_code, summary
 from telemetry.live.traces import trace_values
 from telemetry.live.waterfall import waterfall
+from telemetry.reconcile.result import Outcome as Reconciliation
+from telemetry.reconcile.statement import exit_code, summary
 
 SLOTS = 2
 SCRAPE_SECONDS = 0.5
@@ -128,7 +129,7 @@ class _Stage:
             for job, row in zip(self._manifest.jobs, self._rows, strict=True)
             if job.show_trace
         )
-        reconciliation = reconcile(self._config, self._client)
+        reconciliation = of_node(self._config, self._client)
         return Outcome(
             folder=self._config.folder,
             seconds=0.0,

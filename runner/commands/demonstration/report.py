@@ -8,8 +8,8 @@ from typing import Any
 from runner.commands.demonstration.results import JobResult
 from runner.commands.terminal import Terminal, seconds_text
 from telemetry.facts import ACCOUNTED_STAGES
-from telemetry.ledger.differences import Reconciliation
-from telemetry.ledger.report import render_text, to_json
+from telemetry.reconcile.result import Outcome as Reconciliation
+from telemetry.reconcile.statement import render_text, to_json
 
 #: Metrics that are shown; all of them are in demo.json.
 SHOWN_METRICS = (

@@ -12,6 +12,7 @@ from telemetry.reconcile.settings import Window
 from telemetry.reconcile.sides import Loaded
 from telemetry.reconcile.sources import by_hour, files, otlp, prometheus, records, sacct
 from telemetry.reconcile.sources.wanted import SourceError, Wanted
+from telemetry.reconcile.witnesses import COUNTERS, SEEN
 from telemetry.reconcile.workbench import Workbench
 
 #: Kinds that we read ourselves, with how long after an end nothing is missing there (seconds).
@@ -26,6 +27,11 @@ KINDS: Mapping[str, float] = {
 }
 #: Kinds whose records somebody else fetches, by a client or a database, as (body with ArrivalTime).
 FETCHED: Mapping[str, float] = {"wms": 3600, "sql": 3600}
+#: The same for whole records: of them every field is compared, without tolerance.
+WHOLE: Mapping[str, float] = {"ledger": 0, "events": 0}
+#: What others saw of the attempts that whole records are about.
+WITNESSES: Mapping[str, float] = {SEEN: 0, COUNTERS: 0}
+_ALL: Mapping[str, float] = {**KINDS, **FETCHED, **WHOLE, **WITNESSES}
 
 Fetch = Callable[[Wanted], Iterable[Mapping[str, Any]]]
 
@@ -38,7 +44,7 @@ def load(
     spread: otlp.Spread = map,
     asked: by_hour.Asked | None = None,
 ) -> Loaded:
-    """Read the source *wanted*; *fetch* gives the accounting records of those kinds that we do not read ourselves,
+    """Read the source *wanted*; *fetch* gives the records, or what a witness says, of kinds that are not read here,
     *spread* works on large files with several processes. Where somebody is *asked* by hour, only what is not known yet
     is fetched.
 
@@ -46,7 +52,7 @@ def load(
         SourceError: it cannot be read.
     """
     level, relation, problems = _read(bench, wanted, window, fetch, spread, asked)
-    if wanted.kind in ("otlp", *FETCHED):
+    if wanted.kind in ("otlp", *FETCHED, *WHOLE):
         problems = [*problems, *_incomplete(bench, wanted, relation)]
     return Loaded(
         name=wanted.name,
@@ -55,6 +61,7 @@ def load(
         relation=relation,
         level=level,
         grace_seconds=_grace(wanted),
+        is_whole=wanted.kind in WHOLE,
         problems=tuple(problems),
         identity=files.identity(bench, wanted) if wanted.kind == "parquet" else "",
     )
@@ -82,11 +89,19 @@ def _read(
             return "sum", _prometheus(bench, wanted, window), []
         case "apel" | "auditor":
             return *_foreign(bench, wanted), []
-        case kind if kind in FETCHED:
-            known = by_hour.relation(bench, wanted, window.wider(), asked) if asked else None
-            return "attempt", known or records.accounting(bench, wanted.name, fetch(wanted)), []
-    names = ", ".join(sorted({*KINDS, *FETCHED}))
+        case kind if kind in (*FETCHED, *WHOLE, *WITNESSES):
+            known = by_hour.relation(bench, wanted, window.wider(), asked) if asked and kind in FETCHED else None
+            return ("attempt", known, []) if known else _fetched(bench, wanted, fetch(wanted))
+    names = ", ".join(sorted(_ALL))
     raise SourceError(f"{wanted.name}: there is no kind of source {wanted.kind!r}; known are {names}")
+
+
+def _fetched(bench: Workbench, wanted: Wanted, given: Iterable[Mapping[str, Any]]) -> tuple[Level, str, list[str]]:
+    if wanted.kind in WITNESSES:
+        return "witness", records.testimonies(bench, wanted.name, given), []
+    if wanted.kind in WHOLE:
+        return "attempt", *records.whole(bench, wanted.name, given)
+    return "attempt", records.accounting(bench, wanted.name, given), []
 
 
 def _level(wanted: Wanted) -> Level:
@@ -103,7 +118,7 @@ def _incomplete(bench: Workbench, wanted: Wanted, relation: str) -> list[str]:
 def _grace(wanted: Wanted) -> float:
     given = wanted.options.get("grace")
     try:
-        return float(given) if given is not None else {**KINDS, **FETCHED}[wanted.kind]
+        return float(given) if given is not None else _ALL[wanted.kind]
     except ValueError as error:
         raise SourceError(f"{wanted.name}: grace={given} is no number of seconds") from error
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from telemetry.ledger.formats.usage import SummedUsage, Usage
-from telemetry.reconcile.columns import COLUMNS, RECORD_FIELDS, from_record, literal, select_list
+from telemetry.ledger.record import InvalidRecord, Record
+from telemetry.reconcile.columns import BODY, COLUMNS, RECORD_FIELDS, from_record, literal, select_list
 from telemetry.reconcile.workbench import Workbench
 
 Values = Mapping[str, Any]
@@ -27,12 +28,38 @@ SUM_TYPES: Mapping[str, str] = {
     "cpu_us": "BIGINT",
     "core_us": "BIGINT",
 }
+#: What a witness has said of an attempt.
+WITNESS_TYPES: Mapping[str, str] = {"key": "VARCHAR", "said": "VARCHAR"}
 
 
 def accounting(bench: Workbench, name: str, bodies: Iterable[Values]) -> str:
     """A relation of our columns of accounting records (with an `ArrivalTime`, where that is known)."""
     rows = ({field: body[field] for field in RECORD_TYPES if body.get(field) is not None} for body in bodies)
     return kept(bench, name, rows, RECORD_TYPES, from_record(RECORD_TYPES))
+
+
+def whole(bench: Workbench, name: str, bodies: Iterable[Values]) -> tuple[str, list[str]]:
+    """The same with the whole of each record beside its columns; and sentences about what is no record."""
+    problems: list[str] = []
+
+    def rows() -> Iterator[Values]:
+        for body in bodies:
+            try:
+                record = Record(body)
+            except InvalidRecord as error:
+                problems.append(f"{name}: record {body.get('UID', 'without UID')}: {error}")
+                continue
+            chosen = {field: record[field] for field in RECORD_TYPES if record.get(field) is not None}
+            yield {**chosen, BODY: record.canonical()}
+
+    types = {**RECORD_TYPES, BODY: "VARCHAR"}
+    return kept(bench, name, rows(), types, from_record(types)), problems
+
+
+def testimonies(bench: Workbench, name: str, said: Iterable[Values]) -> str:
+    """A relation of what a witness has *said*, an object with the UID for each attempt."""
+    rows = ({"key": each["UID"], "said": json.dumps(dict(each))} for each in said)
+    return kept(bench, name, rows, WITNESS_TYPES, ", ".join(WITNESS_TYPES))
 
 
 def columns(bench: Workbench, name: str, rows: Iterable[Values]) -> str:

@@ -23,13 +23,16 @@ class Wanted:
 
 
 def parse(text: str) -> Wanted:
-    """Read `NAME=KIND:WHERE,option=value,...`; a comma in WHERE is fine, unless an option seems to follow.
+    """Read `NAME=KIND:WHERE,option=value,...`, where a kind that needs none has no WHERE, such as `wms=wms,grace=60`.
+
+    A comma in WHERE is fine, unless an option seems to follow.
 
     Raises:
         SourceError: it is not of that form.
     """
     name, has_name, rest = text.partition("=")
-    kind, _, place = rest.partition(":")
+    kind = re.split("[:,]", rest, maxsplit=1)[0]
+    place = rest[len(kind) :].removeprefix(":")
     if not has_name or not _NAME.fullmatch(name) or not kind:
         raise SourceError(
             f"{text!r}: write --source NAME=KIND:WHERE, such as wms=wms or batch=sacct:jobs.txt"

@@ -1,18 +1,17 @@
-"""One record held against what others saw of its attempt. Pure.
+"""One whole record held against what others saw of its attempt. Pure.
 
 Each check yields what is wrong as an `Objection`; which of them become differences, and of which
-ledger's record, is decided in `reconcile`.
+ledger's record, is decided in `attempts`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from telemetry.clock import utc_text
-from telemetry.facts import Scalar
-from telemetry.ledger.differences import Kind
-from telemetry.ledger.evidence import AttemptWitness, Contribution, Tolerances
 from telemetry.ledger.record import Record
 from telemetry.ledger.sanity import inconsistencies
+from telemetry.reconcile.result import Kind
+from telemetry.reconcile.settings import WitnessTolerances
+from telemetry.reconcile.witnesses import AttemptWitness, Bystanders, Contribution
 
 #: Statuses that may follow upon an attempt's end without a word about it being wrong: requests are
 #: done later, and users delete their jobs.
@@ -33,38 +32,7 @@ class Objection:
     explained_by: tuple[Kind, ...] = ()
 
 
-@dataclass(frozen=True)
-class Bystanders:
-    """What others saw of one attempt; None: they saw nothing."""
-
-    witness: AttemptWitness | None = None
-    contribution: Contribution | None = None
-
-    def testimony(self) -> dict[str, dict[str, Scalar | None]]:
-        """All of it, by witness, for the reader of a difference."""
-        said: dict[str, dict[str, Scalar | None]] = {}
-        if self.contribution is not None:
-            each = self.contribution
-            said["counters"] = {
-                "CPUTime": each.cpu_seconds,
-                "WallClockTime": each.wall_seconds,
-                "ExecTime": each.core_seconds,
-            }
-        if self.witness is not None:
-            seen = self.witness
-            said["wms_status"] = {"FinalMajorStatus": seen.status, "FinalMinorStatus": seen.minor_status}
-            said["wms_clock"] = {
-                "StartTime": _time(seen.running_utc_ns),
-                "EndTime": _time(seen.end_utc_ns),
-                "WallClockTime": seen.wall_seconds,
-            }
-            if seen.last_heartbeat is not None:
-                beat = seen.last_heartbeat
-                said["heartbeat"] = {"CPUTime": beat.cpu_seconds, "ExecTime": beat.wall_core_seconds}
-        return said
-
-
-def objections(record: Record, others: Bystanders, tolerances: Tolerances) -> list[Objection]:
+def objections(record: Record, others: Bystanders, tolerances: WitnessTolerances) -> list[Objection]:
     """What is wrong with *record*: by itself, and in the eyes of *others*."""
     found: list[Objection] = []
     if others.contribution is not None:
@@ -80,14 +48,14 @@ def objections(record: Record, others: Bystanders, tolerances: Tolerances) -> li
     return found
 
 
-def is_late(record: Record, witness: AttemptWitness, tolerances: Tolerances) -> bool:
+def is_late(record: Record, witness: AttemptWitness, tolerances: WitnessTolerances) -> bool:
     """Whether the final status reached the WMS much later than the attempt ended: an outage, or a long queue."""
     if witness.end_utc_ns is None:
         return False
     return (witness.end_utc_ns - _by_wms_clock(record, "EndTime")) / 1e9 > tolerances.late_seconds
 
 
-def _counters(record: Record, seen: Contribution, tolerances: Tolerances) -> Iterator[Objection]:
+def _counters(record: Record, seen: Contribution, tolerances: WitnessTolerances) -> Iterator[Objection]:
     wall, processors = record.number("WallClockTime"), max(record.integer("Processors"), 1)
     cpu = record.number("CPUTime")
     if seen.cpu_seconds is not None and abs(cpu - seen.cpu_seconds) > tolerances.counter(cpu):
@@ -103,7 +71,7 @@ def _counters(record: Record, seen: Contribution, tolerances: Tolerances) -> Ite
         yield Objection("cores", ("ExecTime", "Processors"), message, abs(core - seen.core_seconds), ("wall",))
 
 
-def _heartbeat(record: Record, witness: AttemptWitness, tolerances: Tolerances) -> Iterator[Objection]:
+def _heartbeat(record: Record, witness: AttemptWitness, tolerances: WitnessTolerances) -> Iterator[Objection]:
     """What was used can only grow, so the last heartbeat is a lower bound of the record."""
     beat = witness.last_heartbeat
     if beat is None:
@@ -133,7 +101,7 @@ def _status(record: Record, witness: AttemptWitness) -> Iterator[Objection]:
     yield Objection("status", fields, message, abs(record.number("ExecTime")))
 
 
-def _wms_clock(record: Record, witness: AttemptWitness, tolerances: Tolerances) -> Iterator[Objection]:
+def _wms_clock(record: Record, witness: AttemptWitness, tolerances: WitnessTolerances) -> Iterator[Objection]:
     """Start and end of the record against the arrival of Running and of the final status.
 
     Running arrives after the start, during `initialize`; the final status arrives after the end,
@@ -169,7 +137,3 @@ def _after_match(record: Record) -> float:
 
 def _by_wms_clock(record: Record, name: str) -> int:
     return record.utc_ns(name) + record.micros("ClockOffset") * 1000
-
-
-def _time(utc_ns: int | None) -> str | None:
-    return None if utc_ns is None else utc_text(utc_ns)
