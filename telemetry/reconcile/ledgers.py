@@ -168,10 +168,13 @@ def _called(loaded: Loaded) -> Ledger:
 
 
 def _case(row: Row, ledgers: Sequence[Ledger], witnesses: Sequence[str]) -> Case:
-    held = []
+    held: list[Held] = []
+    read: dict[str, Record] = {}
     for number, ledger in enumerate(ledgers):
         body, extra, bodies = row[1 + 3 * number : 4 + 3 * number]
-        held.append(Held(ledger, None if body is None else Record.from_json(body), int(extra), int(bodies)))
+        if body is not None and body not in read:  # mostly both ledgers have the same
+            read[body] = Record.from_json(body)
+        held.append(Held(ledger, read.get(body), int(extra), int(bodies)))
     said = dict(zip(witnesses, row[1 + 3 * len(ledgers) :], strict=True))
     return Case(str(row[0]), tuple(held), bystanders(said))
 

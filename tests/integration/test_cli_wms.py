@@ -296,10 +296,11 @@ def test_doctor_reaches_the_wms(jobspan: Jobspan) -> None:
 
 
 def test_reconciliation_without_jobs_is_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing on both sides is no difference."""
+    """Nothing on both sides is no difference; the engine leaves nothing behind."""
     with running_wms(tmp_path / "other") as other:
         assert cli.main(["--folder", str(other.folder), "reconcile", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["differences"] == []
+        assert not (other.folder / "reconcile").exists()
 
 
 def test_a_submission_belongs_to_the_trace_around_it(
