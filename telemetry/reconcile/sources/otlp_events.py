@@ -175,20 +175,31 @@ class _Layout:
     def row(self, block: bytes, begin: int, end: int) -> bytes | None:
         """The values between *begin* and *end*; None: it is another layout."""
         values = []
-        position = begin
-        for number, (key, length, closing, distance) in enumerate(self._wanted):
-            at = block.find(key, position + distance, end)
-            if at < 0:  # it is nearer than ever, or not there
-                at = block.find(key, position, end)
-                if at < 0:
-                    return None
-                self._wanted[number] = (key, length, closing, _less(at - position))
-            at += length
-            position = block.find(closing, at, end)
+        find, position = block.find, begin
+        for key, length, closing, distance in self._wanted:
+            at = find(key, position + distance, end) + length
+            if at < length:  # it is nearer than ever, or not there
+                return self.row(block, begin, end) if self._learn(block, begin, end) else None
+            position = find(closing, at, end)
             if position < 0:
                 return None
             values.append(block[at:position])
         return SEPARATOR.join(self._in_order(values)) + b"\n"
+
+    def _learn(self, block: bytes, begin: int, end: int) -> bool:
+        """Look for everything anywhere, and from then on where it was; whether it is there."""
+        nearer = []
+        position = begin
+        for key, length, closing, distance in self._wanted:
+            at = block.find(key, position, end)
+            if at < 0:
+                return False
+            nearer.append((key, length, closing, min(distance, _less(at - position))))
+            position = block.find(closing, at + length, end)
+            if position < 0:
+                return False
+        self._wanted = nearer
+        return True
 
 
 def _less(distance: int) -> int:
