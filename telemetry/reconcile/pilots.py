@@ -51,29 +51,35 @@ def compare(
 
 def _make_cases(bench: Workbench, attempts: Prepared, pilots: Prepared, allowed: Tolerances, now_us: int) -> None:
     """`cases`: a row for each pilot, what ran in it as the left side. A requeued job has several rows in a batch
-    system: these are one pilot."""
+    system: these are one pilot.
+
+    Two batch systems give the same numbers: where the pilots are said to be of a site, only its attempts are theirs.
+    """
+    has_site = bool(bench.value(f"SELECT count(site) FROM {pilots.loose}"))
+    place = "coalesce(site, '')" if has_site else "''"
+    asked = f" AND site IN (SELECT site FROM {pilots.loose})" if has_site else ""
     held = " UNION ALL ".join(
-        f"SELECT * FROM {each} WHERE batch IS NOT NULL AND batch <> ''"
+        f"SELECT * FROM {each} WHERE batch IS NOT NULL AND batch <> ''{asked}"
         for each in (f"(SELECT * FROM {attempts.keyed})", f"(SELECT * EXCLUDE (id) FROM {attempts.loose})")
     )
     summed = (
-        "SELECT batch, count(*) AS payloads, any_value(site) AS site, any_value(host) AS host, any_value(pilot)"
-        " AS pilot,"
+        f"SELECT batch, {place} AS place, count(*) AS payloads, any_value(site) AS site, any_value(host) AS host,"
+        " any_value(pilot) AS pilot,"
         " any_value(grp) AS grp, max(cores) AS cores, sum(cpu_us)::BIGINT AS cpu_us,"
         " sum(coalesce(own_cpu_us, 0))::BIGINT AS own_cpu_us,"
         " sum(wall_us * coalesce(cores, 1))::BIGINT AS core_us, min(start_us) AS start_us, max(end_us) AS end_us"
-        f" FROM ({held}) GROUP BY batch"
+        f" FROM ({held}) GROUP BY batch, place"
     )
     own = flags(allowed, now_us)
     jobs = (
-        "SELECT batch, any_value(site) AS site, any_value(host) AS host, max(cores) AS cores,"
-        " sum(wall_us)::BIGINT AS wall_us, sum(cpu_us)::BIGINT AS cpu_us,"
+        f"SELECT batch, {place} AS place, any_value(site) AS site, any_value(host) AS host, max(cores) AS cores,"
+        " sum(wall_us)::BIGINT AS wall_us, CASE WHEN count(cpu_us) = count(*) THEN sum(cpu_us)::BIGINT END AS cpu_us,"
         f" sum(wall_us * coalesce(cores, 1))::BIGINT AS core_us, min(start_us) AS start_us, max(end_us) AS end_us,"
-        f" bit_or({own}) AS flags FROM {pilots.loose} GROUP BY batch"
+        f" bit_or({own}) AS flags FROM {pilots.loose} GROUP BY batch, place"
     )
     bench.run(
-        "CREATE OR REPLACE TABLE cases AS SELECT row_number() OVER () AS id, 'pilot/' || coalesce(l.batch,"
-        " r.batch) AS key,"
+        "CREATE OR REPLACE TABLE cases AS SELECT row_number() OVER () AS id, concat_ws('/', 'pilot',"
+        " nullif(coalesce(l.place, r.place), ''), coalesce(l.batch, r.batch)) AS key,"
         " coalesce(l.batch, r.batch) AS batch, NULL::BIGINT AS job_id, NULL::INTEGER AS attempt,"
         " coalesce(l.site, r.site) AS site, l.grp, coalesce(l.host, r.host) AS host, coalesce(l.pilot, l.batch,"
         " r.batch) AS"
@@ -81,7 +87,7 @@ def _make_cases(bench: Workbench, attempts: Prepared, pilots: Prepared, allowed:
         " l.own_cpu_us, l.core_us AS l_core_us, r.core_us AS r_core_us, l.start_us AS l_start_us, r.start_us AS"
         " r_start_us,"
         " l.end_us AS l_end_us, r.end_us AS r_end_us, r.wall_us AS r_wall_us, r.flags AS r_flags"
-        f" FROM ({summed}) l FULL JOIN ({jobs}) r ON l.batch = r.batch"
+        f" FROM ({summed}) l FULL JOIN ({jobs}) r ON l.batch = r.batch AND l.place = r.place"
     )
 
 

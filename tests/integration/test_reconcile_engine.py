@@ -151,7 +151,8 @@ def pilot(number: int, **changes: object) -> dict[str, object]:
 
 def test_a_pilot_is_held_against_the_sum_of_its_payloads(tmp_path: Path) -> None:
     """A pilot that holds its payloads agrees; more CPU than theirs is overhead, time that none had is idle, less than
-    theirs is a difference; one without payloads is idle, and one that the batch system does not know is missing."""
+    theirs is a difference, and what is not known is none; one without payloads is idle, and one that the batch system
+    does not know is missing."""
     packed = [attempt(n, start_us=attempt(n - n % 3)["start_us"] + n % 3 * 3600 * SECOND) for n in range(24)]
     for each in packed:
         each["end_us"] = each["start_us"] + each["wall_us"]
@@ -162,6 +163,7 @@ def test_a_pilot_is_held_against_the_sum_of_its_payloads(tmp_path: Path) -> None
     right[3]["wall_us"] = int(str(right[3]["wall_us"])) + 7200 * SECOND
     right[4]["cores"] = 2
     right[5]["start_us"] = int(str(right[5]["start_us"])) + 1800 * SECOND
+    right[6]["cpu_us"] = None
     lonely = pilot(20, wall_us=3600 * SECOND)
     outcome = compared(tmp_path, packed, [*right[:7], lonely], level="pilot")
     told = sorted((each.pilot, each.name) for each in outcome.differences)
@@ -175,6 +177,27 @@ def test_a_pilot_is_held_against_the_sum_of_its_payloads(tmp_path: Path) -> None
         ("p7", "missing_in_right"),
     ]
     assert classes(outcome)["matched"] == 2
+
+
+def test_two_batch_systems_may_give_the_same_number(tmp_path: Path) -> None:
+    """The pilots of a site are held against what ran there, whatever ran in those of the same number elsewhere; pilots
+    of which nobody says where they are, against all that bears their number."""
+    begin = int(attempt(0)["start_us"])
+    times = [(begin + n * 3600 * SECOND, begin + (n + 1) * 3600 * SECOND) for n in range(3)]
+    left = [
+        attempt(n, site=f"S{where}", key=f"{where}-{n}", start_us=start, end_us=end)
+        for where in (1, 2)
+        for n, (start, end) in enumerate(times)
+    ]
+    hours: dict[str, object] = {"wall_us": 10_920 * SECOND, "end_us": times[-1][1] + 60 * SECOND}
+    here = pilot(0, site="S1", **hours)
+    assert classes(compared(tmp_path / "a", left, [here], level="pilot")) == {"matched": 1}
+    both = [here, pilot(0, site="S2", cpu_us=20_000 * SECOND, **hours)]
+    outcome = compared(tmp_path / "b", left, both, level="pilot")
+    assert (classes(outcome)["matched"], [each.name for each in outcome.differences]) == (1, ["cpu"])
+    assert outcome.differences[0].key == "pilot/S2/100"
+    outcome = compared(tmp_path / "c", left, [pilot(0, **hours)], level="pilot")
+    assert {each.name for each in outcome.differences} == {"cpu", "wall"}
 
 
 def test_sums_are_compared_by_what_they_tell_apart(tmp_path: Path) -> None:

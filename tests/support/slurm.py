@@ -57,12 +57,14 @@ class Slurm:
         return self.run("sacct", "-P", "-a", "-S", "now-2hours", "-o", COLUMNS, TZ=zone)
 
     def wait_ended(self, *jobs: str, within_seconds: float = READY_SECONDS) -> dict[str, dict[str, str]]:
-        """Until the accounting has the end of *jobs* (of an array: `17_0`); their lines, by that name."""
+        """Until the accounting has the end of *jobs* (of an array: `17_0`) and their scripts; their lines by name."""
 
         def ended() -> dict[str, dict[str, str]] | None:
             lines = {each["JobID"]: each for each in csv.DictReader(self.sacct().splitlines(), delimiter="|")}
-            found = {job: lines[job] for job in jobs if job in lines and lines[job]["End"] != "Unknown"}
-            return found if len(found) == len(jobs) else None
+            wanted = [name for job in jobs for name in (job, f"{job}.batch")]  # the step of a cancelled job ends later
+            if not all(name in lines and lines[name]["End"] != "Unknown" for name in wanted):
+                return None
+            return {job: lines[job] for job in jobs}
 
         try:
             return eventually(ended, within_seconds) or {}

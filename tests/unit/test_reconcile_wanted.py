@@ -70,6 +70,19 @@ def test_every_job_that_used_something_is_a_pilot() -> None:
     assert {each["site"] for each in found} == {"S"}
 
 
+def test_the_cpu_of_a_job_whose_steps_still_end_is_not_known() -> None:
+    """As sacct tells of a job right after it was cancelled: it has ended, its step has not, and its CPU is said to be
+    0; the run of it before, which was requeued, is complete."""
+    lines = [
+        HEAD,
+        "17|wn1|2026-11-01T09:00:00|2026-11-01T10:00:00|3600|00:50:00|4|REQUEUED\n",
+        "17.batch|wn1|2026-11-01T09:00:00|2026-11-01T10:00:00|3600|00:50:00|4|CANCELLED\n",
+        "17|wn1|2026-11-01T10:00:00|2026-11-01T11:00:00|3600|00:00:00|4|CANCELLED by 0\n",
+        "17.batch|wn1|2026-11-01T10:00:00|Unknown|3600|00:00:00|4|RUNNING\n",
+    ]
+    assert [each["cpu_us"] for each in pilots(lines)] == [3000 * SECOND, None]
+
+
 def test_the_hour_that_comes_twice_is_told_by_the_length() -> None:
     """02:30 in the night in which summer time ends is the earlier or the later one, whichever fits the elapsed time."""
     lines = [

@@ -2,7 +2,8 @@
 
     sacct -P -a -S 2026-11-01 -o JobIDRaw,NodeList,Start,End,ElapsedRaw,TotalCPU,AllocCPUS,State
 
-Steps (`17.batch`) are part of their job. `CPUTimeRAW` is wall clock x cores, whatever its name says: it is not read.
+Steps (`17.batch`) are part of their job: its CPU is known when all of them have ended, which is later than the end of a
+job that was cancelled. `CPUTimeRAW` is wall clock x cores, whatever its name says: it is not read.
 Slurm writes local times without a zone; which of the two 02:30 of an autumn night is meant follows from the length.
 States are all taken in which something was used, OUT_OF_MEMORY and CANCELLED too.
 """
@@ -10,7 +11,7 @@ States are all taken in which something was used, OUT_OF_MEMORY and CANCELLED to
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from telemetry.reconcile.sources.wanted import SourceError
@@ -18,6 +19,7 @@ from telemetry.reconcile.sources.wanted import SourceError
 _IDS = ("JobIDRaw", "JobID")
 _CORES = ("AllocCPUS", "NCPUS", "ReqCPUS")
 _US = 1_000_000
+_Row: TypeAlias = Mapping[str, str]
 
 
 def pilots(lines: Iterable[str], *, site: str = "", zone: str = "") -> Iterator[Mapping[str, Any]]:
@@ -36,9 +38,10 @@ def pilots(lines: Iterable[str], *, site: str = "", zone: str = "") -> Iterator[
         local: tzinfo = ZoneInfo(zone) if zone else UTC
     except (KeyError, ValueError, OSError) as error:
         raise SourceError(f"sacct: there is no time zone {zone!r}") from error
-    for row in rows:
-        if "." not in row[identity] and (pilot := _pilot(row, identity, cores, local)):
-            yield {**pilot, "site": site or None}
+    for row, steps in _jobs(rows, identity):
+        if pilot := _pilot(row, identity, cores, local):
+            is_complete = all(_moments(each["End"], local) for each in steps)
+            yield {**pilot, "cpu_us": pilot["cpu_us"] if is_complete else None, "site": site or None}
 
 
 def duration_us(text: str) -> int | None:
@@ -58,7 +61,22 @@ def _first(wanted: Iterable[str], names: Iterable[str]) -> str:
     return next((each for each in wanted if each in known), "")
 
 
-def _pilot(row: Mapping[str, str], identity: str, cores: str, local: tzinfo) -> dict[str, Any] | None:
+def _jobs(rows: Iterable[_Row], identity: str) -> Iterator[tuple[_Row, list[_Row]]]:
+    """Each job with the steps that follow it."""
+    job: _Row | None = None
+    steps: list[_Row] = []
+    for row in rows:
+        if "." in row[identity]:
+            steps.append(row)
+            continue
+        if job is not None:
+            yield job, steps
+        job, steps = row, []
+    if job is not None:
+        yield job, steps
+
+
+def _pilot(row: _Row, identity: str, cores: str, local: tzinfo) -> dict[str, Any] | None:
     wall_us = duration_us(row.get("ElapsedRaw") or row.get("Elapsed") or "")
     starts, ends = _moments(row["Start"], local), _moments(row["End"], local)
     if not starts or not ends or wall_us is None:
