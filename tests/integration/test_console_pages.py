@@ -127,16 +127,16 @@ def test_counts_and_rows_are_of_one_moment(wms: RunningWms, read: Reading) -> No
 def test_output_says_whence_it_is_and_how_old(wms: RunningWms, read: Reading) -> None:
     """As of which heartbeat, how long ago, and how one sees it as it is written; once all is over, only the first."""
     job_id, token = running_job(wms, "Talks")
-    follow = f"line by line as it is written, on the node of its agent: <code>jobspan peek --follow {job_id}</code>"
+    follow = f'on the node of its agent: <code class="whole">jobspan peek --follow {job_id}</code>'
     for path in (f"/console/jobs/{job_id}", f"/console/jobs/{job_id}/peek"):
-        assert f"Output comes with the heartbeats; {follow}" in read(path)
+        assert f"Output comes with the heartbeats; line by line as it is written, {follow}" in read(path)
     beat(wms, job_id, token, "line 1\n")
     assert "UTC, less than a minute ago." in read(f"/console/jobs/{job_id}")
     CLOCK.advance(185)
     for path in (f"/console/jobs/{job_id}", f"/console/jobs/{job_id}/peek"):
         text = read(path)
         assert re.search(r"as of the heartbeat at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, 3 min ago\.", text)
-        assert f"More comes with the heartbeats; {follow}" in text
+        assert f"More comes with the heartbeats; line by line as it is written, {follow}" in text
     report(wms, job_id, token, "Done")
     text = read(f"/console/jobs/{job_id}")
     assert "3 min ago." in text

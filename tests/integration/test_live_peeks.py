@@ -16,6 +16,8 @@ from runner.server.tokens import Identity, Role
 from tests.support.wms import RunningWms, running_wms
 
 ALICE = Identity("alice", "local_user", "local", frozenset({Role.USER}))
+#: Longer than any look may take; an end, for the case that nobody cuts it off.
+TRICKLE_SECONDS = LOOK_SECONDS + 12
 STREAM = {"lines": [[0, "line 1"]], "next": 7, "open_line": "li", "ended": False}
 
 
@@ -49,7 +51,8 @@ def listener(wms: RunningWms) -> Iterator[Listener]:
             told.heard.append(head.decode())
             with contextlib.suppress(OSError):  # we have been cut off
                 self.wfile.write(told.answer)
-                while told.trickle and not told.ended.wait(0.05):
+                until = time.monotonic() + TRICKLE_SECONDS
+                while told.trickle and time.monotonic() < until and not told.ended.wait(0.05):
                     self.wfile.write(b" ")
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
