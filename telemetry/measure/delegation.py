@@ -73,6 +73,8 @@ def obstacle(own: Path, controllers: Iterable[str] = CONTROLLERS) -> str:
     if own.name.endswith(".service"):
         # The next process that systemd starts for the service would not get into a group that hands controllers on.
         return f"{lacking}: {own.name} has no DelegateSubgroup={LEAF} (systemd 254 and newer)"
+    if not os.access(own / "cgroup.subtree_control", os.W_OK):
+        return f"{lacking}: {own} was not delegated to this user"
     others = [pid for pid in (own / "cgroup.procs").read_text().split() if int(pid) != os.getpid()]
     return f"{lacking}: an agent has to be alone in its group, and {own} holds {len(others)} more" if others else ""
 
@@ -89,9 +91,13 @@ def _hand_on(folder: Path, controllers: Iterable[str]) -> str:
     # Of most controllers the kernel itself refuses this. Of pids it does not, and then no payload could be started.
     if missing and not _is_root(folder) and (folder / "cgroup.procs").read_text():
         return f"{' and '.join(missing)} of control groups cannot reach payloads: {folder} holds processes"
+    refused = []
     for each in missing:
-        (folder / "cgroup.subtree_control").write_text(f"+{each}")
-    return ""
+        try:
+            (folder / "cgroup.subtree_control").write_text(f"+{each}")
+        except OSError as error:
+            refused.append(f"{each} ({error.strerror})")
+    return f"{folder} cannot hand on {' and '.join(refused)} to payloads" if refused else ""
 
 
 def _is_root(folder: Path) -> bool:

@@ -122,6 +122,24 @@ def test_who_is_not_alone_does_without(delegated: Path, controller: str) -> None
     assert seen["payload"] == str(delegated / "jobspan-payload")
 
 
+def test_a_group_that_was_not_delegated_is_left_as_it_is(delegated: Path, controller: str) -> None:
+    """Who may make groups below but hand nothing on stays where it is, and says so."""
+    os.chown(delegated / "cgroup.subtree_control", 0, 0)
+    seen = as_member(delegated, 65534, controller)
+    assert "was not delegated to this user" in str(seen["lacking"])
+    assert (seen["own"], seen["reached"]) == (str(delegated), False)
+    assert not (delegated / LEAF).exists()
+
+
+def test_what_the_kernel_refuses_is_told(delegated: Path, controller: str) -> None:
+    """A controller that cannot be handed on costs a sentence; payloads get their groups all the same."""
+    os.chown(delegated / "cgroup.subtree_control", 0, 0)
+    (delegated / LEAF).mkdir()
+    seen = as_member(delegated / LEAF, 65534, controller)
+    assert seen["lacking"] == f"{delegated} cannot hand on {controller} (Permission denied) to payloads"
+    assert (seen["payload"], seen["reached"]) == (str(delegated / "jobspan-payload"), False)
+
+
 def test_who_was_started_in_a_leaf_stays_there(delegated: Path, controller: str) -> None:
     """As systemd does it for `DelegateSubgroup=`: the group above hands on, and so it does for the next agent."""
     (delegated / LEAF).mkdir()

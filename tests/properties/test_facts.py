@@ -1,13 +1,14 @@
 """Any fact survives its way through JSON."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.entries import KINDS, Entry, UnknownFact, UnreadableFact, from_json, to_json
-from telemetry.facts import Fact
+from telemetry.facts import Fact, UsageSampled, UsageSettled
 from tests.support.strategies import FACTS, SCALARS, TEXT, of_kind
 
 LINE = {"v": 1, "writer": "w", "sequence": 1, "utc_ns": 1, "boottime_ns": 1, "boot_id": "b", "fact": "Fenced"}
@@ -63,6 +64,16 @@ def test_fields_of_a_newer_version_are_skipped() -> None:
         from_json({**LINE, "data": {"reason": "x", "colour": "blue"}}).fact
         == from_json({**LINE, "data": {"reason": "x"}}).fact
     )
+
+
+@pytest.mark.parametrize("kind", [UsageSampled, UsageSettled])
+@given(data=st.data())
+def test_what_was_measured_before_methods_were_named_is_read(kind: type[Fact], data: st.DataObject) -> None:
+    """A journal of before has no `methods`: nobody knows them, and all else is as it was."""
+    fact = data.draw(of_kind(kind))
+    line = to_json(Entry("w", 1, 0, 0, "b", fact))
+    del line["data"]["methods"]
+    assert from_json(json.loads(json.dumps(line))).fact == replace(fact, methods={})  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
