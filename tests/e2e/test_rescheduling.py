@@ -20,6 +20,8 @@ from tests.support.site import Site, running_site, site_config
 from tests.support.waiting import eventually
 
 MAXIMUM = "Maximum of reschedulings reached"
+#: Two attempts, each of which looks for its input data again and again before it gives up.
+TRYING_SECONDS = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_input_data_that_is_away_is_tried_again_and_counted(site: Site, tmp_path
     site.client.catalog_register("FileCatalog", "/local/data/away.txt", file)
     folder.rename(folder.with_name("elsewhere"))
     job_id = site.submit(Executable="/bin/true", InputData=["LFN:/local/data/away.txt"])
-    site.wait(job_id, "Failed", MAXIMUM)
+    site.wait(job_id, "Failed", MAXIMUM, TRYING_SECONDS)
     folder.with_name("elsewhere").rename(folder)
 
     assert attempts(site, job_id, 2) == [("Rescheduled", "Input Data Resolution"), ("Failed", MAXIMUM)]
