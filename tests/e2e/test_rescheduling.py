@@ -26,8 +26,8 @@ TRYING_SECONDS = 90.0
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site where a job is rescheduled once."""
-    with running_site(tmp_path_factory.mktemp("site"), WMS={"MaxRescheduling": 1}) as running:
+    """A site where a job is rescheduled once. What cannot be read is asked for by the deadline of a call."""
+    with running_site(tmp_path_factory.mktemp("site"), WMS={"MaxRescheduling": 1, "Timeout": 3.0}) as running:
         yield running
 
 
