@@ -71,7 +71,7 @@ DESCRIPTIONS = Table(
 ATTRIBUTES = tuple(JOBS.columns.keys()[:21])
 TIMES = frozenset(name for name in ATTRIBUTES if name.endswith("Time"))
 
-#: What decides about a job's status. It is read with every report, and PyMySQL needs as long for a column as for a row.
+#: What decides about a job's status. It is read with every report, and each column costs a driver in Python its time.
 STATE = (
     JOBS.c.JobID, JOBS.c.Owner, JOBS.c.OwnerGroup, JOBS.c["VO"], JOBS.c.Status, JOBS.c.MinorStatus,
     JOBS.c.ApplicationStatus, JOBS.c.RescheduleCounter, JOBS.c.LastStatusTime, JOBS.c.StartExecTime,
