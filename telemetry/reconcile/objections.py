@@ -20,6 +20,9 @@ _LATER = {("Completed", "Done"), ("Completed", "Failed")}
 #: What the WMS makes of a job of which nothing is heard any more.
 _STALLED = ("Failed", "Job stalled: pilot not running")
 
+#: How an attempt ends for the WMS that another follows.
+_REPLACED = "Rescheduled"
+
 
 @dataclass(frozen=True)
 class Objection:
@@ -90,8 +93,11 @@ def _heartbeat(record: Record, witness: AttemptWitness, tolerances: WitnessToler
 def _status(record: Record, witness: AttemptWitness) -> Iterator[Objection]:
     mine = (record.text("FinalMajorStatus"), record.text("FinalMinorStatus"))
     theirs = (witness.status, witness.minor_status)
-    if record.text("ErrorType") == "fenced" and theirs == _STALLED:
-        return  # given up by the WMS, then replaced: the wrapper that came back learned of the latter only
+    if record.text("ErrorType") == "fenced" and (theirs == _STALLED or theirs[0] == _REPLACED):
+        # Who is fenced learns that the WMS has gone on, and nothing else: neither that it had given the attempt up
+        # before, nor the words with which the attempt itself had asked for the next one, if nobody noted that they
+        # arrived (as on a full disk).
+        return
     if mine == theirs or witness.status == "Deleted" or (mine[0], theirs[0]) in _LATER:
         return
     fields = tuple(

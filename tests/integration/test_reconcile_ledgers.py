@@ -284,6 +284,21 @@ def test_what_happens_to_a_job_after_its_end_is_no_difference() -> None:
     assert reconcile(honest(held, witnesses=witnesses)).is_clean
 
 
+def test_who_is_fenced_learns_only_that_the_wms_has_gone_on() -> None:
+    """The words with which the WMS ended a fenced attempt may be others, if it was given up or replaced; that
+    it is Done there is a difference."""
+    ends = (("Rescheduled", "Job Wrapper Initialization"), ("Failed", "Job stalled: pilot not running"))
+    held = [
+        each.replace(FinalMajorStatus="Rescheduled", FinalMinorStatus="Job Rescheduled", ErrorType=error_type)
+        for each, error_type in zip(made(4), ("fenced", "fenced", "fenced", "wrapper_died"), strict=True)
+    ]
+    seen = (*ends, ("Done", "Execution Complete"), ends[0])
+    witnesses = [
+        witness_of(each, status=status, minor_status=minor) for each, (status, minor) in zip(held, seen, strict=True)
+    ]
+    assert of_jobs(reconcile(honest(held, witnesses=witnesses)), 4) == [[], [], ["status"], ["status"]]
+
+
 def test_the_agents_counters_are_heard() -> None:
     """What the agent counted for an attempt must be what its record says."""
     wall = whole_life().record().number("WallClockTime")
