@@ -134,7 +134,7 @@ def _server(address: DatabaseAddress, isolation: Any, connections: int) -> Engin
             return
         try:
             engine.dialect.do_ping(connection)
-        except Exception as error:
+        except Exception as error:  # each driver has errors of its own; none of them is swallowed
             raise InvalidatePoolError from error  # the server was started again: all connections are made anew
 
     return engine
