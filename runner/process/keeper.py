@@ -24,7 +24,7 @@ from runner.process.launch import ALL_SIGNALS, Parent, is_killable, launch, make
 from runner.process.settling import settled_usage
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
-from runner.process.wire import Line, pack_reading, unpack, values_of
+from runner.process.wire import Line, pack_reading, unpack, unpack_question, values_of
 from telemetry.clock import Clock
 from telemetry.facts import Fact, PayloadEnded, PayloadStarted
 from telemetry.journal import Journal, JournalBusy, read_journal
@@ -170,10 +170,10 @@ class Keeper:
         try:
             question = self._queries.recv(QUESTION_BYTES)
             if question:
-                # "17", "17 deep" or "17 pss": the words say how deep the look is to go.
-                word = question.partition(b" ")[2]
-                reading = self._tree.reading(is_deep=bool(word), with_pss=word == b"pss")
-                self._queries.send(pack_reading(question, reading), socket.MSG_DONTWAIT)
+                depth, still_until_ns = unpack_question(question)
+                self._tree.was_still(still_until_ns)
+                reading = self._tree.reading(is_deep=bool(depth), with_pss=depth == "pss")
+                self._queries.send(pack_reading(question, reading, self._tree.marks), socket.MSG_DONTWAIT)
         except OSError:  # nobody waits for the answer any more; the other line tells whether anybody is there
             return
 

@@ -120,7 +120,7 @@ class Starter:
         self._clock = clock
         self.pid = pid
         self._commands = commands
-        self._questions = Questions(queries)
+        self._questions = Questions(queries, clock)
         self._terms = terms
         self._frames = Frames()
         #: For what is said or done to the starter.

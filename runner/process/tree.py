@@ -24,7 +24,8 @@ from telemetry.measure.snapshot import (
     TreeSnapshot,
     UsageReading,
 )
-from telemetry.measure.tree import TreeState, advance, with_sums
+from telemetry.measure.stillness import NO_MARKS, Marks, Stillness
+from telemetry.measure.tree import TreeState, advance, still_until, with_sums
 from telemetry.measure.walker import TreeWalker
 
 _BLOCK_BYTES = 512
@@ -127,6 +128,7 @@ class ProcessTree:
         self._walker = TreeWalker(self._root)
         self._deep = _Deep()
         self._looks = _OwnLooks()
+        self._stillness = Stillness()
         self._ended: list[ProcessEnded] = []
         # wait4 tells the highest memory of a process from before its exec too, when it was a copy of us.
         self._own_rss_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -194,11 +196,21 @@ class ProcessTree:
             self._deep.add(procfs.deep_look(living, with_pss=with_pss), pressure, self._state)
         sums = self.meter.sums(self._walker)
         if sums is None:
-            self.look()
+            self._stillness.during(self.look)
         else:
             self._state = with_sums(self._state, sums, self._ended)
             self._ended.clear()
         return self._deep.added_to(self.meter.read(self._state, is_lean=not is_deep))
+
+    @property
+    def marks(self) -> Marks:
+        """As long as they are what they were, the last reading holds; none where the processes are not counted one by
+        one, and none where some are reaped unseen, whose look must not be long ago."""
+        return NO_MARKS if self._state.auto_reaping else self._stillness.marks
+
+    def was_still(self, until_boottime_ns: int) -> None:
+        """Somebody has held the marks against the processes, up to then: it counts as a look that found the same."""
+        self._state = still_until(self._state, until_boottime_ns / NANOSECONDS)
 
     def reap(self) -> list[Reaped]:
         """Wait for every child that has ended; returns at once."""

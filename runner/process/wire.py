@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from telemetry.measure.snapshot import Cpu, Methods, Peaks, UsageReading
+from telemetry.measure.stillness import Marks
 
 _LENGTH = struct.Struct("=I")
 _RECEIVE_BYTES = 1 << 16
@@ -30,19 +31,31 @@ def unpack(data: bytes) -> tuple[str, dict[str, Any]] | None:
     return kind, values
 
 
-def pack_reading(question: bytes, reading: UsageReading) -> bytes:
-    """The answer to *question*, one packet.
+def pack_question(number: int, depth: str, still_until_ns: int) -> bytes:
+    """Question *number* for a reading, one packet: how deep the look is to go ("", "deep", "pss"), and since when (of
+    the clock that goes on in suspend) somebody may have run who had not before."""
+    return f"{number} {depth} {still_until_ns}".encode()
+
+
+def unpack_question(packet: bytes) -> tuple[str, int]:
+    """Depth and time."""
+    _, depth, still_until_ns = packet.decode().split(" ")
+    return depth, int(still_until_ns)
+
+
+def pack_reading(question: bytes, reading: UsageReading, marks: Marks) -> bytes:
+    """The answer to *question*, one packet: a reading, and the marks by which it can be seen to hold.
 
     By marshal, in a tenth of JSON's time: both ends are forks of one interpreter, and nobody else has the line.
     """
     nested = tuple(reading.cpu), tuple(reading.methods), tuple(reading.peaks)
-    return marshal.dumps((question, *nested, *reading[2:-1]))
+    return marshal.dumps((question, marks, *nested, *reading[2:-1]))
 
 
-def unpack_reading(packet: bytes) -> tuple[bytes, UsageReading]:
-    """The question, and what `pack_reading` was given."""
-    question, cpu, methods, peaks, *values = marshal.loads(packet)  # noqa: S302 - of our own starter
-    return question, UsageReading._make((Cpu(*cpu), Methods(*methods), *values, Peaks(*peaks)))
+def unpack_reading(packet: bytes) -> tuple[bytes, UsageReading, Marks]:
+    """What `pack_reading` was given."""
+    question, marks, cpu, methods, peaks, *values = marshal.loads(packet)  # noqa: S302 - of our own starter
+    return question, UsageReading._make((Cpu(*cpu), Methods(*methods), *values, Peaks(*peaks))), marks
 
 
 def values_of(value: Any) -> dict[str, Any]:

@@ -165,6 +165,13 @@ def advance(state: TreeState, snapshot: TreeSnapshot) -> TreeState:
     )
 
 
+def still_until(state: TreeState, boottime_seconds: float) -> TreeState:
+    """The state when none of the members has run up to that moment: nobody was born and nothing was used unseen."""
+    if state.boottime_seconds is None or boottime_seconds <= state.boottime_seconds:
+        return state
+    return state._replace(boottime_seconds=boottime_seconds)
+
+
 def with_sums(state: TreeState, sums: MemberSums, ended: Iterable[ProcessEnded]) -> TreeState:
     """The state when the living are only known in sum: their CPU is told by somebody else, a control group."""
     if ended := tuple(ended):

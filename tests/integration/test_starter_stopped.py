@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from runner.process import starter as starter_module
 from telemetry.facts import PayloadStarted, SignalSent
 from telemetry.measure import procfs
 from tests.support.processes import is_alive
-from tests.support.starting import program, stage
+from tests.support.starting import METHODS, program, stage
 from tests.support.waiting import eventually
 from tests.support.watched import CONFIG, Job
 
@@ -74,3 +75,26 @@ def test_a_starter_that_is_stopped_before_the_start(tmp_path: Path) -> None:
         it.starter.start(it.command("/bin/true"))
         woken = [each for each in it.events() if isinstance(each, SignalSent)]
     assert [(each.signal, each.purpose) for each in woken] == [(signal.SIGCONT, "wake")]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_resting_payload_needs_no_starter(tmp_path: Path, method: str) -> None:
+    """Nobody wakes the starter for a payload that has not run since the last reading, which then holds."""
+    with stage(tmp_path, method) as it:
+        it.starter.start(it.command("/bin/sleep", "600"))
+        held = eventually(lambda: (seen := it.starter.snapshot()) is it.starter.snapshot() and seen)
+        stop(it.starter.pid)
+        assert it.starter.snapshot() is held
+        os.kill(it.starter.pid, signal.SIGCONT)
+    assert held.processes == 1
+
+
+def test_a_resting_payload_whose_children_nobody_waits_for_is_looked_at(tmp_path: Path) -> None:
+    """What such children have used between two looks is uncertain: the looks must not become rare."""
+    with stage(tmp_path, "wait4") as it:
+        deaf = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); signal.pause()"
+        started = it.starter.start(it.command(sys.executable, "-I", "-S", "-c", deaf))
+        eventually(lambda: (seen := procfs.look(started.pid)) and seen.ignores_children and seen.state == "S")
+        readings = [it.starter.snapshot() for _ in range(5)]
+    assert None not in readings
+    assert len({id(each) for each in readings}) == len(readings)

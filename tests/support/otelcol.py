@@ -33,6 +33,8 @@ class OtelCollector(StoreServer):
         self._http = dict(http or {})
         self._extensions = dict(extensions or {})
         self.memory_mib = memory_mib
+        #: Lines that it had begun when it was killed.
+        self.torn: dict[str, int] = {TRACES: 0, LOGS: 0}
         super().__init__()
 
     @property
@@ -45,6 +47,16 @@ class OtelCollector(StoreServer):
         path = self.folder / "otelcol.yaml"
         path.write_text(json.dumps(self._configuration()))
         return [str(collector_program()), "--config", f"file:{path}"]
+
+    def start(self) -> None:
+        """As any server. Half a line that it was killed over, and never confirmed, must not swallow the next one."""
+        for name in self.torn:
+            path = self.folder / name
+            if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+                with path.open("ab") as file:
+                    file.write(b"\n")
+                self.torn[name] += 1
+        super().start()
 
     def is_ready(self) -> bool:
         """Whether it takes connections."""
@@ -62,13 +74,13 @@ class OtelCollector(StoreServer):
     def spans(self) -> tuple[SpanValue, ...]:
         """All spans, in the order of their arrival."""
         read = read_spans(self.folder / TRACES)
-        assert read.damaged == 0
+        assert read.damaged <= self.torn[TRACES]
         return read.spans
 
     def events(self) -> tuple[AccountingEvent, ...]:
         """All accounting events, in the order of their arrival."""
         read = read_accounting(self.folder / LOGS)
-        assert read.damaged == 0
+        assert read.damaged <= self.torn[LOGS]
         return read.events
 
     def _configuration(self) -> dict[str, Any]:

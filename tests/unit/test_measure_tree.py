@@ -4,7 +4,7 @@ import pytest
 
 from telemetry.measure.procfs import parse_io
 from telemetry.measure.snapshot import NO_CPU, Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
-from telemetry.measure.tree import TICK_SECONDS, TreeState, advance
+from telemetry.measure.tree import TICK_SECONDS, TreeState, advance, still_until
 
 ROOT = 1
 
@@ -162,6 +162,17 @@ def test_auto_reaping_makes_the_total_uncertain(moment: tuple[list[ProcessLook],
     """With auto-reaping, all that the machine could have computed but for what was counted may be missing."""
     state = fold(([], []), moment, processors=2)
     assert state.uncertainty_seconds == pytest.approx(TICK_SECONDS + 2 * 1.0 - 1.0)
+
+
+def test_what_was_still_has_hidden_nobody() -> None:
+    """Where nobody had run since the last look, only what came after is uncertain; an older moment changes nothing."""
+    state = TreeState(processors=2)
+    for second in (0.0, 1.0):
+        state = advance(state, TreeSnapshot(root_pid=ROOT, boottime_seconds=second, living=(look(10, ROOT),)))
+    state = still_until(still_until(state, 14.0), 3.0)
+    deaf = look(10, ROOT, ignores_children=True)
+    state = advance(state, TreeSnapshot(root_pid=ROOT, boottime_seconds=15.0, living=(deaf,)))
+    assert state.uncertainty_seconds == pytest.approx(TICK_SECONDS + 2 * 1.0)
 
 
 def test_lost_children_are_a_sign_of_auto_reaping() -> None:
