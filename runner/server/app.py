@@ -1,6 +1,5 @@
 """The application: databases, services and routes put together."""
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 
@@ -37,6 +36,7 @@ from runner.server.routes import (
 from runner.server.routes.dependencies import Services
 from runner.server.routes.last_resort import LastResort
 from runner.server.routes.limits import BodyLimit
+from runner.server.routes.lines import Lines
 from runner.server.routes.repeating import repeating
 from runner.server.sandboxes.contents import Contents
 from runner.server.sandboxes.folder import FolderContents
@@ -96,9 +96,6 @@ ROUTES = (
     console_site,
     health,
 )
-#: So many of the calls that jobs make all the time are in threads at once: on a file there is one writer, and one
-#: that is ready to follow it.
-FILE_LINE, SERVER_LINE = 2, 16
 
 
 def open_context(settings: ServerSettings, clock: Clock, observer: Observer = SILENT) -> ServiceContext:
@@ -160,7 +157,7 @@ def application(context: ServiceContext) -> FastAPI:
     )
     services = _services(context)
     app.state.services = repeating(services) if context.is_shared else services
-    app.state.line = CapacityLimiter(SERVER_LINE if context.is_shared else FILE_LINE)
+    app.state.lines = Lines.to_a_server() if context.is_shared else Lines.to_a_file()
     for module in ROUTES:
         app.include_router(module.router)
     failures.install(app)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias, TypeVar, cast
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
@@ -121,15 +120,6 @@ PageNumber: TypeAlias = Annotated[int, Query(ge=1, le=1 << 31)]
 PerPage: TypeAlias = Annotated[int, Query(ge=1, le=10_000)]
 JobPath: TypeAlias = Annotated[int, Path(ge=0, lt=1 << 63)]
 JobNumber: TypeAlias = Annotated[int, Query(ge=0, lt=1 << 63)]
-
-
-async def in_line(request: Request, call: Callable[[], T]) -> T:
-    """The result of *call*, made in a thread.
-
-    For the calls that jobs make all the time: few of them are in threads at once, and the others wait in the event
-    loop. As many threads as callers would spend their time waking each other.
-    """
-    return await to_thread.run_sync(call, limiter=cast(CapacityLimiter, request.app.state.line))
 
 
 async def poll(request: Request, bell: Bell, wait_seconds: float, look: Callable[[], T]) -> T:

@@ -18,7 +18,8 @@ from runner.server.models import (
     SummaryParams,
 )
 from runner.server.observing import told
-from runner.server.routes.dependencies import Caller, PageNumber, PerPage, Served, in_line
+from runner.server.routes.dependencies import Caller, PageNumber, PerPage, Served
+from runner.server.routes.lines import in_line, lines_of
 from runner.server.services.job_monitoring import Page
 from runner.server.services.state_machine import Update
 from telemetry.clock import parse_utc
@@ -34,15 +35,19 @@ MANY = Body(max_length=MAX_ITEMS)
 
 
 @router.post("/jdl")
-def submit(
+async def submit(
     texts: list[str], request: Request, caller: Caller, services: Served, traceparent: Annotated[str, Header()] = ""
 ) -> Response:
     """Submit jobs: descriptions in JDL, JSON or YAML."""
-    inserted = services.job_manager.submit(caller, texts, traceparent=traceparent)
-    told(request).submissions = tuple(
-        submission_uid(services.context.wms_id, each["JobID"]) for each in inserted[:MOST_LINKS]
-    )
-    return JSONResponse(inserted, 201)
+
+    def submitted() -> Response:
+        inserted = services.job_manager.submit(caller, texts, traceparent=traceparent)
+        told(request).submissions = tuple(
+            submission_uid(services.context.wms_id, each["JobID"]) for each in inserted[:MOST_LINKS]
+        )
+        return JSONResponse(inserted, 201)
+
+    return await in_line(lines_of(request).submissions, submitted)
 
 
 @router.patch("/status")
@@ -55,9 +60,8 @@ async def set_status(
 ) -> Response:
     """Report statuses, by job and time."""
     folded = {job_id: [status_update(job_id, *each) for each in several.items()] for job_id, several in updates.items()}
-    return JSONResponse(
-        await in_line(request, lambda: services.job_state_update.set_status(caller, folded, force=force))
-    )
+    line = lines_of(request).reports
+    return JSONResponse(await in_line(line, lambda: services.job_state_update.set_status(caller, folded, force=force)))
 
 
 @router.patch("/heartbeat")
@@ -66,7 +70,8 @@ async def heartbeat(
 ) -> Response:
     """Report that jobs live; the answer has the commands for them."""
     told(request).heartbeats = len(beats)
-    return JSONResponse(await in_line(request, lambda: services.job_state_update.heartbeat(caller, beats)))
+    line = lines_of(request).reports
+    return JSONResponse(await in_line(line, lambda: services.job_state_update.heartbeat(caller, beats)))
 
 
 @router.patch("/metadata")
@@ -83,7 +88,8 @@ def reschedule(body: JobIDs, caller: Caller, services: Served, preempted: bool =
 
 
 @router.post("/search")
-def search(
+async def search(
+    request: Request,
     caller: Caller,
     services: Served,
     wanted: SearchParams | None = None,
@@ -91,8 +97,12 @@ def search(
     per_page: PerPage = 100,
 ) -> Response:
     """Find jobs."""
-    found = services.job_monitoring.search(caller, wanted or SearchParams(), (page - 1) * per_page, per_page)
-    return paged(found, "jobs")
+
+    def found() -> Response:
+        rows = services.job_monitoring.search(caller, wanted or SearchParams(), (page - 1) * per_page, per_page)
+        return paged(rows, "jobs")
+
+    return await in_line(lines_of(request).searches, found)
 
 
 @router.post("/summary")

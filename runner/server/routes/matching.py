@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse, Response
 
 from runner.server.models import CommandIDs, CommandsParams, JobReportParams, MatchParams, TokenRequest
 from runner.server.observing import told
-from runner.server.routes.dependencies import Caller, JobPath, RenewingCaller, Served, in_line, poll
+from runner.server.routes.dependencies import Caller, JobPath, RenewingCaller, Served, poll
 from runner.server.routes.jobs import status_update
+from runner.server.routes.lines import in_line, lines_of
 from runner.server.services.job_state_update import Report
 from runner.server.services.job_tokens import with_claim
 
@@ -71,7 +72,7 @@ async def report(
     updates = [status_update(job_id, *each) for each in said.Statuses.items()]
     bearer = with_claim(caller, said.Claim)
     parts = Report(updates, said.Parameters, said.Heartbeat)
-    answer = await in_line(request, lambda: services.job_state_update.report(bearer, job_id, parts))
+    answer = await in_line(lines_of(request).reports, lambda: services.job_state_update.report(bearer, job_id, parts))
     if bearer != caller:
         answer |= services.job_tokens.name(bearer)
     return JSONResponse(answer)
