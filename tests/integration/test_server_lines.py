@@ -14,7 +14,7 @@ from runner.server.services.job_monitoring import JobMonitoring
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
-#: More than there are threads for the calls below.
+#: More than there are threads for searches.
 CALLERS = 24
 DEADLINE_SECONDS = 10.0
 
@@ -68,7 +68,7 @@ def held_up(method: Any, gate: Gate) -> Any:
     ("path", "body", "most", "status"),
     [
         pytest.param("/api/jobs/search", {"search": []}, 2, 200, id="searches"),
-        pytest.param("/api/jobs/jdl", ['Executable = "/bin/true";'], 16, 201, id="submissions"),
+        pytest.param("/api/jobs/jdl", ['Executable = "/bin/true";'], CALLERS, 201, id="submissions"),
     ],
 )
 def test_many_slow_calls_hold_up_no_heartbeat(

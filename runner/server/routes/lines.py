@@ -26,14 +26,14 @@ class Lines:
 
     @classmethod
     def to_a_file(cls) -> "Lines":
-        """On a file there is one writer, and one report that is ready to follow it. Submissions have much to do before
-        their turn to write."""
-        return cls(CapacityLimiter(2), CapacityLimiter(16), CapacityLimiter(2))
+        """On a file there is one writer, and one report that is ready to follow it. Submissions wait for the disk, and
+        the more of them wait together the fewer times it is asked (with 32 clients 410 instead of 260 a second)."""
+        return cls(reports=CapacityLimiter(2), submissions=CapacityLimiter(40), searches=CapacityLimiter(2))
 
     @classmethod
     def to_a_server(cls) -> "Lines":
         """While some wait for a database server's answer, others work."""
-        return cls(CapacityLimiter(4), CapacityLimiter(4), CapacityLimiter(3))
+        return cls(reports=CapacityLimiter(4), submissions=CapacityLimiter(4), searches=CapacityLimiter(3))
 
 
 def lines_of(request: Request) -> Lines:
