@@ -1,5 +1,6 @@
 """Text of others made harmless, and figures as people read them: the same on terminals and on pages. Pure."""
 
+import math
 import re
 from datetime import UTC, datetime
 
@@ -8,6 +9,8 @@ _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u
 #: Whole escape sequences, so that no "[31m" is left standing.
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
+#: Behind the point; what is smaller is nothing to people.
+_MOST_DIGITS = 9
 _BYTE_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -65,8 +68,13 @@ def bytes_text(count: float | None) -> str:
 
 
 def number_text(value: float | None, digits: int = 0) -> str:
-    """A number with its thousands set apart: 12,345 and, with *digits* 2, 1,234.50."""
-    return "" if value is None else f"{value:,.{digits}f}"
+    """A number with its thousands set apart: 12,345 and, with *digits* 2, 1,234.50; a small one as far as it says
+    something, 0.0074 and not 0.01."""
+    if value is None:
+        return ""
+    if digits and 0 < abs(value) < 0.1:
+        digits = min(digits - 1 - math.floor(math.log10(abs(value))), _MOST_DIGITS)
+    return f"{value:,.{digits}f}"
 
 
 def percent_text(share: float | None) -> str:
