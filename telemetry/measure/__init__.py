@@ -3,6 +3,7 @@
 * `procfs`             I/O: `/proc`, read as values
 * `walker`             I/O: the same processes again and again, cheaply
 * `cgroup`, `cgroup1`  I/O: control groups of version 2 and 1, `hybrid` of both; `files` keeps theirs open
+* `stillness`          I/O: whether processes have run since they were looked at
 * `perf`               I/O: the kernel's task clock of a tree
 * `snapshot`           the frozen values: one process, one tree at one moment, one reading
 * `tree`               the pure fold of snapshots into totals that never fall

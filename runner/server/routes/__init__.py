@@ -27,4 +27,5 @@
 | failures | refusals to HTTP |
 | last_resort | errors that nobody expected |
 | limits | largest bodies |
+| lines | how many calls of a kind are in threads at once |
 """
