@@ -15,9 +15,12 @@ from typing import Protocol
 from telemetry.measure.cgroup import ControlGroup, own_group
 from telemetry.measure.perf import TaskClock
 from telemetry.measure.procfs import TICKS_PER_SECOND, look
+from tests.support.waiting import eventually
 
 #: What cannot be told apart from the watchdog by who counts both: its own last steps.
 NOISE_SECONDS = 0.02
+#: Longest wait for a group to be empty whose processes have been killed.
+LEAVING_SECONDS = 10.0
 #: User and system time of those waited for are told in ticks, rounded down at the begin and at the end.
 _ROUNDING_SECONDS = 2 / TICKS_PER_SECOND
 
@@ -86,7 +89,8 @@ def _by_group(pid: int) -> Iterator[Seen]:
     finally:
         with contextlib.suppress(OSError):
             home.write_text(str(pid))
-        group.remove()
+        # Who was just killed leaves it a moment later.
+        eventually(group.remove, LEAVING_SECONDS, "an empty group")
 
 
 def _waited_seconds(pid: int) -> float:
