@@ -32,8 +32,8 @@ def unpack(data: bytes) -> tuple[str, dict[str, Any]] | None:
 
 
 def pack_question(number: int, depth: str, still_until_ns: int) -> bytes:
-    """Question *number* for a reading, one packet: how deep the look is to go ("", "deep", "pss"), and since when (of
-    the clock that goes on in suspend) somebody may have run who had not before."""
+    """Question *number* for a reading, one packet: how deep the look is to go ("", "deep", "pss"), and until when, in
+    nanoseconds since boot, none of the payload's processes had run since the last answer; 0: nobody knows."""
     return f"{number} {depth} {still_until_ns}".encode()
 
 
