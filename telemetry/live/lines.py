@@ -37,12 +37,17 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of *path* with their numbers from 1; without empty ones and a last one that has no end."""
+    """The lines of *path* with their numbers from 1; without empty ones and a last one that has no end.
+
+    There it stops: what a writer adds meanwhile is the rest of that line, and not a line.
+    """
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return
     with file:
         for number, line in enumerate(file, 1):
-            if line.endswith(b"\n") and line.strip():
+            if not line.endswith(b"\n"):
+                return
+            if line.strip():
                 yield number, line

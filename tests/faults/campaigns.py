@@ -60,6 +60,12 @@ class Campaign:
     scene: Callable[[Path], Scene] = Scene
     #: What the machine must grant, else the campaign says why it is left out.
     needs: Callable[[], str] = lambda: ""
+    #: The faults are the scene's, and it takes all jobs to come to each of them.
+    only_whole: bool = False
+
+    def every(self, step: int, seen: Seen) -> list[Trial]:
+        """Each *step*-th trial: a shorter campaign, unless a short one would not come to its faults."""
+        return self.trials(seen)[:: 1 if self.only_whole else step]
 
 
 #: Facts that no wrapper has, with the reason.
@@ -298,7 +304,13 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("network", "each call to the WMS is lost, refused, delayed, answered wrongly", _network),
     Campaign("certificates", "the WMS shows a wrong certificate at each call", _certificates, scene=Encrypted),
     Campaign("flapping", "the WMS comes and goes", _plain("WMS flapping", "full", 12), scene=Flapping),
-    Campaign("collector", "the collector does everything wrong", _plain("collector", "bare", 30), scene=BadCollector),
+    Campaign(
+        "collector",
+        "the collector does everything wrong",
+        _plain("collector", "bare", 30),
+        scene=BadCollector,
+        only_whole=True,
+    ),
     Campaign("disk", "full and read-only file systems", _disk, slots=2, scene=SmallDisk, needs=_no_root),
     Campaign("corrupt", "journals and acknowledgements are damaged", _corrupt),
     Campaign("pause", "wrapper or agent are stopped for a while and go on", _pause),

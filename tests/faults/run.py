@@ -60,7 +60,9 @@ def main() -> int:
         epilog="campaigns:\n" + "\n".join(f"  {each.name:13} {each.help}" for each in CAMPAIGNS),
     )
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CAMPAIGN", help=", ".join(names))
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th trial of a campaign")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="only each N-th trial of a campaign that can be shortened"
+    )
     parser.add_argument("--sites", type=int, default=2, metavar="N", help="campaigns at the same time (default: 2)")
     parser.add_argument("--json", type=Path, help="write all verdicts to this file too")
     parser.add_argument("--folder", type=Path, help="empty folder to work in and to keep (default: a temporary one)")
@@ -116,7 +118,7 @@ def _campaign(name: str, seen: Seen, folder: Path, every: int) -> list[Verdict]:
         print(f"          {name} is left out: {reason}", flush=True)
         return []
     try:
-        return fire(campaign, campaign.trials(seen)[::every], folder / name, partial(excuse, seen))
+        return fire(campaign, campaign.every(every, seen), folder / name, partial(excuse, seen))
     except Exception:  # noqa: BLE001 - the other campaigns go on, and the table shows this one
         broken = Verdict(f"{name} broke off", name, 0)
         broken.problem(traceback.format_exc())

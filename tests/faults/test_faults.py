@@ -359,4 +359,15 @@ def test_every_campaign_has_trials() -> None:
     ]
     seen = Seen({"full": points, "bare": points}, {"full": ["POST /api/jobspan/jobs/{id}/report#1"]})
     assert all(each.trials(seen) for each in CAMPAIGNS)
+    assert all(each.every(10, seen) for each in CAMPAIGNS)
     assert len({each.name for each in CAMPAIGNS}) == len(CAMPAIGNS)
+
+
+def test_a_short_run_reaches_every_fault_of_the_collector() -> None:
+    """Each tenth trial of most campaigns, but as many jobs as it takes to see all that a collector can do wrong: two
+    requests for each of its faults."""
+    short = {
+        each.name: len(each.every(10, Seen({}, {}))) for each in CAMPAIGNS if each.name in ("collector", "flapping")
+    }
+    assert short["collector"] >= 2 * len(FAULTS)
+    assert short["flapping"] == 2

@@ -1,11 +1,13 @@
 """The node's OTLP files under crashes, full disks and many writers."""
 
+import io
 import json
 import subprocess
 import sys
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,34 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
     path.write_bytes(b'{"torn":')
     append_line(path, b"whole\n")
     assert [line for _, line in complete_lines(path)] == [b'{"torn":\n', b"whole\n"]
+
+
+class Growing(io.RawIOBase):
+    """A file to which somebody adds each time its reader has come to the end."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class GrowingPath(type(Path())):  # type: ignore[misc]
+    """Where it is found."""
+
+    def open(self, *_: Any) -> io.BufferedReader:  # type: ignore[override]
+        """As it was when it began to be read."""
+        return io.BufferedReader(Growing(b"1\n2", b"", b"2\n3\n", b""))
+
+
+def test_a_line_that_is_being_written_is_not_read_in_two() -> None:
+    """A reader that has met half a line stops there: the rest, written meanwhile, is no line of its own."""
+    assert list(complete_lines(GrowingPath("lines.jsonl"))) == [(1, b"1\n")]
 
 
 #: In a process of its own: the limit holds for every file of a process, the tests' own output included.

@@ -25,6 +25,7 @@ from telemetry.facts import KillFinished, PayloadEnded, PayloadStarted, SignalSe
 from telemetry.journal import Journal, is_written, read_journal
 from telemetry.measure import perf, procfs
 from telemetry.measure.cgroup import ControlGroup
+from telemetry.measure.tree import TICK_SECONDS
 from tests.support.components import require
 from tests.support.processes import is_alive
 from tests.support.starting import METHODS, PAYLOADS, end, program, stage, usage
@@ -35,6 +36,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWa
 
 #: CPU that an interpreter needs to start and that forks cost, at most, on a busy machine.
 START_SECONDS = 0.6
+#: The starter looks by itself 2.5 and 5.1 seconds after the start: this is well between.
+RESTING_SECONDS = 3.5
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -203,6 +206,35 @@ def test_auto_reaped_make_wait4_uncertain(tmp_path: Path) -> None:
     used = settled.cpu_user_seconds + settled.cpu_system_seconds
     assert used + settled.cpu_uncertainty_seconds >= 0.4
     assert settled.cpu_uncertainty_seconds > 0.2
+
+
+def test_a_payload_that_was_seen_to_rest_has_lost_nothing_then(tmp_path: Path) -> None:
+    """What auto-reaped children may have used counts from when all were last seen to rest, also where the watchdog saw
+    that by itself and only tells the starter of it."""
+    release = tmp_path / "release"
+    os.mkfifo(release)
+    deaf = f"""
+import os, signal
+open({str(release)!r}).close()
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.fork() or os._exit(0)
+print("deaf", flush=True)
+open({str(release)!r}).close()
+"""
+    with stage(tmp_path, "wait4") as it:
+        begin = seen = time.monotonic()
+        it.starter.start(it.command(sys.executable, "-I", "-S", "-c", deaf))
+        while time.monotonic() - begin < RESTING_SECONDS:
+            it.starter.poll(0.1)
+            seen = time.monotonic()
+            it.starter.snapshot()
+        release.write_text("")
+        assert it.first_line() == "deaf"
+        it.starter.snapshot()
+        release.write_text("")
+        settled = usage(it.events()).usage
+        elapsed = time.monotonic() - seen
+    assert settled.cpu_uncertainty_seconds <= TICK_SECONDS + elapsed * (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("method", METHODS)
