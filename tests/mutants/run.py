@@ -13,6 +13,7 @@ they count as survivors.
     python tests/mutants/run.py 1 6      those of promises 1 and 6
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -25,6 +26,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
+
+from runner.process.linux import become_subreaper
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
@@ -79,6 +84,8 @@ class Copy:
             )
         except subprocess.TimeoutExpired:
             return dict.fromkeys(tests, f"no end within {TIMEOUT_SECONDS} s")
+        finally:
+            _end_what_is_left()
         outcomes = _outcomes(self._report)
         return {test: outcomes.get(_key(test), "not run") for test in tests}
 
@@ -125,6 +132,7 @@ class Copy:
 
 def main(promises: Sequence[str]) -> int:
     """Run the mutants of *promises*, or all; the exit code."""
+    become_subreaper()
     mutants = [each for each in load() if not promises or str(each.promise) in promises]
     with tempfile.TemporaryDirectory(prefix="jobspan-mutants-") as folder:
         copy = Copy(Path(folder).resolve())
@@ -179,6 +187,15 @@ def _key(test: str) -> str:
     """A test's name as JUnit reports have it: folder.module.Class.test[parameters]."""
     path, _, rest = test.partition("::")
     return f"{path.removesuffix('.py').replace('/', '.')}.{rest.replace('::', '.')}"
+
+
+def _end_what_is_left() -> None:
+    """Who breaks killing leaves processes; they have come to us, the subreaper of all that a test has started."""
+    left = psutil.Process().children(recursive=True)
+    for each in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(left, timeout=10)
 
 
 def _environment() -> dict[str, str]:
