@@ -218,10 +218,7 @@ def interpreter(user: str) -> str | None:
 
 @cache
 def calibrate(python: str) -> Costs:
-    """Measure, once, what an interpreter and a fork cost; four times that, as a busy machine makes both dearer.
-
-    (Three times was seen. What is reported is held against the witness, which allows for nothing of this.)
-    """
+    """Measure, once, what an interpreter and a fork cost; doubled, as a busy machine makes both dearer."""
 
     def cost(shape: str) -> float:
         before = os.times()
@@ -231,7 +228,7 @@ def calibrate(python: str) -> Costs:
 
     start = max(cost("nothing") for _ in range(3))
     fork = max(max(cost("forks") for _ in range(3)) - start, 0.0) / 50
-    return Costs(4 * start + 0.01, 4 * fork + 0.001)
+    return Costs(2 * start + 0.01, 2 * fork + 0.001)
 
 
 def measure(
