@@ -128,8 +128,7 @@ class Row:
         if self.method in CAPPED:
             cap = max(0.1, 0.02 * self.programmed)
             if self.is_auto_reaped:
-                # All processors all the time is no statement. (The times of looks overlap: hence not to the tick.)
-                cap += self.wall * (os.cpu_count() or 1)
+                cap = self.wall * (os.cpu_count() or 1)
             found += [f"uncertainty above {cap:.3f}"] if self.uncertainty > cap else []
         return found
 
