@@ -221,21 +221,32 @@ def _see(before: Members, living: Iterable[ProcessLook]) -> dict[ProcessId, Memb
 
 def _counted_through(members: Members, ended: Mapping[ProcessId, ProcessEnded]) -> dict[ProcessId, ProcessId]:
     """Of each missed member the parent, in whose `waited` its CPU may stand by now."""
-    if not any([member.misses for member in members.values()]):
+    missed = [identity for identity, member in members.items() if member.misses and identity not in ended]
+    if not missed:
         return {}
-    by_pid = {identity.pid: identity for identity, member in members.items() if not member.misses}
-    by_pid.update({identity.pid: identity for identity in members if identity.pid not in by_pid})
-    through = {}
-    for identity, member in members.items():
-        parent = by_pid.get(member.look.parent_pid)
-        # A parent is never younger than its child: then the pid belongs to somebody else by now.
-        if member.misses and identity not in ended and parent is not None and _order(parent) < _order(identity):
-            through[identity] = parent
+    parents: dict[int, list[ProcessId]] = {members[identity].look.parent_pid: [] for identity in missed}
+    for identity in members:
+        if identity.pid in parents:
+            parents[identity.pid].append(identity)
+    through: dict[ProcessId, ProcessId] = {}
+    for identity in missed:
+        # A parent is never younger than its child: a younger one has got the pid after it. Which of two that began in
+        # one tick came first nobody can tell: a namespace that has given out its last pid goes on with low ones.
+        older = [
+            each
+            for each in parents[members[identity].look.parent_pid]
+            if each.start_ticks <= identity.start_ticks and not _ends_at(identity, each, through)
+        ]
+        if older:
+            through[identity] = max(older, key=lambda each: each.start_ticks)
     return through
 
 
-def _order(identity: ProcessId) -> tuple[int, int]:
-    return identity.start_ticks, identity.pid
+def _ends_at(end: ProcessId, begin: ProcessId, through: Mapping[ProcessId, ProcessId]) -> bool:
+    """Whether the way from *begin* leads to *end*."""
+    while begin != end and begin in through:
+        begin = through[begin]
+    return begin == end
 
 
 def _leaves_first(members: Members, through: Mapping[ProcessId, ProcessId]) -> list[ProcessId]:

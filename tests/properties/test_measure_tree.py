@@ -3,20 +3,23 @@
 import math
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telemetry.measure.snapshot import NO_CPU, Cpu, ProcessEnded, ProcessId, ProcessLook, TreeSnapshot
 from telemetry.measure.tree import TreeState, advance
 
 ROOT = 1
+#: After the last pid the low ones are given out again, while the clock of the start times stands still.
+MOST_PIDS = 99
+BIRTHS_A_TICK = 5
 
 
 @dataclass
 class Process:
     """A simulated process, CPU in whole milliseconds."""
 
-    pid: int
+    identity: ProcessId
     parent: int
     own: int = 0
     waited: int = 0
@@ -26,19 +29,22 @@ class Process:
 class Machine:
     """Processes that fork, compute, daemonise and end; the subreaper inherits and reaps as Linux has it."""
 
-    living: dict[int, Process] = field(default_factory=lambda: {2: Process(2, ROOT)})
+    last_pid: int = 2
+    births: int = 0
+    living: dict[int, Process] = field(default_factory=dict)
     reaped: list[ProcessEnded] = field(default_factory=list)
     truth: int = 0
     state: TreeState = field(default_factory=lambda: TreeState(processors=4))
     looks: int = 0
-    next_pid: int = 3
+
+    def __post_init__(self) -> None:
+        """The top process is there."""
+        self._born(ROOT)
 
     def fork(self, which: int) -> None:
         """One of the living forks."""
         if self.living:
-            parent = self._pick(which)
-            self.living[self.next_pid] = Process(self.next_pid, parent.pid)
-            self.next_pid += 1
+            self._born(self._pick(which).identity.pid)
 
     def compute(self, which: int, milliseconds: int) -> None:
         """One of the living computes."""
@@ -51,14 +57,14 @@ class Machine:
         if not self.living:
             return
         process = self._pick(which)
-        del self.living[process.pid]
+        del self.living[process.identity.pid]
         for child in self.living.values():
-            if child.parent == process.pid:
+            if child.parent == process.identity.pid:
                 child.parent = ROOT
         used = process.own + process.waited
         if process.parent == ROOT:
-            identity = ProcessId(process.pid, process.pid)
-            self.reaped.append(ProcessEnded(identity=identity, used=_cpu(used), waited=_cpu(process.waited)))
+            ended = ProcessEnded(identity=process.identity, used=_cpu(used), waited=_cpu(process.waited))
+            self.reaped.append(ended)
         elif not auto_reaped:
             self.living[process.parent].waited += used
 
@@ -66,13 +72,13 @@ class Machine:
         """Fold a look at all but *missing*."""
         seen = tuple(
             ProcessLook(
-                identity=ProcessId(each.pid, each.pid),
+                identity=each.identity,
                 parent_pid=each.parent,
                 own=_cpu(each.own),
                 waited=_cpu(each.waited),
             )
             for each in self.living.values()
-            if each.pid not in missing
+            if each.identity.pid not in missing
         )
         self.looks += 1
         snapshot = TreeSnapshot(
@@ -85,6 +91,13 @@ class Machine:
     def counted(self) -> int:
         """What the fold has counted, milliseconds."""
         return round(self.state.cpu.total_seconds * 1000)
+
+    def _born(self, parent_pid: int) -> None:
+        self.last_pid = next(
+            pid for pid in (*range(self.last_pid + 1, MOST_PIDS + 1), *range(2, MOST_PIDS)) if pid not in self.living
+        )
+        self.living[self.last_pid] = Process(ProcessId(self.last_pid, self.births // BIRTHS_A_TICK), parent_pid)
+        self.births += 1
 
     def _pick(self, which: int) -> Process:
         pids = sorted(self.living)
@@ -101,13 +114,20 @@ COMPUTE = st.tuples(st.just("compute"), WHICH, st.integers(0, 5000))
 WAITED_END = st.tuples(st.just("end"), WHICH, st.just(False))
 ANY_END = st.tuples(st.just("end"), WHICH, st.booleans())
 LOOK = st.tuples(st.just("look"))
+#: Far from the last of the pids, or just before it.
+LAST_PID = st.sampled_from([1, MOST_PIDS - 5, MOST_PIDS - 1])
 RACY_LOOK = st.tuples(st.just("look"), st.frozensets(st.integers(2, 9), max_size=2))
 
 
-@given(st.lists(st.one_of(FORK, COMPUTE, WAITED_END, LOOK), max_size=60))
-def test_total_is_the_truth(acts: list[tuple[object, ...]]) -> None:
+#: Of a parent with the last pid, and so with a lower one than its own.
+CHILD = [("fork", 0), ("compute", 0, 50), ("look",), ("end", 0, False), ("look",), ("look",)]
+
+
+@example(CHILD, MOST_PIDS - 1)
+@given(st.lists(st.one_of(FORK, COMPUTE, WAITED_END, LOOK), max_size=60), LAST_PID)
+def test_total_is_the_truth(acts: list[tuple[object, ...]], last_pid: int) -> None:
     """Where every process is waited for by somebody, each look's total is what was really used."""
-    machine = Machine()
+    machine = Machine(last_pid)
     for name, *arguments in acts:
         getattr(machine, str(name))(*arguments)
         if name == "look":
@@ -116,10 +136,10 @@ def test_total_is_the_truth(acts: list[tuple[object, ...]]) -> None:
     assert machine.counted == machine.truth
 
 
-@given(st.lists(st.one_of(FORK, COMPUTE, ANY_END, LOOK), max_size=60))
-def test_total_is_never_above_the_truth(acts: list[tuple[object, ...]]) -> None:
+@given(st.lists(st.one_of(FORK, COMPUTE, ANY_END, LOOK), max_size=60), LAST_PID)
+def test_total_is_never_above_the_truth(acts: list[tuple[object, ...]], last_pid: int) -> None:
     """Auto-reaping makes the total too small at most, never too large, and never makes it fall."""
-    machine = Machine()
+    machine = Machine(last_pid)
     before = 0
     for name, *arguments in acts:
         getattr(machine, str(name))(*arguments)

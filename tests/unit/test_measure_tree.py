@@ -105,6 +105,22 @@ def fold(*moments: tuple[list[ProcessLook], list[ProcessEnded]], processors: int
             3.2,
             id="two generations vanish at once",
         ),
+        pytest.param(
+            [
+                ([look(900, ROOT), look(901, 900, start_ticks=901), look(20, 901, 2.0, start_ticks=901)], []),
+                *[([look(900, ROOT), look(901, 900, waited=2.3, start_ticks=901)], [])] * 3,
+            ],
+            2.3,
+            id="a child with a lower pid than its parent's, of the same tick",
+        ),
+        pytest.param(
+            [
+                ([look(10, ROOT), look(11, 10), look(12, 11, 2.0)], []),
+                *[([look(10, ROOT, waited=2.3), look(11, 10, 1.0, start_ticks=50)], [])] * 3,
+            ],
+            3.3,
+            id="a parent's pid that was given out again",
+        ),
     ],
 )  # fmt: skip
 def test_where_cpu_goes(moments: list[tuple[list[ProcessLook], list[ProcessEnded]]], seconds: float) -> None:
