@@ -325,6 +325,24 @@ def pid_reuse(seconds: float) -> None:
             sys.exit(NOT_GRANTED)
 
 
+def falling_pids(seconds: float) -> None:
+    """A chain whose pids fall from parent to child, as some do where a machine has given out its last one."""
+
+    def link(depth: int) -> None:
+        child = 0
+        if depth > 1:
+            try:
+                LAST_PID.write_text(str(os.getpid() - 3))
+            except OSError:
+                sys.exit(NOT_GRANTED)
+            child = fork(lambda: link(depth - 1))
+        burn(seconds / CHAIN)
+        if child:
+            wait_for(child)
+
+    link(CHAIN)
+
+
 def system_time(seconds: float) -> None:
     """All of it inside of the kernel, in two processes."""
 

@@ -64,6 +64,7 @@ SHAPES = (
     Shape(name="killed_children", forks=_exactly(3)),
     # Its forks that miss the pid cost something too; 100 of them is far more than is ever needed.
     Shape(name="pid_reuse", forks=_exactly(104)),
+    Shape(name="falling_pids", forks=_exactly(payload.CHAIN)),
     Shape(name="system_time", forks=_exactly(1)),
     Shape(name="crowd", forks=_exactly(payload.CROWD)),
     Shape(name="fork_storm", forks=_exactly(payload.STORM)),

@@ -81,7 +81,9 @@ def test_a_starter_that_is_stopped_before_the_start(tmp_path: Path) -> None:
 def test_a_resting_payload_needs_no_starter(tmp_path: Path, method: str) -> None:
     """Nobody wakes the starter for a payload that has not run since the last reading, which then holds."""
     with stage(tmp_path, method) as it:
-        it.starter.start(it.command("/bin/sleep", "600"))
+        started = it.starter.start(it.command("/bin/sleep", "600"))
+        # While it loads two readings in a row may be the same too.
+        eventually(lambda: (seen := procfs.look(started.pid)) and seen.state == "S")
         held = eventually(lambda: (seen := it.starter.snapshot()) is it.starter.snapshot() and seen)
         stop(it.starter.pid)
         assert it.starter.snapshot() is held
