@@ -17,9 +17,12 @@ wait4: `looks_only`). In an interval between two looks
   some only if our namespace has given out more pids than we have found new processes.
 
 Otherwise nothing is missing of that interval, however long the sign is there. The bound holds from the beginning
-of the first look to the end of the second, and the ticks that a look rounds down are part of it.
+of the first look to the end of the second, and the ticks that a look rounds down are part of it. So the intervals
+overlap; over all of them no more can be missing than what every processor could have done since any one look
+(`ceiling_seconds`).
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -104,6 +107,8 @@ class TreeState(NamedTuple):
     auto_reaping: bool = False
     #: What may have been lost in the last intervals in which somebody vanished, should that turn out to be a loss.
     doubts_seconds: tuple[float, ...] = ()
+    #: At any moment the tree had used so much at most, and as much more as all processors can do from boot until then.
+    ceiling_seconds: float = math.inf
     boottime_seconds: float | None = None
     last_pid: int | None = None
 
@@ -138,8 +143,12 @@ def advance(state: TreeState, snapshot: TreeSnapshot) -> TreeState:
             system += value[1]
     cpu = state.cpu.at_least(Cpu(user, system))
     auto_reaping = state.auto_reaping or state.looks_only or _is_auto_reaping(kept, snapshot)
-    unseen = _unseen_seconds(state, snapshot, cpu) if auto_reaping or len(members) > len(snapshot.living) else 0.0
+    ceiling, unseen = state.ceiling_seconds, 0.0
+    if auto_reaping or len(members) > len(snapshot.living):
+        ceiling, unseen = _ceiling_seconds(state), _unseen_seconds(state, snapshot, cpu)
     doubts = (*state.doubts_seconds, unseen)[-MISSES_OF_THE_DEAD - 1 :]
+    doubted = state.uncertainty_seconds + (sum(doubts) if auto_reaping else 0.0)
+    possible = ceiling + state.processors * _until_seconds(snapshot) - cpu.total_seconds
     settled_totals = state.settled_totals.plus(snapshot.ended) if snapshot.ended else state.settled_totals
     present = tuple(each for each in snapshot.living if each.is_alive)
     rss_bytes = sum([each.rss_bytes for each in present])
@@ -157,9 +166,10 @@ def advance(state: TreeState, snapshot: TreeSnapshot) -> TreeState:
         vsize_bytes=sum([each.vsize_bytes for each in present]),
         processes=len(present),
         threads=sum([each.threads for each in present]),
-        uncertainty_seconds=state.uncertainty_seconds + (sum(doubts) if auto_reaping else 0.0),
+        uncertainty_seconds=max(state.uncertainty_seconds, min(doubted, possible)),
         auto_reaping=auto_reaping,
         doubts_seconds=() if auto_reaping else doubts,
+        ceiling_seconds=ceiling,
         boottime_seconds=snapshot.boottime_seconds,
         last_pid=snapshot.last_pid,
     )
@@ -344,12 +354,23 @@ def _has_lost_children(member: Member) -> bool:
     return member.vanished.total_seconds > member.look.waited.total_seconds + 2 * TICK_SECONDS
 
 
+def _until_seconds(snapshot: TreeSnapshot) -> float:
+    return snapshot.boottime_seconds if snapshot.until_seconds is None else snapshot.until_seconds
+
+
+def _ceiling_seconds(state: TreeState) -> float:
+    """The ceiling when it is drawn from the last look too, which is lower the less was in doubt by then."""
+    if state.boottime_seconds is None or any(member.misses for member in state.members.values()):
+        return state.ceiling_seconds
+    used = state.cpu.total_seconds + state.rounding_seconds + state.uncertainty_seconds + sum(state.doubts_seconds)
+    return min(state.ceiling_seconds, used - state.processors * state.boottime_seconds)
+
+
 def _unseen_seconds(before: TreeState, snapshot: TreeSnapshot, cpu: Cpu) -> float:
     """How much CPU may have been used since the look before and be told by nobody."""
     if before.boottime_seconds is None:
         return 0.0
-    until = snapshot.boottime_seconds if snapshot.until_seconds is None else snapshot.until_seconds
-    elapsed = max(0.0, until - before.boottime_seconds)
+    elapsed = max(0.0, _until_seconds(snapshot) - before.boottime_seconds)
     seen = {each.identity for each in snapshot.living}
     if not before.looks_only:
         seen.update(each.identity for each in snapshot.ended)
