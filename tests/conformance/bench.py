@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ CAPPED = ("wait4",)
 KILL_AT = 0.4
 #: And what an interpreter needs before it burns.
 KILL_AFTER_SECONDS = 0.05
+#: For so long holds what an interpreter and a fork were measured to cost.
+CALIBRATED_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,14 @@ def interpreter(user: str) -> str | None:
     return shutil.which("python3", path="/usr/local/bin:/usr/bin") if user else sys.executable
 
 
-@cache
-def calibrate(python: str) -> Costs:
-    """Measure, once, what an interpreter and a fork cost; doubled, as a busy machine makes both dearer."""
+def calibrated(python: str) -> Costs:
+    """What an interpreter and a fork cost at this time: a machine that is slow now may have been quick before."""
+    return _calibrate(python, int(time.monotonic() // CALIBRATED_SECONDS))
+
+
+@lru_cache(maxsize=4)
+def _calibrate(python: str, _period: int) -> Costs:
+    """Measure it, once for each *_period*; doubled, as a busy machine makes both dearer."""
 
     def cost(shape: str) -> float:
         before = os.times()
@@ -252,7 +259,7 @@ def measure(
     request |= {"environment": {"PATH": "/usr/bin:/bin", MARK_VARIABLE: mark}, "user": user}
     request["argv"].append(str(burn_seconds))
     request["end_after_seconds"] = KILL_AFTER_SECONDS + burn_seconds * KILL_AT if is_killed else None
-    costs = calibrate(python)
+    costs = calibrated(python)
     begin = time.monotonic()
     with watchdog.witness.around(watchdog.pid) as seen:
         answer = watchdog.run(request)
