@@ -233,13 +233,13 @@ def _starter(method: str, size: int, rounds: int) -> Iterator[Callable[[], Figur
 def rows(quick: bool) -> Iterator[Row]:
     """The rows of the table, for each method and size of tree."""
     nodes = NODES[:2] if quick else NODES
-    rounds = 3 if quick else 8
+    passes, rounds = (1, 3) if quick else (4, 3)
     for method in METHODS:
         for size in (10, 100):
             found: dict[int, Figures] = {}
             with _starter(method, size, rounds) as ask:
-                # Up and down again: a machine that turns slower or quicker on the way does so for every setting.
-                for node in (*nodes, *reversed(nodes)):
+                # Up and down again and again: a machine that turns slower or quicker does so for every setting.
+                for node in (*nodes, *reversed(nodes)) * passes:
                     with family(node - len(psutil.pids())):
                         figures = ask()
                         if figures is not None:
