@@ -233,7 +233,7 @@ def _starter(method: str, size: int, rounds: int) -> Iterator[Callable[[], Figur
 def rows(quick: bool) -> Iterator[Row]:
     """The rows of the table, for each method and size of tree."""
     nodes = NODES[:2] if quick else NODES
-    passes, rounds = (1, 3) if quick else (4, 3)
+    passes, rounds = (1, 3) if quick else (4, 8)
     for method in METHODS:
         for size in (10, 100):
             found: dict[int, Figures] = {}
