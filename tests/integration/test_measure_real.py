@@ -133,20 +133,34 @@ def version_1() -> Iterator[GroupMeter]:
         yield meter
 
 
+def _waiting_in(meter: GroupMeter, script: str) -> tuple[int, int]:
+    """A process that enters the groups, and runs *script* when a line is written to the descriptor given back."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.dup2(reader, 0)
+            meter.group.enter()
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", f"input()\n{script}"])
+        finally:
+            os._exit(127)
+    os.close(reader)
+    return process, writer
+
+
 @pytest.mark.cgroup1
 def test_groups_of_version_1_count(version_1: GroupMeter) -> None:
     """cpuacct counts CPU exactly and memory its peak, of a process that has entered both."""
     begin = version_1.read(TreeState(processors=2))
     assert begin.cpu.total_seconds < 0.01
-    process = os.fork()
-    if process == 0:
-        try:
-            version_1.group.enter()
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", f"x = b'x' * (50 << 20)\n{BURN}"])
-        finally:
-            os._exit(127)
-    assert eventually(version_1.group.pids) == [process]
+    process, word = _waiting_in(version_1, f"x = b'x' * (50 << 20)\n{BURN}")
+    # One group after another is entered, and none may be removed before the process is in all of them.
+    for path in version_1.group.paths:
+        eventually(lambda path=path: (path / "cgroup.procs").read_text().split() == [str(process)])
+    assert version_1.group.pids() == [process]
     assert not version_1.group.remove()
+    with open(word, "wb") as file:
+        file.write(b"\n")
     _, status, usage = os.wait4(process, 0)
     assert status == 0
     end = version_1.read(TreeState(processors=2))
