@@ -1,11 +1,12 @@
-"""What this machine needs at least for a job, in the same run as the latency: calls, processes, disk, and their chain.
+"""What this machine needs at least for a job, in the same run as the latency: calls, processes, disk; and a bare job.
 
     python -m tests.bench.floor FOLDER   serves a plain FastAPI over SQLite, one durable insert a call; prints its port
 
 The calls go through a `requests` session that is kept, as a wrapper's do; the process that forks is as large as one.
-The bare chain is a job without anything that makes it one: no description, journal, starter, watchdog, record or span.
+The bare job is `bare_job`'s.
 """
 
+import itertools
 import os
 import resource
 import socket
@@ -16,43 +17,35 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import psutil
-import requests
 
-import runner.compose.wrapper  # noqa: F401 - for its size
+from tests.bench.bare_job import LINES_AFTER, LINES_BEFORE, OUTPUT_CALLS, PLAIN_CALLS, Bones, Caller, Spare, force
 from tests.bench.table import Row
 
 CALLS = 10
-#: Lines that a job forces to the disk before its payload starts, and until it has ended.
-LINES_BEFORE, LINES_AFTER = 3, 2
-#: Calls of a job from the match to the final status: Running, the end; with outputs, their address and their name too.
-PLAIN_CALLS, OUTPUT_CALLS = 2, 4
-#: Beside those the match and the record, which the rate pays for and the latency does not.
-OTHER_CALLS = 2
 #: Where the aims were set (issue B): milliseconds of the calls, and from fork to end.
 CALLS_THEN_MS, PROCESS_THEN_MS = 18.0, 4.0
-BODY = {"Statuses": {"2026-01-01T00:00:00Z": {"Status": "Running", "MinorStatus": "Application"}}, "Parameters": {}}
 TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """Medians of one run, in milliseconds; and of bare chains, two at once, how many a second at what CPU."""
+    """Medians of one run, in milliseconds; and of bare jobs, two at once, how many a second at what CPU."""
 
     calls_ms: float
     process_ms: float
     line_ms: float
-    #: From the word to begin to the answer of the last call, in a process that was forked and warmed before.
-    chain_ms: float
-    output_chain_ms: float
-    chains_a_second: float
-    chain_cpu_ms: float
+    #: Of a bare job, from the match to the end; the same with outputs.
+    job_ms: float
+    output_job_ms: float
+    jobs_a_second: float
+    job_cpu_ms: float
 
     def rows(self) -> Iterator[Row]:
         """All of them, beside those of the place where the aims were set."""
@@ -75,53 +68,54 @@ class Floor:
             ratio=f"{self.line_ms / 0.2:.1f}",
         )
         yield Row(
-            what="floor of this run: a bare chain (such calls, process and lines, in a warm fork), as for (a) and (b)",
-            ours=f"{self.chain_ms:.1f} and {self.output_chain_ms:.1f} ms",
+            what="floor of this run: a bare job (warm wrapper and starter, group, lines, calls), as for (a) and (b)",
+            ours=f"{self.job_ms:.1f} and {self.output_job_ms:.1f} ms",
         )
         yield Row(
-            what="floor of this run: bare chains a second, two at once, with match and record",
-            ours=f"{self.chains_a_second:.1f}",
-            against=f"CPU {self.chain_cpu_ms:.1f} ms each",
+            what="floor of this run: bare jobs a second, two at once, with match and record",
+            ours=f"{self.jobs_a_second:.1f}",
+            against=f"CPU {self.job_cpu_ms:.1f} ms each",
         )
 
 
 def measure(rounds: int) -> Floor:
-    """The parts and the chains in turns, *rounds* times; then the chains two at once."""
+    """The parts and the bare jobs in turns, *rounds* times; then the jobs two at once."""
     with tempfile.TemporaryDirectory(prefix="jobspan-floor-") as name, served(Path(name)) as (url, server):
-        session = requests.Session()
-        session.trust_env = False
-        path = Path(name) / "lines"
-        with path.open("ab", buffering=0) as file:
+        folder, caller = Path(name), Caller(url)
+        numbers = itertools.count()
+        with (folder / "lines").open("ab", buffering=0) as file:
             parts: tuple[Callable[[], float], ...] = (
-                lambda: _timed(lambda: _calls(session, url, CALLS)),
+                lambda: _timed(lambda: [caller.call() for _ in range(CALLS)]),
                 lambda: _timed(_process),
-                lambda: _timed(lambda: _lines(file, 1)),
-                lambda: _warm_chain(url, path, PLAIN_CALLS),
-                lambda: _warm_chain(url, path, OUTPUT_CALLS),
+                lambda: _timed(lambda: force(file.fileno(), 1)),
+                lambda: _bones(caller, url, folder / str(next(numbers)), PLAIN_CALLS).seconds,
+                lambda: _bones(caller, url, folder / str(next(numbers)), OUTPUT_CALLS).seconds,
             )
             times: list[list[float]] = [[] for _ in parts]
             for _ in range(rounds):
                 for part, found in zip(parts, times, strict=True):
                     found.append(part() * 1000)
-        session.close()
-        a_second, cpu_ms = _two_at_once(url, path, rounds, server)
-    calls, process, line, chain, output_chain = map(statistics.median, times)
+        caller.close()
+        a_second, cpu_ms = _two_at_once(url, folder, rounds, server)
+    calls, process, line, job, output_job = map(statistics.median, times)
     return Floor(
         calls_ms=calls,
         process_ms=process,
         line_ms=line,
-        chain_ms=chain,
-        output_chain_ms=output_chain,
-        chains_a_second=a_second,
-        chain_cpu_ms=cpu_ms,
+        job_ms=job,
+        output_job_ms=output_job,
+        jobs_a_second=a_second,
+        job_cpu_ms=cpu_ms,
     )
 
 
-def starts(rounds: int) -> Sequence[float]:
-    """Seconds from the word to begin to the exec, in a warm fork that forces one line before it; *rounds* times."""
-    with tempfile.TemporaryDirectory(prefix="jobspan-floor-") as name:
-        path = Path(name) / "lines"
-        return [_in_a_fork(lambda: None, lambda: _start(path)) for _ in range(rounds)]
+def bare_jobs(count: int) -> list[Bones]:
+    """What *count* of them took, one after another."""
+    with tempfile.TemporaryDirectory(prefix="jobspan-floor-") as name, served(Path(name)) as (url, _):
+        caller = Caller(url)
+        found = [_bones(caller, url, Path(name) / str(number), PLAIN_CALLS) for number in range(count)]
+        caller.close()
+        return found
 
 
 def cpu_seconds(pid: int) -> float:
@@ -142,11 +136,6 @@ def _timed(part: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _calls(session: requests.Session, url: str, count: int) -> None:
-    for _ in range(count):
-        session.post(url, json=BODY, timeout=TIMEOUT_SECONDS).raise_for_status()
-
-
 def _process() -> None:
     pid = os.fork()
     if pid == 0:
@@ -154,101 +143,39 @@ def _process() -> None:
     os.waitpid(pid, 0)
 
 
-def _lines(file: Any, count: int) -> None:
-    for _ in range(count):
-        file.write(b"x" * 300 + b"\n")
-        os.fdatasync(file.fileno())
+def _bones(caller: Caller, url: str, folder: Path, calls: int) -> Bones:
+    spare = Spare.fork(url, calls)
+    bones = spare.take(folder, caller.call())
+    spare.reap()
+    return bones
 
 
-def _start(path: Path) -> None:
-    """Until the exec has closed a pipe; the process is left to its end."""
-    with path.open("ab", buffering=0) as file:
-        _lines(file, 1)
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        os.execv("/bin/true", ["true"])
-    os.close(writer)
-    os.read(reader, 1)
-
-
-def _chain(session: requests.Session, url: str, path: Path, calls: int) -> None:
-    """What a job does between its match and the answer to its final status, and nothing else."""
-    with path.open("ab", buffering=0) as file:
-        _calls(session, url, 1)
-        _lines(file, LINES_BEFORE)
-        _process()
-        _lines(file, LINES_AFTER)
-        _calls(session, url, calls - 1)
-
-
-def _warm_chain(url: str, path: Path, calls: int) -> float:
-    """Seconds of a chain in a fork that has made a call before, as a spare has."""
-    session = requests.Session()
-    session.trust_env = False
-    return _in_a_fork(lambda: _calls(session, url, 1), lambda: _chain(session, url, path, calls))
-
-
-def _in_a_fork(before: Callable[[], None], part: Callable[[], None]) -> float:
-    """Seconds of *part* in a process that is forked, does *before*, and waits for the word to begin."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        pid = os.fork()
-        if pid == 0:
-            _live(theirs, before, part)
-        ours.settimeout(TIMEOUT_SECONDS)
-        ours.recv(1)
-        start = time.perf_counter()
-        ours.send(b"b")
-        if ours.recv(1) != b"e":
-            raise SystemExit("a bare chain failed; that is no measurement")
-        seconds = time.perf_counter() - start
-    os.waitpid(pid, 0)
-    return seconds
-
-
-def _live(line: socket.socket, before: Callable[[], None], part: Callable[[], None]) -> NoReturn:
-    try:
-        before()
-        line.send(b"r")
-        line.recv(1)
-        part()
-        line.send(b"e")
-    finally:
-        os._exit(0)
-
-
-def _two_at_once(url: str, path: Path, count: int, server: int) -> tuple[float, float]:
-    """Chains a second and CPU milliseconds of each, the server's too; two processes fork theirs one after another."""
+def _two_at_once(url: str, folder: Path, count: int, server: int) -> tuple[float, float]:
+    """Bare jobs a second and CPU milliseconds of each, the server's too; two agents take theirs one after another."""
     each = max(1, count // 2)
     cpu = children_cpu_seconds() + cpu_seconds(server)
     start = time.perf_counter()
-    drivers = [_driver(url, path, each) for _ in range(2)]
-    for pid in drivers:
+    agents = [_agent(url, folder / f"agent-{number}", each) for number in range(2)]
+    for pid in agents:
         if os.waitpid(pid, 0)[1]:
-            raise SystemExit("a bare chain failed; that is no measurement")
+            raise SystemExit("a bare job failed; that is no measurement")
     seconds = time.perf_counter() - start
     cpu = children_cpu_seconds() + cpu_seconds(server) - cpu
     return 2 * each / seconds, cpu / (2 * each) * 1000
 
 
-def _driver(url: str, path: Path, count: int) -> int:
+def _agent(url: str, folder: Path, count: int) -> int:
+    """A process that runs *count* bare jobs, each with its match and its record; its pid."""
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        session = requests.Session()
-        session.trust_env = False
-        for _ in range(count):
-            _calls(session, url, 1)
-            if child := os.fork():
-                os.waitpid(child, 0)
-                continue
-            own = requests.Session()
-            own.trust_env = False
-            _chain(own, url, path, PLAIN_CALLS)
-            _calls(own, url, OTHER_CALLS - 1)
-            os._exit(0)
+        caller = Caller(url)
+        for number in range(count):
+            spare = Spare.fork(url, PLAIN_CALLS, with_record=True)
+            spare.take(folder / str(number), caller.call())
+            spare.reap()
         code = 0
     finally:
         os._exit(code)
@@ -286,7 +213,7 @@ def _serve(folder: Path) -> None:
     @app.post("/jobs/{job_id}/report")
     def report(job_id: int, body: dict[str, Any]) -> dict[str, Any]:
         connection().execute("INSERT INTO reports VALUES (?, ?)", (job_id, str(body)))
-        return {"Kept": None, "Commands": []}
+        return {"CommittedNs": time.monotonic_ns()}
 
     # The protocol is named, because asyncio sets TCP_NODELAY only then.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

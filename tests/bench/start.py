@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from telemetry.clock import NANOSECONDS
 from telemetry.facts import OperationFinished, PayloadStarted, WrapperStarted
 from telemetry.journal import read_journal
-from tests.bench import floor
+from tests.bench.floor import bare_jobs
 from tests.bench.place import TRUE, Place, a_place
 from tests.bench.table import Row
 
@@ -26,17 +26,19 @@ def rows(quick: bool) -> Iterator[Row]:
     popen = statistics.median(_popen(jobs))
     whole = statistics.median(start for start, _ in starts)
     own = statistics.median(start - wait for start, wait in starts)
-    bare = statistics.median(floor.starts(jobs)) * 1000
+    bones = bare_jobs(jobs)
+    bare = statistics.median(each.own_start_seconds for each in bones) * 1000
+    bare_whole = statistics.median(each.start_seconds for each in bones) * 1000
     yield Row(
-        what="floor of this run: from a word to a warm fork as large as a wrapper to its exec, one line forced before",
-        ours=f"{bare:.1f} ms",
+        what="floor of this run: the same of a bare job (warm wrapper and starter, a group, two lines forced before)",
+        ours=f"{bare:.1f} ms; with the answer {bare_whole:.1f} ms",
         against=f"Popen {popen:.1f} ms",
         ratio=f"{bare / popen:.1f}",
     )
     yield Row(
         what="fork request to payload exec, warm, less the WMS's answer to Running",
         ours=f"{own:.1f} ms",
-        against=f"bare start {bare:.1f} ms; Popen {popen:.1f} ms",
+        against=f"bare job {bare:.1f} ms; Popen {popen:.1f} ms",
         ratio=f"{own / bare:.1f}",
         aim="below 10 ms",
         reached=own < AIM_MS,
@@ -44,8 +46,8 @@ def rows(quick: bool) -> Iterator[Row]:
     yield Row(
         what="the same with that answer (no payload starts before it: the fence)",
         ours=f"{whole:.1f} ms",
-        against=f"Popen {popen:.1f} ms",
-        ratio=f"{whole / popen:.1f}",
+        against=f"bare job {bare_whole:.1f} ms; Popen {popen:.1f} ms",
+        ratio=f"{whole / bare_whole:.1f}",
     )
 
 
