@@ -117,9 +117,8 @@ class InProcessComputingElement:
         if not self._spawning.acquire(blocking=False):
             return 0
         try:
-            spared = {submission.pid for submission in self.running} | self._spawner.pids()
             alive = 0
-            for pid in set(children(os.getpid())) - spared:
+            for pid in self._found():
                 with contextlib.suppress(ChildProcessError):
                     alive += os.waitpid(pid, os.WNOHANG) == (0, 0)
             return alive
@@ -129,9 +128,7 @@ class InProcessComputingElement:
     def strays(self) -> frozenset[int]:
         """Orphans that came to us, zombies included: what a wrapper and its starter have left when both died."""
         with self._spawning:
-            return frozenset(children(os.getpid())) - (
-                {submission.pid for submission in self.running} | self._spawner.pids()
-            )
+            return self._found()
 
     def close(self) -> None:
         """Accept no more; the wrappers that run are left to themselves."""
@@ -141,6 +138,12 @@ class InProcessComputingElement:
                 os.close(fd)
             self._running.clear()
             self._wake_reader = self._wake_writer = -1
+
+    def _found(self) -> frozenset[int]:
+        """Children of ours that are neither wrappers nor the spawner's. They are listed before the spawner is asked: it
+        announces its own before they become our children."""
+        found = frozenset(children(os.getpid()))
+        return found - {submission.pid for submission in self.running} - self._spawner.pids()
 
     def _reap(self, pidfd: int) -> WrapperEnd:
         submission = self._running[pidfd]

@@ -94,11 +94,13 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                self._spare = Spare(_fork_orphan(lambda: _be_spare(theirs)), ours)
+                # The agent is told of it before it is the agent's child: else it would be taken for an orphan.
+                self._spare = Spare(_fork_orphan(lambda: _be_spare(theirs), self._announce), ours)
             except OSError:  # tried again after the next job, which says so if it is still so
                 ours.close()
-                return
-        _answer(self._channel, {"spare": self._spare.pid})
+
+    def _announce(self, spare: int) -> None:
+        _answer(self._channel, {"spare": spare})
 
 
 def _preload(modules: Sequence[str]) -> dict[str, Any]:
@@ -115,32 +117,38 @@ def _preload(modules: Sequence[str]) -> dict[str, Any]:
     return {"ready": True}
 
 
-def _fork_orphan(life: Callable[[], NoReturn]) -> int:
-    """Fork twice, so that *life* is lived by a child of the agent; its pid.
+def _fork_orphan(life: Callable[[], NoReturn], announce: Callable[[int], None] = lambda _pid: None) -> int:
+    """Fork twice, so that *life* is lived by a child of the agent; its pid, which *announce* is told before.
 
     Raises:
         OSError: it cannot be.
     """
     reader, writer = os.pipe()
+    gate, latch = os.pipe()
     try:
         middle = os.fork()
         if middle == 0:
-            _fork_and_end(life, writer)
+            os.close(latch)
+            _fork_and_end(life, writer, gate)
         os.close(writer)
         writer = -1
         pid = os.read(reader, 32)
+        if pid:
+            announce(int(pid))
+        os.close(latch)
+        latch = -1
         os.waitpid(middle, 0)
         if not pid:
             raise OSError(errno.EAGAIN, "the second fork failed")
         return int(pid)
     finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
+        for each in (reader, writer, gate, latch):
+            if each >= 0:
+                os.close(each)
 
 
-def _fork_and_end(life: Callable[[], NoReturn], writer: int) -> NoReturn:
-    """In the middle process: leave the child to the agent by ending at once."""
+def _fork_and_end(life: Callable[[], NoReturn], writer: int, gate: int) -> NoReturn:
+    """In the middle process: leave the child to the agent by ending, once the zygote has shut the *gate*."""
     middle = os.getpid()
     try:
         pid = os.fork()
@@ -148,6 +156,7 @@ def _fork_and_end(life: Callable[[], NoReturn], writer: int) -> NoReturn:
             _await_end(middle)
             life()
         os.write(writer, str(pid).encode())
+        os.read(gate, 1)
     finally:
         os._exit(0)
 
