@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from telemetry.clock import SystemClock
-from tests.support.element import Element, element
+from tests.support.element import DEADLINE_SECONDS, Element, element
 from tests.support.processes import is_alive, look
 from tests.support.waiting import eventually
 
@@ -61,14 +61,13 @@ def children_of(pid: int) -> list[int]:
 
 
 def serving(element: Element) -> tuple[int, int]:
-    """The zygote and its spare, once there is one."""
+    """The zygote and its spare, once there is one that has left the zygote's ways behind."""
 
-    def both() -> list[int]:
-        pids: list[int] = element.ask("serving")
-        return sorted(pids, key=lambda pid: Path(f"/proc/{pid}/comm").read_text() != "jobspan-zygote\n")
+    def both() -> tuple[int, int] | None:
+        pids = {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in element.ask("serving")}
+        return (pids["jobspan-zygote"], pids["jobspan-spare"]) if "jobspan-spare" in pids else None
 
-    zygote, spare = eventually(lambda: found if len(found := both()) == 2 else None)
-    return zygote, spare
+    return eventually(both, DEADLINE_SECONDS, "a zygote and a spare")
 
 
 def test_a_wrapper_finds_the_same_world_warm_and_cold(both: Element, tmp_path: Path) -> None:
@@ -182,8 +181,7 @@ def test_a_spare_has_forked_its_starter(tmp_path: Path) -> None:
         (starter,) = eventually(lambda: children_of(spare))
         eventually(lambda: Path(f"/proc/{starter}/comm").read_text() == "jobspan-starter\n")
         assert made.ask("strays") == 0
-    assert not is_alive(spare)
-    assert not is_alive(starter)
+    eventually(lambda: not is_alive(spare) and not is_alive(starter), what="the end of the spare and its starter")
 
 
 def test_a_starter_ends_with_a_spare_that_is_killed(tmp_path: Path) -> None:
