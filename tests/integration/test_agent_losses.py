@@ -96,7 +96,7 @@ class Asked:
 
     def word(self) -> AttemptEnded:
         """What the WMS makes of the end."""
-        client = WmsClient(self.url, FixedToken("token-of-the-job"), timeout_seconds=2.0)
+        client = WmsClient(self.url, FixedToken("token-of-the-job"), timeout_seconds=20.0)
         (self.control / "job.token").write_text("no token")
         try:
             return last_word(self.control, client, 7, SystemClock(), self._end)

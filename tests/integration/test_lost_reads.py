@@ -65,7 +65,7 @@ def test_a_look_up_that_is_lost_is_made_again(tmp_path: Path, wanted: str) -> No
 def test_a_catalogue_that_stays_away_gives_the_job_back(tmp_path: Path) -> None:
     """It is asked for as long as three calls may take, and not for ever; then another attempt may do better."""
     bench = Bench(tmp_path, {"InputData": [f"LFN:{LFN}"]})
-    with at_server(bench, 0.2) as server:
+    with at_server(bench, 2.0) as server:  # long enough for a second call on a machine that is held up
         server.script(RESET)
         bench.run()
         assert len(server.seen) > 2

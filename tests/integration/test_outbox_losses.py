@@ -92,7 +92,7 @@ def control_of(folder: Path, job_id: int = 7) -> Path:
     return folder / "jobs" / f"{job_id}.1" / "control"
 
 
-def shipper_to(folder: Path, endpoint: str, queue_limit: int = 1024, timeout_seconds: float = 1.0) -> Shipper:
+def shipper_to(folder: Path, endpoint: str, queue_limit: int = 1024, timeout_seconds: float = 20.0) -> Shipper:
     """The agent's, with what an earlier one has left."""
     http = OtlpHttp.at(endpoint, timeout_seconds=timeout_seconds)
     shipping = Shipping(OtlpFiles(folder / "telemetry"), http)
@@ -114,12 +114,12 @@ def test_a_queue_that_overflows_while_the_collector_is_away(tmp_path: Path, runn
         play(control_of(tmp_path, job_id), job_id=job_id)
         away.submit(control_of(tmp_path, job_id))
     away.start()
-    assert away.stop(20)
+    assert away.stop(60)
     assert all(owed(tmp_path, job_id) for job_id in range(1, 61))
     back = shipper_to(tmp_path, running.endpoint, queue_limit=4)
     back.start()
-    eventually(lambda: len(set(running.uids())) == 60, 30)
-    assert back.stop(20)
+    eventually(lambda: len(set(running.uids())) == 60, 60)
+    assert back.stop(60)
     assert not any(owed(tmp_path, job_id) for job_id in range(1, 61))
 
 
@@ -135,7 +135,7 @@ def stopped_after_seconds(folder: Path) -> float:
         play(control_of(folder))
         shipper.submit(control_of(folder))
         shipper.start()
-        eventually(lambda: last_try(control_of(folder), OTLP_DELIVERER))
+        eventually(lambda: last_try(control_of(folder), OTLP_DELIVERER), 30)
         begun = time.monotonic()
         assert shipper.stop(30)
         elapsed = time.monotonic() - begun
@@ -174,8 +174,8 @@ def test_however_the_process_ends_nothing_is_lost(tmp_path: Path, running: Colle
     assert done.returncode == (-getattr(signal, how) if how.startswith("SIG") else 0)
     shipper = shipper_to(tmp_path, running.endpoint)
     shipper.start()
-    eventually(lambda: not owed(tmp_path))
-    assert shipper.stop(10)
+    eventually(lambda: not owed(tmp_path), 30)
+    assert shipper.stop(30)
     assert running.uids() == [uid_of()]
 
 
@@ -193,8 +193,8 @@ def test_one_that_fails_does_not_block_the_others(tmp_path: Path, server: tuple[
         play(control_of(tmp_path, job_id), job_id=job_id)
     shipper = shipper_to(tmp_path, url)
     shipper.start()
-    eventually(lambda: not owed(tmp_path, 2) and not owed(tmp_path, 3), 20)
-    assert shipper.stop(10)
+    eventually(lambda: not owed(tmp_path, 2) and not owed(tmp_path, 3), 30)
+    assert shipper.stop(30)
     assert owed(tmp_path, 1)
     waits = last_try(poison, OTLP_DELIVERER)
     assert waits is not None
@@ -207,7 +207,7 @@ def test_a_lost_answer_of_the_collector_is_counted(tmp_path: Path, server: tuple
     good = Answer(200, b"", OTLP)
     faulty.script(Answer(503, b""), RESET, good)
     play(control_of(tmp_path))
-    shipping = Shipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(url, timeout_seconds=5.0))
+    shipping = Shipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(url, timeout_seconds=20.0))
     record = build(read_journal(control_of(tmp_path)))
     outcomes = [shipping.ship(control_of(tmp_path), record).http for _ in range(3)]
     assert outcomes == ["retry", "retry", "accepted"]
@@ -223,7 +223,7 @@ class Told:
     def __init__(self, folder: Path, url: str) -> None:
         self.control = folder / "control"
         self.control.mkdir()
-        self.client = WmsClient(url, FixedToken("token-of-the-job"), timeout_seconds=5.0)
+        self.client = WmsClient(url, FixedToken("token-of-the-job"), timeout_seconds=20.0)
         self.journal = Journal(self.control, "wrapper", SystemClock())
 
     def delivery(self) -> Delivery:
@@ -261,7 +261,7 @@ def test_a_refused_transition_is_no_success(told: Told, server: tuple[FaultyServ
 def owners(folder: Path, url: str) -> DiracxAttemptClient:
     """The client of attempt 1, with the token of the job's owner."""
     (folder / "token").write_text("token-of-the-owner\n")
-    owner = Credentials(folder / "token", url, http=HttpConfig(), timeout_seconds=5.0, clock=SystemClock())
+    owner = Credentials(folder / "token", url, http=HttpConfig(), timeout_seconds=20.0, clock=SystemClock())
     return DiracxAttemptClient(url, owner, Descriptions(folder / "diracx"), attempt=1)
 
 
@@ -420,7 +420,7 @@ def test_a_record_is_delivered_when_the_wms_says_so(
     server[0].script(answer)
     control = control_of(tmp_path)
     play(control)
-    client = WmsClient(server[1], FixedToken("token-of-the-pilot"), timeout_seconds=5.0)
+    client = WmsClient(server[1], FixedToken("token-of-the-pilot"), timeout_seconds=20.0)
     assert Records(deadline_seconds=0.0).deliver(control, client) == (outcome is not None)
     client.close()
     record = build(read_journal(control))
@@ -438,7 +438,7 @@ def test_the_wish_of_the_wms_reaches_who_waits(
     wish = formatdate(SystemClock().utc_ns() / 1e9 + 90, usegmt=True) if text == "in 90 s" else text
     server[0].script(Answer(503, {}, {"Retry-After": wish}))
     play(control_of(tmp_path))
-    client = WmsClient(server[1], FixedToken("token-of-the-pilot"), timeout_seconds=5.0)
+    client = WmsClient(server[1], FixedToken("token-of-the-pilot"), timeout_seconds=20.0)
     records = Records(deadline_seconds=0.0)
     assert not records.deliver(control_of(tmp_path), client)
     client.close()
@@ -459,6 +459,6 @@ def test_a_record_goes_under_the_renewed_token(tmp_path: Path, server: tuple[Fau
 
     server[0].handler = answer
     play(control_of(tmp_path))
-    client = WmsClient(server[1], FileToken(token), timeout_seconds=5.0)
+    client = WmsClient(server[1], FileToken(token), timeout_seconds=20.0)
     assert Records(deadline_seconds=0.0).deliver(control_of(tmp_path), client)
     client.close()

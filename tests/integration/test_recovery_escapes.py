@@ -38,6 +38,8 @@ def sleeper(folder: Path = Path("/"), **environment: str) -> Iterator["subproces
     """A process that stays, in *folder*."""
     with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, env=environment, cwd=folder) as process:
         try:
+            if environment:  # the exec is known to have succeeded a moment before its environment can be read
+                eventually(Path(f"/proc/{process.pid}/environ").read_bytes, what="the environment of a process")
             yield process
         finally:
             process.kill()

@@ -37,6 +37,7 @@ from tests.support.processes import is_alive
 from tests.support.starting import METHODS, program
 from tests.support.waiting import eventually
 
+TICK_NS = NANOSECONDS // procfs.TICKS_PER_SECOND
 #: Burns half a second of CPU, then says so and stays, deaf to TERM.
 BURN_AND_STAY = (
     sys.executable, "-I", "-S", "-c",
@@ -120,8 +121,8 @@ def test_a_crash_before_the_plan(tmp_path: Path) -> None:
     with node(tmp_path, "auto", *program("obedient")) as it:
         it.write()
         it.kill()
-    eventually(lambda: not wrapper_lives(it.control), 10)
-    eventually(lambda: not is_alive(it.starter), 5)
+    eventually(lambda: not wrapper_lives(it.control), 20)
+    eventually(lambda: not is_alive(it.starter), 20)
     assert recover(it.control, SystemClock(), WRAPPER_DIED)
     (end,) = facts_of(read_journal(it.control), AttemptEnded)
     assert (end.status, end.error_type) == ("Rescheduled", "wrapper_died")
@@ -147,6 +148,13 @@ def test_a_starter_is_waited_for_by_whoever_recovers(tmp_path: Path) -> None:
     print(f"a payload that is deaf to TERM: closed {seconds:.2f} s after its wrapper was killed")
     assert seconds < 5.0
     assert record(it.control).number("CPUUncertainty") <= settled.fact.cpu_uncertainty_seconds  # type: ignore[attr-defined]
+
+
+def just_before(pid: int) -> int:
+    """The moment in which a starter that is not held up would note the start of *pid*: at most a tick before."""
+    ticks = procfs.start_ticks(pid)
+    assert ticks is not None
+    return ticks * TICK_NS
 
 
 @contextmanager
@@ -195,8 +203,10 @@ def test_a_reused_pid_is_never_touched(tmp_path: Path) -> None:
 
 def test_the_start_time_proves_a_session(tmp_path: Path) -> None:
     """A payload that has thrown its environment away, and has no group, is known by the start time of its leader."""
-    noted_ns = SystemClock().boottime_ns()
+    before_ns = SystemClock().boottime_ns()
     with decoy() as process:
+        noted_ns = just_before(process.pid)
+        assert before_ns - TICK_NS <= noted_ns <= SystemClock().boottime_ns()
         planned = PayloadPlanned(starter_pid=process.pid, environment_mark="JOBSPAN_PAYLOAD_MARK=0123")
         with Journal(tmp_path, "wrapper", SystemClock()) as journal:
             journal.append(planned)
@@ -213,6 +223,7 @@ def test_no_signal_reaches_back_over_a_reboot(tmp_path: Path) -> None:
         ["/bin/sleep", "60"], start_new_session=True, env={mark.split("=")[0]: mark.split("=")[1]}
     ) as process:
         try:
+            eventually(lambda: procfs.environment_has(process.pid, mark.encode()))
             with Journal(tmp_path, "agent", clock) as journal:
                 journal.append(job_matched())
             with Journal(tmp_path, "wrapper", clock) as journal:

@@ -41,7 +41,7 @@ def server() -> Iterator[FaultyServer]:
 
 
 def deliver(control: Path, server: FaultyServer) -> None:
-    client = WmsClient(server.url, FileToken(control / "job.token"), timeout_seconds=2.0)
+    client = WmsClient(server.url, FileToken(control / "job.token"), timeout_seconds=20.0)
     try:
         deliver_requests(control, client)
     finally:
@@ -125,7 +125,7 @@ def test_a_record_that_is_not_taken_is_forwarded(tmp_path: Path, server: FaultyS
         return Reply(503, {}) if away else Reply(200, {"Results": results})
 
     server.handler = answer
-    client = WmsClient(server.url, FileToken(tmp_path / "job.token"), timeout_seconds=2.0)
+    client = WmsClient(server.url, FileToken(tmp_path / "job.token"), timeout_seconds=20.0)
     records = Records(deadline_seconds=0.1)
     records.deliver_or_forward(tmp_path, client, lambda: False)
     silent = [each.path for each in server.seen if each.path.endswith("/requests")]

@@ -327,7 +327,7 @@ def test_two_executors_never_do_one_operation_twice(wms: RunningWms, config: Con
     for each in threads:
         each.start()
     for each in threads:
-        each.join(30)
+        each.join(120)
 
     assert sorted(catalog.registered) == sorted(f"/local/{number}/{each}" for number in range(12) for each in range(2))
     assert {each["Status"] for each in wms.call("GET", "/api/jobspan/requests").json()["Requests"]} == {"Done"}

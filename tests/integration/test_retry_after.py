@@ -45,7 +45,7 @@ def server() -> Iterator[tuple[FaultyServer, str]]:
 
 def assert_asked(control: Path, deliverer: str) -> None:
     """The first try has failed, and the next one is due when the server wants it."""
-    eventually(lambda: last_try(control, deliverer))
+    eventually(lambda: last_try(control, deliverer), 30)
     tried = last_try(control, deliverer)
     assert tried is not None
     left = (tried.next_utc_ns - SystemClock().utc_ns()) / NANOSECONDS
@@ -78,8 +78,8 @@ def aftercare(tmp_path: Path, server: tuple[FaultyServer, str]) -> Iterator[Call
 
 def _parts(config: Config, url: str) -> AgentParts:
     return AgentParts(
-        client=WmsClient(url, FixedToken("token-of-the-pilot"), timeout_seconds=5.0),
-        job_client=lambda folder: WmsClient(url, FileToken(folder.control / TOKEN_FILE), timeout_seconds=5.0),
+        client=WmsClient(url, FixedToken("token-of-the-pilot"), timeout_seconds=20.0),
+        job_client=lambda folder: WmsClient(url, FileToken(folder.control / TOKEN_FILE), timeout_seconds=20.0),
         computing_element=InProcessComputingElement(InterpreterSpawner(), slots=1),
         observer=Observer(config),
         records=Records(deadline_seconds=0.0),
@@ -113,14 +113,14 @@ def test_the_agent_renews_a_job_token_that_is_refused(
 
     server[0].handler = answer
     aftercare()
-    eventually(lambda: wms.status == "Failed")
+    eventually(lambda: wms.status == "Failed", 30)
     assert (control / TOKEN_FILE).read_text().strip() == "new-token"
 
 
 def test_the_wrapper_reports_again_when_it_is_asked_to(tmp_path: Path, server: tuple[FaultyServer, str]) -> None:
     """The reporter keeps to it."""
     server[0].script(LATER)
-    client = WmsClient(server[1], FixedToken("token-of-the-job"), timeout_seconds=5.0)
+    client = WmsClient(server[1], FixedToken("token-of-the-job"), timeout_seconds=20.0)
     reporter = Reporter(tmp_path, client, job_id=7, clock=SystemClock())
     with Journal(tmp_path, "wrapper", SystemClock()) as journal:
         reporter.wake(journal.append(StatusChanged(status="Running")))
@@ -136,7 +136,7 @@ def test_the_next_attempt_is_asked_for_again_when_the_wms_wants(
     """A reschedule call that would be due after the end of our patience is left to the agent at once."""
     wms = OneJobWms()
     server[0].handler = lambda seen: LATER if seen.path.startswith("/api/jobs/reschedule") else wms.handle(seen)
-    client = WmsClient(server[1], FixedToken("token-of-the-job"), timeout_seconds=5.0)
+    client = WmsClient(server[1], FixedToken("token-of-the-job"), timeout_seconds=20.0)
     reporter = Reporter(tmp_path, client, job_id=7, clock=SystemClock())
     with Journal(tmp_path, "wrapper", SystemClock()) as journal:
         journal.append(StatusChanged(status="Rescheduled", minor_status="again"))
@@ -154,7 +154,7 @@ def test_the_shipper_ships_again_when_it_is_asked_to(
 ) -> None:
     """A collector's wish counts too."""
     server[0].script(LATER)
-    shipping = Shipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(server[1], timeout_seconds=5.0))
+    shipping = Shipping(OtlpFiles(tmp_path / "telemetry"), OtlpHttp.at(server[1], timeout_seconds=20.0))
     shipper = Shipper(shipping, build, jobs_folder=tmp_path / "jobs")
     shipper.start()
     assert_asked(control, OTLP_DELIVERER)
