@@ -13,7 +13,7 @@ import pytest
 
 from runner.process.watchdog import Watchdog
 from runner.wrapper.payload import LocalPayload
-from telemetry.clock import SystemClock
+from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import (
     HeartbeatMade,
     KillFinished,
@@ -36,12 +36,27 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWa
 OUTPUTS = {"OutputSandbox": ["std.out", "std.err", "result*"]}
 
 
+#: No test takes so long, on whatever machine.
+LONG_SECONDS = 3600.0
+
+
+class LateClock(SystemClock):
+    """The machine's, to which time can be added: for limits that must not be met before the test says so."""
+
+    late_ns = 0
+
+    def boottime_ns(self) -> int:
+        """That of the machine, and later."""
+        return super().boottime_ns() + self.late_ns
+
+
 class RealBench(Bench):
     """A bench whose payload is a process."""
 
     def __init__(self, folder: Path, job: dict[str, Any], options: dict[str, Any] | None = None) -> None:
         super().__init__(folder, job, {"polling_time_seconds": 0.05, "cpu_method": "wait4", **(options or {})})
         parts = self._parts
+        self._clock = LateClock()
         config = parts.config.job_wrapper
         starter = fork_starter(
             self.folders.control,
@@ -54,7 +69,7 @@ class RealBench(Bench):
             job=parts.arguments.watchdog_job(parts.start_boottime_ns),
             emit=self.bus.emit,
             cancel=self.cancel,
-            clock=SystemClock(),
+            clock=self._clock,
             work=self.folders.work,
         )
         self.replace(
@@ -63,6 +78,10 @@ class RealBench(Bench):
                 starter=starter, watchdog=watchdog, cancel=self.cancel, emit=self.bus.emit, config=config
             ),
         )
+
+    def pass_by(self, seconds: float) -> None:
+        """Let the watchdog believe that so much time has gone by."""
+        self._clock.late_ns += round(seconds * NANOSECONDS)
 
     def script(self, text: str) -> None:
         """Let the input sandbox hold run.sh, without its x bit."""
@@ -154,8 +173,8 @@ def stubborn(tmp_path: Path, options: dict[str, Any]) -> Iterator[tuple[RealBenc
     bench.script('#!/bin/sh\ntrap "" TERM\necho here\nwhile :; do :; done\n')
     with bench.running() as join:
         output = bench.folders.work / "std.out"
-        eventually(lambda: output.exists() and output.read_text() == "here\n", 10)
-        yield bench, join, eventually(lambda: bench.facts(PayloadStarted), 10)[0].pid
+        eventually(lambda: output.exists() and output.read_text() == "here\n", 30)
+        yield bench, join, eventually(lambda: bench.facts(PayloadStarted), 30)[0].pid
 
 
 @pytest.mark.parametrize(("origin", "status"), [("user", "Killed"), ("signal", "Rescheduled")])
@@ -183,7 +202,9 @@ def killed_after_seconds(folder: Path, origin: Any, status: str) -> float:
 
 def test_a_limit_of_the_watchdog(tmp_path: Path) -> None:
     """A payload beyond MaxWallClockTime ends as Failed with DIRAC's minor status."""
-    with stubborn(tmp_path, {"kill_grace_seconds": 0.2, "max_wall_clock_seconds": 1.5}) as (bench, join, _):
+    options = {"kill_grace_seconds": 0.2, "max_wall_clock_seconds": LONG_SECONDS}
+    with stubborn(tmp_path, options) as (bench, join, _):
+        bench.pass_by(LONG_SECONDS)
         assert join() == 2
     assert (bench.end.minor_status, bench.end.error_type) == (
         "Job has exceeded maximum wall clock time",
