@@ -153,8 +153,10 @@ def _groups() -> set[Path]:
     """Control groups named after us without a process in them (those with one belong to a run that goes on)."""
     version_1 = (cgroup1_folder(controller) for controller in ("cpuacct", "memory", "pids", "freezer"))
     folders = {cgroup2_folder(), *version_1}
-    found = (each for folder in folders if folder for each in folder.rglob("jobspan*"))
-    return {each for each in found if each.is_dir() and _is_ours(each) and not _is_used(each)}
+    # Others make and remove groups meanwhile: unlike rglob, a walk passes over what vanishes under it.
+    walks = (each for folder in folders if folder for each in os.walk(folder))
+    found = (Path(place, name) for place, names, _ in walks for name in names if name.startswith("jobspan"))
+    return {each for each in found if _is_ours(each) and not _is_used(each)}
 
 
 def _is_ours(group: Path) -> bool:
