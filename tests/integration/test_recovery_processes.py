@@ -135,9 +135,11 @@ def test_a_starter_is_waited_for_by_whoever_recovers(tmp_path: Path) -> None:
     with node(tmp_path, "auto", *BURN_AND_STAY) as it:
         payload = it.payload()
         it.write(it.planned(), started(payload), sample(0.1))
-        begun = SystemClock().boottime_ns()
+        stop(it.starter)  # it is not done before it was found alive, however long we are held up
         it.kill()
     assert not recover(it.control, SystemClock(), WRAPPER_DIED)
+    begun = SystemClock().boottime_ns()
+    os.kill(it.starter, signal.SIGCONT)
     eventually(lambda: recover(it.control, SystemClock(), WRAPPER_DIED), 20)
     assert not is_alive(payload)
     entries = read_journal(it.control)
@@ -148,6 +150,12 @@ def test_a_starter_is_waited_for_by_whoever_recovers(tmp_path: Path) -> None:
     print(f"a payload that is deaf to TERM: closed {seconds:.2f} s after its wrapper was killed")
     assert seconds < 5.0
     assert record(it.control).number("CPUUncertainty") <= settled.fact.cpu_uncertainty_seconds  # type: ignore[attr-defined]
+
+
+def stop(pid: int) -> None:
+    """Have it stand still until it is told to go on."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: (seen := procfs.look(pid)) and seen.is_stopped)
 
 
 def just_before(pid: int) -> int:
@@ -176,8 +184,7 @@ def test_a_stopped_starter_holds_up_no_recovery(tmp_path: Path, alone_seconds: f
     with node(tmp_path, "wait4", *BURN_AND_STAY) as it:
         payload = it.payload()
         it.write(it.planned(), started(payload))
-        os.kill(it.starter, signal.SIGSTOP)
-        eventually(lambda: (seen := procfs.look(it.starter)) and seen.is_stopped)
+        stop(it.starter)
         it.kill()
     assert not recover(it.control, SystemClock(), WRAPPER_DIED)
     hurry(it.control, SystemClock(), alone_seconds)
