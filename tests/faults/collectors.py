@@ -13,6 +13,8 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from tests.support.ports import free_port
+
 _GOOD = (200, {"Content-Type": "application/x-protobuf"}, b"")
 _ANSWERS: Mapping[str, tuple[int, dict[str, str], bytes]] = {
     "500": (500, {}, b"no"),
@@ -49,7 +51,8 @@ class Collector:
         self._one_in = one_in
         self._count = 0
         self._closed = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        # Of the kernel's own choice it would be given to somebody else while nobody listens.
+        self._listener = socket.create_server(("127.0.0.1", free_port()), backlog=64)
         self.port = self._listener.getsockname()[1]
         self.endpoint = f"https://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._serve, daemon=True)

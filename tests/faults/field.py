@@ -46,7 +46,9 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "WMS": {"Timeout": 3.0, "MaxRescheduling": 20},
     "Telemetry": {"OTLPTimeout": 1.0},
 }  # fmt: skip
-START_SECONDS = 30.0
+START_SECONDS = 90.0
+#: How long processes may take to go that have ended all that they had to do.
+LEAVING_SECONDS = 20.0
 
 
 class Service:
@@ -178,7 +180,7 @@ class Field:
         return job_id
 
     def run(
-        self, jobs: Mapping[int, Trial], patience_seconds: float = 40.0, tick: Callable[[], object] = lambda: None
+        self, jobs: Mapping[int, Trial], patience_seconds: float = 120.0, tick: Callable[[], object] = lambda: None
     ) -> list[int]:
         """Let the agent work until all *jobs* are settled; those that are not when nothing happens for too long.
 
@@ -229,7 +231,12 @@ class Field:
         return [each for each in JobFolder.all(self.config.jobs_folder) if each.job_id == job_id]
 
     def survivors(self) -> list[str]:
-        """Processes of the site that live; its services apart, there must be none."""
+        """Processes of the site that do not go; its services apart, there must be none."""
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: not self._living(), LEAVING_SECONDS)
+        return self._living()
+
+    def _living(self) -> list[str]:
         ours = {each.process.pid for each in (self.wms, self.agent) if each and each.process.poll() is None}
         found = marked_by(self.mark.encode(), self.folder)
         return [f"{each.pid} {each.command[:80]}" for each in found if each.pid not in ours]
@@ -252,7 +259,7 @@ class Field:
     def _end_wms(self, number: str) -> None:
         """Called by the relay: the main thread starts it again."""
         self.wms.tell(signal.Signals[number])
-        self.wms.process.wait(20)
+        self.wms.process.wait(60)
 
     def _unconnected(self) -> Sequence[str]:
         path = self.folder / FOLDER / UNCONNECTED

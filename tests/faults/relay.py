@@ -121,7 +121,7 @@ class Relay:
                 hang_up()
                 try:
                     met = eventually(
-                        lambda: [each for each in self.unconnected()[before:] if each.startswith(start)], 15.0
+                        lambda: [each for each in self.unconnected()[before:] if each.startswith(start)], 60.0
                     )
                 except AssertionError:
                     return ""
