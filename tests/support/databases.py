@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 
 #: What the tests that concern databases run on.
 KINDS = ("sqlite", "mariadb", "postgresql")
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 COMMON = "jobspan_common"
 ROOM_BYTES = 1 << 30
 PASSWORD = "p@ss:word/1 %"
@@ -146,7 +146,7 @@ class MariaDB(DatabaseServer):
         """Its system tables."""
         installer = [program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", *self._user()]
         options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"]
-        subprocess.run([*installer, *options], check=True, capture_output=True, timeout=60)
+        subprocess.run([*installer, *options], check=True, capture_output=True, timeout=300)
 
     def command(self) -> list[str]:
         """The server."""

@@ -19,7 +19,7 @@ from tests.support.databases import DatabaseServers, program, spawn
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 CALL_SECONDS = 30.0
 STOP_SECONDS = 20.0
 #: What the documentation of `jobspan reconcile` asks of sacct, and the number that people know.

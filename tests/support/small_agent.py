@@ -22,7 +22,7 @@ from telemetry.outbox import Acknowledgements
 from tests.support.small_wrapper import write_small_wrapper
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0
 
 
 class Observer:

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(predicate: Callable[[], T], within_seconds: float = 10.0, what: str = "") -> T:
+def eventually(predicate: Callable[[], T], within_seconds: float = 30.0, what: str = "") -> T:
     """The first true value of *predicate*, looked at again and again until the deadline.
 
     For what can only be observed from outside (files, /proc, HTTP); whatever offers an event, a

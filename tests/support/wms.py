@@ -17,7 +17,7 @@ from runner.server.services.context import ServiceContext
 from runner.server.tokens import Identity, Role
 from telemetry.clock import Clock, SystemClock
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 
 @dataclass
@@ -41,7 +41,7 @@ class RunningWms:
         if body is not None:
             more["json"] = body
         return self.session.request(
-            method, self.url + path, headers=headers, timeout=DEADLINE_SECONDS * 3, allow_redirects=False, **more
+            method, self.url + path, headers=headers, timeout=DEADLINE_SECONDS, allow_redirects=False, **more
         )
 
     def submit(self, description: str = 'Executable = "/bin/true";') -> int:

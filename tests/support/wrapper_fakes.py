@@ -275,7 +275,7 @@ class Bench:
         thread.start()
 
         def join() -> int:
-            thread.join(20)
+            thread.join(60)
             assert codes, "the wrapper has not ended"
             return codes[0]
 
@@ -283,7 +283,7 @@ class Bench:
             yield join
         finally:
             self.cancel.request("wrapper", "the test is over")
-            thread.join(20)
+            thread.join(60)
 
     def facts(self, kind: type[Fact]) -> list[Any]:
         """Facts of one kind, in order."""
