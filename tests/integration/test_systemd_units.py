@@ -76,7 +76,7 @@ def manager(tmp_path: Path) -> socket.socket:
     """What systemd listens at, and its address in NOTIFY_SOCKET."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(str(tmp_path / "notify"))
-    listener.settimeout(30)
+    listener.settimeout(120)
     return listener
 
 
@@ -90,7 +90,7 @@ def test_a_service_tells_systemd_when_it_answers_and_when_it_stops(tmp_path: Pat
             assert (tmp_path / "site" / "wms.url").is_file()
             process.send_signal(signal.SIGTERM)
             assert manager.recv(100) == b"STOPPING=1"
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
         finally:
             process.kill()
 
