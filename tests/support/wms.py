@@ -107,19 +107,23 @@ def running_wms(
 ) -> Iterator[RunningWms]:
     """A WMS that serves *folder* (the folder of everything, as `--folder`) from *database* until the block ends.
 
+    With a *clock* of the test's own only the test looks for stalled jobs and cleans: the WMS would do it by the
+    machine's time, in the middle of whatever the test does, if that takes long enough.
     *observed*: with its own metrics and spans, as `jobspan wms` has them.
     """
     wms = {"Owner": "alice", "Database": database, **(overrides or {}).get("WMS", {})}
     options = {**(overrides or {}), "WMS": wms}
     config = load(folder=folder, environment={"HOME": str(folder)}, overrides=options)
     observer = WmsTelemetry(config) if observed else None
-    with running_config(config, clock or SystemClock(), observer) as wms:
+    with running_config(config, clock or SystemClock(), observer, looks=clock is None) as wms:
         yield wms
 
 
 @contextlib.contextmanager
-def running_config(config: Config, clock: Clock, observer: ServerObserver | None = None) -> Iterator[RunningWms]:
-    """A WMS with that configuration."""
+def running_config(
+    config: Config, clock: Clock, observer: ServerObserver | None = None, *, looks: bool = True
+) -> Iterator[RunningWms]:
+    """A WMS with that configuration; *looks*: by itself, now and then, for what nobody asks for."""
     listening = threading.Event()
     urls: list[str] = []
 
@@ -128,6 +132,9 @@ def running_config(config: Config, clock: Clock, observer: ServerObserver | None
         listening.set()
 
     with running(config, clock, announce, observer) as ready:
+        if not looks:
+            ready.watch.stop(0.0)
+            ready.cleaning.stop(0.0)
         thread = threading.Thread(target=ready.run, name="wms")
         thread.start()
         try:
