@@ -152,6 +152,7 @@ def test_a_kill_is_ordered_once(jobspan: Jobspan, wms: RunningWms, tmp_path: Pat
 def test_a_running_job_is_rescheduled(jobspan: Jobspan, wms: RunningWms, tmp_path: Path) -> None:
     """A reschedule makes the next attempt; a Done job gets none."""
     job_id = submitted(jobspan, tmp_path, "Executable: /bin/true\nSite: RESCHEDULED.org\n")
+    wms.settle()
     match = wms.match(Site="RESCHEDULED.org")
     assert match is not None
     wms.report(job_id, {"Status": "Running"}, token=match["JobToken"])
@@ -162,6 +163,7 @@ def test_a_running_job_is_rescheduled(jobspan: Jobspan, wms: RunningWms, tmp_pat
 
 def running_job(jobspan: Jobspan, wms: RunningWms, tmp_path: Path, site: str) -> tuple[int, WmsClient]:
     job_id = submitted(jobspan, tmp_path, f"Executable: /bin/true\nSite: {site}\n")
+    wms.settle()
     match = wms.match(Site=site)
     assert match is not None
     assert match["JobID"] == job_id
@@ -246,7 +248,7 @@ def test_waiting_ends_with_the_jobs(jobspan: Jobspan, wms: RunningWms, tmp_path:
             found = client.search(["JobID", "JobName", "Status"], per_page=1000)
             return [int(row["JobID"]) for row in found if (row["JobName"], row["Status"]) == ("awaited", "Waiting")]
 
-        (job_id,) = eventually(waiting, 10, "the job")
+        (job_id,) = eventually(waiting, 60, "the job")
         assert cli.main(["--folder", str(wms.folder), "--json", "kill", str(job_id)]) == 0
 
     killer = threading.Thread(target=kill)
@@ -254,7 +256,7 @@ def test_waiting_ends_with_the_jobs(jobspan: Jobspan, wms: RunningWms, tmp_path:
     try:
         code, out, _ = jobspan("submit", "job.yaml", "--wait")
     finally:
-        killer.join(15)
+        killer.join(60)
     assert code == cli.FAILED
     assert "Killed  Marked for termination  never ran" in out
 
@@ -311,6 +313,7 @@ def test_a_submission_belongs_to_the_trace_around_it(
     monkeypatch.setenv("TRACEPARENT", trace)
     (tmp_path / "traced.jdl").write_text('Executable = "/bin/true"; Site = "LCG.Traced.org";')
     ((job,),) = [value(jobspan("submit", "traced.jdl", "--json"))]
+    wms.settle()
     match = wms.match(Site="LCG.Traced.org")
     assert match is not None
     assert (match["JobID"], match["SubmitTraceparent"]) == (job["job_id"], trace)
