@@ -23,6 +23,7 @@ from telemetry.journal import Journal, read_journal
 from tests.support.http_faults import FaultyServer, faulty_server
 from tests.support.journals import facts_of
 from tests.support.one_job_wms import OneJobWms
+from tests.support.waiting import eventually
 
 TAKE = "import sys; from pathlib import Path; from runner.locks import FileLock; FileLock.take(Path(sys.argv[1]))"
 RUNNING = StatusChanged(status="Running", minor_status="Job Initialization")
@@ -51,8 +52,13 @@ def wrapper(tmp_path: Path) -> Iterator[Wrapper]:
         bus.listen(reporter.wake)
         reporter.start()
         yield Wrapper(tmp_path, bus, cancel, reporter, wms, server)
-        reporter.stop(5.0)
+        reporter.stop(20.0)
         client.close()
+
+
+def has_failed(wrapper: Wrapper) -> None:
+    """Wait until the reporter has had an answer that is none: from then on it has a reason to give."""
+    eventually(lambda: not wrapper.reporter.is_answered, 20.0, "the first failure")
 
 
 def test_running_is_confirmed_with_one_call(wrapper: Wrapper) -> None:
@@ -65,7 +71,7 @@ def test_running_is_confirmed_with_one_call(wrapper: Wrapper) -> None:
     wrapper.reporter.confirm_running(20.0)
     assert len([each for each in wrapper.server.paths if each.startswith("PATCH /api/jobs/status")]) == 1
     assert wrapper.wms.minors == ["Job Received by Agent", "Submitting To CE", "Job Initialization"]
-    assert wrapper.reporter.drain(5.0)
+    assert wrapper.reporter.drain(20.0)
     assert wrapper.wms.parameters == {"TaskID": "InProcess-1", "SubmittedToCE": "Job submitted as InProcess-1"}
 
 
@@ -82,6 +88,7 @@ def test_no_answer_in_time_is_said(wrapper: Wrapper) -> None:
     """Waiting for the WMS ends at the caller's deadline, with the reason."""
     wrapper.wms.faults = ["500"] * 100
     wrapper.bus.emit(RUNNING)
+    has_failed(wrapper)
     with pytest.raises(UnavailableError, match="HTTP 500"):
         wrapper.reporter.confirm_running(0.3)
     with pytest.raises(UnavailableError, match="HTTP 500"):
@@ -105,13 +112,13 @@ def test_no_busy_loop_while_the_wms_is_away(wrapper: Wrapper) -> None:
 def test_a_kill_by_status_answer_stops_the_job(wrapper: Wrapper) -> None:
     """The WMS that keeps Killed has told of a kill: the job is cancelled, the kill confirmed, no status follows."""
     wrapper.bus.emit(RUNNING)
-    wrapper.reporter.confirm_running(5.0)
+    wrapper.reporter.confirm_running(20.0)
     wrapper.wms.status = "Killed"
     wrapper.bus.emit(StatusChanged(minor_status="Application"))
-    assert wrapper.cancel.wait(5.0)
+    assert wrapper.cancel.wait(20.0)
     assert wrapper.cancel.cause == KillRequested(origin="user", reason="Received Kill signal")
     wrapper.bus.emit(ParametersSet(parameters={"a": 1}))
-    kept = wrapper.reporter.close_attempt("Killed", "Received Kill signal", preempted=False, timeout_seconds=5.0)
+    kept = wrapper.reporter.close_attempt("Killed", "Received Kill signal", preempted=False, timeout_seconds=20.0)
     assert kept == ("Killed", "Received Kill signal")
     assert wrapper.wms.acknowledged == [5]
     assert wrapper.wms.minors == ["Job Initialization"]
@@ -121,8 +128,8 @@ def test_a_kill_by_heartbeat_stops_the_job(wrapper: Wrapper) -> None:
     """The command in a heartbeat's answer cancels the job too."""
     wrapper.wms.status = "Killed"
     wrapper.bus.emit(HeartbeatMade(values={}))
-    assert wrapper.cancel.wait(5.0)
-    assert wrapper.reporter.drain(5.0)
+    assert wrapper.cancel.wait(20.0)
+    assert wrapper.reporter.drain(20.0)
     assert wrapper.wms.acknowledged == [5]
 
 
@@ -131,12 +138,12 @@ def test_a_fence_stops_the_job(wrapper: Wrapper) -> None:
     wrapper.wms.fenced = True
     wrapper.bus.emit(RUNNING)
     with pytest.raises(FencedError, match="attempt 2"):
-        wrapper.reporter.confirm_running(5.0)
-    assert wrapper.cancel.wait(5.0)
+        wrapper.reporter.confirm_running(20.0)
+    assert wrapper.cancel.wait(20.0)
     assert wrapper.cancel.cause is not None
     assert wrapper.cancel.cause.origin == "fence"
     with pytest.raises(FencedError):
-        wrapper.reporter.close_attempt("Done", "Execution Complete", preempted=False, timeout_seconds=5.0)
+        wrapper.reporter.close_attempt("Done", "Execution Complete", preempted=False, timeout_seconds=20.0)
     assert len(facts_of(read_journal(wrapper.control), Fenced)) == 1
 
 
@@ -145,7 +152,7 @@ def test_a_running_that_is_not_kept_is_a_fence(wrapper: Wrapper) -> None:
     wrapper.wms.status = "Done"
     wrapper.bus.emit(RUNNING)
     with pytest.raises(FencedError, match="Done"):
-        wrapper.reporter.confirm_running(5.0)
+        wrapper.reporter.confirm_running(20.0)
 
 
 def test_a_running_that_is_only_logged_is_not_accepted(wrapper: Wrapper) -> None:
@@ -153,6 +160,7 @@ def test_a_running_that_is_only_logged_is_not_accepted(wrapper: Wrapper) -> None
     is repeated, and confirmed when it has been taken."""
     wrapper.wms.faults = ["null"] * 100
     wrapper.bus.emit(RUNNING)
+    has_failed(wrapper)
     with pytest.raises(UnavailableError, match="only logged Running"):
         wrapper.reporter.confirm_running(0.3)
     wrapper.wms.faults = []
@@ -163,9 +171,10 @@ def test_a_running_that_is_only_logged_is_not_accepted(wrapper: Wrapper) -> None
 def test_an_end_that_is_only_logged_is_not_closed(wrapper: Wrapper) -> None:
     """A final status that the WMS has not taken is not called kept: it stays pending, and goes out again."""
     wrapper.bus.emit(RUNNING)
-    wrapper.reporter.confirm_running(5.0)
+    wrapper.reporter.confirm_running(20.0)
     wrapper.wms.faults = ["null"] * 100
     wrapper.bus.emit(StatusChanged(status="Failed", minor_status="Application Finished With Errors"))
+    has_failed(wrapper)
     with pytest.raises(UnavailableError, match="only logged Failed"):
         wrapper.reporter.close_attempt("Failed", "x", preempted=False, timeout_seconds=0.3)
     wrapper.wms.faults = []
@@ -178,7 +187,7 @@ def test_the_close_returns_what_the_wms_keeps(wrapper: Wrapper) -> None:
     wrapper.bus.emit(RUNNING)
     wrapper.bus.emit(StatusChanged(status="Completing", minor_status="Application Finished Successfully"))
     wrapper.bus.emit(StatusChanged(status="Done", minor_status="Execution Complete"))
-    kept = wrapper.reporter.close_attempt("Done", "Execution Complete", preempted=False, timeout_seconds=5.0)
+    kept = wrapper.reporter.close_attempt("Done", "Execution Complete", preempted=False, timeout_seconds=20.0)
     assert kept == ("Done", "Execution Complete")
     assert wrapper.wms.minors[-1] == "Execution Complete"
 
@@ -187,11 +196,11 @@ def test_the_close_returns_what_the_wms_keeps(wrapper: Wrapper) -> None:
 def test_the_next_attempt_is_asked_for_exactly_once(wrapper: Wrapper, faults: list[str]) -> None:
     """Also when the answer to the call is lost: then the fence of the second call says that the first was heard."""
     wrapper.bus.emit(RUNNING)
-    wrapper.reporter.drain(5.0)
+    wrapper.reporter.drain(20.0)
     wrapper.wms.faults = list(faults)  # type: ignore[arg-type]
     wrapper.bus.emit(StatusChanged(status="Rescheduled", minor_status="Going to reschedule job"))
     kept = wrapper.reporter.close_attempt(
-        "Rescheduled", "Going to reschedule job", preempted=False, timeout_seconds=10.0
+        "Rescheduled", "Going to reschedule job", preempted=False, timeout_seconds=20.0
     )
     assert kept == ("Rescheduled", "Going to reschedule job")
     assert wrapper.wms.rescheduled == 1
@@ -201,7 +210,7 @@ def test_a_refused_reschedule_is_a_failure(wrapper: Wrapper) -> None:
     """When the maximum is reached, the WMS keeps Failed, and so does the record."""
     wrapper.wms.most_reschedulings = 0
     wrapper.bus.emit(StatusChanged(status="Rescheduled", minor_status="Going to reschedule job"))
-    kept = wrapper.reporter.close_attempt("Rescheduled", "x", preempted=False, timeout_seconds=5.0)
+    kept = wrapper.reporter.close_attempt("Rescheduled", "x", preempted=False, timeout_seconds=20.0)
     assert kept == ("Failed", "Maximum of reschedulings reached")
 
 
@@ -209,5 +218,5 @@ def test_one_deliverer_a_job(wrapper: Wrapper) -> None:
     """While the reporter lives, its lock keeps others away; after `stop` it is free."""
     command = [sys.executable, "-c", TAKE, str(wrapper.control / "deliver.lock")]
     assert LockHeld.__name__ in subprocess.run(command, stderr=subprocess.PIPE, check=False).stderr.decode()
-    assert wrapper.reporter.stop(5.0)
+    assert wrapper.reporter.stop(20.0)
     assert subprocess.run(command, check=False).returncode == 0
