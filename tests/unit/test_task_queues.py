@@ -12,6 +12,7 @@ from runner.server.db.task_queue_db import FilledQueue, InUse
 from runner.server.inbox import Inbox
 from runner.server.services.shares import needs_usage, ordered
 from runner.server.services.task_queues import KnownQueues, Queues
+from tests.support.waiting import eventually
 
 
 def of(owner: str = "alice", group: str = "g", **demands: object) -> Requirements:
@@ -99,8 +100,9 @@ def test_whoever_settles_waits_for_what_was_handed_over_before() -> None:
     inbox.attend(True)
     first = inbox.take(1, 1)
     done = threading.Event()
-    waiter = threading.Thread(target=lambda: inbox.settle(10) and done.set())
+    waiter = threading.Thread(target=lambda: inbox.settle(20) and done.set())
     waiter.start()
+    eventually(lambda: inbox._changed._waiters, 10, "the waiter to have seen what there is")  # type: ignore[attr-defined]
     second = inbox.take(5, 1)
     inbox.put([1])
     inbox.done(first)
