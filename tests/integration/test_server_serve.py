@@ -21,15 +21,18 @@ from telemetry.clock import SystemClock
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
+DEADLINE_SECONDS = 60.0
 SERVER = """
 import sys
 from pathlib import Path
+from runner.compose.wms_telemetry import WmsTelemetry
 from runner.config import load
 from runner.errors import ConfigError
 from runner.server.serve import serve
 from telemetry.clock import SystemClock
+config = load(folder=Path(sys.argv[1]))
 try:
-    serve(load(folder=Path(sys.argv[1])), SystemClock(), lambda url: print(url, flush=True))
+    serve(config, SystemClock(), lambda url: print(url, flush=True), WmsTelemetry(config))
 except ConfigError as error:
     sys.exit(str(error))
 """
@@ -54,9 +57,9 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> No
     with server(others) as (other, their_url), server(ours) as (process, url), ThreadPoolExecutor(2) as pool:
         assert (ours / "wms.url").read_text() == f"{url}\n"
         lasting = pool.submit(long_poll, others, their_url)
-        eventually(lambda: connections(their_url) > 0, 30, "the other long poll to be under way")
+        eventually(lambda: is_polled(others), 20, "the other long poll to be under way")
         polling = pool.submit(long_poll, ours, url)
-        eventually(lambda: connections(url) > 0, 30, "the long poll to be under way")
+        eventually(lambda: is_polled(ours), 20, "the long poll to be under way")
         process.send_signal(number)
         ended, _ = wait([polling, lasting], return_when=FIRST_COMPLETED)
         assert ended == {polling}
@@ -78,22 +81,25 @@ def long_poll(folder: Path, url: str) -> requests.Response:
     )
 
 
-def connections(url: str) -> int:
-    """Established connections to the server, from /proc/net/tcp."""
-    port = f":{int(url.rpartition(':')[2]):04X}"
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[1].endswith(port) and row[3] == "01" for row in rows)
+def is_polled(folder: Path) -> bool:
+    """Whether the server has a long poll in hand: a connection alone may wait for it still, and be cut off."""
+    metrics = requests.get((folder / "wms-metrics.url").read_text().strip(), timeout=DEADLINE_SECONDS).text
+    return 'jobspan_wms_requests_in_progress{route="/api/jobspan/match"} 1.0' in metrics
 
 
 def test_a_folder_has_one_server(tmp_path: Path) -> None:
     """A second server on the same folder is refused in words, and the first goes on."""
     with server(tmp_path) as (_, url):
         second = subprocess.run(
-            [sys.executable, "-c", SERVER, str(tmp_path)], capture_output=True, text=True, timeout=20, check=False
+            [sys.executable, "-c", SERVER, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
         )
         assert second.returncode == 1
         assert "another WMS serves" in second.stderr
-        assert requests.get(f"{url}/api/jobspan/info", timeout=5).status_code == 200
+        assert requests.get(f"{url}/api/jobspan/info", timeout=DEADLINE_SECONDS).status_code == 200
 
 
 def test_a_server_that_was_killed_leaves_no_obstacle(tmp_path: Path) -> None:
@@ -102,10 +108,12 @@ def test_a_server_that_was_killed_leaves_no_obstacle(tmp_path: Path) -> None:
         token = (tmp_path / "tokens" / "user.token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         body = ['Executable = "/bin/true";']
-        job_id = requests.post(f"{url}/api/jobs/jdl", json=body, headers=headers, timeout=5).json()[0]["JobID"]
+        job_id = requests.post(f"{url}/api/jobs/jdl", json=body, headers=headers, timeout=DEADLINE_SECONDS).json()[0][
+            "JobID"
+        ]
         process.kill()
     with server(tmp_path) as (_, url):
-        answer = requests.get(f"{url}/api/jobspan/jobs/{job_id}/description", headers=headers, timeout=5)
+        answer = requests.get(f"{url}/api/jobspan/jobs/{job_id}/description", headers=headers, timeout=DEADLINE_SECONDS)
         assert answer.json()["Description"]["Executable"] == "/bin/true"
 
 
@@ -172,7 +180,9 @@ def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
 
 def test_large_bodies_are_refused_unread(wms: RunningWms) -> None:
     """A body of more than 16 MiB is 413 by its announced length."""
-    with socket.create_connection(("127.0.0.1", int(wms.url.rpartition(":")[2])), timeout=5) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", int(wms.url.rpartition(":")[2])), timeout=DEADLINE_SECONDS
+    ) as connection:
         connection.sendall(b"POST /api/jobs/jdl HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
@@ -271,4 +281,4 @@ def test_a_head_of_usual_length_is_read_in_whatever_pieces(tmp_path: Path) -> No
 def connection_to(url: str) -> socket.socket:
     """A connection of its own."""
     host, _, port = url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=DEADLINE_SECONDS)
