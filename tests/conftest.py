@@ -97,6 +97,13 @@ def fresh_database(request: pytest.FixtureRequest, database_servers: DatabaseSer
     return database_servers.again(request.param)
 
 
+@pytest.fixture
+def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe is answered when all has been looked at, however long a busy machine takes for it."""
+    for module in ("services", "routes"):
+        monkeypatch.setattr(f"runner.server.{module}.health.PATIENCE_SECONDS", 600.0)
+
+
 @pytest.fixture(scope="session")
 def s3(clean_environment: None) -> Iterator[S3Server]:
     """A real S3 server, one for all tests that only use it."""

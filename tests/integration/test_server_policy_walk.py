@@ -261,7 +261,7 @@ def uid_of(wms: RunningWms, job_id: str) -> str:
 
 @pytest.mark.parametrize(("method", "path", "marks"), ROWS, ids=[f"{row[0]} {row[1]}" for row in ROWS])
 def test_a_route_serves_whom_the_policy_allows(
-    wms: RunningWms, tokens: dict[str, str | None], method: str, path: str, marks: list[str]
+    wms: RunningWms, tokens: dict[str, str | None], method: str, path: str, marks: list[str], patient_probes: None
 ) -> None:
     """Nobody gets 401, whoever lacks the right 403, and the others an answer."""
     job_id = str(tokens["id"])

@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 CONTENT = b"what a sandbox holds"
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def sandbox(content: bytes, number: int = 1) -> Sandbox:
 
 
 def bring(url: str, fields: Mapping[str, str], content: bytes) -> requests.Response:
-    return requests.post(url, data=fields, files={"file": ("file", content)}, timeout=10)
+    return requests.post(url, data=fields, files={"file": ("file", content)}, timeout=DEADLINE_SECONDS)
 
 
 def announce(wms: RunningWms, content: bytes) -> requests.Response:
@@ -73,9 +73,9 @@ def test_an_upload_is_bound_to_its_content(s3: S3Server, tmp_path: Path) -> None
     assert bring(address.url, address.fields, CONTENT).status_code == 204
     assert store.stored_bytes(sandbox(CONTENT)) == len(CONTENT)
     url = store.download(sandbox(CONTENT)).url
-    assert requests.get(url, timeout=10).content == CONTENT
-    assert requests.get(url.replace("/1/", "/2/"), timeout=10).status_code == 403
-    assert requests.put(url, data=b"x", timeout=10).status_code == 403
+    assert requests.get(url, timeout=DEADLINE_SECONDS).content == CONTENT
+    assert requests.get(url.replace("/1/", "/2/"), timeout=DEADLINE_SECONDS).status_code == 403
+    assert requests.put(url, data=b"x", timeout=DEADLINE_SECONDS).status_code == 403
 
 
 def test_addresses_of_the_server_expire(s3: S3Server, tmp_path: Path) -> None:
@@ -83,7 +83,11 @@ def test_addresses_of_the_server_expire(s3: S3Server, tmp_path: Path) -> None:
     lasting, short = contents(s3, tmp_path), contents(s3, tmp_path, seconds=1.0)
     (brought := lasting.upload(sandbox(CONTENT))) and bring(brought.url, brought.fields, CONTENT)
     up, down = short.upload(sandbox(b"late")), short.download(sandbox(CONTENT)).url
-    eventually(lambda: requests.get(down, timeout=10).status_code == 403, DEADLINE_SECONDS, "the address to expire")
+    eventually(
+        lambda: requests.get(down, timeout=DEADLINE_SECONDS).status_code == 403,
+        DEADLINE_SECONDS,
+        "the address to expire",
+    )
     eventually(lambda: bring(up.url, up.fields, b"late").status_code == 403, DEADLINE_SECONDS, "the same of the upload")
 
 
@@ -108,7 +112,7 @@ def reaches(wms: RunningWms, words: str) -> None:
     eventually(lambda: checks(wms) == words, DEADLINE_SECONDS, words)
 
 
-def test_a_server_that_goes_away_and_comes_back(own: S3Server, tmp_path: Path) -> None:
+def test_a_server_that_goes_away_and_comes_back(own: S3Server, tmp_path: Path, patient_probes: None) -> None:
     """Calls that need it are told to come again, readiness names it, cleaning is made up for; nothing is lost."""
     bucket = own.bucket()
     with running_wms(tmp_path, overrides={"WMS": {**own.options(bucket), "SandboxRetention": 1e-9}}) as wms:
@@ -136,7 +140,7 @@ def test_a_server_that_goes_away_and_comes_back(own: S3Server, tmp_path: Path) -
         assert [path.read_bytes() for path in bucket.rglob("*") if path.is_file()] == [CONTENT]
 
 
-def test_a_server_that_refuses_us_is_named(own: S3Server, tmp_path: Path) -> None:
+def test_a_server_that_refuses_us_is_named(own: S3Server, tmp_path: Path, patient_probes: None) -> None:
     """Other credentials, or no bucket any more: readiness says which it is, and not where."""
     bucket = own.bucket()
     with running_wms(tmp_path, overrides={"WMS": own.options(bucket)}) as wms:
@@ -151,7 +155,7 @@ def test_a_server_that_refuses_us_is_named(own: S3Server, tmp_path: Path) -> Non
         reaches(wms, "the bucket is not there")
 
 
-def test_a_server_that_is_away_at_the_start_may_come_later(own: S3Server, tmp_path: Path) -> None:
+def test_a_server_that_is_away_at_the_start_may_come_later(own: S3Server, tmp_path: Path, patient_probes: None) -> None:
     """The WMS starts without it, and says what it lacks until it is there."""
     options = own.options()
     own.stop()
