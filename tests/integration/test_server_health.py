@@ -22,7 +22,7 @@ import requests
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 #: The server has 40 threads for calls.
 MORE_THAN_THREADS = 50
 
@@ -47,7 +47,7 @@ def unready(wms: RunningWms, check: str) -> str:
     return found
 
 
-def test_a_fresh_server_is_ready(tmp_path: Path) -> None:
+def test_a_fresh_server_is_ready(tmp_path: Path, patient_probes: None) -> None:
     """Both probes say yes, without a token."""
     with running_wms(tmp_path) as wms:
         assert wms.call("GET", "/healthz", token=None).status_code == 200
@@ -87,6 +87,7 @@ def test_a_database_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: p
     """While somebody else keeps the database locked the probe answers in time, and leaves the other threads to work."""
     for module in ("services", "routes"):
         monkeypatch.setattr(f"runner.server.{module}.health.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("runner.server.db.connections.BUSY_TIMEOUT_SECONDS", 600.0)
     with running_wms(tmp_path) as wms:
         with lock_of(tmp_path / "wms" / "wms.sqlite"), ThreadPoolExecutor(8) as pool:
             for code, checks in pool.map(lambda _: get_readiness(wms.url), range(MORE_THAN_THREADS)):
@@ -121,8 +122,8 @@ def lock_of(database: Path) -> Iterator[None]:
 #: `jobspan` whose database is waited for longer than any test.
 PATIENT = """
 import sys
-from runner.server.db import engine
-engine.BUSY_TIMEOUT_SECONDS = 600.0
+from runner.server.db import connections
+connections.BUSY_TIMEOUT_SECONDS = 600.0
 from runner.cli import main
 sys.exit(main())
 """
@@ -168,7 +169,11 @@ class Upload:
         self.connection.endheaders(body[: len(body) // 2])
         metrics = (folder / "wms-metrics.url").read_text().strip()
         wanted = 'jobspan_wms_requests_in_progress{route="/api/jobspan/sandboxes"} 1.0'
-        eventually(lambda: wanted in requests.get(metrics, timeout=5).text, DEADLINE_SECONDS, "the upload to begin")
+        eventually(
+            lambda: wanted in requests.get(metrics, timeout=DEADLINE_SECONDS).text,
+            DEADLINE_SECONDS,
+            "the upload to begin",
+        )
 
     def finish(self) -> int:
         """Send the second half; the code of the answer."""
@@ -181,7 +186,7 @@ def refuses(url: str) -> bool:
     """Whether nobody listens there any more."""
     parts = urlsplit(url)
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5).close()
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=DEADLINE_SECONDS).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -223,7 +228,11 @@ def test_a_call_that_hangs_in_the_database_does_not_keep_the_process(tmp_path: P
             )
             metrics = (tmp_path / "wms-metrics.url").read_text().strip()
             wanted = 'jobspan_wms_requests_in_progress{route="/api/jobs/jdl"} 1.0'
-            eventually(lambda: wanted in requests.get(metrics, timeout=5).text, DEADLINE_SECONDS, "the call to begin")
+            eventually(
+                lambda: wanted in requests.get(metrics, timeout=DEADLINE_SECONDS).text,
+                DEADLINE_SECONDS,
+                "the call to begin",
+            )
             process.send_signal(signal.SIGTERM)
             assert process.wait(DEADLINE_SECONDS) == 0
             assert process.stderr
