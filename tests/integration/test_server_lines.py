@@ -16,7 +16,7 @@ from tests.support.wms import RunningWms, running_wms
 
 #: More than there are threads for searches.
 CALLERS = 24
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 
 @dataclass

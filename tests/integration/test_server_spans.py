@@ -39,7 +39,7 @@ def spans_of(wms: RunningWms, name: str, count: int = 1) -> list[SpanValue]:
         spans = [span for span in read.spans if span.name == name]
         return spans if len(spans) >= count else []
 
-    return eventually(found, 15, f"{count} spans {name}")
+    return eventually(found, 60, f"{count} spans {name}")
 
 
 def traced(flags: str = "01") -> dict[str, str]:
@@ -146,7 +146,7 @@ def test_the_collector_gets_what_the_file_has(tmp_path: Path) -> None:
         options = {"Telemetry": {"OTLPEndpoint": there.endpoint}}
         with running_wms(tmp_path, observed=True, overrides=options) as wms:
             wms.call("GET", "/api/jobspan/info")
-            eventually(lambda: there.spans().count(INFO) == 2, 15, "the span to come again")
+            eventually(lambda: there.spans().count(INFO) == 2, 60, "the span to come again")
             assert len(spans_of(wms, INFO)) == 1
 
 
@@ -163,9 +163,10 @@ def test_a_collector_that_hangs_stops_no_call(tmp_path: Path) -> None:
 
 def test_without_a_sink_no_span_is_made(tmp_path: Path) -> None:
     """TraceFileSize 0 writes no file; there is not even a thread."""
+    others = threading.enumerate()  # one of a WMS before may still wait for its collector
     with running_wms(tmp_path, observed=True, overrides={"WMS": {"TraceFileSize": 0}}) as wms:
         wms.call("GET", "/api/jobspan/info")
-        assert "call-spans" not in {thread.name for thread in threading.enumerate()}
+        assert "call-spans" not in {thread.name for thread in threading.enumerate() if thread not in others}
     assert not (tmp_path / "telemetry").exists()
 
 
@@ -190,7 +191,7 @@ def test_what_is_too_much_is_dropped_and_counted(tmp_path: Path) -> None:
     assert sum(shipper.dropped.values()) == 96
     assert set(shipper.dropped) == {"rate", "queue"}
     shipper.start()
-    shipper.stop(10)
+    shipper.stop(60)
     assert not shipper.is_alive()
     assert [span.attributes[names.CALL_ID] for span in read_spans(tmp_path / "t.jsonl").spans] == ["0", "1", "2", "3"]
 
@@ -226,9 +227,9 @@ def test_a_disk_that_is_full_costs_spans_only(tmp_path: Path) -> None:
     shipper = CallShipper(WMS, file=SpanFile(tmp_path / "file" / "t.jsonl", 1 << 20), http=None, rate=10.0)
     shipper.offer(call_span(1))
     shipper.start()
-    eventually(lambda: shipper.dropped.get("file") == 1, 10, "the span to be counted")
+    eventually(lambda: shipper.dropped.get("file") == 1, 60, "the span to be counted")
     assert shipper.is_alive()
-    shipper.stop(10)
+    shipper.stop(60)
 
 
 def test_a_collector_that_is_away_for_long_costs_the_oldest(tmp_path: Path) -> None:
@@ -239,8 +240,8 @@ def test_a_collector_that_is_away_for_long_costs_the_oldest(tmp_path: Path) -> N
         for number in range(512 * 10):
             shipper.offer(call_span(number))
         shipper.start()
-        eventually(lambda: shipper.dropped.get("collector", 0) >= 1024, 20, "the oldest to be dropped")
-        shipper.stop(20)
+        eventually(lambda: shipper.dropped.get("collector", 0) >= 1024, 60, "the oldest to be dropped")
+        shipper.stop(60)
         assert dict(shipper.dropped) == {"collector": 1024 + 512}
         assert len(there.received) == 1 + 8
         assert shipper.queued == 0

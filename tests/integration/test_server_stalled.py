@@ -297,13 +297,13 @@ def test_the_undelivered_kill_of_an_attempt_does_not_hit_the_next(site: Site) ->
 
 def test_the_thread_of_the_server_looks_by_itself(tmp_path: Path) -> None:
     """By the machine's clock, with nobody asking."""
-    quick = {"StalledTime": 0.4, "FailedTime": 0.8}
+    quick = {"StalledTime": 1.6, "FailedTime": 2.0}  # looks come every 0.4 s, and hear on if none is 1.2 s late
     with running_wms(tmp_path, overrides={"WMS": quick}) as wms:
         job_id = wms.submit()
         match = wms.match()
         assert match
         wms.report(job_id, {"Status": "Running"}, token=match["JobToken"])
-        eventually(lambda: wms.status(job_id) == ("Failed", NOT_RUNNING), 15, "the job fails")
+        eventually(lambda: wms.status(job_id) == ("Failed", NOT_RUNNING), 90, "the job fails")
 
 
 def test_a_database_of_the_version_before_opens(tmp_path: Path) -> None:
