@@ -132,6 +132,7 @@ def running_config(
         listening.set()
 
     with running(config, clock, announce, observer) as ready:
+        ready._server.config.timeout_keep_alive = KEEP_SECONDS
         if not looks:
             ready.watch.stop(0.0)
             ready.cleaning.stop(0.0)
