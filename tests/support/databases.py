@@ -192,7 +192,7 @@ class PostgreSQL(DatabaseServer):
         password.chmod(0o644)
         options = ["-A", "scram-sha-256", "-U", "jobspan", "--pwfile", str(password), "-N", "-E", "UTF8", "--locale=C"]
         command = [*self._as_user(), program("initdb"), "-D", f"{self.folder}/data", *options]
-        subprocess.run(command, check=True, capture_output=True, timeout=60, cwd="/")
+        subprocess.run(command, check=True, capture_output=True, timeout=300, cwd="/")
 
     def command(self) -> list[str]:
         """The server."""

@@ -39,8 +39,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Where `make diracx` puts it.
 ENVIRONMENT = ROOT / ".cache" / "diracx"
 INSTALLED = ENVIRONMENT / ".installed"
-START_SECONDS = 60.0
-CALL_SECONDS = 20.0
+START_SECONDS = 180.0
+CALL_SECONDS = 60.0
 VO = "testvo"
 _SQL = (
     "TaskDB", "AuthDB", "JobDB", "JobLoggingDB", "PilotAgentsDB", "ResourceStatusDB", "SandboxMetadataDB",

@@ -15,7 +15,7 @@ from tests.support.databases import spawn
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 
 class StoreServer(ABC):
