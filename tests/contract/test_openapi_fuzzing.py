@@ -13,10 +13,10 @@ from tests.support.wms import running_wms
 
 #: Schemathesis goes on for so long. It begins with what is most likely to break something.
 BUDGET_SECONDS = 60
-DEADLINE_SECONDS = 300
+DEADLINE_SECONDS = 600
 COMMAND = (
     "run {url}/api/openapi.json --checks not_a_server_error --phases examples,coverage,fuzzing "
-    "--max-time {budget} --request-timeout 20 --suppress-health-check all --warnings off --no-color --seed 1 "
+    "--max-time {budget} --request-timeout 120 --suppress-health-check all --warnings off --no-color --seed 1 "
     "--continue-on-failure --exclude-path /readyz"  # 503 is its answer where long polls are closed, as below
 )
 

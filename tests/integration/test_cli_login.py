@@ -40,7 +40,7 @@ def wms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWms]:
 def jobspan(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """A command on *folder*, as a process."""
     command = [sys.executable, "-m", "runner.cli", "--folder", str(folder), *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=180, check=False)
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def login(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
 def logged_in(folder: Path, wms: RunningWms, *arguments: str) -> None:
     with login(folder, wms.url, *arguments) as (process, url):
         assert Browser().log_in(url, "bea", PASSWORD).status_code == 200
-        assert process.wait(30) == 0, process.stderr.read() if process.stderr else ""
+        assert process.wait(120) == 0, process.stderr.read() if process.stderr else ""
 
 
 def value(result: subprocess.CompletedProcess[str]) -> Any:
@@ -162,7 +162,7 @@ def test_the_operator_revokes_a_token_of_a_server_that_runs(wms: RunningWms, tmp
     def is_refused() -> bool:
         return wms.call("GET", "/api/auth/userinfo", token=shown).status_code == 401
 
-    eventually(is_refused, 20.0, "the token to be refused")
+    eventually(is_refused, 60.0, "the token to be refused")
     assert jobspan(wms.folder, "wms", "revoke-token", "rubbish").returncode == 4
 
 

@@ -207,7 +207,7 @@ def test_two_processes_that_deliver_at_once_insert_once(wms: RunningWms, job: di
                 process.stdin.write("go\n")
                 process.stdin.flush()
             mine = [outcome for each in pool.map(lambda record: insert(wms, record), records * 4) for outcome in each]
-        told = [process.communicate(timeout=60)[0].split() for process in processes]
+        told = [process.communicate(timeout=300)[0].split() for process in processes]
     outcomes = [*mine, *told[0], *told[1]]
     assert outcomes.count("inserted") == len(records)
     assert outcomes.count("duplicate") == len(outcomes) - len(records) == 2 * TIMES * len(records) + 18

@@ -51,11 +51,11 @@ def _limits_are_over(wms: RunningWms) -> None:
 
 def begin(wms: RunningWms, scope: str = "vo:local", client: str = CLIENT) -> Any:
     query = {"client_id": client, "scope": scope}
-    return requests.post(f"{wms.url}/api/auth/device", params=query, timeout=10)
+    return requests.post(f"{wms.url}/api/auth/device", params=query, timeout=60)
 
 
 def token(wms: RunningWms, **fields: str) -> Any:
-    return requests.post(f"{wms.url}/api/auth/token", data={"client_id": CLIENT, **fields}, timeout=10)
+    return requests.post(f"{wms.url}/api/auth/token", data={"client_id": CLIENT, **fields}, timeout=60)
 
 
 def redeem(wms: RunningWms, asked: Any) -> Any:
@@ -336,14 +336,14 @@ def test_a_logout_ends_the_session(wms: RunningWms) -> None:
     """A revoked refresh token gives nothing any more; what is no token can be revoked too."""
     found = logged_in(wms)
     for shown in (found["refresh_token"], found["refresh_token"], "rubbish"):
-        answer = requests.post(f"{wms.url}/api/auth/revoke", data={"token": shown, "client_id": CLIENT}, timeout=10)
+        answer = requests.post(f"{wms.url}/api/auth/revoke", data={"token": shown, "client_id": CLIENT}, timeout=60)
         assert (answer.status_code, type(answer.json())) == (200, str)
     assert refresh(wms, found["refresh_token"]).status_code == 401
 
 
 def revoke(wms: RunningWms, shown: str) -> int:
     form = {"token": shown, "client_id": CLIENT, "token_type_hint": "access_token"}
-    return requests.post(f"{wms.url}/api/auth/revoke", data=form, timeout=10).status_code
+    return requests.post(f"{wms.url}/api/auth/revoke", data=form, timeout=60).status_code
 
 
 def test_a_single_token_can_be_revoked(wms: RunningWms) -> None:

@@ -58,7 +58,7 @@ class Site:
         answer = self.announce(content)
         if answer.status_code == 200 and answer.json()["url"]:
             form = {"data": answer.json()["fields"], "files": {"file": ("file", content)}}
-            assert self.wms.session.post(answer.json()["url"], timeout=10, **form).status_code == 204
+            assert self.wms.session.post(answer.json()["url"], timeout=60, **form).status_code == 204
         return answer
 
 

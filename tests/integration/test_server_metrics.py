@@ -42,7 +42,7 @@ def wms(tmp_path: Path) -> Iterator[RunningWms]:
 
 def exposition(wms: RunningWms) -> str:
     """What a scraper gets."""
-    answer = requests.get((wms.folder / "wms-metrics.url").read_text().strip(), timeout=10)
+    answer = requests.get((wms.folder / "wms-metrics.url").read_text().strip(), timeout=60)
     assert answer.status_code == 200
     return answer.text
 
@@ -54,7 +54,7 @@ def settled(wms: RunningWms) -> str:
         text = exposition(wms)
         return "" if "jobspan_wms_requests_in_progress{" in text else text
 
-    return eventually(found, 20, "all calls to be over")
+    return eventually(found, 60, "all calls to be over")
 
 
 def scrape(wms: RunningWms) -> dict[str, dict[tuple[str, ...], float]]:
@@ -138,9 +138,9 @@ def test_every_panel_of_the_dashboard_shows_something(wms: RunningWms) -> None:
     polling = threading.Thread(target=wms.match, args=(30.0,), kwargs={"Site": "LCG.None.org"})
     assert empty_panels(wms_dashboard(), settled(wms)) == ["Calls under way: jobspan_wms_requests_in_progress"]
     polling.start()
-    eventually(lambda: empty_panels(wms_dashboard(), exposition(wms)) == [], 10, "the long poll to be shown")
+    eventually(lambda: empty_panels(wms_dashboard(), exposition(wms)) == [], 25, "the long poll to be shown")
     wms.submit(JOB % "LCG.None.org")
-    polling.join(10)
+    polling.join(60)
 
 
 @pytest.mark.prometheus
@@ -148,7 +148,7 @@ def test_promtool_finds_nothing_wrong(wms: RunningWms) -> None:
     """Names, units, help and types are as Prometheus's own linter wants them."""
     wms.submit()
     result = subprocess.run(
-        ["promtool", "check", "metrics"], input=exposition(wms), capture_output=True, text=True, timeout=30
+        ["promtool", "check", "metrics"], input=exposition(wms), capture_output=True, text=True, timeout=120
     )
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -219,7 +219,7 @@ def test_a_second_server_is_told_of_the_first_and_not_of_its_port(tmp_path: Path
         port = int((tmp_path / "wms-metrics.url").read_text().rpartition(":")[2].partition("/")[0])
         (tmp_path / "jobspan.toml").write_text(f"[WMS]\nMetricsPort = {port}\n")
         line = [sys.executable, "-m", "runner.cli", "--folder", str(tmp_path), "wms"]
-        second = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        second = subprocess.run(line, capture_output=True, text=True, timeout=180)
         assert second.returncode == 2
         assert "another WMS serves" in second.stderr
 
@@ -229,6 +229,6 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "scraper").write_text("0123456789abcdef\n")
     with running_wms(tmp_path, observed=True, overrides={"WMS": {"MetricsTokenFile": str(tmp_path / "scraper")}}):
         url = (tmp_path / "wms-metrics.url").read_text().strip()
-        assert requests.get(url, timeout=10).status_code == 401
-        shown = requests.get(url, timeout=10, headers={"Authorization": "Bearer 0123456789abcdef"})
+        assert requests.get(url, timeout=60).status_code == 401
+        shown = requests.get(url, timeout=60, headers={"Authorization": "Bearer 0123456789abcdef"})
         assert "jobspan_wms_jobs" in shown.text

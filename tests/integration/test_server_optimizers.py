@@ -33,7 +33,7 @@ def community(_context: ServiceContext) -> Optimizer:
             return Verdict(hold_seconds=3600, cause="later")
         if job.description.arguments == "slow":
             ENTERED.set()
-            assert LEAVE.wait(20)
+            assert LEAVE.wait(300)
         return Verdict(parameters={"Seen": job.owner})
 
     return look
@@ -93,11 +93,11 @@ def test_a_step_of_others_has_its_say(tmp_path: Path, installed: None, argument:
     """It lets the job pass, refuses it, holds it, or breaks, which is the job's failure with the error's words."""
     with served(tmp_path, Optimizers=["Community"]) as wms:
         job_id = wms.submit(jdl_of(argument))
-        eventually(lambda: wms.status(job_id) == status, 10, "the step to have its say")
+        eventually(lambda: wms.status(job_id) == status, 60, "the step to have its say")
         if argument == "go":
             assert wms.call("GET", f"/api/jobspan/jobs/{job_id}/parameters").json()["Seen"] == "alice"
         if argument == "hold":
-            eventually(lambda: wms.job(job_id)["ApplicationStatus"] == "On Hold: later", 10, "the reason to be shown")
+            eventually(lambda: wms.job(job_id)["ApplicationStatus"] == "On Hold: later", 60, "the reason to be shown")
 
 
 def test_a_slow_step_holds_up_nobody(tmp_path: Path, installed: None) -> None:
@@ -106,12 +106,12 @@ def test_a_slow_step_holds_up_nobody(tmp_path: Path, installed: None) -> None:
     LEAVE.clear()
     with served(tmp_path, Optimizers=["Community"]) as wms:
         slow = wms.submit(jdl_of("slow"))
-        assert ENTERED.wait(10)
+        assert ENTERED.wait(60)
         assert wms.status(slow) == ("Checking", "Community")
         other = wms.submit(jdl_of("go"))
         assert wms.call("POST", "/api/jobspan/jobs/kill", {"job_ids": [slow]}).json()["success"]
         LEAVE.set()
-        eventually(lambda: wms.status(other)[0] == "Waiting", 10, "the next job to get through")
+        eventually(lambda: wms.status(other)[0] == "Waiting", 60, "the next job to get through")
         assert wms.status(slow)[0] == "Killed", "what was killed meanwhile stays so"
 
 

@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 JOBS = 40
 PILOTS = 8
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 90.0
 
 
 @pytest.fixture(scope="module", params=["mariadb", "postgresql"])

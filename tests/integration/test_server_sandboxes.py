@@ -58,7 +58,7 @@ def initiate(wms: RunningWms, content: bytes, token: str = "", **changes: Any) -
 
 
 def send(target: dict[str, Any], content: bytes) -> requests.Response:
-    return requests.post(target["url"], data=target["fields"], files={"file": ("file", content)}, timeout=10)
+    return requests.post(target["url"], data=target["fields"], files={"file": ("file", content)}, timeout=60)
 
 
 def stored(wms: RunningWms, content: bytes, token: str = "") -> str:
@@ -82,7 +82,7 @@ def test_what_was_uploaded_comes_back(wms: RunningWms, kind: str) -> None:
     assert send(target, content).status_code == 204
     answer = address(wms, target["pfn"]).json()
     assert answer["expires_in"] == 300
-    assert requests.get(answer["url"], timeout=10).content == content
+    assert requests.get(answer["url"], timeout=60).content == content
     again = initiate(wms, content, format=kind)
     assert again == {"pfn": target["pfn"], "url": None, "fields": {}}
 
@@ -114,7 +114,7 @@ def test_an_endless_upload_is_refused_unread(wms: RunningWms) -> None:
     """A body far beyond what was announced, or of no announced length, is not taken in."""
     target = initiate(wms, CONTENT + b"endless")
     assert send(target, b"x" * 200_000).status_code == 413
-    chunks = requests.post(target["url"], data=iter([b"x" * 1000] * 3), timeout=10)
+    chunks = requests.post(target["url"], data=iter([b"x" * 1000] * 3), timeout=60)
     assert chunks.status_code == 411
 
 
@@ -127,8 +127,8 @@ def test_addresses_expire(wms: RunningWms) -> None:
     download = address(wms, pfn).json()["url"]
     CLOCK.ahead_seconds += 301
     assert send(target, content).status_code == 403
-    assert requests.get(download, timeout=10).status_code == 403
-    assert requests.get(address(wms, pfn).json()["url"], timeout=10).content == CONTENT
+    assert requests.get(download, timeout=60).status_code == 403
+    assert requests.get(address(wms, pfn).json()["url"], timeout=60).content == CONTENT
 
 
 def tampered(url: str, permit: str) -> str:
@@ -144,8 +144,8 @@ def test_forged_addresses_are_refused(wms: RunningWms) -> None:
     permit = parse_qs(urlsplit(target["url"]).query)["permit"][0]
     for wrong in (permit[:-2], "", wms.user_token, f"{permit}/../x"):
         assert send({**target, "url": tampered(target["url"], wrong)}, CONTENT + b"forged").status_code == 403
-        assert requests.get(tampered(down, wrong), timeout=10).status_code == 403
-    assert requests.get(target["url"], timeout=10).status_code == 403
+        assert requests.get(tampered(down, wrong), timeout=60).status_code == 403
+    assert requests.get(target["url"], timeout=60).status_code == 403
     assert send({**target, "url": down}, CONTENT).status_code == 403
 
 
@@ -189,7 +189,7 @@ def test_a_jobs_sandboxes(wms: RunningWms) -> None:
     pfn = stored(wms, CONTENT)
     job_id = wms.submit(f'Executable = "/bin/true"; InputSandbox = "{pfn}"; Site = "LCG.Box.org";')
     token = (wms.match(Site="LCG.Box.org") or {})["JobToken"]
-    assert requests.get(address(wms, pfn, token).json()["url"], timeout=10).content == CONTENT
+    assert requests.get(address(wms, pfn, token).json()["url"], timeout=60).content == CONTENT
     secret = stored(wms, CONTENT + b"of another job")
     assert address(wms, secret, token).status_code == 403
     output = stored(wms, CONTENT + b"output", token)
@@ -217,7 +217,7 @@ def test_the_sandboxes_of_several_jobs_are_forgotten_in_one_call(wms: RunningWms
     assert counts() == [1, 1, 1]
     assert wms.call("POST", "/api/jobs/sandbox/unassign", {"job_ids": job_ids[:2]}).status_code == 204
     assert counts() == [0, 0, 1]
-    assert requests.get(address(wms, pfn).json()["url"], timeout=10).content == CONTENT + b"shared"
+    assert requests.get(address(wms, pfn).json()["url"], timeout=60).content == CONTENT + b"shared"
 
 
 def test_a_job_whose_sandbox_has_gone_fails(wms: RunningWms) -> None:
