@@ -11,8 +11,13 @@ from telemetry.journal import read_journal
 from tests.support.processes import is_alive
 from tests.support.site import Site, running_site
 
-#: Ends as told by INT, and says so; never by itself.
-ANSWERS = "-c 'import signal, sys; signal.signal(2, lambda *_: sys.exit(130)); print(1, flush=True); signal.pause()'"
+#: Ends as told by INT, and says so; never by itself. What can be told bears `-X answers`; from before that the signal
+#: is blocked: one that comes early waits until it is asked for.
+ANSWERS = (
+    "-c 'import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [2]); "
+    'os.execl("/usr/bin/python3", "python3", "-X", "answers", "-c", '
+    '"import signal, sys; print(1, flush=True); signal.sigwait([2]); sys.exit(130)")\''
+)
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def test_a_graceful_stop_ends_well(site: Site) -> None:
     """A job that is told by StopSig* and answers with 130 is Done, with its output, its record and no limit hit."""
     job_id = site.submit(
         Executable="/usr/bin/python3", Arguments=ANSWERS, OutputSandbox=["std.out"], MaxWallClockTime=60,
-        StopSigRegex="python3 -c", StopSigStartWork=1, StopSigFinishWork=59,
+        StopSigRegex="^python3 -X answers ", StopSigStartWork=1, StopSigFinishWork=59,
     )  # fmt: skip
     record = site.wait_record(job_id)
 
@@ -34,7 +39,8 @@ def test_a_graceful_stop_ends_well(site: Site) -> None:
     assert ("Completing", "Application Finished Successfully") in site.log(job_id)
     assert (record.text("FinalMajorStatus"), record.integer("ExitCode"), record.text("ErrorType")) == ("Done", 130, "")
     assert site.client.sandboxes(job_id, "output")
-    (sent,) = site.facts(job_id, SignalSent)
+    # That nobody was there yet to be told is a fact of its own.
+    (sent,) = [each for each in site.facts(job_id, SignalSent) if each.processes]
     assert (sent.purpose, sent.signal, sent.processes) == ("stop", signal.SIGINT, 1)
     assert site.facts(job_id, LimitHit) == []
 
