@@ -12,7 +12,7 @@ from runner.agent.folders import JobFolder, Pilot, job_matched, wrapper_argument
 from runner.compose.kinds import open_client
 from runner.wrapper.template import write_wrapper
 from telemetry.catalogue import ROOT_SPAN, stage_span
-from telemetry.clock import SystemClock
+from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import (
     ACCOUNTED_STAGES,
     STAGES,
@@ -26,8 +26,8 @@ from telemetry.facts import (
 )
 from telemetry.journal import Journal, read_journal
 from telemetry.live.otlp_files import OtlpFiles, read_accounting, read_spans
-from tests.support.site import Site, running_site
-from tests.support.waiting import eventually
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
+from tests.support.waiting import at_best, eventually
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +60,17 @@ def test_a_job_whose_wrapper_is_a_new_interpreter(tmp_path: Path) -> None:
     assert [each.started_by for each in started] == ["interpreter", "interpreter"]  # type: ignore[attr-defined]
 
 
-def test_the_acceptance_is_told_before_the_job_ends(site: Site) -> None:
+def test_the_acceptance_is_told_before_the_job_ends(site: Site, tmp_path: Path) -> None:
     """ "Job submitted as <task>" is a fact and a parameter from before the payload's end (promise 2)."""
-    job_id = site.submit(Executable="/bin/true")
-    site.wait(job_id, "Done")
-    accepted, ended = site.wait_fact(job_id, JobAccepted), site.wait_fact(job_id, PayloadEnded)
+    go = tmp_path / "go"  # a payload that waits for nobody could end while the agent is held up
+    job_id = site.submit(Executable="/bin/sh", Arguments=f"-c 'until [ -e {go} ]; do sleep 0.05; done'")
+    accepted = site.wait_fact(job_id, JobAccepted)
+    task = accepted.fact.task  # type: ignore[attr-defined]
+    eventually(lambda: task in str(site.client.parameters(job_id)), DEADLINE_SECONDS, "the parameter")
+    go.touch()
+    ended = site.wait_fact(job_id, PayloadEnded)
 
     assert accepted.boottime_ns < ended.boottime_ns
-    assert accepted.fact.task in str(site.client.parameters(job_id))  # type: ignore[attr-defined]
 
 
 def test_an_attempt_ends_once_and_both_ledgers_hold_its_record(site: Site) -> None:
@@ -96,6 +99,12 @@ def test_the_shares_of_the_stages_sum_to_the_wall_clock_exactly(site: Site) -> N
 
 def test_the_root_span_is_the_life_of_the_wrapper_process(site: Site) -> None:
     """The root span starts and ends with the wrapper as the kernel saw it, and the stages share their boundaries."""
+    # What follows the root span is the interpreter's own end, and the agent's look at it.
+    at_best(0.1, lambda _number: _seconds_after_the_root_span(site))
+
+
+def _seconds_after_the_root_span(site: Site) -> float:
+    """How long the wrapper of one more job was seen after the end of its root span."""
     job_id = site.submit(Executable="/bin/true")
     site.wait(job_id, "Done")
     reaped = site.wait_fact(job_id, WrapperReaped).fact
@@ -109,11 +118,11 @@ def test_the_root_span_is_the_life_of_the_wrapper_process(site: Site) -> None:
     stages = [spans[stage_span(stage)] for stage in STAGES]
 
     assert all(before.end_ns == after.start_ns for before, after in itertools.pairwise(stages))
-    assert spans[ROOT_SPAN].start_ns == stages[0].start_ns
+    assert (spans[ROOT_SPAN].start_ns, spans[ROOT_SPAN].end_ns) == (stages[0].start_ns, stages[-1].end_ns)
     anchor = next(each for each in read_journal(site.wait_folder(job_id) / "control"))
     end_utc_ns = anchor.utc_ns + (reaped.end_boottime_ns - anchor.boottime_ns)  # type: ignore[attr-defined]
-    # What follows the root span is the interpreter's own end; the machine's load is not ours to bound tightly.
-    assert 0 <= end_utc_ns - spans[ROOT_SPAN].end_ns < 100_000_000
+    assert end_utc_ns >= spans[ROOT_SPAN].end_ns
+    return (end_utc_ns - spans[ROOT_SPAN].end_ns) / NANOSECONDS
 
 
 def test_the_payload_joins_the_trace_and_sees_no_secret_of_ours(site: Site, tmp_path: Path) -> None:
@@ -188,7 +197,8 @@ def test_the_wrapper_run_by_hand_gives_the_same(site: Site) -> None:
         other.agent.stop()
         client = open_client(other.config, "pilot")
         job_id = other.submit(Executable="/bin/echo", Arguments="by hand", OutputSandbox=["std.out"])
-        matched = client.match({"PilotStamp": "by-hand", "Site": other.config.site.name, "Processors": 1}, 5.0)
+        offer = {"PilotStamp": "by-hand", "Site": other.config.site.name, "Processors": 1}
+        matched = eventually(lambda: client.match(offer, 5.0), DEADLINE_SECONDS, "the job")
         assert matched is not None
         folder = JobFolder.make(other.config.jobs_folder, matched)
         pilot = Pilot("by-hand", "by-hand")
@@ -196,7 +206,7 @@ def test_the_wrapper_run_by_hand_gives_the_same(site: Site) -> None:
             journal.append(job_matched(other.config, matched, pilot, 0.0))
         arguments = wrapper_arguments(other.config, matched, pilot, client.url)
         script = write_wrapper(folder.control, job_id, arguments)
-        done = subprocess.run([str(script)], cwd="/", capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([str(script)], cwd="/", capture_output=True, text=True, timeout=120, check=False)
 
         assert done.returncode == 0, done.stderr
         assert other.status(job_id) == ("Done", "Execution Complete")
@@ -214,7 +224,7 @@ def test_a_second_execution_of_an_attempt_starts_no_payload(site: Site, tmp_path
     copy = tmp_path / original.name
     shutil.copytree(original / "control", copy / "control", ignore=shutil.ignore_patterns("wrapper.*", "*.sock"))
     (copy / "work").mkdir()
-    subprocess.run([str(copy / "control" / f"Wrapper_{job_id}")], capture_output=True, timeout=30, check=False)
+    subprocess.run([str(copy / "control" / f"Wrapper_{job_id}")], capture_output=True, timeout=120, check=False)
     go.touch()
     site.wait(job_id, "Done")
     record = site.wait_record(job_id)
