@@ -16,7 +16,7 @@ from runner.locks import lock_holder
 from telemetry.clock import SystemClock, parse_utc
 from tests.support.components import faketime, require
 from tests.support.diracx import RunningDiracx
-from tests.support.diracx_site import DiracxSite, diracx_site
+from tests.support.diracx_site import DEADLINE_SECONDS, DiracxSite, diracx_site
 from tests.support.waiting import eventually
 from tests.support.wms import running_wms
 
@@ -62,12 +62,12 @@ def test_killed(site: DiracxSite) -> None:
         Executable="/bin/sh", Arguments="-c 'echo begun && exec sleep 600'", StdOutput="out", OutputSandbox=["out"]
     )
     with site.agent(job_id) as agent:
-        site.wait(job_id, "Running")
-        eventually(lambda: site.heartbeats(job_id), 30.0, "a heartbeat")
+        site.wait_payload(job_id)  # the first heartbeat may come before it
+        eventually(lambda: site.heartbeats(job_id), DEADLINE_SECONDS, "a heartbeat")
         done = site.command("kill", str(job_id))
         assert done.returncode == 0, done.stderr
         killed_at = len(site.log(job_id))
-        assert agent.wait(60.0) == 0, site.diagnosis()
+        assert agent.wait(DEADLINE_SECONDS) == 0, site.diagnosis()
     assert site.status(job_id)[0] == "Killed", site.diagnosis()
     assert site.log(job_id)[killed_at:] == []
     assert site.client.sandboxes(job_id, "output")
@@ -82,7 +82,7 @@ def test_a_kill_whose_command_was_lost(site: DiracxSite) -> None:
         site.wait(job_id, "Running")
         assert site.command("kill", str(job_id)).returncode == 0
         site.diracx.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {}})
-        assert agent.wait(60.0) == 0, site.diagnosis()
+        assert agent.wait(DEADLINE_SECONDS) == 0, site.diagnosis()
     assert [each["FinalMajorStatus"] for each in site.records(job_id)] == ["Killed"], site.diagnosis()
 
 
@@ -101,12 +101,14 @@ def test_rescheduled(site: DiracxSite) -> None:
 
 def test_fenced(site: DiracxSite) -> None:
     """An attempt whose job has gone on without it says nothing more about the job."""
-    job_id = site.submit(Executable="/bin/sleep", Arguments="3")
+    go = tmp_flag(site)  # the payload must not end before the job has gone on
+    job_id = site.submit(Executable="/bin/sh", Arguments=f"-c 'until test -e {go}; do sleep 0.1; done'")
     with site.agent(job_id):
-        site.wait(job_id, "Running")
+        site.wait_payload(job_id)
         assert site.command("reschedule", str(job_id)).returncode == 0
         before = site.log(job_id)
-        eventually(lambda: site.records(job_id), 60.0, "the record of the attempt")
+        go.touch()
+        eventually(lambda: site.records(job_id), DEADLINE_SECONDS, "the record of the attempt")
         record = site.records(job_id)[0]
     assert (record["FinalMajorStatus"], record["ErrorType"]) == ("Rescheduled", "fenced"), site.diagnosis()
     assert ("Done", "Execution Complete", "JobWrapper") not in site.log(job_id)[: len(before) + 2]
@@ -236,7 +238,7 @@ def test_a_node_whose_clock_is_wrong(site: DiracxSite, offset: str) -> None:
     with site.agent(job_id, **fake) as agent:
         site.wait(job_id, "Running")
         assert site.command("kill", str(job_id)).returncode == 0
-        agent.wait(60.0)  # its code says nothing: under libfaketime time.sleep fails
+        agent.wait(DEADLINE_SECONDS)  # its code says nothing: under libfaketime time.sleep fails
     assert site.status(job_id)[0] == "Killed", site.diagnosis()
     assert [each["FinalMajorStatus"] for each in site.records(job_id)] == ["Killed"]
     assert {"Matched", "Running", "Killed"} <= {status for status, _, _ in site.log(job_id)}
@@ -263,10 +265,9 @@ def test_a_node_that_is_stopped(site: DiracxSite) -> None:
     (site.config.folder / "job.sh").write_text(f"test -e {tmp_flag(site)} || exec sleep 600\n")
     job_id = site.submit(Executable="/bin/sh", Arguments="job.sh", InputSandbox=["job.sh"])
     with site.agent(job_id) as agent:
-        site.wait(job_id, "Running")
-        eventually(lambda: ("Running", "Application", "JobWrapper") in site.log(job_id), 30.0, "the payload")
+        site.wait_payload(job_id)
         agent.terminate()
-        assert agent.wait(60.0) == 0, site.diagnosis()
+        assert agent.wait(DEADLINE_SECONDS) == 0, site.diagnosis()
     assert site.status(job_id)[0] == "Received", site.diagnosis()
     tmp_flag(site).touch()
     site.run(job_id)
@@ -278,12 +279,11 @@ def test_a_wrapper_that_dies(site: DiracxSite) -> None:
     """The agent ends its attempt for it, and the server hears so."""
     job_id = site.submit(Executable="/bin/sleep", Arguments="600")
     with site.agent(job_id) as agent:
-        site.wait(job_id, "Running")
-        eventually(lambda: ("Running", "Application", "JobWrapper") in site.log(job_id), 30.0, "the payload")
+        site.wait_payload(job_id)
         wrapper = lock_holder(site.config.jobs_folder / f"{job_id}.1" / "control" / "wrapper.lock")
         assert wrapper
         os.kill(wrapper, signal.SIGKILL)
-        assert agent.wait(60.0) == 0, site.diagnosis()
+        assert agent.wait(DEADLINE_SECONDS) == 0, site.diagnosis()
     assert site.status(job_id) == ("Failed", "JobWrapper execution"), site.diagnosis()
     assert [(each["FinalMajorStatus"], each["RecordedBy"]) for each in site.records(job_id)] == [("Failed", "agent")]
 
@@ -293,7 +293,7 @@ def test_output_while_it_runs(site: DiracxSite) -> None:
     job_id = site.submit(Executable="/bin/sh", Arguments="-c 'echo so far && exec sleep 600'")
     with site.agent(job_id):
         site.wait(job_id, "Running")
-        shown = eventually(lambda: site.command("peek", str(job_id)).stdout, 30.0, "the output")
+        shown = eventually(lambda: site.command("peek", str(job_id)).stdout, DEADLINE_SECONDS, "the output")
         assert shown == "so far\n"
         assert site.status(job_id)[0] == "Running"
 

@@ -14,13 +14,15 @@ from runner.compose.kinds import open_client
 from runner.compose.reports import attempts
 from runner.config import Config
 from runner.wms.client import WmsClient
+from telemetry.facts import PayloadStarted
+from telemetry.journal import read_journal
 from telemetry.ledger.record import Record
 from telemetry.live.otlp_files import OtlpFiles, read_accounting
 from tests.support.diracx import RunningDiracx
 from tests.support.site import site_config
 from tests.support.waiting import eventually
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 
 @dataclass
@@ -84,6 +86,19 @@ class DiracxSite:
             eventually(lambda: self.status(job_id)[0] == status, DEADLINE_SECONDS, f"job {job_id} to be {status}")
         except AssertionError as error:
             raise AssertionError(f"{error}; it is {self.status(job_id)}; {self.diagnosis()}") from None
+
+    def wait_payload(self, job_id: int, attempt: int = 1) -> None:
+        """Until the payload runs and the server has heard all that the wrapper says of its beginning."""
+        control = self.config.jobs_folder / f"{job_id}.{attempt}" / "control"
+
+        def told() -> bool:
+            begun = control.is_dir() and any(isinstance(each.fact, PayloadStarted) for each in read_journal(control))
+            return begun and ("Running", "Application", "JobWrapper") in self.log(job_id)
+
+        try:
+            eventually(told, DEADLINE_SECONDS, f"the payload of job {job_id}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.diagnosis()}") from None
 
     def log(self, job_id: int) -> list[tuple[str, str, str]]:
         """Status, minor status and source of all that the server has logged."""
