@@ -174,12 +174,16 @@ def test_all_rules_are_well(seen: Seen) -> None:
     assert firing == {"JobspanJobsLost"}
 
 
-def test_what_waits_for_a_wms_that_is_gone_is_seen(seen: Seen) -> None:
+def test_what_waits_for_a_wms_that_is_gone_is_seen(seen: Seen, tmp_path: Path) -> None:
     """A job that ends while the WMS is away stands in the spool, and nothing stood there before. (The last test.)"""
     seen.prometheus.wait_value('sum(jobspan_spool_pending{sink="wms"})', 0)
-    job_id = seen.site.submit(Executable="/bin/sleep", Arguments="2", DisableCPUCheck=True)
+    go = tmp_path / "go"
+    waits = f"-c 'until [ -e {go} ]; do sleep 0.1; done'"
+    job_id = seen.site.submit(Executable="/bin/sh", Arguments=waits, DisableCPUCheck=True)
     seen.site.wait_fact(job_id, PayloadStarted)
     seen.site.wms.process.kill()
+    seen.site.wms.process.wait(DEADLINE_SECONDS)
+    go.touch()
     seen.prometheus.wait_value('sum(jobspan_spool_pending{sink="wms"})', 1, DEADLINE_SECONDS)
     alerts = seen.prometheus.wait('ALERTS{alertname="JobspanTargetDown", alertstate="pending", job="jobspan-wms"}')
     assert [value for _, value in alerts] == [1.0]
