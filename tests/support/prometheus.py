@@ -18,9 +18,9 @@ from tests.support.components import require
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 STOP_SECONDS = 15.0
-SAMPLE_SECONDS = 20.0
+SAMPLE_SECONDS = 60.0
 #: How far back exemplars and ranges are asked for.
 PAST_SECONDS = 3600.0
 

@@ -20,7 +20,7 @@ from telemetry.journal import read_journal
 from telemetry.ledger.record import Record
 from tests.support.waiting import eventually
 
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0
 #: Faster than a site would want it: heartbeats and graces of a fraction of a second.
 QUICK: Mapping[str, Mapping[str, Any]] = {
     "JobAgent": {"PollingTime": 2.0},
