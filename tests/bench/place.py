@@ -54,11 +54,11 @@ class Place:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            process.wait(120)
 
     def client(self) -> WmsClient:
         """A client with the user's token."""
-        url = eventually(lambda: _text(self.folder / "wms.url"), 30, "the WMS's address")
+        url = eventually(lambda: _text(self.folder / "wms.url"), 120, "the WMS's address")
         return WmsClient(url, FileToken(self.folder / "tokens" / "user.token"), http=HttpConfig())
 
     def submit(self, description: Mapping[str, Any], count: int) -> list[int]:

@@ -10,7 +10,7 @@ from telemetry.facts import PayloadStarted
 from telemetry.live.otlp_files import LOGS, TRACES, read_accounting, read_spans
 from telemetry.outbox import Acknowledgements
 from tests.support.otelcol import OtelCollector, otelcol
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 
@@ -33,7 +33,7 @@ def wait_shipped(site: Site, *jobs: int) -> None:
     """Until the collector has taken these."""
     for job_id in jobs:
         control = site.wait_folder(job_id) / "control"
-        eventually(lambda: Acknowledgements(control, "otlp-http").settled, 40, f"job {job_id}")  # noqa: B023
+        eventually(lambda: Acknowledgements(control, "otlp-http").settled, DEADLINE_SECONDS, f"job {job_id}")  # noqa: B023
 
 
 def check_all_arrived(site: Site, collector: OtelCollector) -> tuple[int, int]:
@@ -68,7 +68,7 @@ def test_good_failed_and_killed_jobs_arrive_once(site: Site, collector: OtelColl
     roots = {each.attributes["jobspan.job.id"]: each for each in collector.spans() if each.name == "jobspan.job"}
     assert {each.name for each in roots[killed].events} >= {"kill requested", "signal sent", "kill finished"}
     assert [roots[job_id].is_error for job_id in (good, failed, killed)] == [False, True, True]
-    eventually(lambda: any(each.name == "POST /api/jobspan/match" for each in collector.spans()), 10)
+    eventually(lambda: any(each.name == "POST /api/jobspan/match" for each in collector.spans()), DEADLINE_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_community_brings_its_own_coordinator(tmp_path: Path, python: Path) ->
         [python, "-m", "runner.cli", "--folder", str(config.folder), "run", str(tmp_path / "job.yaml")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -96,7 +96,7 @@ def test_a_job_names_a_community_input_data_module(tmp_path: Path, python: Path)
         [python, "-c", RESOLVE, str(tmp_path / "site"), str(tmp_path / "points.csv")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -28,7 +28,7 @@ def test_a_job_that_ran_stands_with_all_that_is_known_of_it(tmp_path: Path) -> N
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout

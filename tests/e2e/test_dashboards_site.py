@@ -149,7 +149,7 @@ def test_every_panel_shows_something(seen: Seen, path: Path) -> None:
         return not empty
 
     with contextlib.suppress(AssertionError):  # what is said of it below is more
-        eventually(is_shown, 20)
+        eventually(is_shown, DEADLINE_SECONDS)
     assert [f"{title}: {target['expr']}" for title, target in empty] == []
 
 

@@ -102,7 +102,8 @@ def test_rescheduled(site: DiracxSite) -> None:
 def test_fenced(site: DiracxSite) -> None:
     """An attempt whose job has gone on without it says nothing more about the job."""
     go = tmp_flag(site)  # the payload must not end before the job has gone on
-    job_id = site.submit(Executable="/bin/sh", Arguments=f"-c 'until test -e {go}; do sleep 0.1; done'")
+    (site.config.folder / "wait.sh").write_text(f"until test -e {go}; do sleep 0.1; done\n")
+    job_id = site.submit(Executable="/bin/sh", Arguments="wait.sh", InputSandbox=["wait.sh"])
     with site.agent(job_id):
         site.wait_payload(job_id)
         assert site.command("reschedule", str(job_id)).returncode == 0

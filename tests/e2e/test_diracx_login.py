@@ -14,7 +14,7 @@ from runner.compose.clients import login_client
 from runner.config import load
 from tests.support.diracx import VO, RunningDiracx
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 
 def jobspan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from runner.compose.site import LocalSite, Service
 from telemetry.facts import AttemptEnded, Fenced, PayloadStarted, StatusChanged, WrapperStarted
 from tests.support.processes import is_alive
 from tests.support.proxy import StallingProxy
-from tests.support.site import Site, running_site, site_config
+from tests.support.site import DEADLINE_SECONDS, Site, running_site, site_config
 from tests.support.waiting import eventually
 
 #: Real work without an end, and with a child of its own.
@@ -78,7 +78,7 @@ def test_kill_during_a_slow_transfer(tmp_path: Path, request_line: bytes) -> Non
                 job_id = site.submit(
                     Executable="/bin/cat", Arguments="input.txt", InputSandbox=["input.txt"], OutputSandbox=["std.out"]
                 )
-                assert proxy.reached.wait(30), site.diagnosis(job_id)
+                assert proxy.reached.wait(DEADLINE_SECONDS), site.diagnosis(job_id)
                 site.kill(job_id)
                 record = site.wait_record(job_id)
             finally:
@@ -128,7 +128,7 @@ def test_sigint_of_the_agent_preempts_its_jobs_and_the_next_agent_carries_on(sit
     job_id = site.submit(Executable="/usr/bin/python3", Arguments=script, OutputSandbox=["std.out"])
     pid = _payload(site, job_id)
     site.agent.process.send_signal(signal.SIGINT)
-    site.agent.process.wait(30)
+    site.agent.process.wait(DEADLINE_SECONDS)
 
     assert not is_alive(pid)
     record = site.wait_record(job_id)
@@ -137,7 +137,7 @@ def test_sigint_of_the_agent_preempts_its_jobs_and_the_next_agent_carries_on(sit
     agent = Service(site.config, ["agent", "--drain"], site.agent.log)
     try:
         site.wait(job_id, "Done", "Execution Complete")
-        eventually(lambda: agent.process.poll() is not None, 20, "the draining agent's end")
+        eventually(lambda: agent.process.poll() is not None, DEADLINE_SECONDS, "the draining agent's end")
     finally:
         agent.stop()
     assert agent.process.returncode == 0

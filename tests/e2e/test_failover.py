@@ -17,7 +17,7 @@ from runner.data.storage import FolderStorageElement
 from runner.data.transfers import adler32_of
 from runner.wms.answers import CatalogFile
 from tests.support.proxy import StallingProxy
-from tests.support.site import Site, running_site, site_config
+from tests.support.site import DEADLINE_SECONDS, Site, running_site, site_config
 from tests.support.waiting import eventually
 
 ELEMENTS = ["SE-USER", "SE-FAILOVER"]
@@ -70,7 +70,7 @@ def test_output_data_waits_for_its_storage_element(
             failover = replicas(site, lfn)
             code, tried = run_requests(site, capsys, "run")
             _, listed = run_requests(site, capsys, "list", "--job", str(job_id))
-        eventually(lambda: main(["--folder", str(site.config.folder), "reconcile"]) == 0, 20, "a clean reconciliation")
+        eventually(lambda: main(["--folder", str(site.config.folder), "reconcile"]) == 0, DEADLINE_SECONDS, "a clean reconciliation")
         again, done = run_requests(site, capsys, "run", "--now")
         status, log = site.status(job_id), site.log(job_id)
         clean = main(["--folder", str(site.config.folder), "reconcile"])
@@ -176,9 +176,9 @@ def test_a_record_that_is_not_taken_travels_as_a_request_and_counts_once(tmp_pat
         record = site.wait_record(job_id)
         (request,) = site.client.requests(job_id)
         proxy.release()
-        eventually(lambda: site.client.all_accounting(job_id).duplicates >= 1, 40, "the agent's copy")
+        eventually(lambda: site.client.all_accounting(job_id).duplicates >= 1, DEADLINE_SECONDS, "the agent's copy")
         page = site.client.all_accounting(job_id)
-        eventually(lambda: main(["--folder", str(config.folder), "reconcile"]) == 0, 20, "a clean reconciliation")
+        eventually(lambda: main(["--folder", str(config.folder), "reconcile"]) == 0, DEADLINE_SECONDS, "a clean reconciliation")
 
     assert record.text("FinalMajorStatus") == "Done"
     assert request["RequestName"] == f"accounting_{job_id}.1"

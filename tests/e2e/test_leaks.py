@@ -35,7 +35,7 @@ def _growth(place: Place, pid: int) -> str:
         return len(after.descriptors or ()) <= len(before.descriptors or ()) and after.threads <= before.threads
 
     try:
-        eventually(no_more, 10)
+        eventually(no_more, 60)
     except AssertionError:
         return f"{before} has become {belongings(pid)}"
     after = belongings(pid)
@@ -53,7 +53,7 @@ def _at_rest(pid: int) -> Belongings:
         seen.append(belongings(pid))
         return len(seen) >= LOOKS and len({(each.descriptors, each.threads) for each in seen[-LOOKS:]}) == 1
 
-    eventually(rests, 60, "an agent at rest")
+    eventually(rests, 120, "an agent at rest")
     return seen[-1]
 
 
@@ -68,4 +68,4 @@ def _sleeps(pid: int) -> bool:
 
 def _run(place: Place, count: int) -> None:
     jobs = place.submit(TRUE, count)
-    eventually(lambda: place.ended(jobs), 120, f"the end of {count} jobs")
+    eventually(lambda: place.ended(jobs), 400, f"the end of {count} jobs")

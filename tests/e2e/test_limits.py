@@ -9,7 +9,7 @@ import pytest
 from telemetry.facts import AttemptEnded, LimitHit, PayloadStarted, SignalSent
 from telemetry.journal import read_journal
 from tests.support.processes import is_alive
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 
 #: Ends as told by INT, and says so; never by itself. What can be told bears `-X answers`; from before that the signal
 #: is blocked: one that comes early waits until it is asked for.
@@ -55,7 +55,7 @@ def test_jobs_end_before_the_batch_job_does(tmp_path: Path) -> None:
         assert site.status(job_id) == ("Failed", "Job has reached the CPU limit of the queue")
         assert record.text("ErrorType") == "queue_cpu_limit"
         assert not is_alive(pid)
-        assert site.agent.process.wait(30) == 0
+        assert site.agent.process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_an_agent_ends_soon_without_its_wms(site: Site) -> None:

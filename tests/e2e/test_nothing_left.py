@@ -27,14 +27,14 @@ def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
         return next((fact.pid for fact in facts if isinstance(fact, PayloadStarted)), 0)
 
     try:
-        pid = eventually(payload, 30, "the payload")
+        pid = eventually(payload, 120, "the payload")
     finally:
         run.send_signal(signal.SIGKILL)
-        run.wait(10)
+        run.wait(60)
 
     def gone() -> bool:
         return not is_alive(pid) and not [seen for seen in living() if str(folder) in seen.command]
 
     # The WMS ends at the same time: wrapper and agent give up on it after some seconds each.
-    eventually(gone, 45, "the end of everything that the run had started")
+    eventually(gone, 120, "the end of everything that the run had started")
     assert os.path.exists(control / "wrapper.journal.jsonl")
