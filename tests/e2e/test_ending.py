@@ -134,6 +134,7 @@ def test_sigint_of_the_agent_preempts_its_jobs_and_the_next_agent_carries_on(sit
     record = site.wait_record(job_id)
     assert (record.text("FinalMajorStatus"), record.text("ErrorType")) == ("Rescheduled", "preempted")
     done.touch()
+    site.wait(job_id, "Waiting")  # or an agent that drains may come before it, find nothing and end
     agent = Service(site.config, ["agent", "--drain"], site.agent.log)
     try:
         site.wait(job_id, "Done", "Execution Complete")

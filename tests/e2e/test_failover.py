@@ -70,7 +70,11 @@ def test_output_data_waits_for_its_storage_element(
             failover = replicas(site, lfn)
             code, tried = run_requests(site, capsys, "run")
             _, listed = run_requests(site, capsys, "list", "--job", str(job_id))
-        eventually(lambda: main(["--folder", str(site.config.folder), "reconcile"]) == 0, DEADLINE_SECONDS, "a clean reconciliation")
+        eventually(
+            lambda: main(["--folder", str(site.config.folder), "reconcile"]) == 0,
+            DEADLINE_SECONDS,
+            "a clean reconciliation",
+        )
         again, done = run_requests(site, capsys, "run", "--now")
         status, log = site.status(job_id), site.log(job_id)
         clean = main(["--folder", str(site.config.folder), "reconcile"])
@@ -139,7 +143,7 @@ def stalled(config: Config, request_line: bytes) -> Iterator[tuple[Site, Stallin
         local.agent.stop()
         upstream = urlsplit((folder / "wms.url").read_text().strip())
         with StallingProxy((str(upstream.hostname), int(upstream.port or 0)), request_line) as proxy:
-            slow = site_config(folder, WMS={"URL": proxy.url, "Timeout": 1.0})
+            slow = site_config(folder, WMS={"URL": proxy.url, "Timeout": 3.0})
             agent = Service(slow, ["agent", "--slots", "1"], folder / "logs" / "agent2.log")
             try:
                 yield Site(config, local.client, agent, local.wms), proxy
@@ -178,7 +182,9 @@ def test_a_record_that_is_not_taken_travels_as_a_request_and_counts_once(tmp_pat
         proxy.release()
         eventually(lambda: site.client.all_accounting(job_id).duplicates >= 1, DEADLINE_SECONDS, "the agent's copy")
         page = site.client.all_accounting(job_id)
-        eventually(lambda: main(["--folder", str(config.folder), "reconcile"]) == 0, DEADLINE_SECONDS, "a clean reconciliation")
+        eventually(
+            lambda: main(["--folder", str(config.folder), "reconcile"]) == 0, DEADLINE_SECONDS, "a clean reconciliation"
+        )
 
     assert record.text("FinalMajorStatus") == "Done"
     assert request["RequestName"] == f"accounting_{job_id}.1"
