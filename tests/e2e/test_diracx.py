@@ -20,11 +20,14 @@ from tests.support.diracx_site import DEADLINE_SECONDS, DiracxSite, diracx_site
 from tests.support.waiting import eventually
 from tests.support.wms import running_wms
 
+#: Also bounds the upload of a killed job's outputs; these payloads end by themselves when they are told to.
+GRACE = {"KillGracePeriod": 60.0}
+
 
 @pytest.fixture
 def site(tmp_path: Path, diracx: RunningDiracx) -> Iterator[DiracxSite]:
     """A node of its own for each test."""
-    with diracx_site(tmp_path / "node", diracx) as running:
+    with diracx_site(tmp_path / "node", diracx, JobWrapper=GRACE) as running:
         yield running
 
 

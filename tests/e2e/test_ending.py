@@ -18,10 +18,14 @@ from tests.support.waiting import eventually
 BURN = "-c 'import os; os.fork()\nwhile True: sum(range(1000))'"
 
 
+#: Also bounds the upload of a killed job's outputs; these payloads end by themselves when they are told to.
+GRACE = {"KillGracePeriod": 60.0}
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """A site of its own for each test."""
-    with running_site(tmp_path / "site") as running:
+    with running_site(tmp_path / "site", JobWrapper=GRACE) as running:
         yield running
 
 
@@ -49,7 +53,7 @@ def test_kill_during_the_payload(site: Site) -> None:
 
 def test_a_kill_reaches_a_wrapper_of_its_own_interpreter(tmp_path: Path) -> None:
     """Without the warm start the wrapper is a new interpreter: a kill ends its payload and is accounted no less."""
-    with running_site(tmp_path / "site", JobAgent={"WarmStart": False}) as cold:
+    with running_site(tmp_path / "site", JobAgent={"WarmStart": False}, JobWrapper=GRACE) as cold:
         test_kill_during_the_payload(cold)
         (job,) = cold.client.search(None, [])
         (started,) = cold.facts(int(job["JobID"]), WrapperStarted)
