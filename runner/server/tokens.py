@@ -99,6 +99,7 @@ class TokenMint:
         self._verified = _Verified()
         #: Ids of tokens that count no more (`services.revocations`).
         self.revoked: frozenset[str] = frozenset()
+        self._revoking = threading.Lock()
         keys.when_changed(self._verified.clear)
 
     @property
@@ -272,6 +273,11 @@ class TokenMint:
         if int(document["exp"]) * NANOSECONDS <= self._clock.utc_ns():
             raise UnauthenticatedError(EXPIRED)
         return document
+
+    def revoke(self, jtis: frozenset[str]) -> None:
+        """Accept tokens with these ids no more; of what several threads learn at one time nothing is lost."""
+        with self._revoking:
+            self.revoked |= jtis
 
     def _check_revoked(self, document: Mapping[str, Any]) -> None:
         if document.get("jti") in self.revoked:

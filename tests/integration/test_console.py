@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from runner.server.db.auth_db import AuthDB
 from runner.server.services.registry import Registry
+from runner.server.services.revocations import Revocations
 from tests.support.browser import Browser
 from tests.support.clock import JumpClock
 from tests.support.wms import RunningWms, running_wms
@@ -132,8 +134,25 @@ def test_a_session_ends_with_its_token(wms: RunningWms) -> None:
     browser.send(token=token)
     assert at(wms, browser, "/console/jobs").status_code == 200
     Registry(wms.context).revoke_token(token)
-    wms.context.mint.revoked |= {wms.context.mint.name(token)[0]}  # what the server's own thread learns a second later
+    Revocations(wms.context).load()  # what the server's own thread learns a second later
     assert at(wms, browser, "/console/jobs").headers["location"].startswith("/console/login")
+
+
+def test_a_token_that_is_revoked_while_the_server_looks_stays_revoked(
+    wms: RunningWms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads what others have revoked, and had begun before, does not forget it again."""
+    mint, read = wms.context.mint, AuthDB.revoked
+    token = mint.login(mint.identify(wms.user_token), 3600)
+
+    def revoked(auth: AuthDB, now_ns: int) -> frozenset[str]:
+        found = read(auth, now_ns)
+        mint.revoke(frozenset({mint.name(token)[0]}))
+        return found
+
+    monkeypatch.setattr(AuthDB, "revoked", revoked)
+    Revocations(wms.context).load()
+    assert Browser().open(f"{wms.url}/console/login").send(token=token).status_code == 401
 
 
 def test_a_form_of_another_site_changes_nothing(wms: RunningWms) -> None:

@@ -25,7 +25,7 @@ class Revocations:
     def load(self) -> None:
         """Learn what others have revoked."""
         with self._context.databases.read() as transaction:
-            self._context.mint.revoked |= transaction.auth.revoked(self._context.now_ns())
+            self._context.mint.revoke(transaction.auth.revoked(self._context.now_ns()))
 
     def revoke(self, token: str, address: str, by: str = "its bearer") -> bool:
         """Revoke *token*, which its bearer shows; one that is none of ours, or over, is fine (RFC 7009)."""
@@ -62,4 +62,4 @@ class Revocations:
         with self._context.databases.write(durable=True) as transaction:
             if transaction.auth.revoke(jti, expiry_ns):
                 self._context.audit(transaction.auth, EVENT, user, address=address, detail=f"token {jti}, by {by}")
-        self._context.mint.revoked |= {jti}
+        self._context.mint.revoke(frozenset({jti}))
