@@ -69,8 +69,9 @@ class Shipper(threading.Thread):
 
     def pending(self) -> dict[str, int]:
         """How many known attempts each sink has not settled."""
+        queued = len(self._queue)  # first: what goes from the queue to those that wait meanwhile is not missed
         results = list(self._waiting.values())
-        unseen = len(self._queue) + results.count(None)
+        unseen = queued + results.count(None)
         counts = {FILE_SINK: unseen + sum(1 for result in results if result and result.file == "retry")}
         if HTTP_SINK in self._shipping.sinks:
             counts[HTTP_SINK] = unseen + sum(1 for result in results if result and result.http == "retry")
@@ -113,8 +114,9 @@ class Shipper(threading.Thread):
             for control in sorted(self._jobs_folder.glob("*/control")):
                 if not self._stopping.is_set() and control not in self._waiting and self._is_pending(control):
                     self._waiting[control] = None
-        while self._queue:
-            self._waiting.setdefault(self._queue.popleft(), None)
+        while self._queue:  # an attempt is always in one of the two: whoever counts finds it
+            self._waiting.setdefault(self._queue[0], None)
+            self._queue.popleft()
 
     def _is_pending(self, control: Path) -> bool:
         """Whether *control* holds an attempt that has ended and that some sink has not settled."""
@@ -170,8 +172,10 @@ class Shipper(threading.Thread):
             return True
         self._backoff.failed(max((each.retry_after_seconds or 0.0 for _, each in failed), default=None))
         pause_seconds = self._backoff.remaining_seconds()
+        last = {control: result for control, result in failed}
+        others = {control: told for control, told in self._waiting.items() if control not in last}
+        self._waiting = {**others, **last}  # at once: whoever counts them meanwhile misses none
         for control, result in failed:
-            self._waiting[control] = self._waiting.pop(control)
             note_try(control, OTLP_DELIVERER, result.detail, self._backoff.failures, pause_seconds)
         return False
 
