@@ -67,7 +67,7 @@ def test_what_the_door_did_is_counted(tmp_path: Path) -> None:
 def test_a_flood_is_counted_by_its_answers(tmp_path: Path) -> None:
     """Calls beyond the rate, and those beyond what a job may send, as many as were answered so."""
     with doorway(tmp_path, requests_per_second=2.0, items=1) as way:
-        statuses = Counter(way.send(span(number)).status for number in range(8))
+        statuses = Counter(way.send(span(number)).status for number in range(16))
         seen = shown(way, tmp_path)
     found = {outcome: seen.get(("calls_total", outcome), 0) for outcome in ("taken", "rate", "limit")}
     assert found == {"taken": statuses[200], "rate": statuses[429], "limit": statuses[413]}

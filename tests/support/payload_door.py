@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.identity import span_id, trace_id
+from telemetry.live import payload_http
 from telemetry.live.lines import complete_lines
 from telemetry.live.otlp import SpanValue, spans_of
 from telemetry.live.payload_counts import PayloadCounts
@@ -112,9 +115,19 @@ def doorway(folder: Path, *, port: int = 0, **limits: Any) -> Iterator[Doorway]:
 
     door = PayloadDoor(desk, port)
     try:
-        yield Doorway(door, control, key, counts)
+        with unhurried():
+            yield Doorway(door, control, key, counts)
     finally:
         door.close()
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """A caller on a busy machine is not cut off while it sends: a refusal would reach it as a broken connection."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HEAD_SECONDS", "CALL_SECONDS", "_LINGER_SECONDS"):
+            patch.setattr(payload_http, name, DEADLINE_SECONDS)
+        yield
 
 
 def span(number: int = 1, **changes: Any) -> dict[str, Any]:
