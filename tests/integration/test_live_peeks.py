@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runner.server.services import live_peeks
 from runner.server.services.live_peeks import LOOK_SECONDS, MOST_BYTES, LivePeek, LivePeeks
 from runner.server.tokens import Identity, Role
 from tests.support.wms import RunningWms, running_wms
@@ -68,6 +69,13 @@ def listener(wms: RunningWms) -> Iterator[Listener]:
 
 
 @pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, an answer is in time, and as good for the next look."""
+    monkeypatch.setattr(live_peeks, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(live_peeks, "FRESH_SECONDS", 600.0)
+
+
+@pytest.fixture
 def job_id(wms: RunningWms) -> int:
     """A job that the pilot of that agent has."""
     submitted = wms.submit()
@@ -89,7 +97,7 @@ def peek(job_id: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_an_agents_answer_is_taken_for_a_token_that_reads_one_job(
-    wms: RunningWms, listener: Listener, job_id: int
+    wms: RunningWms, listener: Listener, job_id: int, unhurried: None
 ) -> None:
     """The lines by stream; asked for once by all who look at that moment, with a token for this job alone."""
     listener.answer = answer(peek(job_id))
@@ -122,7 +130,9 @@ def test_an_agents_answer_is_taken_for_a_token_that_reads_one_job(
     ],
     ids=range(12),
 )
-def test_what_is_not_an_agents_answer_is_none(wms: RunningWms, listener: Listener, job_id: int, said: bytes) -> None:
+def test_what_is_not_an_agents_answer_is_none(
+    wms: RunningWms, listener: Listener, job_id: int, unhurried: None, said: bytes
+) -> None:
     """Silence, other forms, refusals, redirections, too much, another attempt: the page does without, and asks once."""
     listener.answer = said.replace(b'"JOB"', str(job_id).encode())
     assert LivePeeks(wms.context).look(ALICE, job_id) is None
