@@ -25,6 +25,8 @@ from tests.support.tree import ROOT
 from tests.support.waiting import eventually
 
 TOKEN = "collectors-own-token"
+#: The pauses of a shipper grow with the time that a collector takes to start.
+PATIENCE_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +172,7 @@ def test_a_token_that_expired_is_read_anew(
     theirs.write_text("the-next-token")
     waiting = itertools.count(43)  # it takes a moment until the collector has read its own file again
     try:
-        eventually(lambda: ship(tmp_path, next(waiting), to).detail == "the collector answered 401")
+        eventually(lambda: ship(tmp_path, next(waiting), to).detail == "the collector answered 401", 30)
         ours.write_text("the-next-token\n")
         assert ship(tmp_path, 42, to).http == "accepted"
         assert arrived(collector, 42)[1] == 1
@@ -186,12 +188,12 @@ def test_a_collector_without_memory_is_waited_for(tmp_path: Path) -> None:
         control = tmp_path / "jobs" / "51.1" / "control"
         play(control, job_id=51)
         shipper.start()
-        tried = eventually(lambda: last_try(control, OTLP_DELIVERER), 10)
+        tried = eventually(lambda: last_try(control, OTLP_DELIVERER), 30)
         assert tried.reason == "the collector answered 503"
         collector.terminate()
         collector.memory_mib = 0
         collector.start()
-        eventually(lambda: Acknowledgements(control, "otlp-http").settled, 20)
+        eventually(lambda: Acknowledgements(control, "otlp-http").settled, PATIENCE_SECONDS)
         assert shipper.stop(10)
         assert arrived(collector, 51)[1] == 1
 
@@ -209,10 +211,10 @@ def test_a_backlog_arrives_over_restarts(tmp_path: Path) -> None:
         shipper.start()
         for number, end in enumerate((collector.terminate, collector.stop)):
             collector.start()
-            eventually(lambda: len({each.uid for each in collector.events()}) > number, 30)  # noqa: B023
+            eventually(lambda: len({each.uid for each in collector.events()}) > number, PATIENCE_SECONDS)  # noqa: B023
             end()
         collector.start()
-        eventually(lambda: not sum(shipper.pending().values()), 30)
+        eventually(lambda: not sum(shipper.pending().values()), PATIENCE_SECONDS)
         assert shipper.stop(10)
         events, spans = collector.events(), collector.spans()
     assert {each.uid for each in events} == {uid_of(job_id) for job_id in range(1, 61)}
