@@ -172,9 +172,10 @@ class Shipper(threading.Thread):
             return True
         self._backoff.failed(max((each.retry_after_seconds or 0.0 for _, each in failed), default=None))
         pause_seconds = self._backoff.remaining_seconds()
-        last = {control: result for control, result in failed}
+        # In one step: whoever counts those that wait meanwhile misses none.
+        last = dict(failed)
         others = {control: told for control, told in self._waiting.items() if control not in last}
-        self._waiting = {**others, **last}  # at once: whoever counts them meanwhile misses none
+        self._waiting = {**others, **last}
         for control, result in failed:
             note_try(control, OTLP_DELIVERER, result.detail, self._backoff.failures, pause_seconds)
         return False
