@@ -20,13 +20,15 @@ def eventually(predicate: Callable[[], T], within_seconds: float = 30.0, what: s
     pause = threading.Event()
     deadline = time.monotonic() + within_seconds
     delay = 0.002
-    while not (value := predicate()):
-        if time.monotonic() >= deadline:
+    while True:
+        is_over = time.monotonic() >= deadline
+        if value := predicate():
+            return value
+        if is_over:
             name = what or getattr(predicate, "__name__", "it")
             raise AssertionError(f"waited {within_seconds:g} s for {name} in vain; last seen: {value!r}")
         pause.wait(delay)
         delay = min(delay * 1.5, 0.05)
-    return value
 
 
 def at_best(most_seconds: float, attempt: Callable[[int], float], tries: int = 5) -> int:
