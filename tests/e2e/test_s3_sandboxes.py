@@ -5,6 +5,7 @@ from pathlib import Path
 from runner.commands.fetching import fetch_output
 from tests.support.site import running_site
 from tests.support.stores import S3Server
+from tests.support.waiting import eventually
 
 
 def test_a_job_brings_and_fetches_its_sandboxes_on_s3(s3: S3Server, tmp_path: Path) -> None:
@@ -18,8 +19,10 @@ def test_a_job_brings_and_fetches_its_sandboxes_on_s3(s3: S3Server, tmp_path: Pa
         )
         site.wait(job_id, "Done", "Execution Complete")
         assert fetch_output(site.client, job_id, tmp_path / "fetched") == ["std.out"]
-        journal = b"".join(path.read_bytes() for path in site.wait_folder(job_id).rglob("*") if path.is_file())
+        folder = site.wait_folder(job_id)
+        eventually((folder / "control" / "settled").exists, 30)  # until then its working directory is being removed
+        left = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert (tmp_path / "fetched" / "std.out").read_text() == "forty-two\n"
     assert len([path for path in bucket.rglob("sha256:*") if path.is_file()]) == 2
     assert not (tmp_path / "site" / "wms" / "sandboxes").exists()
-    assert s3.secret_key.encode() not in journal
+    assert s3.secret_key.encode() not in left
