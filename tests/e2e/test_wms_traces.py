@@ -10,6 +10,11 @@ from telemetry.live.otlp_files import TRACES, read_spans
 from tests.support.site import Site, running_site
 from tests.support.waiting import eventually
 
+MATCH, RECORD = "POST /api/jobspan/match", "POST /api/jobspan/accounting"
+REPORT = "POST /api/jobspan/jobs/{job_id}/report"
+#: They come one by one: what the WMS writes every second is what has been answered by then.
+CALLS = {MATCH, REPORT, RECORD}
+
 
 def of_trace(site: Site, file: str, trace_id: str) -> list[SpanValue]:
     return [span for span in read_spans(site.config.telemetry_folder / file).spans if span.trace_id == trace_id]
@@ -25,11 +30,11 @@ def test_the_calls_of_an_attempt_belong_to_its_trace(tmp_path: Path) -> None:
 
         def calls() -> dict[str, SpanValue]:
             found = {span.name: span for span in of_trace(site, SPAN_FILE, trace_id)}
-            return found if len(found) > 2 else {}
+            return found if found.keys() >= CALLS else {}
 
         seen = eventually(calls, 20, "the WMS's spans of the attempt")
         own = {span.span_id: span.name for span in of_trace(site, TRACES, trace_id)}
-        assert own[seen["POST /api/jobspan/match"].parent_span_id] == names.MATCH_SPAN
-        assert own[seen["POST /api/jobspan/jobs/{job_id}/report"].parent_span_id] == names.ROOT_SPAN
-        assert own[seen["POST /api/jobspan/accounting"].parent_span_id] == names.ROOT_SPAN
+        assert own[seen[MATCH].parent_span_id] == names.MATCH_SPAN
+        assert own[seen[REPORT].parent_span_id] == names.ROOT_SPAN
+        assert own[seen[RECORD].parent_span_id] == names.ROOT_SPAN
         assert own[identity.span_id(uid, names.PAYLOAD_PATH)]
