@@ -136,11 +136,12 @@ def _starter(site: Site, job_id: int) -> int:
 
 def _command_lines(agent: int, *others: int) -> bytes:
     """Those of the *agent* and of all below it: of *others*, and of the zygote."""
-    found, seen = {agent: _proc(agent, "cmdline")}, living()
-    while young := [each.pid for each in seen if each.parent in found and each.pid not in found]:
-        found |= {pid: _proc(pid, "cmdline") for pid in young}
+    seen = living()  # with their command lines: some may be gone a moment later
+    found = {each.pid: each.command for each in seen if each.pid == agent}
+    while young := {each.pid: each.command for each in seen if each.parent in found and each.pid not in found}:
+        found |= young
     assert found.keys() > {agent, *others}
-    return b"".join(found.values())
+    return "".join(found.values()).encode()
 
 
 def _dumped(site: Site) -> str:
