@@ -7,15 +7,14 @@ import pytest
 from runner.compose.reports import metrics_text
 from runner.compose.site import Service
 from tests.support.collector import Collector
+from tests.support.http_faults import nobody
 from tests.support.site import running_site
 from tests.support.waiting import eventually
 
 
 def test_spans_and_records_reach_a_collector_that_was_away(tmp_path: Path) -> None:
     """With OTLPEndpoint every attempt's spans and its record arrive once, also when the collector came late."""
-    collector = Collector()
-    endpoint = collector.endpoint
-    collector.close()  # nobody listens there while the job runs
+    endpoint = nobody()  # while the job runs; no connection gets this port meanwhile
     with running_site(tmp_path / "site", Telemetry={"OTLPEndpoint": endpoint}) as site:
         job_id = site.submit(Executable="/bin/true")
         site.wait(job_id, "Done")
