@@ -139,11 +139,16 @@ def test_nonsense_is_refused(site: Site, job: Echo, query: str) -> None:
 
 def test_too_many_looks(site: Site, job: Echo) -> None:
     """Whoever asks too often is told when to come again; others are not held up by him."""
-    answers = [get(site, job.job_id) for _ in range(20)]
-    refused = [headers for status, headers, _ in answers if status == 429]
-    assert answers[0][0] == 200
-    assert refused
-    assert int(refused[0]["Retry-After"]) >= 1
+    assert get(site, job.job_id)[0] == 200
+
+    def refused() -> dict[str, str] | None:
+        """The headers of a refusal; on a busy machine one asks for a while before that is too often."""
+        answers = [get(site, job.job_id) for _ in range(20)]
+        return next((headers for status, headers, _ in answers if status == 429), None)
+
+    headers = eventually(refused, 60)
+    assert headers is not None
+    assert int(headers["Retry-After"]) >= 1
     assert get(site, job.job_id, shown=token(site, "admin"))[0] == 200
 
 
