@@ -1,5 +1,6 @@
 """Real kills for want of memory: in a control group with little of it, and what is told of them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -37,9 +38,17 @@ def group() -> Iterator[Path]:
     made.mkdir()
     (made / "memory.limit_in_bytes").write_text(str(LIMIT_BYTES))
     yield made
-    for pid in (made / "cgroup.procs").read_text().split():
-        (parent / "cgroup.procs").write_text(pid)
-    made.rmdir()
+    eventually(lambda: is_removed(made), 30, "nobody to be in the group any more")
+
+
+def is_removed(group: Path) -> bool:
+    """Move out who is in *group*, unless he ends at that moment, and remove it; whether that could be done."""
+    for pid in (group / "cgroup.procs").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            (group.parent / "cgroup.procs").write_text(pid)
+    with contextlib.suppress(OSError):  # of those who have ended some are still on their way out
+        group.rmdir()
+    return not group.exists()
 
 
 @pytest.fixture(params=["wait4"])
