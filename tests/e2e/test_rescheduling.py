@@ -10,12 +10,14 @@ from runner.compose.clients import client_with
 from runner.compose.kinds import open_client
 from runner.compose.reconciliation import of_node
 from runner.compose.site import Service
+from runner.config import Config
 from runner.data.storage import FolderStorageElement
 from runner.data.transfers import adler32_of
 from runner.errors import FencedError
-from runner.wms.answers import CatalogFile
+from runner.wms.answers import CatalogFile, MatchedJob
 from runner.wms.tokens import FixedToken
 from telemetry.reconcile.statement import render_text
+from tests.support.ports import free_port
 from tests.support.site import Site, running_site, site_config
 from tests.support.waiting import eventually
 
@@ -88,29 +90,42 @@ def test_a_job_that_was_rescheduled_by_its_owner_runs_again(site: Site) -> None:
     reconciled(site)
 
 
-def test_a_match_whose_answer_was_lost_is_run_by_the_next_agent(tmp_path: Path) -> None:
-    """The job goes back by itself and is not counted; whoever comes late with the first match is fenced off."""
-    config = site_config(tmp_path, WMS={"MatchedTime": 2.0, "MaxRescheduling": 0})
+def lost_match(config: Config) -> MatchedJob:
+    """A match by somebody who is not heard of again, once the WMS has taken it back."""
     with ExitStack() as stack:
-        wms = Service(config, ["wms"], tmp_path / "logs" / "wms.log")
+        wms = Service(config, ["wms"], config.folder / "logs" / "wms.log")
         stack.callback(wms.stop)
         user, pilot = open_client(config), open_client(config, "pilot")
         stack.callback(user.close)
         stack.callback(pilot.close)
         (job,) = user.submit(['Executable = "/bin/true";'])
-        lost = pilot.match({"PilotStamp": "gone", "Site": config.site.name}, 5.0)
+        lost = pilot.match({"PilotStamp": "gone", "Site": config.site.name}, 30.0)
         assert lost is not None
         assert lost.job_id == job.job_id
+        eventually(lambda: user.all_accounting(job.job_id).records, 30, "the record of the match that was taken back")
+        return lost
+
+
+def test_a_match_whose_answer_was_lost_is_run_by_the_next_agent(tmp_path: Path) -> None:
+    """The job goes back by itself and is not counted; whoever comes late with the first match is fenced off."""
+    port = free_port()
+    lost = lost_match(site_config(tmp_path, WMS={"Port": port, "MatchedTime": 2.0, "MaxRescheduling": 0}))
+    config = site_config(tmp_path, WMS={"Port": port, "MaxRescheduling": 0})  # the next match is not taken back
+    with ExitStack() as stack:
+        wms = Service(config, ["wms"], tmp_path / "logs" / "wms.log")
+        stack.callback(wms.stop)
+        user = open_client(config)
+        stack.callback(user.close)
         agent = Service(config, ["agent"], tmp_path / "logs" / "agent.log")
         stack.callback(agent.stop)
         site = Site(config, user, agent, wms)
-        site.wait(job.job_id, "Done", "Execution Complete")
+        site.wait(lost.job_id, "Done", "Execution Complete")
 
         late = client_with(config, FixedToken(lost.job_token), user.url)
         stack.callback(late.close)
         with pytest.raises(FencedError):
-            late.heartbeat(job.job_id, {})
-        records = [site.wait_record(job.job_id, number) for number in (1, 2)]
+            late.heartbeat(lost.job_id, {})
+        records = [site.wait_record(lost.job_id, number) for number in (1, 2)]
         assert [(each["RecordedBy"], each["FinalMajorStatus"]) for each in records] == [
             ("wms", "Rescheduled"),
             ("wrapper", "Done"),
