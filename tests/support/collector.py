@@ -42,6 +42,7 @@ class Collector:
         """Listen on *port*; 0: any free one."""
         self.replies: list[Reply] = []
         self.received: list[Received] = []
+        self._mutex = threading.Lock()
         self._server = Server(("127.0.0.1", port), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -80,9 +81,10 @@ class Collector:
 
     def _reply(self, path: str, body: bytes) -> Reply:
         service = _sender(path, body)
-        for number, reply in enumerate(self.replies):
-            if reply.service in ("", service):
-                return self.replies.pop(number)
+        with self._mutex:  # two may ask at one time
+            for number, reply in enumerate(self.replies):
+                if reply.service in ("", service):
+                    return self.replies.pop(number)
         return Reply()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

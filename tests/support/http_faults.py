@@ -56,8 +56,13 @@ class FaultyServer:
 
     def script(self, *replies: Reply) -> None:
         """Answer with *replies*, one after another, then with the last of them for ever."""
-        left = list(replies)
-        self.handler = lambda _: left.pop(0) if len(left) > 1 else left[0]
+        left, mutex = list(replies), threading.Lock()
+
+        def following(_: Seen) -> Reply:
+            with mutex:  # two may ask at one time
+                return left.pop(0) if len(left) > 1 else left[0]
+
+        self.handler = following
 
     @property
     def paths(self) -> list[str]:
