@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ TRYING_SECONDS = 90.0
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site where a job is rescheduled once. What cannot be read is asked for by the deadline of a call."""
     with running_site(tmp_path_factory.mktemp("site"), WMS={"MaxRescheduling": 1, "Timeout": 3.0}) as running:
+        config = running.config  # its deadline is for the wrapper; the test itself asks with more patience
+        running.client = open_client(replace(config, wms=replace(config.wms, timeout_seconds=30.0)))
         yield running
+        running.client.close()
 
 
 def attempts(site: Site, job_id: int, count: int) -> list[tuple[str, str]]:
