@@ -16,7 +16,8 @@ from telemetry.measure.snapshot import ProcessLook
 
 #: So much of a command line is looked at.
 _LONGEST_COMMAND_LINE_BYTES = 4096
-#: For all processes together; Python's matcher lets signals interrupt it.
+#: For all processes together, of CPU: a starter that is held up by a busy machine has not taken too long. Python's
+#: matcher lets signals interrupt it.
 _MATCHING_SECONDS = 0.5
 
 
@@ -48,19 +49,19 @@ class GracefulStop:
 
 def _chosen(living: Iterable[ProcessLook], regex: str) -> tuple[list[ProcessLook], str]:
     """The processes that *regex* fits, and what went wrong with it."""
-    before = signal.signal(signal.SIGALRM, _give_up)
+    before = signal.signal(signal.SIGPROF, _give_up)
     try:
-        signal.setitimer(signal.ITIMER_REAL, _MATCHING_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, _MATCHING_SECONDS)
         try:
             return list(_matching(living, re.compile(regex))), ""
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     except _TooLong:
         return [], "; nobody is told: StopSigRegex takes too long"
     except (re.error, RecursionError, OverflowError) as error:
         return [], f"; nobody is told: StopSigRegex is wrong ({error})"
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _give_up(_number: int, _frame: object) -> None:
