@@ -32,7 +32,7 @@ _BLOCK_BYTES = 512
 #: So many ended processes are folded at once at the latest, however seldom anybody asks.
 _UNFOLDED = 1000
 #: While children are reaped by the kernel (SIGCHLD ignored), what nobody looks at for so long is uncertain. The looks
-#: are so much rarer than they are long that they take a hundredth of a processor at most.
+#: are so much rarer than they are dear that they take a hundredth of a processor at most.
 _DENSE_SECONDS = 0.02
 _LOOKS_SHARE = 0.01
 #: Looks of our own after the start, each so much later than the one before: the first sign of such children comes soon.
@@ -102,11 +102,11 @@ class _OwnLooks:
     due: float | None = None
     _pause_seconds: float = _FIRST_LOOK_SECONDS
 
-    def done(self, took_seconds: float, is_dense: bool) -> None:
-        """A look has been taken."""
+    def done(self, cpu_seconds: float, is_dense: bool) -> None:
+        """A look has been taken, which has used so much CPU. (How long it was would tell of a busy machine.)"""
         now = time.monotonic()
         if is_dense:
-            self.due = now + max(_DENSE_SECONDS, took_seconds / _LOOKS_SHARE)
+            self.due = now + max(_DENSE_SECONDS, cpu_seconds / _LOOKS_SHARE)
         elif self.due is None or now >= self.due:
             self.due = now + self._pause_seconds
             self._pause_seconds *= _LATER_LOOKS
@@ -135,11 +135,11 @@ class ProcessTree:
 
     def look(self) -> tuple[ProcessLook, ...]:
         """The living processes, as they are now; they are counted on this occasion."""
-        begin_ns = self._clock.boottime_ns()
+        begin_ns, cpu_before = self._clock.boottime_ns(), time.process_time()
         is_counted = self.meter.group is None
         last_pid = procfs.last_pid() if is_counted else None
         living = self._walker.walk()
-        end_ns = self._clock.boottime_ns()
+        end_ns, cpu_seconds = self._clock.boottime_ns(), time.process_time() - cpu_before
         snapshot = TreeSnapshot(
             root_pid=self._root,
             boottime_seconds=begin_ns / NANOSECONDS,
@@ -154,7 +154,7 @@ class ProcessTree:
         if is_counted:
             if self.notes is not None:
                 self.notes.keep(each.identity for each in living)
-            self._looks.done((end_ns - begin_ns) / NANOSECONDS, self._state.auto_reaping and not self._state.looks_only)
+            self._looks.done(cpu_seconds, self._state.auto_reaping and not self._state.looks_only)
         return tuple(each for each in living if each.is_alive)
 
     def note_ourselves(self) -> None:
