@@ -17,7 +17,7 @@ from telemetry.facts import LimitHit, SignalSent
 from tests.support.processes import is_alive
 from tests.support.starting import METHODS, Stage, end, program, stage
 from tests.support.waiting import eventually
-from tests.support.watched import CONFIG, Job
+from tests.support.watched import CONFIG, Job, LeapingClock
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -104,7 +104,7 @@ def test_a_hostile_expression_stops_nobody(tmp_path: Path, regex: str, words: st
         assert words in told.reason
         assert told.pids == ()
         begin = time.monotonic()
-        assert it.starter.snapshot() is not None
+        it.reading()
         assert time.monotonic() - begin < 5.0
         assert is_alive(int(it.first_line()))
 
@@ -141,10 +141,11 @@ def test_a_payload_that_answers_is_not_killed(tmp_path: Path, made: list[Job], c
 
 def test_a_payload_that_does_not_answer_meets_the_limit(tmp_path: Path, made: list[Job]) -> None:
     """The signal alone is no end: with the batch job's time up it is killed, and that is the cause."""
-    watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), time_left_seconds=1.5)
-    options = {**STOP, "stop_margin_seconds": 0.5, "stop_signal_finish_work": 0.8}
-    job = Job(tmp_path, replace(CONFIG, **options), watched)
+    watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), time_left_seconds=200.0)
+    options = {**STOP, "max_wall_clock_seconds": 300.0, "stop_margin_seconds": 50.0, "stop_signal_finish_work": 0.8}
+    job = Job(tmp_path, replace(CONFIG, **options), watched, watch := LeapingClock())
     made.append(job)
+    job.leap_when_started(watch, 149.3)
     result = job.run("/bin/sh", "-c", 'trap "" INT; exec "$@" answers.py', "sh", *program("deaf"))
     assert result.killed is not None
     assert result.killed.reason == "Job has reached the CPU limit of the queue"

@@ -13,7 +13,7 @@ from runner.process import starter as starter_module
 from telemetry.facts import PayloadStarted, SignalSent
 from telemetry.measure import procfs
 from tests.support.processes import is_alive
-from tests.support.starting import METHODS, program, stage
+from tests.support.starting import METHODS, program, releasing, stage
 from tests.support.waiting import eventually
 from tests.support.watched import CONFIG, Job
 
@@ -42,7 +42,8 @@ def test_a_stopped_starter_is_told_to_go_on(tmp_path: Path) -> None:
     """The watchdog gets no reading, sees why, and mends it; the job ends as if nothing had been, and a fact tells."""
     job = Job(tmp_path, CONFIG)
     thread = stopped_when_it_runs(job)
-    result = job.run("/bin/sleep", "1")
+    with releasing(tmp_path, lambda: job.journal.facts(SignalSent)):
+        result = job.run("/bin/sh", "-c", "read line < release")
     thread.join()
     job.watchdog.stop()
     job.starter.close()
@@ -97,6 +98,5 @@ def test_a_resting_payload_whose_children_nobody_waits_for_is_looked_at(tmp_path
         deaf = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); signal.pause()"
         started = it.starter.start(it.command(sys.executable, "-I", "-S", "-c", deaf))
         eventually(lambda: (seen := procfs.look(started.pid)) and seen.ignores_children and seen.state == "S")
-        readings = [it.starter.snapshot() for _ in range(5)]
-    assert None not in readings
+        readings = [it.reading() for _ in range(5)]
     assert len({id(each) for each in readings}) == len(readings)

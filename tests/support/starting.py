@@ -1,17 +1,21 @@
 """Starting payloads in tests: a starter, its control and work folders, and what it tells."""
 
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from runner.process.starter import PayloadCommand, PayloadUser, Starter, StarterEvent, TreeEnded
 from telemetry.clock import SystemClock
 from telemetry.facts import PayloadEnded
+from telemetry.measure.snapshot import UsageReading
 from tests.support.waiting import eventually
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -46,6 +50,33 @@ def fork_starter(control: Path, *, method: str, orphan_grace_seconds: float, kil
     )
 
 
+@contextmanager
+def releasing(folder: Path, *conditions: Callable[[], object]) -> Iterator[None]:
+    """A pipe `release` in *folder*, into which for each of *conditions* a line is written as soon as it is true.
+
+    A payload that reads there lives for as long as somebody may take to see what there is to be seen of it.
+    """
+    os.mkfifo(folder / "release")
+    pipe = os.open(folder / "release", os.O_RDWR)  # waits for no reader, and keeps what was written for him
+
+    def release() -> None:
+        try:
+            for condition in conditions:
+                eventually(condition, DEADLINE_SECONDS, "what the payload waits for")
+                os.write(pipe, b"\n")
+        except BaseException:
+            os.write(pipe, b"\n" * len(conditions))  # or the payload would wait for ever
+            raise
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            released = pool.submit(release)
+            yield
+        released.result()
+    finally:
+        os.close(pipe)
+
+
 class Stage:
     """A place where one payload is run."""
 
@@ -78,6 +109,11 @@ class Stage:
             assert time.monotonic() < deadline, f"no end; only {events}"
             events.extend(self.starter.poll(1.0))
         return events
+
+    def reading(self, depth: Literal["", "deep", "pss"] = "") -> UsageReading:
+        """What the payload has used so far; a starter that was held up for longer than an answer may take is asked
+        again."""
+        return eventually(lambda: self.starter.snapshot(depth), DEADLINE_SECONDS, "a reading")
 
     def output(self) -> str:
         """What the payload has written."""

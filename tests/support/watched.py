@@ -10,8 +10,8 @@ from runner.process.payload import PayloadResult, run
 from runner.process.starter import PayloadCommand
 from runner.process.watchdog import Watchdog
 from telemetry.bus import Bus
-from telemetry.clock import SystemClock
-from telemetry.facts import Fact, HeartbeatMade, UsageSampled
+from telemetry.clock import NANOSECONDS, Clock, SystemClock
+from telemetry.facts import Fact, HeartbeatMade, PayloadStarted, UsageSampled
 from tests.support.journals import ListJournal
 from tests.support.starting import fork_starter
 
@@ -20,10 +20,22 @@ CONFIG = JobWrapperConfig(
 )
 
 
-class Job:
-    """All that a wrapper has for its payload."""
+class LeapingClock(SystemClock):
+    """The machine's, until a test has it leap: what is due then comes after what the test has waited for."""
 
-    def __init__(self, folder: Path, config: JobWrapperConfig, job: WatchdogJob | None = None) -> None:
+    ahead_seconds = 0.0
+
+    def boottime_ns(self) -> int:
+        """CLOCK_BOOTTIME and the leap."""
+        return super().boottime_ns() + round(self.ahead_seconds * NANOSECONDS)
+
+
+class Job:
+    """All that a wrapper has for its payload; the watchdog goes by *watch*."""
+
+    def __init__(
+        self, folder: Path, config: JobWrapperConfig, job: WatchdogJob | None = None, watch: Clock | None = None
+    ) -> None:
         self.work = folder
         clock = SystemClock()
         self.journal = ListJournal(clock)
@@ -42,7 +54,7 @@ class Job:
             job=job or WatchdogJob(start_boottime_ns=clock.boottime_ns()),
             emit=self.emit,
             cancel=self.cancel,
-            clock=clock,
+            clock=watch or clock,
             work=folder,
         )
         self.watchdog.start()
@@ -61,6 +73,17 @@ class Job:
             cancel=self.cancel,
             emit=self.emit,
         )
+
+    def leap_when_started(self, watch: LeapingClock, seconds: float) -> None:
+        """Let *watch* leap as soon as the payload has started, however long that may take."""
+        tell = self.emit
+
+        def emit(fact: Fact) -> None:
+            tell(fact)
+            if isinstance(fact, PayloadStarted):
+                watch.ahead_seconds = seconds
+
+        self.emit = emit
 
     def kinds(self) -> list[type[Fact]]:
         """Kinds of the facts of the payload's run, in order; samples and heartbeats left out."""
