@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from runner.config import JobWrapperConfig
+from runner.process import watchdog as watchdog_module
 from runner.process.cancel import Cancel
 from runner.process.limits import WatchdogJob
 from runner.process.output import ExecutionThread, OutputFiles
@@ -27,7 +30,7 @@ from telemetry.measure.meter import GroupMeter, choose
 from telemetry.measure.naming import NODE_METHODS
 from telemetry.measure.walker import TreeWalker
 from tests.support.journals import ListJournal
-from tests.support.starting import fork_starter, program, stage, usage
+from tests.support.starting import fork_starter, program, releasing, stage, usage
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -159,13 +162,22 @@ def test_a_deep_look() -> None:
     assert procfs.deep_look([999_999_999], with_pss=True).pss_bytes is None
 
 
+#: Takes so much memory, and never more than that for a moment.
+FILLED = "x = bytearray({mib} << 20)\nx[::4096] = b'x' * len(x[::4096])\n"
 QUICK = JobWrapperConfig(
     polling_time_seconds=0.02, checking_time_seconds=0.1, min_checking_time_seconds=0.05, kill_grace_seconds=0.2
 )
 
 
-def run_watched(folder: Path, config: JobWrapperConfig, *argv: str) -> ListJournal:
-    """The facts of *argv* run as a payload under a watchdog."""
+Condition = Callable[[ListJournal], object]
+
+
+def run_watched(folder: Path, config: JobWrapperConfig, script: str, *conditions: Condition) -> ListJournal:
+    """The facts of a Python *script* run as a payload under a watchdog.
+
+    Each `release.readline()` in it waits until what was told so far fulfils the next of *conditions*.
+    """
+    argv = (sys.executable, "-I", "-S", "-c", f"release = open('release')\n{script}")
     clock = SystemClock()
     journal = ListJournal(clock)
     emit = Bus(journal).emit
@@ -179,7 +191,8 @@ def run_watched(folder: Path, config: JobWrapperConfig, *argv: str) -> ListJourn
     try:
         watchdog.enter_stage("execute")
         command = PayloadCommand(argv=argv, environment={}, folder=folder, stdout=files.stdout, stderr=files.stderr)
-        run(command, starter=starter, output=output, watchdog=watchdog, cancel=cancel, emit=emit)
+        with releasing(folder, *(partial(condition, journal) for condition in conditions)):
+            run(command, starter=starter, output=output, watchdog=watchdog, cancel=cancel, emit=emit)
     finally:
         watchdog.stop()
         output.finish()
@@ -188,13 +201,20 @@ def run_watched(folder: Path, config: JobWrapperConfig, *argv: str) -> ListJourn
 
 
 @pytest.mark.parametrize("pss_time_seconds", [0.0, 0.05])
-def test_proportional_memory_is_looked_at_on_demand(tmp_path: Path, pss_time_seconds: float) -> None:
+def test_proportional_memory_is_looked_at_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pss_time_seconds: float
+) -> None:
     """With PSSTime it stands in the samples and its peak in the account; without, nobody looks."""
+    monkeypatch.setattr(watchdog_module, "_SAMPLING_SHARE", 0.0)  # else there may be more such looks than samples
     config = JobWrapperConfig(
         polling_time_seconds=0.02, checking_time_seconds=60, pss_time_seconds=pss_time_seconds, cpu_method="wait4"
     )
-    script = "x = bytearray(b'x' * (30 << 20)); import time; time.sleep(0.5)"
-    journal = run_watched(tmp_path, config, sys.executable, "-I", "-S", "-c", script)
+
+    def is_seen(journal: ListJournal) -> bool:
+        samples = journal.facts(UsageSampled)
+        return any(((each.pss_bytes if pss_time_seconds else each.rss_bytes) or 0) > 30 << 20 for each in samples)
+
+    journal = run_watched(tmp_path, config, f"{FILLED.format(mib=30)}release.readline()", is_seen)
     peak = journal.facts(UsageSettled)[-1].peak_pss_bytes
     if not pss_time_seconds:
         assert peak is None
@@ -207,7 +227,13 @@ def test_proportional_memory_is_looked_at_on_demand(tmp_path: Path, pss_time_sec
 
 def test_samples_name_their_methods_and_the_wrapper_s_own_cost(tmp_path: Path) -> None:
     """Each quantity with its method; the wrapper's CPU beside the payload's; faults and switches with the account."""
-    journal = run_watched(tmp_path, QUICK, *program("burn", 0.3))
+
+    def is_said(journal: ListJournal) -> bool:
+        samples = [each for each in journal.facts(UsageSampled) if each.rss_bytes]
+        return {} in [each.methods for each in samples]
+
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nrelease.readline()"
+    journal = run_watched(tmp_path, QUICK, burn, is_said)
     samples = [each for each in journal.facts(UsageSampled) if each.rss_bytes]
     assert samples
     assert all(each.rss_method and each.processes_method and each.io_method for each in samples)
@@ -233,8 +259,15 @@ def test_samples_name_their_methods_and_the_wrapper_s_own_cost(tmp_path: Path) -
 def test_samples_tell_the_peaks_so_far(tmp_path: Path) -> None:
     """Memory that is given back is gone from the gauges, and stays in the peaks: those never fall, and the account
     that is settled is not below them."""
-    script = "import os, time; x = bytearray(b'x' * (40 << 20)); time.sleep(0.4); del x; time.sleep(0.4)"
-    journal = run_watched(tmp_path, QUICK, sys.executable, "-I", "-S", "-c", script)
+
+    def is_taken(journal: ListJournal) -> bool:
+        return any(each.rss_bytes > 40 << 20 for each in journal.facts(UsageSampled))
+
+    def is_given_back(journal: ListJournal) -> bool:
+        return is_taken(journal) and 0 < journal.facts(UsageSampled)[-1].rss_bytes < 40 << 20
+
+    script = f"{FILLED.format(mib=40)}release.readline()\ndel x\nrelease.readline()"
+    journal = run_watched(tmp_path, QUICK, script, is_taken, is_given_back)
     samples = [each for each in journal.facts(UsageSampled) if each.cpu_method]
     for name in ("peak_rss_bytes", "max_processes", "peak_threads"):
         values = [getattr(each, name) for each in samples]
@@ -251,6 +284,10 @@ def test_samples_tell_the_peaks_so_far(tmp_path: Path) -> None:
 
 def test_a_watchdog_that_is_stopped_says_so(tmp_path: Path) -> None:
     """A fact tells for how long nobody looked; no limit is hit for it, and no time goes backwards."""
+
+    def told() -> list[SamplerLate]:
+        return [each.fact for each in read_journal(tmp_path) if isinstance(each.fact, SamplerLate)]
+
     pid = os.fork()
     if pid == 0:
         try:
@@ -261,13 +298,10 @@ def test_a_watchdog_that_is_stopped_says_so(tmp_path: Path) -> None:
         eventually(lambda: any(isinstance(each.fact, UsageSampled) for each in read_journal(tmp_path)))
         os.kill(pid, signal.SIGSTOP)
         os.waitid(os.P_PID, pid, os.WSTOPPED)
+        before = len(told())  # by a busy machine
         threading.Event().wait(2.0)
         os.kill(pid, signal.SIGCONT)
-
-        def told() -> list[SamplerLate]:
-            return [each.fact for each in read_journal(tmp_path) if isinstance(each.fact, SamplerLate)]
-
-        (late, *_) = eventually(told)
+        (late, *_) = eventually(lambda: told()[before:])
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
