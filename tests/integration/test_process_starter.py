@@ -25,10 +25,11 @@ from telemetry.facts import KillFinished, PayloadEnded, PayloadStarted, SignalSe
 from telemetry.journal import Journal, is_written, read_journal
 from telemetry.measure import perf, procfs
 from telemetry.measure.cgroup import ControlGroup
+from telemetry.measure.snapshot import UsageReading
 from telemetry.measure.tree import TICK_SECONDS
 from tests.support.components import require
 from tests.support.processes import is_alive
-from tests.support.starting import METHODS, PAYLOADS, end, program, stage, usage
+from tests.support.starting import METHODS, PAYLOADS, end, program, releasing, stage, usage
 from tests.support.waiting import at_best, eventually
 
 # pytest's fault handler has a thread of its own, which Python 3.12 notices at a fork.
@@ -242,9 +243,14 @@ open({str(release)!r}).close()
 @pytest.mark.parametrize("method", METHODS)
 def test_readings_never_fall(tmp_path: Path, method: str) -> None:
     """While processes come and go, one reading's totals are never below those of the one before."""
-    with stage(tmp_path, method) as it:
-        it.starter.start(it.command(*program("short_children", 20, 0.02)))
-        readings = []
+    readings: list[UsageReading | None] = []
+    script = f"exec(open({str(PAYLOADS / 'short_children.py')!r}).read()); open('release').readline()"
+
+    def is_seen() -> bool:
+        return any(each.rss_bytes > 1 << 20 for each in readings if each)
+
+    with stage(tmp_path, method) as it, releasing(it.work, is_seen):
+        it.starter.start(it.command(sys.executable, "-I", "-S", "-c", script, "20", "0.02"))
         events: list[StarterEvent] = []
         while not any(isinstance(each, TreeEnded) for each in events):
             events.extend(it.starter.poll(0.002))
