@@ -9,7 +9,8 @@ T = TypeVar("T")
 
 
 def eventually(predicate: Callable[[], T], within_seconds: float = 30.0, what: str = "") -> T:
-    """The first true value of *predicate*, looked at again and again until the deadline.
+    """The first true value of *predicate*, looked at again and again until the deadline, and once when it has passed:
+    who was held up before the last look has not looked in vain.
 
     For what can only be observed from outside (files, /proc, HTTP); whatever offers an event, a
     future or a pipe is waited for directly.

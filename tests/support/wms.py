@@ -18,6 +18,9 @@ from runner.server.tokens import Identity, Role
 from telemetry.clock import Clock, SystemClock
 
 DEADLINE_SECONDS = 60.0
+#: The server closes a connection that is idle for some seconds, maybe just while a caller that is held up is about to
+#: send its next call there. No connection of a test is idle for so long.
+KEEP_SECONDS = 3600
 
 
 @dataclass

@@ -92,7 +92,7 @@ def test_an_offer_is_rounded_without_a_difference(left: float | None) -> None:
         assert queues.rounded(near) == queues.rounded(offer) or math.floor(left + 0.01) in steps
 
 
-def test_whoever_settles_waits_for_what_was_handed_over_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_settles_waits_for_what_was_handed_over_before() -> None:
     """Until it is done, and not for what comes later; without a worker not at all."""
     inbox = Inbox()
     inbox.put([1, 2])
@@ -108,7 +108,7 @@ def test_whoever_settles_waits_for_what_was_handed_over_before(monkeypatch: pyte
     inbox.done(first)
     assert not inbox.settle(0.01)
     inbox.done(second)
-    assert done.wait(20)
+    assert done.wait(10)
     assert [each.number for each in (*first, *second)] == [1, 2]
     waiter.join(10)
 
