@@ -30,11 +30,15 @@ from pathlib import Path
 import psutil
 
 from runner.process.linux import become_subreaper
+from tests.support.waiting import MOST_SECONDS_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
 COPIED = ("runner", "telemetry", "dashboards", "tests", "pyproject.toml", "README.md", "requirements.lock")
-TIMEOUT_SECONDS = 120
+#: For all tests together without a mutant, and for one with it.
+HEALTHY_SECONDS, TIMEOUT_SECONDS = 600, 120
+#: How long a test waits at most for what its mutant may have made impossible.
+MOST_SECONDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +69,9 @@ class Copy:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         self._connect(folder / "venv")
 
-    def results(self, tests: Sequence[str]) -> dict[str, str]:
-        """Run *tests*: "passed", "assertion", or what else happened, by the test's name."""
+    def results(self, tests: Sequence[str], *options: str, timeout_seconds: float, **more: str) -> dict[str, str]:
+        """Run *tests* with *options* of pytest and *more* variables: "passed", "assertion", or what else happened, by
+        the test's name."""
         self._report.unlink(missing_ok=True)
         command = [
             str(self.python),
@@ -76,14 +81,16 @@ class Copy:
             "-p",
             "no:cacheprovider",
             f"--junitxml={self._report}",
+            *options,
             *tests,
         ]
+        environment = _environment() | more
         try:
             subprocess.run(
-                command, cwd=self.tree, env=_environment(), capture_output=True, timeout=TIMEOUT_SECONDS, check=False
+                command, cwd=self.tree, env=environment, capture_output=True, timeout=timeout_seconds, check=False
             )
         except subprocess.TimeoutExpired:
-            return dict.fromkeys(tests, f"no end within {TIMEOUT_SECONDS} s")
+            return dict.fromkeys(tests, f"no end within {timeout_seconds:.0f} s")
         finally:
             _end_what_is_left()
         outcomes = _outcomes(self._report)
@@ -136,7 +143,7 @@ def main(promises: Sequence[str]) -> int:
     mutants = [each for each in load() if not promises or str(each.promise) in promises]
     with tempfile.TemporaryDirectory(prefix="jobspan-mutants-") as folder:
         copy = Copy(Path(folder).resolve())
-        healthy = copy.results(sorted({each.test for each in mutants}))
+        healthy = copy.results(sorted({each.test for each in mutants}), timeout_seconds=HEALTHY_SECONDS)
         print(f"{'promise':8}{'verdict':10}{'seconds':>8}  mutant / test")
         verdicts = [_try(copy, each, healthy[each.test]) for each in mutants]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("noticed", "SURVIVED", "skipped"))
@@ -152,7 +159,9 @@ def _try(copy: Copy, mutant: Mutant, healthy: str) -> str:
     elif healthy != "passed":
         why = f"without the mutant: {healthy}"
     elif not (why := copy.apply(mutant)):
-        outcome = copy.results([mutant.test])[mutant.test]
+        patience = {MOST_SECONDS_VARIABLE: str(MOST_SECONDS)}
+        # Of a test with parameters the first that is red will do.
+        outcome = copy.results([mutant.test], "-x", timeout_seconds=TIMEOUT_SECONDS, **patience)[mutant.test]
         copy.restore(mutant)
         if outcome == "assertion":
             verdict = "noticed"

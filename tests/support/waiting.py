@@ -1,11 +1,15 @@
 """Waiting for other processes, with a deadline, and promptness on a busy machine. Tests use this and never a sleep."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+#: Nobody waits longer than that where something was broken on purpose (`tests/mutants`): there most waits are in vain.
+MOST_SECONDS_VARIABLE = "PYTEST_MOST_SECONDS"
+_MOST_SECONDS = float(os.environ.get(MOST_SECONDS_VARIABLE, "inf"))
 
 
 def eventually(predicate: Callable[[], T], within_seconds: float = 30.0, what: str = "") -> T:
@@ -19,6 +23,7 @@ def eventually(predicate: Callable[[], T], within_seconds: float = 30.0, what: s
         AssertionError: it was not true in time; says *what* was waited for and its last value.
     """
     pause = threading.Event()
+    within_seconds = min(within_seconds, _MOST_SECONDS)
     deadline = time.monotonic() + within_seconds
     delay = 0.002
     while True:
