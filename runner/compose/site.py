@@ -16,7 +16,7 @@ from runner.config import CONFIG_VARIABLE, Config
 from runner.errors import UnavailableError
 from runner.wms.client import WmsClient
 
-#: Of one that hangs; one that ends is noticed at once. A busy machine may take a minute for the imports.
+#: For one that hangs; one that ends is noticed at once. A busy machine may take a minute for the imports.
 START_DEADLINE_SECONDS = 120.0
 STOP_DEADLINE_SECONDS = 60.0
 
