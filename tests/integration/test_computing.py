@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from runner.computing.zygote_process import _fork_orphan
 from telemetry.clock import SystemClock
+from telemetry.measure.procfs import parents
 from tests.support.element import DEADLINE_SECONDS, Element, element
 from tests.support.processes import is_alive, look
 from tests.support.waiting import eventually
@@ -266,3 +268,15 @@ def test_the_zygote_ends_with_the_agent(tmp_path: Path) -> None:
         assert is_alive(running["pid"])
         os.kill(running["pid"], signal.SIGKILL)
         eventually(lambda: not is_alive(running["pid"]))
+
+
+def test_a_spare_is_announced_before_it_is_the_agents_child() -> None:
+    """Whoever looks for orphans among the agent's children knows it by then: it is no orphan of a payload's."""
+    found: list[tuple[int, int]] = []
+
+    def announce(pid: int) -> None:
+        middle = parents()[pid]
+        found.append((pid, parents()[middle]))
+
+    pid = _fork_orphan(lambda: os._exit(0), announce)
+    assert found == [(pid, os.getpid())], "its parent is still the process between, whose parent we are"

@@ -1,7 +1,9 @@
 """The graceful stop with real processes: who is told, once, and how a job ends that answers."""
 
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from runner.process.graceful import GracefulStop
 from runner.process.limits import WatchdogJob
 from runner.process.starter import StarterEvent
 from telemetry.clock import SystemClock
 from telemetry.facts import LimitHit, SignalSent
+from telemetry.measure import procfs
+from telemetry.measure.snapshot import ProcessLook
 from tests.support.processes import is_alive
 from tests.support.starting import METHODS, Stage, end, program, stage
 from tests.support.waiting import eventually
@@ -151,3 +156,22 @@ def test_a_payload_that_does_not_answer_meets_the_limit(tmp_path: Path, made: li
     assert result.killed.reason == "Job has reached the CPU limit of the queue"
     (hit,) = job.journal.facts(LimitHit)
     assert hit.limit == "time_left"
+
+
+def test_who_is_held_up_while_it_looks_tells_the_payload_all_the_same() -> None:
+    """Only an expression that takes its time is given up, not one whose matching a busy machine holds up."""
+    told: list[SignalSent] = []
+    payload = subprocess.Popen(["/bin/sleep", "600"])
+    try:
+        process = eventually(lambda: procfs.has_executed(payload.pid) and procfs.look(payload.pid))
+
+        def held_up() -> Iterator[ProcessLook]:
+            threading.Event().wait(1.0)
+            yield process
+
+        GracefulStop(SystemClock(), told.append).ask(held_up(), "sleep 600", signal.SIGTERM, "the test")
+        assert [(each.pids, each.reason) for each in told] == [((payload.pid,), "the test")]
+        assert payload.wait(60) == -signal.SIGTERM
+    finally:
+        payload.kill()
+        payload.wait()

@@ -31,6 +31,8 @@ DOCUMENT: dict[str, Any] = {
     "Optimizer": {},
     "Jobspan": {"Attempt": 2, "UID": "u"},
 }
+#: Of one who finishes what is quick, also where a busy machine takes a second for it.
+PATIENCE_SECONDS = 3.0
 
 
 def changed(table: str, **values: Any) -> dict[str, Any]:
@@ -196,14 +198,13 @@ def test_patience_is_shared_and_bounded(cancel: Cancel) -> None:
     """After a Kill a patient runner still finishes what is quick, and gives up when its time is over."""
     interruptible, gate = Interruptible(cancel), Gate()
     cancel.request("user", "stop")
-    patient = interruptible.patient(60.0)
+    begin, patient = time.monotonic(), interruptible.patient(PATIENCE_SECONDS)
     patient.check()
     assert patient(lambda: 7) == 7
     try:
-        begin, patient = time.monotonic(), interruptible.patient(0.2)
         with pytest.raises(Cancelled):
             patient(gate.pass_through)
-        assert time.monotonic() - begin > 0.1
+        assert time.monotonic() - begin >= PATIENCE_SECONDS
         assert not gate.passed.is_set()
         with pytest.raises(Cancelled):
             patient.check()
