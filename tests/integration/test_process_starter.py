@@ -217,13 +217,14 @@ def test_a_payload_that_was_seen_to_rest_has_lost_nothing_then(tmp_path: Path) -
     os.mkfifo(release)
     deaf = f"""
 import os, signal
-open({str(release)!r}).close()
+release = open({str(release)!r})
+release.readline()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 os.fork() or os._exit(0)
 print("deaf", flush=True)
-open({str(release)!r}).close()
+release.readline()
 """
-    with stage(tmp_path, "wait4") as it:
+    with release.open("r+b", buffering=0) as gate, stage(tmp_path, "wait4") as it:  # waits for no reader
         begin = seen = time.monotonic()
         it.starter.start(it.command(sys.executable, "-I", "-S", "-c", deaf))
         while time.monotonic() - begin < RESTING_SECONDS:
@@ -231,10 +232,10 @@ open({str(release)!r}).close()
             now = time.monotonic()
             if it.starter.snapshot() is not None:  # a starter that was held up may not have answered
                 seen = now
-        release.write_text("")
+        gate.write(b"\n")
         assert it.first_line() == "deaf"
         it.reading()
-        release.write_text("")
+        gate.write(b"\n")
         settled = usage(it.events()).usage
         elapsed = time.monotonic() - seen
     assert settled.cpu_uncertainty_seconds <= TICK_SECONDS + elapsed * (os.cpu_count() or 1)
