@@ -2,7 +2,7 @@
 
 * `client`        every call; `dialect` holds those that DiracX has, `answers` what comes back
 * `checked`       answers read with suspicion: what is not what it should be is an error in words
-* `transport`     requests with deadlines, errors mapped to ours, every call observed
+* `transport`     calls with deadlines, errors mapped to ours, every call observed; `connections` carries them
 * `tokens`        token files, and the renewal of a job's token
 * `login`         the device flow; `credentials` keeps what it gives, and renews it through one locked file
 * `clock_offset`  the WMS's clock minus ours

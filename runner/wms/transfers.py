@@ -1,24 +1,23 @@
 """Files to and from presigned addresses: streamed, without our token, and abandoned when nobody waits any more."""
 
+import contextlib
 import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import requests
-
 from runner.errors import ChecksumError, NotFoundError, RefusedError, UnavailableError
 from runner.process.cancel import Cancel
-from runner.wms.transport import Transport, new_session, unreachable
+from runner.wms.connections import Connections, HTTPError, Response, chunks, unreachable
+from runner.wms.transport import Transport
 from telemetry.clock import SystemClock
 
 T = TypeVar("T")
-CHUNK_BYTES = 1 << 16
 UPLOAD_TEMPLATE, DOWNLOAD_TEMPLATE = "sandbox upload", "sandbox download"
 
 
@@ -59,9 +58,9 @@ def fetch(transport: Transport, url: str, target: Path, *, largest_bytes: int, a
     """
     part = target.with_name(f".{target.name}.part")
     try:
-        with _Exchange(transport, "GET", url, DOWNLOAD_TEMPLATE) as exchange, part.open("xb") as file:
+        with part.open("xb") as file, _exchange(transport, "GET", url, DOWNLOAD_TEMPLATE) as response:
             digest, size = hashlib.sha256(), 0
-            for chunk in exchange.send(None).iter_content(CHUNK_BYTES):
+            for chunk in chunks(response):
                 if abandoned.is_set():
                     raise UnavailableError("nobody waits for this download any more")
                 size += len(chunk)
@@ -83,8 +82,8 @@ def post_form(
     Raises:
         UnavailableError, RefusedError: it was not taken.
     """
-    with _Form(fields, file, abandoned) as form, _Exchange(transport, "POST", url, UPLOAD_TEMPLATE) as exchange:
-        exchange.send(form)
+    with _Form(fields, file, abandoned) as form, _exchange(transport, "POST", url, UPLOAD_TEMPLATE, form):
+        return
 
 
 def sha256_of(path: Path) -> str:
@@ -94,7 +93,7 @@ def sha256_of(path: Path) -> str:
 
 
 class _Form:
-    """multipart/form-data, read piece by piece: `requests` would hold the whole file in memory."""
+    """multipart/form-data, read piece by piece: the usual encoders would hold the whole file in memory."""
 
     def __init__(self, fields: Mapping[str, str], file: Path, abandoned: threading.Event) -> None:
         boundary = secrets.token_hex(16)
@@ -135,49 +134,32 @@ class _Form:
         return piece
 
 
-class _Exchange:
-    """One request to a presigned address and the closing of all that belongs to it."""
-
-    def __init__(self, transport: Transport, method: str, url: str, template: str) -> None:
-        self._transport = transport
-        self._method = method
-        self._url = url
-        self._template = template
-        self._session: requests.Session | None = None
-        self._start = SystemClock().boottime_ns()
-        self._status_code = 0
-
-    def __enter__(self) -> "_Exchange":
-        parts = urlsplit(self._url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise UnavailableError("the WMS names an address for a sandbox that is none")
-        self._session = new_session(self._transport.http, self._url)
-        return self
-
-    def send(self, form: _Form | None) -> requests.Response:
-        """Send it; the answer, whose content is still to be read."""
-        assert self._session is not None  # noqa: S101 - only used in a with block
-        headers = {"Accept-Encoding": "identity"} | ({"Content-Type": form.content_type} if form else {})
-        response = self._session.request(
-            self._method,
-            self._url,
-            data=form,  # type: ignore[arg-type]  # anything with read and a length will do
-            headers=headers,
-            timeout=self._transport.timeout_seconds,
-            allow_redirects=False,
-            stream=True,
-        )
-        self._status_code = response.status_code
-        _judge(response.status_code, self._template)
-        return response
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._session:
-            self._session.close()
-        error_type = "" if error is None else (f"http_{self._status_code}" if self._status_code else "connection")
-        self._transport.note(self._method, self._template, self._status_code, self._start, error_type)
-        if isinstance(error, requests.RequestException):
-            raise unreachable(error, f"{urlsplit(self._url).hostname} ({self._template})") from error
+@contextlib.contextmanager
+def _exchange(
+    transport: Transport, method: str, url: str, template: str, form: _Form | None = None
+) -> Iterator[Response]:
+    """One request to a presigned address, observed; its answer, whose content is still to be read."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise UnavailableError("the WMS names an address for a sandbox that is none")
+    start, status_code, error_type = SystemClock().boottime_ns(), 0, "connection"
+    headers = {"Content-Type": form.content_type, "Content-Length": str(len(form))} if form else {}
+    patience = transport.timeout_seconds
+    try:
+        with (
+            Connections(transport.http, url) as connections,
+            connections.call(
+                method, url, body=form, headers=headers, connect_seconds=patience, answer_seconds=patience
+            ) as response,
+        ):
+            status_code, error_type = response.status, f"http_{response.status}"
+            _judge(status_code, template)
+            yield response
+        error_type = ""
+    except HTTPError as error:
+        raise unreachable(error, f"{parts.hostname} ({template})") from error
+    finally:
+        transport.note(method, template, status_code, start, error_type)
 
 
 def _judge(status_code: int, what: str) -> None:

@@ -4,18 +4,12 @@ No message carries a token: they are made here from our own words, the server's 
 our token masked) and the operating system's reason.
 """
 
-import contextlib
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
+from urllib.parse import urlencode, urlsplit
 
 from runner.config import HttpConfig
 from runner.errors import (
@@ -27,6 +21,16 @@ from runner.errors import (
     UnavailableError,
 )
 from runner.wms.clock_offset import ClockOffset
+from runner.wms.connections import (
+    Connections,
+    HTTPError,
+    NoAnswerError,
+    Response,
+    may_have_arrived,
+    read_bounded,
+    unreachable,
+    was_reset,
+)
 from runner.wms.tokens import TokenSource
 from telemetry.clock import Clock, SystemClock
 
@@ -81,10 +85,7 @@ class Answer:
 
 
 class Transport:
-    """Calls to one WMS. Safe from several threads; not across a fork.
-
-    A call takes a session that is free, so that threads which call in turns share one connection.
-    """
+    """Calls to one WMS. Safe from several threads; not across a fork."""
 
     def __init__(
         self,
@@ -110,9 +111,7 @@ class Transport:
         self._clock = clock or SystemClock()
         #: The `traceparent` of every call that names no other: the WMS's own spans of them belong to it.
         self.traceparent = ""
-        self._mutex = threading.Lock()
-        self._sessions: set[requests.Session] = set()
-        self._free: list[requests.Session] = []
+        self._connections = Connections(http, self.url)
         #: Calls that may have had their effect, and whose answers were lost: what follows may be a copy.
         self.lost_answers = 0
 
@@ -133,17 +132,14 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        with self._mutex:
-            sessions, self._sessions, self._free = self._sessions, set(), []
-        for session in sessions:
-            session.close()
+        self._connections.close()
 
     def _observed(self, request: Request, token: str) -> Answer:
         start = self._clock.boottime_ns()
         status_code, error_type = 0, ""
         try:
             response, content = self._exchange(request, token)
-            status_code = response.status_code
+            status_code = response.status
             return self._judge(request, response, content, token)
         except UnavailableError as error:
             error_type = f"http_{status_code}" if status_code else _kind(error)
@@ -160,84 +156,59 @@ class Transport:
             end = self._clock.boottime_ns()
             self._observe(HttpCall(method, template, status_code, start_boottime_ns, end, error_type))
 
-    def _exchange(self, request: Request, token: str) -> tuple[requests.Response, bytes]:
+    def _exchange(self, request: Request, token: str) -> tuple[Response, bytes]:
         try:
             return self._send(request, token)
-        except requests.ConnectionError as error:
+        except HTTPError as error:
             self._note_loss(error)
             # A kept-alive connection that the server has closed fails on its next use.
-            if not request.repeatable or not _was_reset(error):
+            if not request.repeatable or not was_reset(error):
                 raise unreachable(error, self.url) from error
-        except requests.RequestException as error:
-            self._note_loss(error)
-            raise unreachable(error, self.url) from error
         except UnavailableError:  # an answer without end
             self.lost_answers += 1
             raise
         try:
             return self._send(request, token)
-        except requests.RequestException as error:
+        except HTTPError as error:
             self._note_loss(error)
             raise unreachable(error, self.url) from error
 
-    def _note_loss(self, error: requests.RequestException) -> None:
-        """A call that failed with *error* may have arrived, unless there was not even a connection."""
-        if isinstance(error, requests.ConnectTimeout):
-            return
-        if not isinstance(error, requests.ConnectionError) or _was_reset(error) or "timed out" in str(error):
+    def _note_loss(self, error: HTTPError) -> None:
+        if may_have_arrived(error):
             self.lost_answers += 1
 
-    def _send(self, request: Request, token: str) -> tuple[requests.Response, bytes]:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", **request.headers}
+    def _send(self, request: Request, token: str) -> tuple[Response, bytes]:
+        headers = {"Accept": "application/json", **request.headers}
         if self.traceparent:
             headers.setdefault("traceparent", self.traceparent)
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        body, kind = _encoded(request)
+        if kind:
+            headers["Content-Type"] = kind
+        query = f"?{urlencode(request.query)}" if request.query else ""
         patience = self.timeout_seconds + request.patience_seconds
         sent = self._clock.utc_ns()
-        with (
-            self._session() as session,
-            contextlib.closing(
-                session.request(
-                    request.method,
-                    self.url + request.path,
-                    params=dict(request.query),
-                    data=_encoded(request.body) if request.form is None else dict(request.form),
-                    headers=headers | ({"Content-Type": "application/json"} if request.body is not None else {}),
-                    timeout=(self.timeout_seconds, patience),
-                    allow_redirects=False,
-                    stream=True,
-                )
-            ) as response,
-        ):
+        with self._connections.call(
+            request.method,
+            f"{self.url}{request.path}{query}",
+            body=body,
+            headers=headers,
+            connect_seconds=self.timeout_seconds,
+            answer_seconds=patience,
+        ) as response:
             self._note_date(response, sent)
             return response, read_bounded(response, LARGEST_ANSWER_BYTES, patience)
 
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[requests.Session]:
-        """A session for one call."""
-        with self._mutex:
-            session = self._free.pop() if self._free else None
-        if session is None:
-            session = new_session(self.http, self.url)
-            with self._mutex:
-                self._sessions.add(session)
-        try:
-            yield session
-        finally:
-            with self._mutex:
-                if session in self._sessions:  # else we were closed meanwhile
-                    self._free.append(session)
-
-    def _note_date(self, response: requests.Response, sent_utc_ns: int) -> None:
+    def _note_date(self, response: Response, sent_utc_ns: int) -> None:
         try:
             moment = parsedate_to_datetime(response.headers.get("Date", ""))
             self.offset.saw(int(moment.timestamp()), sent_utc_ns, self._clock.utc_ns())
         except (ValueError, TypeError, OverflowError):  # no or no sensible Date: then nothing is learnt
             return
 
-    def _judge(self, request: Request, response: requests.Response, content: bytes, token: str) -> Answer:
-        code = response.status_code
+    def _judge(self, request: Request, response: Response, content: bytes, token: str) -> Answer:
+        code = response.status
         if code >= 500 or code in TEMPORARY_STATUS_CODES:
             raise UnavailableError(
                 f"the WMS at {self.url} cannot answer now (HTTP {code})", retry_after_seconds=_retry_after(response)
@@ -252,7 +223,7 @@ class Transport:
         detail = _detail(body, token)
         raise _refusal(code, FENCED_HEADER in response.headers, f"the WMS refused it (HTTP {code}): {detail}")
 
-    def _json(self, response: requests.Response, content: bytes, *, required: bool) -> Any:
+    def _json(self, response: Response, content: bytes, *, required: bool) -> Any:
         if not required and not content:
             return None
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -261,23 +232,12 @@ class Transport:
                 return None
             raise UnavailableError(
                 f"{self.url} answered with {kind or 'nothing that it names'} instead of JSON"
-                f" (HTTP {response.status_code}); is that the WMS?"
+                f" (HTTP {response.status}); is that the WMS?"
             )
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise UnavailableError(f"{self.url} answered with damaged JSON (HTTP {response.status_code})") from error
-
-
-class NoAnswerError(UnavailableError):
-    """The time for an answer is over."""
-
-
-def unreachable(error: requests.RequestException, url: str) -> UnavailableError:
-    """*error* of a call to *url* in our words."""
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return NoAnswerError(f"the WMS at {url} did not answer in time")
-    return UnavailableError(f"cannot reach the WMS at {url}: {_reason(error)}")
+            raise UnavailableError(f"{self.url} answered with damaged JSON (HTTP {response.status})") from error
 
 
 def checked_url(url: str) -> str:
@@ -298,74 +258,20 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def new_session(http: HttpConfig, url: str) -> requests.Session:
-    """A session that takes proxies and certificate authorities from *http* alone, and never a netrc."""
-    session = requests.Session()
-    session.trust_env = False
-    if not _bypasses_proxy(urlsplit(url).hostname or "", http.proxies.get("no_proxy", "")):
-        session.proxies = {scheme: proxy for scheme, proxy in http.proxies.items() if scheme != "no_proxy"}
-    session.verify = http.ca_bundle or True
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def read_bounded(response: requests.Response, largest_bytes: int, patience_seconds: float) -> bytes:
-    """The content, unless it is larger than *largest_bytes* or drips in for longer than *patience_seconds*.
-
-    Raises:
-        UnavailableError: it was.
-    """
-    deadline = time.monotonic() + patience_seconds
-    parts, size = [], 0
-    for part in response.iter_content(1 << 16):
-        parts.append(part)
-        size += len(part)
-        if size > largest_bytes:
-            raise UnavailableError(f"an answer of more than {largest_bytes} bytes; is that the WMS?")
-        if time.monotonic() > deadline:
-            raise NoAnswerError(f"the answer did not end within {patience_seconds:g} s")
-    return b"".join(parts)
-
-
-def _bypasses_proxy(host: str, no_proxy: str) -> bool:
-    """Whether *host* is reached directly: a name or ending in *no_proxy* (comma separated), or loopback."""
-    if host == "localhost" or host.startswith("127.") or host == "::1":
-        return True
-    entries = [entry.strip().lstrip(".").lower() for entry in no_proxy.split(",") if entry.strip()]
-    return any(entry == "*" or host == entry or host.endswith(f".{entry}") for entry in entries)
-
-
-def _encoded(body: object) -> bytes | None:
-    return None if body is None else json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _was_reset(error: requests.ConnectionError) -> bool:
-    words = str(error)
-    return any(sign in words for sign in ("Connection aborted", "RemoteDisconnected", "Connection reset", "BrokenPipe"))
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's own words for *error*; they carry no address and no secret."""
-    seen: list[BaseException] = []
-    queue: list[object] = [error]
-    while queue and len(seen) < 20:
-        each = queue.pop(0)
-        if not isinstance(each, BaseException) or each in seen:
-            continue
-        if isinstance(each, OSError) and each.strerror and not isinstance(each, requests.RequestException):
-            return each.strerror
-        seen.append(each)
-        queue += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
-    return type(error).__name__
+def _encoded(request: Request) -> tuple[bytes | None, str]:
+    """The body of *request*, and what it is."""
+    if request.form is not None:
+        return urlencode(request.form).encode(), "application/x-www-form-urlencoded"
+    if request.body is None:
+        return None, ""
+    return json.dumps(request.body, allow_nan=False, separators=(",", ":")).encode(), "application/json"
 
 
 def _kind(error: UnavailableError) -> str:
     return "timeout" if isinstance(error, NoAnswerError) else "connection"
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(response: Response) -> float | None:
     """The header's seconds, or the seconds until its date by the server's own clock."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal() and len(value) < 10:

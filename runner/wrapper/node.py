@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from telemetry.facts import Scalar
+from telemetry.measure import procfs
 
 #: Where batch systems tell a job its number, and what they are called.
 _BATCH_VARIABLES = {
@@ -40,7 +39,7 @@ def node_parameters(environment: Mapping[str, str]) -> dict[str, Scalar]:
     """HostName, Memory(MB) (available now), ModelName, LocalAccount and, in a batch system, LocalJobID."""
     found: dict[str, Scalar] = {
         "HostName": os.uname().nodename,
-        "Memory(MB)": psutil.virtual_memory().available >> 20,
+        "Memory(MB)": procfs.available_memory_bytes() >> 20,
         "LocalAccount": _account(),
     }
     if model := _model():

@@ -170,6 +170,11 @@ def load_average() -> float:
     return os.getloadavg()[0]
 
 
+def available_memory_bytes() -> int:
+    """What new programs may take before the machine swaps, by the kernel's own guess; 0 where it makes none."""
+    return _number(_lines(_read("/proc/meminfo")).get(b"MemAvailable")) << 10
+
+
 def _stat(pid: int) -> list[bytes] | None:
     data = _read(f"/proc/{pid}/stat")
     return _fields(data) if data else None

@@ -14,14 +14,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import requests
+from urllib.parse import urlencode
 
 from runner.config import HttpConfig
 from runner.errors import ConfigError, UnavailableError
 from runner.wms import checked
+from runner.wms.connections import Connections, HTTPError, read_bounded
 from runner.wms.tokens import write_secret
-from runner.wms.transport import new_session, read_bounded
 from telemetry.clock import NANOSECONDS, Clock
 
 #: DiracX's name for command lines.
@@ -92,7 +91,7 @@ class Credentials:
                 return found
             try:
                 new = replace(self._refreshed(found.refresh_token), url=found.url)
-            except (requests.RequestException, UnavailableError, ValueError) as error:
+            except (HTTPError, UnavailableError, ValueError) as error:
                 # Not now, or never more: the old token serves as long as it may.
                 log.warning("the token of DiracX cannot be exchanged: %s", type(error).__name__)
                 self._next_try_ns = self._clock.boottime_ns() + PAUSE_SECONDS * NANOSECONDS
@@ -104,18 +103,23 @@ class Credentials:
         """What DiracX gives for *refresh_token*.
 
         Raises:
-            RequestException, UnavailableError, ValueError: nothing.
+            HTTPError, UnavailableError, ValueError: nothing.
         """
         form = {"client_id": CLIENT_ID, "grant_type": "refresh_token", "refresh_token": refresh_token}
         timeout_seconds = self._timeout_seconds
         with (
-            new_session(self._http, self._url) as session,
-            session.post(
-                self._url + REFRESH_PATH, data=form, timeout=timeout_seconds, allow_redirects=False, stream=True
+            Connections(self._http, self._url) as connections,
+            connections.call(
+                "POST",
+                self._url + REFRESH_PATH,
+                body=urlencode(form).encode(),
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                connect_seconds=timeout_seconds,
+                answer_seconds=timeout_seconds,
             ) as response,
         ):
-            if response.status_code != 200:
-                raise UnavailableError(f"HTTP {response.status_code}")
+            if response.status != 200:
+                raise UnavailableError(f"HTTP {response.status}")
             answer = checked.mapping(json.loads(read_bounded(response, LARGEST_ANSWER_BYTES, timeout_seconds)), "token")
         return _Credentials(
             checked.text(answer.get("access_token"), "access_token"),
