@@ -189,16 +189,22 @@ class PayloadPlanned(Fact):
     cgroup_paths: tuple[str, ...] = ()
     environment_mark: str = ""
     user: str = ""
+    #: No process of it is older (the first one is forked ahead of this entry); 0: than this entry.
+    since_boottime_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PayloadStarted(Fact):
-    """The exec succeeded, told by the close-on-exec pipe."""
+    """The exec succeeded, told by the close-on-exec pipe.
+
+    `start_boottime_ns` is when it was ordered. The process is `pid` and `start_ticks`, of `/proc/<pid>/stat`.
+    """
 
     DURABLE: ClassVar[bool] = True
     pid: int
     start_boottime_ns: int
     executable: str
+    start_ticks: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from telemetry.clock import Clock
 from telemetry.entries import Entry
 from telemetry.facts import Fact, KillFinished, PayloadEnded, PayloadPlanned, PayloadStarted, UsageSampled, UsageSettled
 from telemetry.measure.peaks import SAMPLED, with_peaks
-from telemetry.measure.snapshot import GroupAccount, Methods
+from telemetry.measure.snapshot import GroupAccount, Methods, ProcessId
 
 F = TypeVar("F", bound=Fact)
 REASON = "left behind by a wrapper that died"
@@ -34,9 +34,8 @@ def end_payload(entries: Sequence[Entry], clock: Clock, emit: Emit, traces: Trac
         remnants = end_remnants(
             planned.cgroup_paths,
             planned.environment_mark,
-            started.pid if started else None,
-            started.start_boottime_ns if started else None,
-            traces=replace(traces, since_boottime_ns=since_ns),
+            ProcessId(started.pid, started.start_ticks) if started else None,
+            traces=replace(traces, since_boottime_ns=planned.since_boottime_ns or since_ns),
         )
         if remnants.killed.pids:
             emit(remnants.killed.fact(REASON, clock))

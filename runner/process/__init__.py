@@ -4,7 +4,8 @@
 * `starter`        the wrapper's handle on the starter, the process that is parent of the payload
 * `keeper`         that process: subreaper, the only one that waits for the payload's processes
 * `command`        what is to be executed, as values
-* `launch`         between fork and exec: what a payload inherits, and what it does not
+* `candidate`      the process that will be the payload: forked ahead, it waits for the word what to execute
+* `launch`         its last moments before the exec: what a payload inherits, and what it does not
 * `start_failure`  why an exec failed, in words
 * `tree`           the processes as their subreaper has them: looked at, reaped, counted, signalled
 * `signals`        TERM, grace, KILL, as a timeline of facts

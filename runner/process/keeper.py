@@ -12,15 +12,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runner.locks import FileLock, LockHeld
 from runner.process import linux, noted
+from runner.process.candidate import Candidate
 from runner.process.command import PayloadCommand
 from runner.process.graceful import GracefulStop
-from runner.process.launch import ALL_SIGNALS, Parent, is_killable, launch, make_killable
+from runner.process.launch import is_killable, make_killable
 from runner.process.settling import settled_usage
 from runner.process.signals import Ending
 from runner.process.tree import ProcessTree, Reaped
@@ -29,7 +30,7 @@ from telemetry.clock import Clock
 from telemetry.facts import Fact, PayloadEnded, PayloadStarted
 from telemetry.journal import Journal, JournalBusy, read_journal
 from telemetry.measure import procfs
-from telemetry.measure.meter import Group, Wait4Meter, choose
+from telemetry.measure.meter import Wait4Meter, choose
 from telemetry.measure.oom import oom_kills
 
 WRITER = "starter"
@@ -58,7 +59,7 @@ class Terms:
 
 @dataclass
 class _Payload:
-    """The top process, from its fork on."""
+    """The top process, from the word to execute on."""
 
     pid: int
     command: PayloadCommand
@@ -78,11 +79,12 @@ class Keeper:
         """*line* takes the wrapper's commands and our facts, *queries* its questions about *tree*."""
         self._line = line
         self._queries = queries
-        self._query_only = [(queries.fileno(), select.POLLIN)]
         self._terms = terms
         self._clock = clock
         self._tree = tree
         self._mark = secrets.token_hex(16)
+        #: Forked ahead, to become the payload.
+        self._candidate: Candidate | None = None
         self._payload: _Payload | None = None
         self._ending: Ending | None = None
         #: What the wrapper has perhaps not written down.
@@ -100,12 +102,18 @@ class Keeper:
                 "cgroup_paths": [str(path) for path in group.paths] if group else [],
                 "environment_mark": f"{MARK_VARIABLE}={self._mark}",
                 "cpu_method": self._tree.meter.method,
+                "since_boottime_ns": self._clock.boottime_ns(),
                 "refusal": refusal,
             },
         )
         wakeup_fd = _wake_up_on_children()
+        if not refusal:
+            with contextlib.suppress(OSError):  # told when it is needed, should it not be better by then
+                self._candidate = self._fork()
         while not (self._is_alone and (self._payload is None or self._payload.is_settled)):
             self._serve(wakeup_fd)
+        if self._candidate is not None:
+            self._candidate.dismiss()
         self._write_down()
         if self._tree.is_empty and self._tree.notes:
             self._tree.notes.remove()
@@ -119,7 +127,8 @@ class Keeper:
         if self._line.is_waiting and not self._is_alone:
             poll.modify(self._line.fileno(), select.POLLIN | select.POLLOUT)
         ready = poll.poll(self._patience_ms())
-        while ready == self._query_only and self._patience_ms() is None:
+        query_only = [(self._queries.fileno(), select.POLLIN)]
+        while ready == query_only and self._patience_ms() is None:
             # Most wake-ups, one a PollingTime, are for a reading, which changes nothing that is looked at below.
             self._on_query()
             ready = poll.poll()
@@ -178,28 +187,23 @@ class Keeper:
             return
 
     def _start(self, command: PayloadCommand) -> None:
-        environment = {**command.environment, MARK_VARIABLE: self._mark}
-        parent = Parent.current()
-        read_fd, write_fd = os.pipe()
-        os.set_blocking(read_fd, False)
-        start_boottime_ns = self._clock.boottime_ns()
-        # A signal between fork and exec would run a handler of ours in the child.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+        command = replace(command, environment={**command.environment, MARK_VARIABLE: self._mark})
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None and candidate.was_killed():
+            candidate.dismiss()
+            candidate = None
         try:
-            pid, enter = _fork(self._tree.meter.group)
+            candidate = candidate or self._fork()
         except OSError as error:  # too many processes, or no memory for one more
-            os.close(read_fd)
             self._line.send("Refused", {"step": "fork", "errno": error.errno or 0})
             return
-        else:
-            if pid == 0:
-                self._tree.note_ourselves()
-                launch(command, environment, write_fd, enter, parent)
-        finally:
-            os.close(write_fd)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._tree.is_empty = False
-        self._payload = _Payload(pid, command, start_boottime_ns, read_fd, parent.oom_score)
+        start_boottime_ns = self._clock.boottime_ns()
+        self._payload = _Payload(candidate.pid, command, start_boottime_ns, candidate.error_fd, candidate.oom_score)
+        candidate.execute(command)
+
+    def _fork(self) -> Candidate:
+        return Candidate.fork(self._tree.meter.group, self._tree.note_ourselves)
 
     def _check_launch(self) -> None:
         """Read the pipe: a failure is told in it, success is its end."""
@@ -224,6 +228,7 @@ class Keeper:
                 PayloadStarted(
                     pid=payload.pid,
                     start_boottime_ns=payload.start_boottime_ns,
+                    start_ticks=procfs.start_ticks(payload.pid) or 0,
                     executable=payload.command.argv[0],
                 )
             )
@@ -253,9 +258,10 @@ class Keeper:
     def _on_children(self) -> None:
         self._check_launch()
         payload = self._payload
-        if payload is not None and payload.error_fd >= 0:
-            # It may exec and exit between that look and this line. The end of the pipe wakes us again, and
-            # whether it had executed can be told only while it has not been reaped.
+        if self._candidate is not None or (payload is not None and payload.error_fd >= 0):
+            # A candidate is our only child, and waited for by whoever lets it go. A payload may exec and exit between
+            # that look and this line: the end of the pipe wakes us again, and whether it had executed can be told only
+            # while it has not been reaped.
             return
         for each in self._tree.reap():
             if payload is None:
@@ -372,21 +378,6 @@ def _wake_up_on_children() -> int:
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
     return read_fd
-
-
-def _fork(group: Group | None) -> tuple[int, Callable[[], None]]:
-    """Fork, into *group* if the kernel can; the pid, and how the child enters what it is not in yet."""
-    if group is None:
-        return os.fork(), lambda: None
-    if group.birth_path is None:
-        return os.fork(), group.enter
-    group_fd = os.open(group.birth_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return linux.fork_into(group_fd), group.enter_others
-    except OSError:
-        return os.fork(), group.enter
-    finally:
-        os.close(group_fd)
 
 
 def _as_fact(top: Reaped) -> PayloadEnded:

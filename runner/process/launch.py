@@ -1,4 +1,4 @@
-"""The moments between fork and exec, in the child: what a payload inherits, and what it does not.
+"""The last moments before the exec, in the child: what a payload inherits, and what it does not.
 
 It inherits its working directory, its environment, three streams and its user; nothing else of ours:
 no signal disposition, no mask, and no descriptor (the starter has closed what it inherited itself, and
@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, Self
@@ -18,8 +17,6 @@ from runner.process.command import PayloadCommand, PayloadUser
 from runner.process.output import open_for_payload
 
 Step = Literal["session", "group", "output", "user", "folder", "exec"]
-#: Beyond any descriptor; the kernel closes a range at once.
-_LAST_FD = (1 << 31) - 1
 #: So much rather than us does the kernel kill the payload when memory runs out (of 1000).
 _OOM_SCORE_MORE = 500
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
@@ -29,7 +26,7 @@ _RESETTABLE = tuple(number for number in ALL_SIGNALS if number not in (signal.SI
 
 @dataclass(frozen=True)
 class Parent:
-    """What the child must know of the starter: looked up before the fork, as the payload waits for what comes after."""
+    """What the child must know of the starter."""
 
     pid: int
     #: Signals that are not at their default; the others need no reset.
@@ -48,19 +45,12 @@ class Parent:
         )
 
 
-def launch(
-    command: PayloadCommand, environment: Mapping[str, str], error_fd: int, enter: Callable[[], None], parent: Parent
-) -> NoReturn:
-    """Become the payload; only for a process that *parent* has just forked. *enter* brings it into its groups."""
+def launch(command: PayloadCommand, error_fd: int, parent: Parent) -> NoReturn:
+    """Become the payload; only for a process that *parent* has forked, in its session and its groups."""
     step: Step = "session"
     try:
-        _let_go(error_fd)
-        make_killable(os.getpid(), parent.oom_score)
-        os.setsid()
         _reset_signals(parent.changed_signals)
         os.umask(command.umask)
-        step = "group"
-        enter()
         step = "output"
         _connect_streams(command)
         step = "user"
@@ -73,13 +63,18 @@ def launch(
             # Nobody would watch this payload. Whoever cleans up behind a dead starter finds its processes by a mark
             # that they have from their exec on, so that none may come after that.
             os._exit(127)
-        _execute(command, environment)
+        _execute(command)
     except OSError as error:
-        os.write(error_fd, f"{step}:{error.errno or errno.EIO}".encode())
+        tell(error_fd, step, error.errno)
     except ValueError:  # a NUL in an argument, "=" in the name of a variable, a text that no encoding takes
-        os.write(error_fd, f"{step}:{errno.EINVAL}".encode())
+        tell(error_fd, step, errno.EINVAL)
     finally:
         os._exit(127)
+
+
+def tell(error_fd: int, step: Step, number: int | None) -> None:
+    """Say to the starter which *step* has failed, and the error's *number*."""
+    os.write(error_fd, f"{step}:{number or errno.EIO}".encode())
 
 
 def make_killable(pid: int, oom_score: bytes) -> None:
@@ -104,12 +99,6 @@ def is_killable(pid: int, oom_score: bytes) -> bool:
         return True
 
 
-def _let_go(error_fd: int) -> None:
-    """Close all that exec would close: as long as we hold the starter's line, its death would not be noticed."""
-    os.closerange(3, error_fd)
-    os.closerange(error_fd + 1, _LAST_FD)
-
-
 def _reset_signals(changed: tuple[int, ...]) -> None:
     for number in changed:
         signal.signal(number, signal.SIG_DFL)
@@ -132,12 +121,12 @@ def _become(user: PayloadUser) -> None:
     os.setresuid(user.uid, user.uid, user.uid)
 
 
-def _execute(command: PayloadCommand, environment: Mapping[str, str]) -> None:
+def _execute(command: PayloadCommand) -> None:
     """Execute the first candidate that can be, passing over absent and forbidden ones as execvp does."""
     failure: OSError | None = None
     for path in command.candidates():
         try:
-            os.execve(path, command.argv, environment)  # noqa: S606 - a shell only where the job asks for it
+            os.execve(path, command.argv, command.environment)  # noqa: S606 - a shell only where the job asks for it
         except OSError as error:
             if error.errno not in (*_NOT_THERE, errno.EACCES):
                 raise

@@ -13,7 +13,6 @@ from runner.process.remnants import Traces, end_remnants
 from runner.process.starter import Prepared, Starter, StarterEvent, TreeEnded
 from runner.process.watchdog import Watchdog
 from telemetry.bus import Emit
-from telemetry.clock import SystemClock
 from telemetry.facts import (
     KillFinished,
     KillRequested,
@@ -83,9 +82,10 @@ def run(
             cgroup_paths=prepared.cgroup_paths,
             environment_mark=prepared.environment_mark,
             user=user,
+            since_boottime_ns=prepared.since_boottime_ns,
         )
     )
-    planned_ns, groups = SystemClock().boottime_ns(), own_groups()
+    groups = own_groups()
     killed_before = oom_kills(groups) or 0
     try:
         started = _start(command, starter, emit)
@@ -96,7 +96,7 @@ def run(
     except PayloadStartError:
         raise
     except BaseException as error:
-        _give_up(starter, prepared, isinstance(error, TransientJobError), planned_ns)
+        _give_up(starter, prepared, isinstance(error, TransientJobError))
         raise
     finally:
         watchdog.detach()
@@ -133,7 +133,7 @@ def _pump(starter: Starter, emit: Emit) -> list[StarterEvent]:
             emit(event)
 
 
-def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool, planned_ns: int) -> None:
+def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool) -> None:
     if not is_starter_dead:
         starter.end_tree("the wrapper gives up")
     starter.close()
@@ -142,7 +142,7 @@ def _give_up(starter: Starter, prepared: Prepared, is_starter_dead: bool, planne
     end_remnants(
         prepared.cgroup_paths,
         prepared.environment_mark,
-        traces=Traces(lambda: procfs.children(os.getpid()), planned_ns),
+        traces=Traces(lambda: procfs.children(os.getpid()), prepared.since_boottime_ns),
     ).remove()
 
 

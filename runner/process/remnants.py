@@ -32,8 +32,6 @@ from telemetry.measure.snapshot import NO_PEAKS, GroupAccount, Methods, Peaks, P
 _PATIENCE_SECONDS = 5.0
 #: So often at least it is looked whether there are new ones, however long each look takes.
 _ROUNDS = 100
-#: Between the moment that the starter notes and the start time that the kernel gives the fork, at most.
-_FORK_SECONDS = 0.5
 _KILL = 9
 #: Those that may have come to whoever recovers when their parents died: its children, but for those that it knows.
 Orphans: TypeAlias = Callable[[], Collection[int]]
@@ -80,17 +78,16 @@ class Remnants:
 def end_remnants(
     cgroup_paths: Iterable[str],
     environment_mark: str,
-    session: int | None = None,
-    session_start_boottime_ns: int | None = None,
+    leader: ProcessId | None = None,
     *,
     traces: Traces = NO_TRACES,
     patience_seconds: float = _PATIENCE_SECONDS,
 ) -> Remnants:
     """KILL what is left of a payload; what that was, and what it has used.
 
-    Arguments are those of the facts PayloadPlanned (and, of the session, those of PayloadStarted) of this very
-    boot. A session is believed only where a process in it carries the mark or sits in the group, or where its
-    leader started when the payload did: a pid alone may be somebody else's by now. Of the orphans among the *traces*
+    Arguments are those of the facts PayloadPlanned (and, of the *leader* of its session, those of PayloadStarted) of
+    this very boot. A session is believed only where a process in it carries the mark or sits in the group, or where its
+    leader is the process that was started: a pid alone may be somebody else's by now. Of the orphans among the *traces*
     those are meant that have left our session. Whatever is found gets its KILL, however long it took to find it; then
     *patience_seconds* are given to it.
     """
@@ -98,7 +95,7 @@ def end_remnants(
     reopened = reopen(paths)
     groups = [ControlGroup(path, has_live_lists=False) for path in paths]
     begun, killed = time.monotonic(), Sent(_KILL)
-    search = _Search(groups, environment_mark.encode(), session, session_start_boottime_ns, traces)
+    search = _Search(groups, environment_mark.encode(), leader, traces)
     give_up_at, rounds, known = 0.0, 0, set[ProcessId]()
     while left := search.find():
         now, rounds = time.monotonic(), rounds + 1
@@ -140,8 +137,7 @@ class _Search:
 
     groups: list[ControlGroup]
     mark: bytes
-    session: int | None
-    start_boottime_ns: int | None
+    leader: ProcessId | None
     traces: Traces
 
     def find(self) -> list[ProcessLook]:
@@ -150,9 +146,9 @@ class _Search:
         everybody = procfs.parents()
         if self.mark:
             pids.update(pid for pid in everybody if procfs.environment_has(pid, self.mark))
-        if self.session is not None:
-            members = [pid for pid in everybody if procfs.session(pid) == self.session]
-            if self._is_leader() or not pids.isdisjoint(members):
+        if self.leader is not None:
+            members = [pid for pid in everybody if procfs.session(pid) == self.leader.pid]
+            if noted.living({self.leader}) or not pids.isdisjoint(members):
                 pids.update(members)
         pids |= noted.living(self.traces.notes)
         pids.update(pid for pid in self.traces.orphans() if self._is_of_payload(pid))
@@ -184,16 +180,6 @@ class _Search:
         ticks = procfs.start_ticks(orphan)
         since = self.traces.since_boottime_ns * procfs.TICKS_PER_SECOND // NANOSECONDS
         return ticks is not None and ticks >= since - 1 and procfs.session(orphan) not in (None, os.getsid(0))
-
-    def _is_leader(self) -> bool:
-        """Whether the process with the session's number is the one that was started then."""
-        if self.session is None or self.start_boottime_ns is None:
-            return False
-        ticks = procfs.start_ticks(self.session)
-        if ticks is None:
-            return False
-        late_seconds = ticks / procfs.TICKS_PER_SECOND - self.start_boottime_ns / NANOSECONDS
-        return -2 / procfs.TICKS_PER_SECOND <= late_seconds <= _FORK_SECONDS
 
 
 def _with_descendants(pids: Set[int]) -> set[int]:

@@ -44,6 +44,8 @@ class Prepared:
     #: NAME=value, which the starter puts into the payload's environment.
     environment_mark: str
     cpu_method: str
+    #: No process of the payload is older.
+    since_boottime_ns: int
 
 
 @dataclass(frozen=True, kw_only=True)

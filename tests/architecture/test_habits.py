@@ -142,6 +142,7 @@ def test_only_the_starter_waits_for_the_payloads_processes() -> None:
     assert waiting == {
         "runner/process/tree.py",  # the starter's
         "runner/process/keeper.py",  # the starter's, for a child that has not become a payload
+        "runner/process/candidate.py",  # the same, for one that never had the word
         "runner/process/starter.py",  # the wrapper's, for the starter itself, by its pid
     }
 

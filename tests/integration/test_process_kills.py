@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import PayloadStartError, TransientJobError
-from runner.process import keeper, launch, signals, tree
+from runner.process import candidate, launch, signals, tree
 from runner.process.cancel import Cancel
 from telemetry.bus import Bus
 from telemetry.clock import NANOSECONDS, SystemClock
@@ -176,15 +176,16 @@ def test_nobody_is_started_when_nobody_watches(tmp_path: Path, monkeypatch: pyte
 
 
 def test_no_process_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that is full of processes refuses the start with the cause, and the starter lives on."""
+    """A node that is full of processes, ahead and at the start, refuses that with the cause; the starter lives on."""
 
     def refuse(group: object) -> tuple[int, Callable[[], None]]:
-        if not (tmp_path / "refused").exists():
-            (tmp_path / "refused").touch()
-            raise OSError(errno.EAGAIN, "no process")
+        for name in ("refused ahead", "refused at the start"):
+            if not (tmp_path / name).exists():
+                (tmp_path / name).touch()
+                raise OSError(errno.EAGAIN, "no process")
         return os.fork(), lambda: None
 
-    monkeypatch.setattr(keeper, "_fork", refuse)
+    monkeypatch.setattr(candidate, "_fork", refuse)
     with stage(tmp_path, "wait4") as it:
         with pytest.raises(PayloadStartError, match="no process can be made") as caught:
             it.starter.start(it.command("/bin/true"))

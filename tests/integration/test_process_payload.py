@@ -40,7 +40,9 @@ from telemetry.facts import (
     UsageSettled,
 )
 from telemetry.journal import JournalFull
+from telemetry.measure import procfs
 from telemetry.measure.cgroup import ControlGroup
+from telemetry.measure.snapshot import ProcessId
 from tests.support.processes import is_alive
 from tests.support.starting import METHODS, PAYLOADS, program, releasing
 from tests.support.waiting import eventually
@@ -406,13 +408,13 @@ def test_remnants_of_a_killed_node(tmp_path: Path, method: str) -> None:
         os.kill(int(starter), signal.SIGKILL)
         wrapper.kill()
         wrapper.wait(10)
-    session = next(pid for pid in pids if os.getsid(pid) == pid)
-    remnants = end_remnants(groups, mark, session)
+    leader = next(ProcessId(pid, procfs.start_ticks(pid) or 0) for pid in pids if os.getsid(pid) == pid)
+    remnants = end_remnants(groups, mark, leader)
     assert (remnants.survivors, remnants.killed.pids != ()) == ((), True)
     remnants.remove()
     assert [is_alive(pid) for pid in pids] == [False, False]
     assert not any(ControlGroup(Path(group)).path.exists() for group in groups)
-    assert end_remnants(groups, mark, session).killed.pids == ()
+    assert end_remnants(groups, mark, leader).killed.pids == ()
 
 
 def test_stopping_is_idempotent(tmp_path: Path, job: Job) -> None:

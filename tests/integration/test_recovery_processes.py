@@ -158,13 +158,6 @@ def stop(pid: int) -> None:
     eventually(lambda: (seen := procfs.look(pid)) and seen.is_stopped)
 
 
-def just_before(pid: int) -> int:
-    """The moment in which a starter that is not held up would note the start of *pid*: at most a tick before."""
-    ticks = procfs.start_ticks(pid)
-    assert ticks is not None
-    return ticks * TICK_NS
-
-
 @contextmanager
 def decoy() -> Iterator["subprocess.Popen[bytes]"]:
     """A process that leads a session of its own, and has nothing to do with us."""
@@ -200,9 +193,12 @@ def test_a_reused_pid_is_never_touched(tmp_path: Path) -> None:
     time, is somebody else's."""
     with decoy() as process:
         planned = PayloadPlanned(starter_pid=process.pid, environment_mark="JOBSPAN_PAYLOAD_MARK=0123")
+        start = procfs.start_ticks(process.pid) or 0
         with Journal(tmp_path, "wrapper", SystemClock()) as journal:
             journal.append(planned)
-            journal.append(PayloadStarted(pid=process.pid, start_boottime_ns=1, executable="payload"))
+            journal.append(
+                PayloadStarted(pid=process.pid, start_boottime_ns=1, executable="payload", start_ticks=start - 1)
+            )
         assert recover(tmp_path, SystemClock(), WRAPPER_DIED)
         assert process.poll() is None
     assert facts_of(read_journal(tmp_path), SignalSent) == []
@@ -210,14 +206,14 @@ def test_a_reused_pid_is_never_touched(tmp_path: Path) -> None:
 
 def test_the_start_time_proves_a_session(tmp_path: Path) -> None:
     """A payload that has thrown its environment away, and has no group, is known by the start time of its leader."""
-    before_ns = SystemClock().boottime_ns()
     with decoy() as process:
-        noted_ns = just_before(process.pid)
-        assert before_ns - TICK_NS <= noted_ns <= SystemClock().boottime_ns()
         planned = PayloadPlanned(starter_pid=process.pid, environment_mark="JOBSPAN_PAYLOAD_MARK=0123")
+        start = procfs.start_ticks(process.pid) or 0
         with Journal(tmp_path, "wrapper", SystemClock()) as journal:
             journal.append(planned)
-            journal.append(PayloadStarted(pid=process.pid, start_boottime_ns=noted_ns, executable="payload"))
+            journal.append(
+                PayloadStarted(pid=process.pid, start_boottime_ns=1, executable="payload", start_ticks=start)
+            )
         assert recover(tmp_path, SystemClock(), WRAPPER_DIED)
         assert process.wait(10) == -signal.SIGKILL
 
