@@ -21,8 +21,10 @@ class Birth:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a process can do that waits for its job, and what it does when there will be none."""
+    """What the zygote can do for all that it will fork, what a process can do that waits for its job, and what it does
+    when there will be none."""
 
+    warm: Callable[[], None]
     prepare: Callable[[], None]
     leave: Callable[[], None]
 
@@ -40,6 +42,12 @@ def record(start_boottime_ns: int) -> None:
 def ready_by(readiness: Readiness) -> None:
     """Called by a module that the zygote preloads."""
     _readiness.append(readiness)
+
+
+def warm() -> None:
+    """Called once in the zygote, when all is loaded."""
+    for each in _readiness:
+        each.warm()
 
 
 def prepare() -> None:
