@@ -1,9 +1,10 @@
 """A job stripped to its bones: what the promises ask of any runner written in Python, by the shortest way, and no more.
 
 An agent that makes a folder, forces one line and gives a word; a wrapper that was forked and warmed before (as large as
-ours), which forces two lines and tells the WMS that it runs; its starter, forked before too, which forks the payload
-into a control group of its own, waits for it, reads and removes the group; two more lines; the end, told to the WMS.
-The calls are durable inserts by a plain FastAPI. There is no description, token, policy, watchdog, span or record.
+ours), which forces two lines and tells the WMS that it runs; its starter, forked before too, and the process that
+becomes the payload, which the starter has forked into a control group, waits for, and whose group it reads and removes;
+two more lines; the end, told to the WMS. The calls are durable inserts by a plain FastAPI. There is no description,
+token, policy, watchdog, span or record.
 """
 
 import json
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Self
 
-import requests
+import urllib3
 
 import runner.compose.wrapper  # noqa: F401 - for its size
 from runner.process.linux import fork_into
@@ -45,22 +46,22 @@ class Bones:
 
 
 class Caller:
-    """A kept session, as a wrapper has one."""
+    """A kept connection, as a wrapper has one."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._pool = urllib3.PoolManager(retries=False)
 
     def call(self) -> int:
         """One call; when it was committed (CLOCK_MONOTONIC, which all processes share)."""
-        answer = self._session.post(self._url, json=BODY, timeout=TIMEOUT_SECONDS)
-        answer.raise_for_status()
+        answer = self._pool.request("POST", self._url, json=BODY, timeout=TIMEOUT_SECONDS)
+        if answer.status != 200:
+            raise SystemExit(f"a bare call failed: HTTP {answer.status}")
         return int(answer.json()["CommittedNs"])
 
     def close(self) -> None:
         """End the connection."""
-        self._session.close()
+        self._pool.clear()
 
 
 @dataclass(frozen=True)
@@ -167,16 +168,21 @@ def _wrapper(line: socket.socket, url: str, calls: int, with_record: bool) -> No
 
 
 def _starter(line: socket.socket) -> None:
-    """Start the payload of the folder that is named, tell of its exec, and of its end with what it has used."""
-    folder = Path(line.recv(_MESSAGE_BYTES).decode())
+    """Fork the payload, have it execute in the folder that is named, tell of its exec, and of its end with what it has
+    used."""
     group: ControlGroup | None = None
     with suppress(OSError):  # an ordinary user has none
         group = ControlGroup.create(f"bones-{os.getpid()}")
     reader, writer = os.pipe()
+    gate, word = os.pipe()
     pid = _fork(group)
     if pid == 0:
-        _end_after(lambda: _payload(folder / "work"))
+        os.close(word)
+        line.close()
+        _end_after(lambda: _payload(gate))
     os.close(writer)
+    folder = line.recv(_MESSAGE_BYTES)
+    os.write(word, folder)
     os.read(reader, 1)
     line.send(b"started")
     os.waitpid(pid, 0)
@@ -196,8 +202,9 @@ def _fork(group: ControlGroup | None) -> int:
         os.close(group_fd)
 
 
-def _payload(work: Path) -> None:
+def _payload(gate: int) -> None:
     os.setsid()
+    work = Path(os.read(gate, _MESSAGE_BYTES).decode()) / "work"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     streams = (os.open(os.devnull, os.O_RDONLY), os.open(work / "std.out", flags), os.open(work / "std.err", flags))
     for number, fd in enumerate(streams):
