@@ -110,9 +110,9 @@ def _preload(modules: Sequence[str]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - whatever an import does: the agent hears it and goes on without us
         traceback.print_exc()
         return {"error": f"cannot import {name}: {error!r}"}
-    birth.warm()
     if len(os.listdir("/proc/self/task")) > 1:
         return {"error": "the preloaded modules have started threads, which do not survive a fork"}
+    birth.warm()
     gc.collect()
     gc.freeze()
     return {"ready": True}
