@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -321,23 +321,24 @@ def _arm_acknowledgements(striker: Striker) -> None:
 
 def _arm_calls(striker: Striker) -> None:
     """Not to strike there: only who has called knows that nobody listened, or that a certificate was wrong."""
-    from requests import ConnectionError, Session
+    from runner.wms.connections import Connections, HTTPError, Response
 
-    request = Session.request
+    call = Connections.call
 
-    @functools.wraps(request)
-    def requesting(self: Session, method: str, url: str, *rest: Any, **options: Any) -> Any:
+    @contextlib.contextmanager
+    def calling(self: Connections, method: str, url: str, **options: Any) -> Iterator[Response]:
         options["headers"] = {**(options.get("headers") or {}), naming.CALLER: str(os.getpid())}
         try:
-            return request(self, method, url, *rest, **options)
-        except ConnectionError as error:
+            with call(self, method, url, **options) as response:
+                yield response
+        except HTTPError as error:
             for reason, words in naming.UNCONNECTED.items():
                 if words in str(error):
                     with (striker.site / FOLDER / UNCONNECTED).open("a") as file:
                         file.write(f"{reason}\t{os.getpid()}\t{naming.call_of(method, urlsplit(url).path)}\n")
             raise
 
-    Session.request = requesting  # type: ignore[method-assign]
+    Connections.call = calling  # type: ignore[method-assign]
 
 
 def around(
