@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from telemetry.measure import cgroup, cgroup1, hybrid, perf
+from telemetry.measure import cgroup, cgroup1, hybrid, perf, procfs
 from telemetry.measure.delegation import obstacle
 from telemetry.measure.snapshot import (
     NO_CPU,
@@ -289,23 +289,45 @@ class GroupMeter:
 
 @dataclass
 class PerfMeter(_Foldless):
-    """The task clock, as exact as a group but for the moments before the exec, and the fold where that saw more."""
+    """The task clock, as exact as a group but for the moments before the exec, and the fold where that saw more.
+
+    The clock goes on while a hypervisor keeps the processor from us; all other sums of the kernel do not. What the fold
+    cannot have missed is taken for such time, as far as so much was kept from the machine.
+    """
 
     clock: perf.TaskClock
+    stolen_seconds: Callable[[], float] = procfs.stolen_seconds
     method: str = "perf"
     _cpu: Cpu = field(default=NO_CPU, init=False)
     _is_partial: bool = field(default=False, init=False)
 
+    def __post_init__(self) -> None:
+        self._stolen_before = self.stolen_seconds()
+
     def read(self, state: TreeState, *, is_lean: bool = False) -> UsageReading:  # noqa: ARG002 - no peaks
         """CPU by the clock, split as the fold has it, the rest by the fold."""
         counted = self.clock.seconds()
-        self._cpu = self._cpu.grown_to(max(counted, state.cpu.total_seconds), state.cpu)
         # More than that is missing: a program that the clock is not allowed to see. What the fold may
         # have missed is all that can be said from then on.
         tolerance = _BEFORE_EXEC_SECONDS + TICK_SECONDS * len(state.members)
         self._is_partial |= state.cpu.total_seconds > counted + tolerance
-        uncertainty = state.uncertainty_seconds + state.rounding_seconds if self._is_partial else _BEFORE_EXEC_SECONDS
-        return _read_fold(state, self._cpu, self.method, uncertainty)
+        used, doubtful = self._without_stolen(counted, state)
+        self._cpu = self._cpu.grown_to(max(used, state.cpu.total_seconds), state.cpu)
+        doubts = state.uncertainty_seconds + state.rounding_seconds if self._is_partial else _BEFORE_EXEC_SECONDS
+        return _read_fold(state, self._cpu, self.method, max(doubts, doubtful))
+
+    def _without_stolen(self, counted: float, state: TreeState) -> tuple[float, float]:
+        """What was used of what was *counted*, and how much of that may still be stolen time, in seconds."""
+        beyond = counted - state.cpu.total_seconds
+        if beyond <= _BEFORE_EXEC_SECONDS:  # too little to look further
+            return counted, 0.0
+        stolen = self.stolen_seconds() - self._stolen_before
+        if stolen <= 0.0:
+            return counted, 0.0
+        stolen += TICK_SECONDS  # it is told in whole ticks
+        impossible = max(0.0, beyond - state.uncertainty_seconds - state.rounding_seconds)
+        taken_off = min(impossible, stolen)
+        return counted - taken_off, min(stolen, beyond) - taken_off
 
     def close(self) -> None:
         """Close the clock."""

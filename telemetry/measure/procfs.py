@@ -175,6 +175,12 @@ def available_memory_bytes() -> int:
     return _number(_lines(_read("/proc/meminfo")).get(b"MemAvailable")) << 10
 
 
+def stolen_seconds() -> float:
+    """CPU that a hypervisor has kept from all processors together since boot (`steal` of proc_stat(5))."""
+    fields = _read("/proc/stat").partition(b"\n")[0].split()
+    return int(fields[8]) / TICKS_PER_SECOND if len(fields) > 8 else 0.0
+
+
 def _stat(pid: int) -> list[bytes] | None:
     data = _read(f"/proc/{pid}/stat")
     return _fields(data) if data else None

@@ -231,7 +231,8 @@ class Methods(NamedTuple):
 class UsageReading(NamedTuple):
     """Use of resources by a payload's tree so far. Totals never fall; the rest are gauges of this moment.
 
-    `cpu_uncertainty_seconds` is how much CPU may be missing.
+    `cpu_uncertainty_seconds` is how much CPU may be missing; by the method perf in a virtual machine it may also be so
+    much too much.
     """
 
     cpu: Cpu

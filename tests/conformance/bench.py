@@ -266,7 +266,7 @@ def measure(
         wall = time.monotonic() - begin
         left = marked_by(f"{MARK_VARIABLE}={mark}".encode(), place)
         survivors = ({each.pid for each in left} | set(seen.pids())) - {watchdog.pid}
-        used = seen.seconds()
+        used, surplus = seen.seconds(), seen.surplus_seconds()
         for survivor in filter(None, map(look, survivors)):
             kill(survivor)
     refused = answer.get("refused", "")
@@ -289,8 +289,10 @@ def measure(
     )
     if refused or (row.is_auto_reaped and not watchdog.witness.sees_auto_reaped):
         return row
-    known = {"reference": used - answer["own_cpu_seconds"], "noise": watchdog.witness.noise_seconds}
-    return replace(row, witness=watchdog.witness.name, **known)
+    most = used - answer["own_cpu_seconds"]
+    # Where the witness knows no better than a range, whatever lies in it agrees with it.
+    reference = min(most, max(most - surplus, row.reported))
+    return replace(row, witness=watchdog.witness.name, reference=reference, noise=watchdog.witness.noise_seconds)
 
 
 def _request(shape: Shape, method: str, place: Path, argv: list[str]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from telemetry.measure.cgroup import ControlGroup, own_group
 from telemetry.measure.perf import TaskClock
-from telemetry.measure.procfs import TICKS_PER_SECOND, look
+from telemetry.measure.procfs import TICKS_PER_SECOND, look, stolen_seconds
+from telemetry.measure.tree import TICK_SECONDS
 from tests.support.waiting import eventually
 
 #: What cannot be told apart from the watchdog by who counts both: its own last steps.
@@ -30,6 +31,10 @@ class Seen(Protocol):
 
     def seconds(self) -> float:
         """CPU of the watchdog and of all that it has started since."""
+        ...
+
+    def surplus_seconds(self) -> float:
+        """How much of that may be no CPU."""
         ...
 
     def pids(self) -> list[int]:
@@ -56,12 +61,23 @@ class Witness:
 
 @dataclass(frozen=True)
 class _Counted:
+    """By the largest of the counts; the smallest is surely no more than was used."""
+
     counts: Sequence[Callable[[int], float]]
     pid: int
     begin_seconds: Sequence[float]
+    #: By a clock that goes on while a hypervisor keeps the processor for itself, that had kept so much at the begin.
+    begin_stolen_seconds: float
 
     def seconds(self) -> float:
-        return max(count(self.pid) - begin for count, begin in zip(self.counts, self.begin_seconds, strict=True))
+        return max(self._since())
+
+    def surplus_seconds(self) -> float:
+        stolen = stolen_seconds() - self.begin_stolen_seconds
+        return min(stolen + TICK_SECONDS, max(self._since()) - min(self._since())) if stolen > 0 else 0.0
+
+    def _since(self) -> list[float]:
+        return [count(self.pid) - begin for count, begin in zip(self.counts, self.begin_seconds, strict=True)]
 
     def pids(self) -> list[int]:
         return []
@@ -73,6 +89,9 @@ class _Grouped:
 
     def seconds(self) -> float:
         return self.group.cpu().total_seconds
+
+    def surplus_seconds(self) -> float:
+        return 0.0
 
     def pids(self) -> list[int]:
         return self.group.pids()
@@ -103,7 +122,7 @@ def _waited_seconds(pid: int) -> float:
 
 def _counting(*counts: Callable[[int], float]) -> Callable[[int], AbstractContextManager[Seen]]:
     """Who takes the largest of *counts*."""
-    return lambda pid: contextlib.nullcontext(_Counted(counts, pid, [count(pid) for count in counts]))
+    return lambda pid: contextlib.nullcontext(_Counted(counts, pid, [count(pid) for count in counts], stolen_seconds()))
 
 
 @contextmanager
