@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from telemetry.measure.procfs import stolen_seconds
 from tests.conformance.bench import Row, Watchdog, measure, user_nobody, watching
 from tests.conformance.run import line
 from tests.conformance.shapes import SHAPES, Shape
-from tests.conformance.witness import WITNESSES, WitnessNotGranted
+from tests.conformance.witness import WITNESSES, Counted, WitnessNotGranted
 from tests.support.tree import ROOT
 
 BURN_SECONDS = 0.16
@@ -147,6 +148,14 @@ def test_verdicts(row: Row, problem: str) -> None:
     """What is wrong is called wrong: a lost second, an invented one, a survivor, an uncertainty that covers all."""
     assert problem in "; ".join(row.problems())
     assert bool(row.problems()) == bool(problem)
+
+
+@pytest.mark.parametrize(("stolen", "surplus"), [(9.0, 0.8), (0.5, 0.5), (-9.0, 0.0)])
+def test_a_witness_whose_clock_goes_on_while_time_is_stolen_tells_a_range(stolen: float, surplus: float) -> None:
+    """Down to its surest count, as far as so much was stolen; where nothing was, it knows exactly."""
+    seen = Counted((lambda _: 5.0, lambda _: 4.2), 1, (0.0, 0.0), stolen_seconds() - stolen)
+    assert seen.seconds() == 5.0
+    assert seen.surplus_seconds() == pytest.approx(surplus, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class _Counted:
+class Counted:
     """By the largest of the counts; the smallest is surely no more than was used."""
 
     counts: Sequence[Callable[[int], float]]
@@ -122,7 +122,7 @@ def _waited_seconds(pid: int) -> float:
 
 def _counting(*counts: Callable[[int], float]) -> Callable[[int], AbstractContextManager[Seen]]:
     """Who takes the largest of *counts*."""
-    return lambda pid: contextlib.nullcontext(_Counted(counts, pid, [count(pid) for count in counts], stolen_seconds()))
+    return lambda pid: contextlib.nullcontext(Counted(counts, pid, [count(pid) for count in counts], stolen_seconds()))
 
 
 @contextmanager
