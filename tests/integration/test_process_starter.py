@@ -29,14 +29,12 @@ from telemetry.measure.snapshot import UsageReading
 from telemetry.measure.tree import TICK_SECONDS
 from tests.support.components import require
 from tests.support.processes import is_alive
-from tests.support.starting import METHODS, PAYLOADS, end, program, releasing, stage, usage
+from tests.support.starting import METHODS, PAYLOADS, START_CPU_SECONDS, end, program, releasing, stage, usage
 from tests.support.waiting import at_best, eventually
 
 # pytest's fault handler has a thread of its own, which Python 3.12 notices at a fork.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
-#: CPU that an interpreter needs to start and that forks cost, at most, on a busy machine.
-START_SECONDS = 0.6
 #: The starter looks by itself 2.5 and 5.1 seconds after the start: this is well between.
 RESTING_SECONDS = 3.5
 
@@ -155,7 +153,7 @@ def test_daemon_is_counted_and_ended(tmp_path: Path, method: str) -> None:
         daemon = int(it.output())
     settled = usage(events).usage
     used = settled.cpu_user_seconds + settled.cpu_system_seconds
-    assert 0.4 <= used < 0.4 + START_SECONDS
+    assert 0.4 <= used < 0.4 + START_CPU_SECONDS
     assert 0.39 <= settled.orphan_cpu_seconds <= used
     assert end(events).user_cpu_seconds < 0.4
     assert not is_alive(daemon)
@@ -169,7 +167,7 @@ def test_short_children_are_counted(tmp_path: Path, method: str) -> None:
     """Children and grandchildren that live between two looks are counted in full."""
     with stage(tmp_path, method) as it:
         settled = usage(it.run(*program("short_children", 10, 0.04))).usage
-    assert 0.4 <= settled.cpu_user_seconds + settled.cpu_system_seconds < 0.4 + START_SECONDS
+    assert 0.4 <= settled.cpu_user_seconds + settled.cpu_system_seconds < 0.4 + START_CPU_SECONDS
     assert settled.cpu_method == method
     assert settled.max_processes >= 1
 
@@ -182,7 +180,7 @@ def test_auto_reaped_are_counted_by_the_kernel(tmp_path: Path, method: str) -> N
     with stage(tmp_path, method) as it:
         settled = usage(it.run(*program("auto_reap", 4, 0.1))).usage
     stolen = procfs.stolen_seconds() - before
-    assert 0.4 <= settled.cpu_user_seconds + settled.cpu_system_seconds < 0.4 + START_SECONDS
+    assert 0.4 <= settled.cpu_user_seconds + settled.cpu_system_seconds < 0.4 + START_CPU_SECONDS
     least, most = (0.02, max(0.02, stolen + TICK_SECONDS)) if method == "perf" else (0.0, 0.0)
     assert least <= settled.cpu_uncertainty_seconds <= most + 1e-6  # sums of seconds
 

@@ -20,6 +20,8 @@ from tests.support.waiting import eventually
 
 PAYLOADS = Path(__file__).parent / "payloads"
 DEADLINE_SECONDS = 60.0
+#: CPU that an interpreter needs to start and that forks cost, at most, on a busy machine.
+START_CPU_SECONDS = 0.6
 #: Every method of measuring, each where the machine grants it.
 METHODS = (
     "wait4",
