@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.support.components import IN_CI, cgroup1_folder, cgroup2_folder, require
 from tests.support.databases import KINDS, DatabaseServers
@@ -20,6 +20,10 @@ from tests.support.waiting import eventually
 #: No deadline for one example: the machine may be busy, and durations are tested elsewhere.
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
 settings.register_profile("here", deadline=None, max_examples=50)
+#: That an example is found is enough: no time goes into the smallest one.
+settings.register_profile(
+    "mutant", deadline=None, derandomize=True, max_examples=100, phases=(Phase.explicit, Phase.generate, Phase.target)
+)
 settings.load_profile("ci" if IN_CI else "here")
 
 #: In the environment of every process that a test starts, unless the test or the product cleans it away.

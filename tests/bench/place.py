@@ -46,10 +46,10 @@ class Place:
 
     @contextmanager
     def process(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A `jobspan` command while the block runs; ended with SIGTERM unless it has ended by itself."""
-        program = Path(sys.executable).with_name("jobspan")
+        """`jobspan wms` or `agent` while the block runs; ended by SIGTERM, unless it has ended by itself or we have."""
+        command = [Path(sys.executable).with_name("jobspan"), *arguments, "--end-with", str(os.getpid())]
         with (self.folder / f"{arguments[0]}.log").open("ab") as log:
-            process = subprocess.Popen([program, *arguments], env=self._environment, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
         try:
             yield process
         finally:

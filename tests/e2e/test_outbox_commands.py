@@ -12,7 +12,7 @@ from runner.cli import main
 from telemetry.catalogue import SERVICE_NAME
 from telemetry.outbox import Acknowledgements
 from tests.support.collector import Collector, Reply, collector
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 
@@ -38,7 +38,7 @@ def test_a_dead_letter_is_tried_again(tmp_path: Path, running: Collector, capsys
         jobs = [site.submit(Executable="/bin/true") for _ in range(2)]
         for job_id in jobs:
             site.wait(job_id, "Done")
-        eventually(lambda: len(outbox(site, capsys, "list", "--dead")["items"]) == 2, 20)
+        eventually(lambda: len(outbox(site, capsys, "list", "--dead")["items"]) == 2, DEADLINE_SECONDS)
         listed = outbox(site, capsys, "list")["items"]
         assert {(row["JobID"], row["Sink"], row["State"]) for row in listed} == {(n, "otlp-http", "dead") for n in jobs}
         assert {row["Reason"] for row in listed} == {"the collector answered 400"}
@@ -53,8 +53,10 @@ def test_a_dead_letter_is_tried_again(tmp_path: Path, running: Collector, capsys
         assert exported.stat().st_mode & 0o077 == 0
 
         assert outbox(site, capsys, "retry", "--job", str(jobs[0]))["by"] == "agent"
-        eventually(lambda: len(running.uids()) == 3, 20)  # two were refused, one was taken
-        eventually(lambda: [row["JobID"] for row in outbox(site, capsys, "list")["items"]] == [jobs[1]], 20)
+        eventually(lambda: len(running.uids()) == 3, DEADLINE_SECONDS)  # two were refused, one was taken
+        eventually(
+            lambda: [row["JobID"] for row in outbox(site, capsys, "list")["items"]] == [jobs[1]], DEADLINE_SECONDS
+        )
 
         site.agent.stop()
         retried = outbox(site, capsys, "retry", "--all")
@@ -70,7 +72,7 @@ def test_a_record_that_was_refused_is_tried_again(tmp_path: Path, capsys: pytest
         site.wait(job_id, "Done")
         record = site.wait_record(job_id)
         control = site.wait_folder(job_id) / "control"
-        eventually((control / "settled").exists, 20)
+        eventually((control / "settled").exists, DEADLINE_SECONDS)
         Acknowledgements(control, "wms-accounting").settle(record.key.item, "dead", "refused by hand")
         (row,) = outbox(site, capsys, "list", "--dead")["items"]
         assert (row["Sink"], row["Kind"], row["State"], row["Reason"]) == (
@@ -79,7 +81,7 @@ def test_a_record_that_was_refused_is_tried_again(tmp_path: Path, capsys: pytest
         assert outbox(site, capsys, "retry", "--sink", "wms-accounting") == {
             "reopened": 1, "by": "agent", "done": False,
         }  # fmt: skip
-        eventually(lambda: outbox(site, capsys, "list")["items"] == [], 20)
+        eventually(lambda: outbox(site, capsys, "list")["items"] == [], DEADLINE_SECONDS)
         assert outbox(site, capsys, "list")["copies"] == {"wms-accounting": 1}
         main(["--folder", str(site.config.folder), "metrics", "--grep", "delivery_copies"])
         assert 'jobspan_delivery_copies_total{sink="wms-accounting"} 1.0' in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.site import running_site
+from tests.support.site import DEADLINE_SECONDS, running_site
 from tests.support.waiting import eventually
 
 
@@ -16,7 +16,7 @@ def test_outputs_that_cannot_be_stored_now_are_a_reason_to_try_again(tmp_path: P
             Executable="/bin/sh", Arguments="-c 'echo data > out.txt'", OutputData=["out.txt"], OutputSE=["SE-USER"]
         )
         first = site.wait_record(job_id, 1)
-        eventually(lambda: site.job(job_id)["RescheduleCounter"] >= 1, 20)
+        eventually(lambda: site.job(job_id)["RescheduleCounter"] >= 1, DEADLINE_SECONDS)
         element.unlink()
         site.wait(job_id, "Done", "Execution Complete")
         witness = next(each for each in site.client.witness(job_id) if each["Attempt"] == 1)

@@ -1,5 +1,6 @@
 """Payloads that send spans and logs of their own: they join the trace of their job, and see nothing of the site's."""
 
+import contextlib
 import json
 import os
 import socket
@@ -28,7 +29,7 @@ from telemetry.live.otlp_files import PAYLOAD, OtlpFiles, read_accounting, read_
 from telemetry.live.payload_door import HOST
 from telemetry.live.payload_spool import FILE_SINK, has_spool, owes
 from tests.support.collector import Collector, collector
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 PAYLOADS = Path(__file__).parents[1] / "support" / "payloads"
@@ -85,8 +86,12 @@ def test_an_instrumented_payload_joins_with_no_configuration(
         )  # fmt: skip
         site.wait(job_id, "Done")
         site.wait(by_hand, "Done")
-        eventually(lambda: {*NAMES, "by hand"} <= {*running.spans()}, 20, "the payload's spans at the collector")
-        eventually(lambda: any("/payload/" in str(each.body) for each in running.received), 20, "its log record")
+        eventually(
+            lambda: {*NAMES, "by hand"} <= {*running.spans()}, DEADLINE_SECONDS, "the payload's spans at the collector"
+        )
+        eventually(
+            lambda: any("/payload/" in str(each.body) for each in running.received), DEADLINE_SECONDS, "its log record"
+        )
         record = recorded(site, job_id)
         shown = environment_of(site, job_id)
         counted = payload_counters(site)
@@ -147,7 +152,7 @@ def test_a_hostile_payload_hurts_nobody(tmp_path: Path, capsys: pytest.CaptureFi
         record = recorded(site, job_id)
         (line,) = output(site, job_id, tmp_path).splitlines()
         files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
-        eventually(lambda: files.traces.exists() and not has_spool_owed(site, job_id), 20)
+        eventually(lambda: files.traces.exists() and not has_spool_owed(site, job_id), DEADLINE_SECONDS)
         sent = read_spans(files.traces).spans
         capsys.readouterr()
         assert main(["--folder", str(site.config.folder), "--json", "trace", str(job_id)]) == 0
@@ -170,7 +175,11 @@ def test_a_hostile_payload_hurts_nobody(tmp_path: Path, capsys: pytest.CaptureFi
 def recorded(site: Site, job_id: int) -> Record:
     """The record of a job, once the node's files have our own spans of it: another thread writes the payload's."""
     record, traces = site.wait_record(job_id), OtlpFiles(site.config.telemetry_folder).traces
-    eventually(lambda: read_spans(traces, containing=[record.text("TraceID")]).spans, 20, "the attempt's own spans")
+    eventually(
+        lambda: read_spans(traces, containing=[record.text("TraceID")]).spans,
+        DEADLINE_SECONDS,
+        "the attempt's own spans",
+    )
     return record
 
 
@@ -193,7 +202,8 @@ def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
     with running_site(tmp_path / "site") as site:
         job_id = submit(site, Arguments=f"instrumented.py {go_on}")
         control = site.wait_folder(job_id) / "control"
-        eventually(lambda: has_spool(control), 20, "the first span")
+        writer = eventually(lambda: awaited(go_on), DEADLINE_SECONDS, "the first two spans")
+        assert has_spool(control)
         site.agent.process.kill()
         site.agent.stop()
         place = (HOST, int(door_of(site).rpartition(":")[2]))
@@ -201,14 +211,22 @@ def test_a_payload_goes_on_with_the_next_agent(tmp_path: Path) -> None:
             socket.create_server(place)
         agent = Service(site.config, ["agent"], site.agent.log)
         try:
-            go_on.write_text("now\n")
+            os.write(writer, b"now\n")
+            os.close(writer)
             site.wait(job_id, "Done")
             files = OtlpFiles(site.config.telemetry_folder, PAYLOAD)
             assert door_of(site) == "http://{}:{}".format(*place)
-            eventually(lambda: {*NAMES} <= {each.name for each in read_spans(files.traces).spans}, 20)
+            eventually(lambda: {*NAMES} <= {each.name for each in read_spans(files.traces).spans}, DEADLINE_SECONDS)
         finally:
             agent.stop()
         socket.create_server(place).close()
+
+
+def awaited(pipe: Path) -> int | None:
+    """The end for writing, once somebody waits at the other."""
+    with contextlib.suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    return None
 
 
 def door_of(site: Site) -> str:

@@ -30,7 +30,7 @@ from telemetry.facts import (
 from telemetry.journal import read_journal
 from tests.support.ports import free_port
 from tests.support.processes import is_alive
-from tests.support.site import Site, running_site, site_config
+from tests.support.site import DEADLINE_SECONDS, Site, running_site, site_config
 from tests.support.waiting import eventually
 
 #: Writes its streams and a file, plants a link to what is not its own, and stays, deaf to TERM.
@@ -48,14 +48,14 @@ def submit(site: Site) -> int:
     job_id = site.submit(Executable=PAYLOAD, Shell=True, OutputSandbox=OUTPUTS, CPUTime=1000)
     site.wait_fact(job_id, PayloadStarted)
     work = site.wait_folder(job_id) / "work"
-    eventually(lambda: (work / "ready").exists(), 20)
+    eventually(lambda: (work / "ready").exists(), DEADLINE_SECONDS)
     return job_id
 
 
 def outputs(site: Site, job_id: int, folder: Path) -> dict[str, str]:
     """What is in the output sandbox of a job at the WMS."""
     store = WmsSandboxStore(site.client, job_id=job_id)
-    (pfn,) = eventually(store.outputs, 20, "the output sandbox")
+    (pfn,) = eventually(store.outputs, DEADLINE_SECONDS, "the output sandbox")
     archive = folder / "sandbox.tar.zst"
     store.download(pfn, archive)
     with (
@@ -123,7 +123,7 @@ def test_a_killed_wrapper_is_closed_with_all_that_there_is(site: Site, tmp_path:
         parameters.update(each.parameters)
     assert parameters["OutputSandboxMissingFiles"] == "stolen.txt, never.txt"
     folder = site.config.jobs_folder / f"{job_id}.1"
-    eventually((folder / "control" / "settled").exists, 20)
+    eventually((folder / "control" / "settled").exists, DEADLINE_SECONDS)
     assert not (folder / "work").exists()
     assert not list((folder / "control").glob("output_sandbox*"))
 
@@ -140,7 +140,7 @@ def test_a_payload_that_hides_is_found_among_the_orphans(tmp_path: Path, who: st
         job_id = site.submit(Executable=ESCAPE, Shell=True, CPUTime=1000)
         (planned,) = (site.wait_fact(job_id, PayloadPlanned).fact,)
         work = site.wait_folder(job_id) / "work"
-        eventually((work / "escaped").exists, 20)
+        eventually((work / "escaped").exists, DEADLINE_SECONDS)
         escaped = int((work / "escaped").read_text())
         assert is_alive(escaped)
         if who != "starter":
@@ -211,7 +211,7 @@ def test_outputs_wait_for_a_wms_that_is_away(tmp_path: Path) -> None:
         try:
             site.wait(job_id, "Failed", "JobWrapper execution")
             assert outputs(site, job_id, tmp_path)["result.txt"] == "result\n"
-            eventually((config.jobs_folder / f"{job_id}.1" / "control" / "settled").exists, 20)
+            eventually((config.jobs_folder / f"{job_id}.1" / "control" / "settled").exists, DEADLINE_SECONDS)
             local.agent.stop()
         finally:
             wms.stop()
@@ -237,12 +237,12 @@ def test_a_wrapper_outlives_its_agent_and_is_found_again(tmp_path: Path) -> None
         assert is_alive(wrapper.pid)
         with next_agent(site, "next"):
             assert is_alive(payload.pid)
-            look = eventually(lambda: peeked(site, job_id), 20, "a peek")
+            look = eventually(lambda: peeked(site, job_id), DEADLINE_SECONDS, "a peek")
             assert look.streams["stdout"].lines == ("to stdout",)
             site.kill(job_id)
             ended = site.wait_fact(job_id, AttemptEnded)
             record = site.wait_record(job_id)
-            eventually(lambda: site.status(job_id) == ("Killed", "Received Kill signal"), 20)
+            eventually(lambda: site.status(job_id) == ("Killed", "Received Kill signal"), DEADLINE_SECONDS)
         assert ended.writer == "wrapper"
         assert (record.text("RecordedBy"), record.text("FinalMajorStatus")) == ("wrapper", "Killed")
         assert not is_alive(payload.pid)

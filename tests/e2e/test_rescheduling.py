@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from runner.wms.answers import CatalogFile, MatchedJob
 from runner.wms.tokens import FixedToken
 from telemetry.reconcile.statement import render_text
 from tests.support.ports import free_port
-from tests.support.site import Site, running_site, site_config
+from tests.support.site import DEADLINE_SECONDS, Site, running_site, site_config
 from tests.support.waiting import eventually
 
 MAXIMUM = "Maximum of reschedulings reached"
@@ -31,10 +30,7 @@ TRYING_SECONDS = 90.0
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site where a job is rescheduled once. What cannot be read is asked for by the deadline of a call."""
     with running_site(tmp_path_factory.mktemp("site"), WMS={"MaxRescheduling": 1, "Timeout": 3.0}) as running:
-        config = running.config  # its deadline is for the wrapper; the test itself asks with more patience
-        running.client = open_client(replace(config, wms=replace(config.wms, timeout_seconds=30.0)))
         yield running
-        running.client.close()
 
 
 def attempts(site: Site, job_id: int, count: int) -> list[tuple[str, str]]:
@@ -47,7 +43,7 @@ def attempts(site: Site, job_id: int, count: int) -> list[tuple[str, str]]:
 def reconciled(site: Site) -> None:
     """Both ledgers hold the same, a record for each attempt."""
     try:
-        eventually(lambda: of_node(site.config, site.client).is_clean, 20)
+        eventually(lambda: of_node(site.config, site.client).is_clean, DEADLINE_SECONDS)
     except AssertionError:
         raise AssertionError(render_text(of_node(site.config, site.client))) from None
 

@@ -20,7 +20,7 @@ from telemetry.facts import PayloadPlanned, PayloadStarted, WrapperStarted
 from telemetry.outbox import Acknowledgements
 from tests.support.collector import Reply, collector
 from tests.support.processes import living
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 CANARY = "canary-5f0d0e1b7c"
@@ -47,7 +47,7 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
         peek = site.client.peek(shown).standard_output
         scraped = _scraped(site)
         file = site.config.telemetry_folder / SPAN_FILE
-        spans = eventually(lambda: _saying(file, "jobspan/accounting"), 20)
+        spans = eventually(lambda: _saying(file, "jobspan/accounting"), DEADLINE_SECONDS)
         environment = (site.wait_folder(shown) / "work" / "std.out").read_text()
 
     for secret in (CANARY, token, job_token):
@@ -95,12 +95,12 @@ def test_no_secret_is_found_where_deliveries_fail(
             go_on.write_text("now\n")
             site.wait(job_id, "Done")
             control = site.wait_folder(job_id) / "control"
-            dead = eventually(lambda: dict(Acknowledgements(control, "otlp-http").dead), 20)
+            dead = eventually(lambda: dict(Acknowledgements(control, "otlp-http").dead), DEADLINE_SECONDS)
             exported = tmp_path / "site" / "exported.jsonl"
             for asked in (["list", "--json"], ["export", "--to", str(exported)]):
                 assert main(["--folder", str(site.config.folder), "outbox", *asked]) == 0
             listed = capsys.readouterr().out
-            scraped = eventually(lambda: "" if running.replies else _scraped(site), 20, "both refusals")
+            scraped = eventually(lambda: "" if running.replies else _scraped(site), DEADLINE_SECONDS, "both refusals")
             sent = b"".join(each.body for each in running.received)
 
     assert list(dead.values()) == ["no rights for ***"]

@@ -13,7 +13,7 @@ from telemetry.facts import AttemptEnded, Fenced, PayloadStarted, WrapperStarted
 from telemetry.ledger.record import Record
 from telemetry.reconcile.statement import render_text
 from tests.support.processes import is_alive
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 NOT_RUNNING = "Job stalled: pilot not running"
@@ -68,13 +68,13 @@ def test_a_job_that_comes_back_too_late_is_stopped_and_its_record_supersedes_the
     assert is_alive(payload)
 
     os.kill(wrapper, signal.SIGCONT)
-    eventually(lambda: not is_alive(payload), 20, "the payload to be stopped")
+    eventually(lambda: not is_alive(payload), DEADLINE_SECONDS, "the payload to be stopped")
 
     def true_record() -> Record | None:
         record = site.wait_record(job_id)
         return record if record["RecordedBy"] == "wrapper" else None
 
-    record = eventually(true_record, 20, "the record of the wrapper")
+    record = eventually(true_record, DEADLINE_SECONDS, "the record of the wrapper")
     assert record is not None
     assert (record["FinalMajorStatus"], record["FinalMinorStatus"]) == ("Failed", NOT_RUNNING)
     assert record.number("WallClockTime") > estimate.number("WallClockTime")
@@ -101,12 +101,16 @@ def test_an_attempt_that_was_replaced_is_fenced_when_it_comes_back(site: Site, t
     site.wait(job_id, "Done", "Execution Complete")
 
     os.kill(wrapper.pid, signal.SIGCONT)
-    eventually(lambda: not is_alive(payload.pid), 20, "the first payload to be stopped")
+    eventually(lambda: not is_alive(payload.pid), DEADLINE_SECONDS, "the first payload to be stopped")
     site.wait_fact(job_id, AttemptEnded)
     assert site.facts(job_id, Fenced)
     assert site.status(job_id) == ("Done", "Execution Complete")
     assert site.wait_record(job_id, 2)["FinalMajorStatus"] == "Done"
-    eventually(lambda: site.wait_record(job_id, 1)["RecordedBy"] == "wrapper", 20, "the record of the first attempt")
+    eventually(
+        lambda: site.wait_record(job_id, 1)["RecordedBy"] == "wrapper",
+        DEADLINE_SECONDS,
+        "the record of the first attempt",
+    )
     reconciled(site)
 
 

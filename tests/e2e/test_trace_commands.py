@@ -15,7 +15,7 @@ from telemetry.live.traces import job_trace
 from telemetry.live.traces_course import course
 from tests.support.chromium import chromium
 from tests.support.components import require, trace_viewer
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.traces import killed_and_tried_again
 from tests.support.waiting import eventually
 
@@ -37,7 +37,7 @@ def test_a_killed_job_is_told_as_page_and_as_trace_events(tmp_path: Path, capsys
             text = capsys.readouterr().out
             return text if "POST /api/jobspan/match" in text and "Killed / " in text else ""
 
-        drawn = eventually(drawing, 20, "the trace with the WMS's calls")
+        drawn = eventually(drawing, DEADLINE_SECONDS, "the trace with the WMS's calls")
         assert main([*given, "trace", str(job_id), "--html", str(html), "--perfetto", str(perfetto)]) == 0
         assert f"wrote {html}" in capsys.readouterr().out
         assert main([*given, "slow", "--json"]) == 0

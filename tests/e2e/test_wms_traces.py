@@ -7,7 +7,7 @@ from telemetry import catalogue as names
 from telemetry import identity
 from telemetry.live.otlp import SpanValue
 from telemetry.live.otlp_files import TRACES, read_spans
-from tests.support.site import Site, running_site
+from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 MATCH, RECORD = "POST /api/jobspan/match", "POST /api/jobspan/accounting"
@@ -26,13 +26,13 @@ def test_the_calls_of_an_attempt_belong_to_its_trace(tmp_path: Path) -> None:
         job_id = site.submit(Executable="/bin/true")
         record = site.wait_record(job_id)
         trace_id, uid = record.text("TraceID"), record.text("UID")
-        eventually(lambda: of_trace(site, TRACES, trace_id), 20, "the trace of the attempt")
+        eventually(lambda: of_trace(site, TRACES, trace_id), DEADLINE_SECONDS, "the trace of the attempt")
 
         def calls() -> dict[str, SpanValue]:
             found = {span.name: span for span in of_trace(site, SPAN_FILE, trace_id)}
             return found if found.keys() >= CALLS else {}
 
-        seen = eventually(calls, 20, "the WMS's spans of the attempt")
+        seen = eventually(calls, DEADLINE_SECONDS, "the WMS's spans of the attempt")
         own = {span.span_id: span.name for span in of_trace(site, TRACES, trace_id)}
         assert own[seen[MATCH].parent_span_id] == names.MATCH_SPAN
         assert own[seen[REPORT].parent_span_id] == names.ROOT_SPAN

@@ -74,10 +74,14 @@ class Collector:
                 return
             self._count += 1
             fault = self._left.pop(0) if self._left and self._count % self._one_in == 1 else ""
-            with connection, contextlib.suppress(OSError):
+            with connection:
                 connection.settimeout(10)
                 last = self.last_fact() if fault else ""
-                effect = self._one(connection, fault)
+                try:
+                    effect = self._one(connection, fault)
+                except OSError:  # whoever called has given up meanwhile, and has met no fault
+                    self._left[:0] = [fault] if fault else []
+                    continue
                 if fault:
                     self.done.append((fault, last, effect))
                     self.through.set() if not self._left else None

@@ -17,7 +17,6 @@ from typing import Any
 from runner.agent.aftercare import SETTLED
 from runner.agent.folders import JobFolder
 from runner.commands.packing import JobFile, submit
-from runner.compose.kinds import open_client
 from runner.config import Config, load
 from runner.errors import JobspanError
 from runner.job.description import from_mapping
@@ -34,6 +33,7 @@ from tests.faults.relay import Relay
 from tests.support.certificates import Certificates
 from tests.support.ports import free_port
 from tests.support.processes import marked_by
+from tests.support.site import patient_client
 from tests.support.waiting import eventually
 
 #: Fast, so that many faults fit into minutes; nothing here makes anything safer.
@@ -139,8 +139,8 @@ class Field:
         self._provoked: set[int] = set()
         self._next = 1
         self.wms = self.start("wms")
-        self.client: WmsClient = open_client(self.direct, "admin")
-        self.user: WmsClient = open_client(self.direct, "user")
+        self.client: WmsClient = patient_client(self.direct, "admin")
+        self.user: WmsClient = patient_client(self.direct, "user")
         shapes.prepare(self.user, folder)
         self.agent: Service | None = None
 

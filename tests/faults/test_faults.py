@@ -145,7 +145,7 @@ class BadInEachWay(BadCollector):
 def test_a_collector_that_does_everything_wrong_loses_no_record(tmp_path: Path) -> None:
     """Down, silent, lying, with a wrong certificate: each record arrives in the end, once by UID, and the WMS sends
     on."""
-    trials = tuple(Trial("collector", "bare") for _ in range(16))  # of three requests one goes wrong
+    trials = tuple(Trial("collector", "bare") for _ in range(20))  # of three requests one goes wrong
     verdicts = fire(Campaign("collector", "", lambda _: [], scene=BadInEachWay), trials, tmp_path / "site")
     assert [problem for each in verdicts for problem in each.problems] == []
     assert [len(each.faults) for each in verdicts[-2:]] == [len(FAULTS), 3]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,8 @@ def test_a_wrapper_that_dies_is_recovered(wms: RunningWms) -> None:
     def seconds(_: int) -> float:
         begin = time.monotonic()
         job_id = submit(wms, "die")
-        eventually(lambda: wms.status(job_id) == ("Failed", "JobWrapper execution"), 20)
-        eventually(lambda: records(wms, job_id) == [("Failed", "JobWrapper execution", "agent")], 20)
+        eventually(lambda: wms.status(job_id) == ("Failed", "JobWrapper execution"), DEADLINE_SECONDS)
+        eventually(lambda: records(wms, job_id) == [("Failed", "JobWrapper execution", "agent")], DEADLINE_SECONDS)
         elapsed = time.monotonic() - begin
         look_at_one_that_died(control(wms, job_id))
         return elapsed
@@ -189,6 +190,7 @@ def test_a_signal_ends_the_jobs_as_preempted(wms: RunningWms, number: signal.Sig
         process.send_signal(number)
         assert ended(process) == 0
         assert [seen.pid for seen in living() if str(wms.folder) in seen.command] == []
+    wms.settle()
     assert [wms.status(job_id)[0] for job_id in jobs] == ["Waiting", "Waiting"]
     for job_id in jobs:
         (end,) = facts_of(read_journal(control(wms, job_id)), AttemptEnded)
@@ -212,6 +214,7 @@ def test_a_second_signal_kills(wms: RunningWms) -> None:
         assert ended(process) == 0
     (end,) = facts_of(read_journal(control(wms, job_id)), AttemptEnded)
     assert (end.status, end.error_type, end.recorded_by) == ("Rescheduled", "preempted", "agent")
+    wms.settle()
     assert wms.status(job_id)[0] == "Waiting"
 
 
@@ -229,7 +232,7 @@ def test_the_next_agent_carries_on(wms: RunningWms) -> None:
         assert is_alive(pid)
         process.send_signal(signal.SIGTERM)
         assert ended(process) == 0
-    assert not is_alive(pid)
+    eventually(lambda: not is_alive(pid), DEADLINE_SECONDS)  # its journal is closed, and it may still be ending
     (end,) = facts_of(read_journal(control(wms, lives)), AttemptEnded)
     assert (end.status, end.error_type, end.recorded_by) == ("Rescheduled", "preempted", "wrapper")
 
@@ -351,14 +354,15 @@ def test_no_status_follows_a_kill(wms: RunningWms) -> None:
 
 def test_a_killed_pilot_ends_and_its_jobs_go_back(wms: RunningWms) -> None:
     """Told by the WMS, the agent stops as by SIGTERM, with jobs and without; its log is there to be read."""
+    stamp = ""
     for behaviour in ("pause", ""):
         job_id = submit(wms, behaviour) if behaviour else 0
         with agent(wms.folder, wms.url) as process:
             if job_id:
                 reaches(wms, job_id, "Running")
-            else:
-                eventually(lambda: working(wms), DEADLINE_SECONDS, "the agent to register")
-            (stamp,) = working(wms)
+            # The one before may not have been heard when it said that it ends.
+            fresh = partial(lambda known: [each for each in working(wms) if each != known], stamp)
+            (stamp,) = eventually(fresh, DEADLINE_SECONDS, "the agent to register")
             answer = wms.call("POST", f"/api/jobspan/pilots/{stamp}/kill", token=wms.admin_token)
             assert answer.status_code == 204
             assert ended(process) == 0

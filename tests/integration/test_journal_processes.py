@@ -15,7 +15,6 @@ from telemetry.journal import RESERVE_BYTES, Journal, JournalBusy, JournalFull, 
 from telemetry.outbox import Acknowledgements
 from tests.support.clock import JumpClock
 from tests.support.tree import ROOT
-from tests.support.waiting import eventually
 
 HOLDER = """
 import sys
@@ -69,7 +68,8 @@ def test_one_writer_at_a_time(holder: subprocess.Popen[str], tmp_path: Path) -> 
 def test_a_killed_writer_is_dead_at_once(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     """After kill -9 the lock is free, what was written is there, and the next one continues the sequence."""
     holder.kill()
-    eventually(lambda: not is_written(tmp_path, "wrapper"), 5, "the lock")
+    holder.wait()
+    assert not is_written(tmp_path, "wrapper")
     with Journal(tmp_path, "wrapper", SystemClock()) as journal:
         journal.append(ENDED)
     assert [(entry.sequence, entry.fact) for entry in read_journal(tmp_path)] == [

@@ -4,7 +4,6 @@ import gzip
 import http.client
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,8 +155,8 @@ def test_a_failing_collector_is_a_500(tmp_path: Path) -> None:
 def test_hanging_clients_do_not_lock_others_out(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that connect and say nothing hold a bounded number of threads for a bounded time."""
     monkeypatch.setattr(exposition, "REQUEST_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(exposition._Handler, "timeout", 600.0)  # not this one, of a single read, has them go
     hanging = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(exposition.MOST_THREADS + 4)]
-    begun = time.monotonic()
 
     def answered() -> bool:
         try:
@@ -165,10 +164,11 @@ def test_hanging_clients_do_not_lock_others_out(server: MetricsServer, monkeypat
         except (OSError, http.client.HTTPException):
             return False
 
-    eventually(answered, 8)
-    assert time.monotonic() - begun < 8
-    for each in hanging:
-        each.close()
+    try:
+        eventually(answered)
+    finally:
+        for each in hanging:
+            each.close()
 
 
 def test_many_scrapes_at_once(server: MetricsServer) -> None:

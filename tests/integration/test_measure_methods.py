@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from runner.config import JobWrapperConfig
-from runner.process import watchdog as watchdog_module
 from runner.process.cancel import Cancel
 from runner.process.limits import WatchdogJob
 from runner.process.output import ExecutionThread, OutputFiles
@@ -31,7 +30,7 @@ from telemetry.measure.naming import NODE_METHODS
 from telemetry.measure.walker import TreeWalker
 from tests.support.journals import ListJournal
 from tests.support.starting import START_CPU_SECONDS, fork_starter, program, releasing, stage, usage
-from tests.support.waiting import eventually
+from tests.support.waiting import at_best, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -105,14 +104,21 @@ def test_the_uncertainty_of_looks_covers_what_they_lose(tmp_path: Path) -> None:
 
 def test_auto_reaped_children_are_looked_at_often(tmp_path: Path) -> None:
     """Nobody asks, and yet most of what auto-reaped children use is seen; the rest is within the uncertainty."""
+    # Of each child all but the last look's interval is seen; a starter that was held up may see nothing of one.
+    at_best(0.5, lambda number: lost_seconds(tmp_path / str(number)))
+
+
+def lost_seconds(folder: Path) -> float:
+    """How much was not seen of what two auto-reaped children have used, which is 1.0 s."""
+    folder.mkdir()
     begin = time.monotonic()
-    with stage(tmp_path, "wait4") as it:
+    with stage(folder, "wait4") as it:
         settled = usage(it.run(*program("auto_reap", 2, 0.5))).usage
     elapsed = time.monotonic() - begin
     used = settled.cpu_user_seconds + settled.cpu_system_seconds
-    assert used > 0.5  # of 1.0; of each child all but the last look's interval
     assert used + settled.cpu_uncertainty_seconds >= 1.0
     assert settled.cpu_uncertainty_seconds <= elapsed * (os.cpu_count() or 1)
+    return 1.0 - used
 
 
 @pytest.mark.cgroup1
@@ -135,7 +141,7 @@ def test_a_fork_bomb_does_not_outrun_the_freezer() -> None:
         eventually(lambda: group.count() > 20)
         group.kill()
         os.waitpid(process, 0)  # it may have ended by itself, having forked the next
-        eventually(lambda: not group.pids(), 5)
+        eventually(lambda: not group.pids())
     finally:
         eventually(group.remove)
 
@@ -208,7 +214,13 @@ def test_proportional_memory_is_looked_at_on_demand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pss_time_seconds: float
 ) -> None:
     """With PSSTime it stands in the samples and its peak in the account; without, nobody looks."""
-    monkeypatch.setattr(watchdog_module, "_SAMPLING_SHARE", 0.0)  # else there may be more such looks than samples
+    sample = Watchdog._sample
+
+    def sample_each_look(watchdog: Watchdog) -> None:
+        sample(watchdog)
+        watchdog._state.sample_at = 0.0
+
+    monkeypatch.setattr(Watchdog, "_sample", sample_each_look)  # else there may be more such looks than samples
     config = JobWrapperConfig(
         polling_time_seconds=0.02, checking_time_seconds=60, pss_time_seconds=pss_time_seconds, cpu_method="wait4"
     )

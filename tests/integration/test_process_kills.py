@@ -17,7 +17,7 @@ from telemetry.facts import KillFinished, SignalSent
 from telemetry.measure.cgroup import ControlGroup
 from telemetry.measure.cgroup1 import ControllerGroups
 from tests.support.journals import ListJournal
-from tests.support.processes import is_alive
+from tests.support.processes import held_up_seconds, is_alive
 from tests.support.starting import METHODS, end, program, stage
 from tests.support.waiting import at_best, eventually
 
@@ -27,18 +27,21 @@ GRACE_SECONDS = 0.3
 
 
 def kill_after_seconds(folder: Path, method: str) -> tuple[float, float]:
-    """From the TERM to the KILL of a payload that ignores the first, by the times of the facts; and from the order."""
+    """From the TERM to the KILL of a payload that ignores the first, by the times of the facts, less what the starter
+    waited for a processor; and from the order."""
     folder.mkdir()
     with stage(folder, method, grace_seconds=GRACE_SECONDS) as it:
         it.starter.start(it.command(*program("stubborn")))
         it.first_line()
         ordered_ns = SystemClock().boottime_ns()
+        held_up = held_up_seconds(it.starter.pid)
         it.starter.end_tree("the test")
         term, kill = (each for each in it.events() if isinstance(each, SignalSent))
+        held_up = held_up_seconds(it.starter.pid) - held_up
     assert (term.signal, kill.signal) == (signal.SIGTERM, signal.SIGKILL)
     assert term.names == kill.names == (Path(program("stubborn")[0]).name[:15],)
     at_ns = kill.at_boottime_ns
-    return (at_ns - term.at_boottime_ns) / NANOSECONDS, (at_ns - ordered_ns) / NANOSECONDS
+    return (at_ns - term.at_boottime_ns) / NANOSECONDS - held_up, (at_ns - ordered_ns) / NANOSECONDS
 
 
 @pytest.mark.parametrize("method", METHODS)

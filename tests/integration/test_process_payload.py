@@ -161,7 +161,7 @@ def test_output_is_exact(job: Job) -> None:
         ),
         (
             {"output_file_limit_bytes": 100_000, "output_file_action": "kill"},
-            (*program("lines", 10_000_000),),
+            ("/bin/sh", "-c", "head -c 200000 /dev/zero; exec sleep 600"),
             "output_size",
             "Job has exceeded its output limit",
         ),
@@ -236,12 +236,13 @@ def test_limits_end_the_payload(
 def test_a_warning_ends_nothing(tmp_path: Path, made: list[Job]) -> None:
     """What is beyond a limit that only warns is told once, as a fact and a job parameter, and runs to its end."""
     watched = WatchdogJob(start_boottime_ns=SystemClock().boottime_ns(), cpu_time_seconds=0.1, memory_mb=1)
-    change = {"check_cpu_limit": Check.WARN, "check_memory_limit": Check.WARN}
+    # A look to which the starter had no answer ends a warning, and the next may tell it again, but not so soon.
+    change = {"check_cpu_limit": Check.WARN, "check_memory_limit": Check.WARN, "checking_time_seconds": 600.0}
     job = Job(tmp_path, replace(CONFIG, **change), watched)
     made.append(job)
     watched_from = SystemClock().utc_ns() - 1000
     burn = "import time\nwhile time.process_time() < 0.2: pass\nopen('release').readline()"
-    with releasing(tmp_path, lambda: len(job.journal.facts(LimitHit)) == 2):
+    with releasing(tmp_path, lambda: {hit.limit for hit in job.journal.facts(LimitHit)} == {"memory", "cpu"}):
         result = job.run(sys.executable, "-I", "-S", "-c", burn)
     assert (result.exit_code, result.killed) == (0, None)
     found = {hit.limit: hit for hit in job.journal.facts(LimitHit)}
@@ -294,7 +295,7 @@ def test_heartbeats(tmp_path: Path, made: list[Job]) -> None:
     last = job.journal.facts(HeartbeatMade)[-1].values
     assert set(last) == numbers | {"StandardOutput"}
     used = result.usage.cpu_user_seconds + result.usage.cpu_system_seconds
-    assert last["CPUConsumed"] == pytest.approx(used)
+    assert last["CPUConsumed"] == pytest.approx(used, abs=0.01)  # the kernel books the last moments of a task late
     told = len(job.journal.entries)
     job.watchdog.enter_stage("process_job_outputs")
     before, later, after = eventually(lambda: between_samples(job.journal.entries[told:]))

@@ -21,7 +21,7 @@ from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.live.exposition import is_within_reach
 from tests.support.attempts import Attempt
 from tests.support.ports import free_port
-from tests.support.waiting import at_best, eventually
+from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
 
 TARGET = MetricsTarget(port=9411, role="agent", stamp="stamp", site="LCG.Test.org")
@@ -65,7 +65,7 @@ def test_a_wms_that_comes_late_is_told_and_one_that_goes_is_not_waited_for(tmp_p
     """An agent that starts before the WMS is found once it is there; its end does not wait for a WMS that went."""
     port = free_port()
     token = tmp_path / "tokens" / "pilot.token"
-    client = WmsClient(f"http://127.0.0.1:{port}", FileToken(token), timeout_seconds=5.0)
+    client = WmsClient(f"http://127.0.0.1:{port}", FileToken(token), timeout_seconds=60.0)
     token.parent.mkdir()
     token.write_text("of a WMS of before")
     announcement = Announcement(client, TARGET)
@@ -73,12 +73,9 @@ def test_a_wms_that_comes_late_is_told_and_one_that_goes_is_not_waited_for(tmp_p
     with running_wms(tmp_path, overrides={"WMS": {**SHORT["WMS"], "Port": port}}) as wms:
         eventually(lambda: expiry(wms), 90)  # the pauses between the tries grow with the time that the WMS takes
 
-    def end(_: int) -> float:
-        begun = time.monotonic()
-        announcement.stop()
-        return time.monotonic() - begun
-
-    assert at_best(3.0, end) == 1
+    begun = time.monotonic()
+    announcement.stop()
+    assert time.monotonic() - begun < 20.0  # nobody waits for as long as a call may take
 
 
 def test_who_may_not_say_it_goes_on_without(wms: RunningWms, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,6 +138,7 @@ def shown(job: LoneJob) -> str:
 def test_a_lone_wrapper_shows_its_job_until_an_agent_comes(wms: RunningWms, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its endpoint is in the list as long as the job lives; it shows nothing of the job while an agent does."""
     monkeypatch.setattr(lone, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(lone, "CALL_SECONDS", 20.0)  # the WMS is a thread of ours
     job = lone_job(wms.folder, wms.url)
     metrics = OwnMetrics.begin(job)
     assert metrics is not None
@@ -180,6 +178,7 @@ def test_without_a_pilot_s_token_a_lone_wrapper_is_only_not_listed(
 ) -> None:
     """Whoever runs a wrapper by hand has its metrics on the machine, and no error."""
     monkeypatch.setattr(lone, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(lone, "CALL_SECONDS", 20.0)
     job = lone_job(tmp_path)
     metrics = OwnMetrics.begin(job)
     assert metrics is not None

@@ -1,5 +1,6 @@
 """The databases themselves: versions and migrations, what they must all do alike, restarts, races, passwords."""
 
+import os
 import sqlite3
 import sys
 import threading
@@ -29,14 +30,14 @@ from runner.server.serve import migrate_database
 from tests.support.databases import PASSWORD, DatabaseServers
 from tests.support.migration import difference
 from tests.support.tree import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import MOST_SECONDS_VARIABLE, eventually
 from tests.support.wms import RunningWms, running_wms
 
 SERVERS = ("mariadb", "postgresql")
 FIRST_RELEASE = ROOT / "tests" / "data" / "first_release.sql"
 WAIT_SECONDS = 60.0
-#: What must not happen has so long to happen.
-CHANCE_SECONDS = 0.3
+#: What must not happen has so long to happen; longer where it was made possible on purpose (`tests/mutants`).
+CHANCE_SECONDS = 5.0 if MOST_SECONDS_VARIABLE in os.environ else 0.3
 
 
 @pytest.fixture
@@ -383,7 +384,7 @@ def test_who_waits_in_a_ring_is_tried_again(databases: Databases) -> None:
             done.result(WAIT_SECONDS)
     with databases.read() as transaction:
         assert [(transaction.jobs.get(number) or {})["UserPriority"] for number in numbers] == [2, 2]
-    assert len(tries) == 3
+    assert len(tries) >= 3  # at the second try they may wait in a ring again
 
 
 def test_what_was_committed_is_not_done_again(databases: Databases) -> None:

@@ -57,7 +57,9 @@ def test_a_fresh_server_is_ready(tmp_path: Path, patient_probes: None) -> None:
         )
 
 
-def test_a_sandbox_folder_that_is_gone_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sandbox_folder_that_is_gone_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, patient_probes: None
+) -> None:
     """Without it the server is not ready, and says why: where it should be to the log only; with it, it is again."""
     with running_wms(tmp_path) as wms:
         folder = wms.context.settings.sandboxes
@@ -68,13 +70,13 @@ def test_a_sandbox_folder_that_is_gone_is_named(tmp_path: Path, caplog: pytest.L
         eventually(lambda: readiness(wms)[0] == 200, DEADLINE_SECONDS, "the server to be ready")
 
 
-def test_too_little_disk_is_named(tmp_path: Path) -> None:
+def test_too_little_disk_is_named(tmp_path: Path, patient_probes: None) -> None:
     """Less than MinDiskSpace is said, in numbers."""
     with running_wms(tmp_path, overrides={"WMS": {"MinDiskSpace": 1 << 60}}) as wms:
         assert "less than MinDiskSpace" in unready(wms, "disk")
 
 
-def test_a_schema_of_another_version_is_named(tmp_path: Path) -> None:
+def test_a_schema_of_another_version_is_named(tmp_path: Path, patient_probes: None) -> None:
     """A database that somebody has migrated under the running server is not ready for it."""
     with running_wms(tmp_path) as wms:
         with sqlite3.connect(tmp_path / "wms" / "wms.sqlite") as connection:

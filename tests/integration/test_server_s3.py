@@ -18,6 +18,7 @@ from runner.server.sandboxes.bucket import Bucket
 from runner.server.sandboxes.contents import Sandbox
 from runner.server.sandboxes.s3 import S3Contents
 from runner.server.services.job_cleaning_agent import JobCleaningAgent
+from telemetry.clock import SystemClock
 from tests.support.stores import S3Server
 from tests.support.waiting import eventually
 from tests.support.wms import RunningWms, running_wms
@@ -115,7 +116,8 @@ def reaches(wms: RunningWms, words: str) -> None:
 def test_a_server_that_goes_away_and_comes_back(own: S3Server, tmp_path: Path, patient_probes: None) -> None:
     """Calls that need it are told to come again, readiness names it, cleaning is made up for; nothing is lost."""
     bucket = own.bucket()
-    with running_wms(tmp_path, overrides={"WMS": {**own.options(bucket), "SandboxRetention": 1e-9}}) as wms:
+    options = {"WMS": {**own.options(bucket), "SandboxRetention": 1e-9}}
+    with running_wms(tmp_path, clock=SystemClock(), overrides=options) as wms:  # only we clean
         target, left = announce(wms, CONTENT).json(), announce(wms, b"left").json()
         for each, content in ((target, CONTENT), (left, b"left")):
             assert bring(each["url"], each["fields"], content).status_code == 204

@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
 COPIED = ("runner", "telemetry", "dashboards", "tests", "pyproject.toml", "README.md", "requirements.lock")
 #: For all tests together without a mutant, and for one with it.
-HEALTHY_SECONDS, TIMEOUT_SECONDS = 600, 120
+HEALTHY_SECONDS, TIMEOUT_SECONDS = 900, 300
 #: How long a test waits at most for what its mutant may have made impossible.
 MOST_SECONDS = 20
 
@@ -161,7 +161,8 @@ def _try(copy: Copy, mutant: Mutant, healthy: str) -> str:
     elif not (why := copy.apply(mutant)):
         patience = {MOST_SECONDS_VARIABLE: str(MOST_SECONDS)}
         # Of a test with parameters the first that is red will do.
-        outcome = copy.results([mutant.test], "-x", timeout_seconds=TIMEOUT_SECONDS, **patience)[mutant.test]
+        options = ("-x", "--hypothesis-profile=mutant")
+        outcome = copy.results([mutant.test], *options, timeout_seconds=TIMEOUT_SECONDS, **patience)[mutant.test]
         copy.restore(mutant)
         if outcome == "assertion":
             verdict = "noticed"

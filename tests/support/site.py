@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runner.commands.jobs import find
 from runner.commands.killing import kill
 from runner.commands.packing import JobFile, submit
+from runner.compose.kinds import open_client
 from runner.compose.reports import AttemptFolder, attempts
 from runner.compose.site import LocalSite, Service
 from runner.config import Config, load
@@ -21,6 +22,8 @@ from telemetry.ledger.record import Record
 from tests.support.waiting import eventually
 
 DEADLINE_SECONDS = 120.0
+#: For one call.
+PATIENCE_SECONDS = 60.0
 #: Faster than a site would want it: heartbeats and graces of a fraction of a second.
 QUICK: Mapping[str, Mapping[str, Any]] = {
     "JobAgent": {"PollingTime": 2.0},
@@ -133,9 +136,17 @@ class Site:
 
 @contextmanager
 def running_site(folder: Path, slots: int = 1, **tables: Mapping[str, Any]) -> Iterator[Site]:
-    """WMS and agent on *folder*, with options by table (JobWrapper={"MaxJobPeekLines": 3})."""
-    with LocalSite(site_config(folder, **tables), slots) as site:
-        yield Site(site.config, site.client, site.agent, site.wms)
+    """WMS and agent on *folder*, with options by table (JobWrapper={"MaxJobPeekLines": 3}).
+
+    The deadline of a call among them is for agent and wrapper: the test itself asks with more patience.
+    """
+    with LocalSite(site_config(folder, **tables), slots) as site, closing(patient_client(site.config)) as client:
+        yield Site(site.config, client, site.agent, site.wms)
+
+
+def patient_client(config: Config, token: str = "user") -> WmsClient:
+    """A client that waits for a WMS that was held up."""
+    return open_client(replace(config, wms=replace(config.wms, timeout_seconds=PATIENCE_SECONDS)), token)
 
 
 def site_config(folder: Path, **tables: Mapping[str, Any]) -> Config:

@@ -103,8 +103,8 @@ def main() -> int:
     config = load(folder=Path(folder), overrides=overrides)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parts = AgentParts(
-        client=WmsClient(url, FileToken(config.tokens_folder / "pilot.token"), timeout_seconds=3.0),
-        job_client=lambda job: WmsClient(url, FileToken(job.control / TOKEN_FILE), timeout_seconds=3.0),
+        client=WmsClient(url, FileToken(config.tokens_folder / "pilot.token"), timeout_seconds=20.0),
+        job_client=lambda job: WmsClient(url, FileToken(job.control / TOKEN_FILE), timeout_seconds=20.0),
         computing_element=InProcessComputingElement(spawner, slots=slots),
         observer=Observer(Path(folder) / "told"),
         records=Records(),

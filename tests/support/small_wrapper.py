@@ -53,7 +53,7 @@ def main(script: str) -> int:
     with Journal(control, "wrapper", clock) as journal:
         bus = Bus(journal)
         cancel = Cancel(bus.emit)
-        client = WmsClient(arguments["Jobspan"]["WMSURL"], FileToken(control / "job.token"), timeout_seconds=2.0)
+        client = WmsClient(arguments["Jobspan"]["WMSURL"], FileToken(control / "job.token"), timeout_seconds=20.0)
         reporter = Reporter(control, client, job_id=job_id, clock=clock, cancel=cancel, emit=bus.emit)
         commands = ControlServer(control, cancel)
         commands.catch_signals()
@@ -81,18 +81,18 @@ def _act(behaviour: str, bus: Bus, cancel: Cancel, reporter: Reporter) -> int:
     except LockHeld:
         return 9
     bus.emit(StatusChanged(status="Running", minor_status="Job Initialization"))
-    reporter.confirm_running(10.0)
+    reporter.confirm_running(60.0)
     if behaviour == "die":
         bus.emit(PayloadPlanned(starter_pid=0))
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour in ("pause", "stubborn"):
-        cancel.wait(60.0)
+        cancel.wait(600.0)
     status, minor, error = _ending(cancel)
     if status != "Killed":
         bus.emit(StatusChanged(status=status, minor_status=minor))
-    kept = reporter.close_attempt(status, minor, preempted=error == "preempted", timeout_seconds=10.0)
+    kept = reporter.close_attempt(status, minor, preempted=error == "preempted", timeout_seconds=60.0)
     bus.emit(AttemptEnded(status=kept[0], minor_status=kept[1], error_type=error))
-    reporter.stop(5.0)
+    reporter.stop(60.0)
     return 0
 
 

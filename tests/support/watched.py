@@ -11,7 +11,7 @@ from runner.process.starter import PayloadCommand
 from runner.process.watchdog import Watchdog
 from telemetry.bus import Bus
 from telemetry.clock import NANOSECONDS, Clock, SystemClock
-from telemetry.facts import Fact, HeartbeatMade, PayloadStarted, UsageSampled
+from telemetry.facts import ClockStepped, Fact, HeartbeatMade, PayloadStarted, SamplerLate, UsageSampled
 from tests.support.journals import ListJournal
 from tests.support.starting import fork_starter
 
@@ -86,9 +86,9 @@ class Job:
         self.emit = emit
 
     def kinds(self) -> list[type[Fact]]:
-        """Kinds of the facts of the payload's run, in order; samples and heartbeats left out."""
+        """Kinds of the facts of the payload's run, in order; samples, heartbeats and what the machine did left out."""
         kinds = [type(entry.fact) for entry in self.journal.entries]
-        return [kind for kind in kinds if kind not in (UsageSampled, HeartbeatMade)]
+        return [kind for kind in kinds if kind not in (UsageSampled, HeartbeatMade, SamplerLate, ClockStepped)]
 
     def close(self) -> None:
         """End everything."""
