@@ -305,7 +305,7 @@ def measure(
 def _burnt(place: Path, seconds: float) -> float:
     """What the program says that it has burnt, if it could not keep to *seconds*."""
     said = place / "work" / payload.BURNT
-    return float(said.read_text()) if said.exists() else seconds
+    return float((said.read_text() if said.exists() else "") or seconds)  # nothing yet, if it was killed there
 
 
 def _request(shape: Shape, method: str, place: Path, argv: list[str]) -> dict[str, Any]:
