@@ -23,7 +23,7 @@ from runner import cli
 from runner.compose.clients import URL_FILE
 from telemetry.facts import PayloadStarted, WrapperStarted
 from tests.support.prometheus import Prometheus, prometheus
-from tests.support.site import Site, running_site
+from tests.support.site import PATIENCE_SECONDS, Site, running_site, site_config
 from tests.support.waiting import eventually
 from tests.support.watchers import Alertmanager, NodeExporter, Receiver, receiver
 
@@ -121,10 +121,12 @@ def everything_happens(site: Site, server: Prometheus) -> None:
 
 
 def reconcile(site: Site, metrics: Path) -> None:
-    """Hold the WMS's accounting against the telemetry, as a timer does; the ledgers agree."""
-    logs = site.config.telemetry_folder / "logs.jsonl"
-    sources = ["--source", "wms=wms", "--source", f"otlp=otlp:{logs}"]
-    assert cli.main(["--folder", str(site.config.folder), "reconcile", *sources, "--metrics", str(metrics)]) == 0
+    """Hold the WMS's accounting against the telemetry, as a timer does, more patiently than a wrapper; they agree."""
+    folder = site.config.folder
+    patient = site_config(metrics.parent / "patient", WMS={"Timeout": PATIENCE_SECONDS}).folder / "jobspan.toml"
+    sources = ["--source", "wms=wms", "--source", f"otlp=otlp:{site.config.telemetry_folder / 'logs.jsonl'}"]
+    settings = ["--config", str(patient), "--folder", str(folder)]
+    assert cli.main([*settings, "reconcile", *sources, "--metrics", str(metrics)]) == 0
 
 
 def values(server: Prometheus, target: Mapping[str, Any], began: float) -> list[float]:

@@ -17,8 +17,8 @@ from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 NOT_RUNNING = "Job stalled: pilot not running"
-#: Beyond the time of a late heartbeat on a busy machine.
-STALLED, FAILED = 3.0, 6.0
+#: Beyond the time of a late heartbeat on a busy machine; and time for a next attempt to be heard of there.
+STALLED, FAILED = 3.0, 12.0
 RECONCILED_SECONDS = 20.0
 
 
