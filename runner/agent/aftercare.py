@@ -63,6 +63,8 @@ class Case:
     token_refused: bool = False
     #: Since when its wrapper is dead and its starter is not, by the monotonic clock.
     alone_since: float | None = None
+    #: Since when what is left of it is tried in vain, by the same clock.
+    failing_since: float | None = None
     due: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(first_seconds=0.5))
 
@@ -146,6 +148,12 @@ class Aftercare:
         with self._condition:
             return tuple(case.folder for case in self._cases if case.backoff.failures and not case.lives)
 
+    def hopeful(self, patience_seconds: float) -> bool:
+        """Whether anything is open that was not tried in vain for *patience_seconds* or longer."""
+        oldest = time.monotonic() - patience_seconds
+        with self._condition:
+            return any(case.failing_since is None or case.failing_since > oldest for case in self._cases)
+
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until nothing is open, at most *timeout_seconds*; whether it is so."""
         deadline = time.monotonic() + timeout_seconds
@@ -196,7 +204,9 @@ class Aftercare:
 
     def _later(self, case: Case, error: Exception, retry_after_seconds: float | None) -> bool:
         pause = case.backoff.failed(retry_after_seconds)
-        case.due = time.monotonic() + pause
+        now = time.monotonic()
+        case.failing_since = case.failing_since or now
+        case.due = now + pause
         reason = str(error) or type(error).__name__
         note_try(case.folder.control, WMS_DELIVERER, reason, case.backoff.failures, pause)
         if case.backoff.failures == 1 or not isinstance(error, JobspanError):

@@ -28,7 +28,7 @@ __all__ = ["AgentParts", "JobAgent"]
 STOP_SECONDS = 60.0
 #: How long an agent that is told to stop delivers what wrappers have left; the next agent does the rest.
 LEFTOVER_SECONDS = 5.0
-#: The same for one that ends by itself (--drain).
+#: The same for one that ends by itself (--drain); what was tried for longer is no reason to stay.
 DRAIN_LEFTOVER_SECONDS = 60.0
 LOOP_SECONDS = 1.0
 log = logging.getLogger("jobspan.agent")
@@ -38,6 +38,8 @@ log = logging.getLogger("jobspan.agent")
 class _Stop:
     """How far a stop has come; times by the monotonic clock."""
 
+    #: How long an agent that was not told to stop stays for what the WMS does not take.
+    patience_seconds: float
     heeded: int = 0
     kill_at: float | None = None
     leave_at: float | None = None
@@ -47,8 +49,19 @@ class _Stop:
 class JobAgent:
     """Slots -> match -> submit -> reap -> recover. Its `run` is the main thread's."""
 
-    def __init__(self, config: Config, parts: AgentParts, clock: Clock, *, drain: bool = False) -> None:
-        """With *drain* it ends when no job is left. From now on SIGINT and SIGTERM mean a stop in order."""
+    def __init__(
+        self,
+        config: Config,
+        parts: AgentParts,
+        clock: Clock,
+        *,
+        drain: bool = False,
+        patience_seconds: float = DRAIN_LEFTOVER_SECONDS,
+    ) -> None:
+        """With *drain* it ends when no job is left, and for what the WMS does not take stays *patience_seconds*.
+
+        From now on SIGINT and SIGTERM mean a stop in order.
+        """
         self._signals = StopSignals()
         self._config = config
         self._parts = parts
@@ -60,7 +73,7 @@ class JobAgent:
         self._taker = Taker(config, parts, self._pilot, self._jobs, busy=busy, clock=clock)
         self._log = PilotLog(parts.client, self._pilot.stamp, clock, Redactor.of(config))
         self._metrics = self._announcement()
-        self._stop = _Stop()
+        self._stop = _Stop(patience_seconds)
         self._registered = False
 
     def run(self) -> int:
@@ -173,12 +186,12 @@ class JobAgent:
         if not self._aftercare.open:
             return True
         stop = self._stop
-        patience = LEFTOVER_SECONDS if stop.heeded else DRAIN_LEFTOVER_SECONDS
+        patience = LEFTOVER_SECONDS if stop.heeded else stop.patience_seconds
         stop.leave_at = stop.leave_at or time.monotonic() + patience
         return time.monotonic() >= stop.leave_at
 
     def _is_busy(self) -> bool:
-        return bool(self._jobs.running or self._aftercare.open)
+        return bool(self._jobs.running or self._aftercare.hopeful(self._stop.patience_seconds))
 
     def _commanded(self) -> tuple[JobFolder, ...]:
         return self._jobs.running + self._aftercare.living

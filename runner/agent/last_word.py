@@ -40,7 +40,7 @@ def _kept(delivery: Delivery, token: JobTokenKeeper, end: AttemptEnded) -> Attem
         # Said by a recovery before us, which may have got as far as the next attempt: then it was we who went on.
         return end if goes_back and said_before else fenced()
     if delivery.standing.killed:
-        return killed()
+        return killed(delivery.standing.end[1])
     if goes_back:
         return _next_attempt(delivery, end)
     status, minor_status = words_of_wms(end, delivery.standing, None) or (end.status, end.minor_status)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from runner.agent.death import NOT_SUBMITTED, PREEMPTED, WRAPPER_DIED, Trouble, diagnosed
 from runner.agent.remainders import end_payload
-from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
+from runner.job.status import FINAL_STATUSES, GIVEN_UP, JobStatus, MinorStatus
 from runner.locks import FileLock, LockHeld, lock_holder
 from runner.process.keeper import LIFE_LOCK
 from runner.process.noted import read_notes
@@ -180,8 +180,10 @@ def _is_said(entries: list[Entry], ended: AttemptEnded) -> bool:
     return any((fact.status, fact.minor_status) == (ended.status, ended.minor_status) for fact in ours)
 
 
-def killed() -> AttemptEnded:
-    """The end of a job that its user has killed."""
+def killed(reason: str) -> AttemptEnded:
+    """The end of a job that its user has killed; or, for that *reason*, the WMS has given up."""
+    if reason in GIVEN_UP:
+        return _ended(JobStatus.FAILED, reason, "killed")
     return _ended(JobStatus.KILLED, MinorStatus.RECEIVED_KILL_SIGNAL, "killed")
 
 
@@ -196,7 +198,7 @@ def _ending(entries: list[Entry], trouble: Trouble) -> AttemptEnded:
     facts = [entry.fact for entry in entries]
     cause = next((fact for fact in facts if isinstance(fact, KillRequested)), None)
     if cause is not None and cause.origin == "user":
-        return killed()
+        return killed(cause.reason)
     if any(isinstance(fact, Fenced) for fact in facts):
         return fenced()
     statuses = [fact for fact in facts if isinstance(fact, StatusChanged) and fact.status]

@@ -104,6 +104,9 @@ class MinorStatus(StrEnum):
     MAXIMUM_OF_RESCHEDULINGS = "Maximum of reschedulings reached"
 
 
+#: A job that is Failed with one of these was given up by the WMS, while its wrapper may still run.
+GIVEN_UP = frozenset({MinorStatus.STALLED_PILOT_NOT_RUNNING, MinorStatus.MAXIMUM_OF_RESCHEDULINGS})
+
 #: Exit code with which a payload asks to be rescheduled (DErrno.EWMSRESC), and what is left of it in 8 bits.
 WMSRESC = 1502
 WMSRESC_EXIT_CODE = WMSRESC & 0xFF

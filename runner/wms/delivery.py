@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from runner.errors import FencedError, NotFoundError, RefusedError, TokenRefusedError, UnavailableError
-from runner.job.status import JobStatus, MinorStatus
+from runner.job.status import GIVEN_UP, JobStatus
 from runner.wms.answers import JobCommand, KeptStatus, Refusal, ReportAnswer
 from runner.wms.client import WmsClient
 from runner.wms.reports import Stamps, key, merged, status_of, update
@@ -399,8 +399,8 @@ class Delivery:
     def _killed(self, reason: str) -> None:
         """The WMS wants an end. It may have ended the job itself before: then it says so as the reason."""
         self.standing.killed = True
-        if reason == MinorStatus.STALLED_PILOT_NOT_RUNNING:
-            self.standing.end = (JobStatus.FAILED, MinorStatus.STALLED_PILOT_NOT_RUNNING)
+        if reason in GIVEN_UP:
+            self.standing.end = (JobStatus.FAILED, reason)
 
     def _acknowledge(self, batch: list[Entry]) -> None:
         """Write the outcomes down: each that is not a plain success, and the last of each writer."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from runner.job.status import MinorStatus
+from runner.job.status import GIVEN_UP, MinorStatus
 from runner.process.cancel import Cancel
 
 SOCKET = "control.sock"
@@ -127,8 +127,8 @@ class ControlServer:
         except (ValueError, RecursionError):
             command = None
         match command:
-            case {"command": "Kill", "reason": MinorStatus.STALLED_PILOT_NOT_RUNNING}:
-                self._cancel.request("user", MinorStatus.STALLED_PILOT_NOT_RUNNING)
+            case {"command": "Kill", "reason": str(reason)} if reason in GIVEN_UP:
+                self._cancel.request("user", reason)
                 return {"accepted": True}
             case {"command": "Kill"}:
                 self._cancel.request("user", MinorStatus.RECEIVED_KILL_SIGNAL)

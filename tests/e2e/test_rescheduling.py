@@ -16,8 +16,10 @@ from runner.data.transfers import adler32_of
 from runner.errors import FencedError
 from runner.wms.answers import CatalogFile, MatchedJob
 from runner.wms.tokens import FixedToken
+from telemetry.facts import AttemptEnded, PayloadStarted
 from telemetry.reconcile.statement import render_text
 from tests.support.ports import free_port
+from tests.support.processes import is_alive
 from tests.support.site import DEADLINE_SECONDS, Site, running_site, site_config
 from tests.support.waiting import eventually
 
@@ -54,6 +56,24 @@ def test_a_job_that_asks_for_it_again_and_again_fails_at_the_maximum(site: Site)
     site.wait(job_id, "Failed", MAXIMUM)
     assert attempts(site, job_id, 2) == [("Rescheduled", "Going to reschedule job"), ("Failed", MAXIMUM)]
     assert site.job(job_id)["RescheduleCounter"] == 1
+    reconciled(site)
+
+
+def test_a_job_that_is_given_up_while_it_runs_is_stopped(site: Site) -> None:
+    """Beyond the maximum its owner's word fails a running job: the payload is ended, WMS and record say the same."""
+    job_id = site.submit(Executable="/bin/sleep", Arguments="600")
+    site.wait(job_id, "Running", "Application")
+    assert job_id in site.client.reschedule([job_id]).succeeded
+    payload = site.wait_fact(job_id, PayloadStarted, 2).fact
+    site.wait(job_id, "Running", "Application")
+    refused = site.client.reschedule([job_id]).failed[job_id]
+    assert refused.reason == "Maximum number of reschedules exceeded (1)"
+
+    eventually(lambda: not is_alive(payload.pid), DEADLINE_SECONDS, "the payload to be stopped")
+    record = site.wait_record(job_id, 2)
+    assert (record["FinalMajorStatus"], record["FinalMinorStatus"]) == ("Failed", MAXIMUM)
+    assert site.status(job_id) == ("Failed", MAXIMUM)
+    assert [(each.status, each.minor_status) for each in site.facts(job_id, AttemptEnded, 2)] == [("Failed", MAXIMUM)]
     reconciled(site)
 
 

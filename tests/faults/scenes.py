@@ -273,13 +273,16 @@ class Hostile(Scene):
         """What the payloads say they could do, and could not."""
         verdict = Verdict("a payload attacks what it can reach", "hostile payload", 0)
         for job_id in jobs:
-            for folder in site.folders(job_id):
-                for line in (folder.work / "report.txt").read_text().splitlines():
-                    moment_ns, attack, effect = line.split("\t")
-                    last = site.last_fact(job_id, before_ns=int(moment_ns))
-                    verdict.faults.append({"fault": attack, "last_fact": last, "effect": effect})
-                    if effect == "done" and attack not in self.ALLOWED:
-                        verdict.problem(f"job {job_id}: not denied: {attack}")
+            reports = [folder.work / "report.txt" for folder in site.folders(job_id)]
+            written = [each.read_text() for each in reports if each.exists()]  # not by an attempt without a payload
+            if not written:
+                verdict.problem(f"job {job_id}: its payload has attacked nothing")
+            for line in "".join(written).splitlines():
+                moment_ns, attack, effect = line.split("\t")
+                last = site.last_fact(job_id, before_ns=int(moment_ns))
+                verdict.faults.append({"fault": attack, "last_fact": last, "effect": effect})
+                if effect == "done" and attack not in self.ALLOWED:
+                    verdict.problem(f"job {job_id}: not denied: {attack}")
         return [verdict]
 
 

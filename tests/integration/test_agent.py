@@ -84,6 +84,22 @@ def test_drain_takes_all_jobs_and_ends(wms: RunningWms) -> None:
     assert told[-1] == "closed"
 
 
+def test_drain_does_not_stay_for_what_the_wms_never_takes(wms: RunningWms) -> None:
+    """An attempt whose token is gone is left to the next agent, after a time; it is said, and nothing of it is lost."""
+    job_id = submit(wms, "quick")
+    with agent(wms.folder, wms.url, "drain") as process:
+        assert ended(process) == 0
+    left = control(wms, job_id)
+    (left / "settled").unlink()
+    (left / "job.token").unlink()
+    for each in left.glob("*.acks.jsonl"):
+        each.unlink()
+    with agent(wms.folder, wms.url, "drain", "patience=2") as process:
+        assert ended(process) == 0
+    says(wms.folder, f"job {job_id}.1: not finished; the next agent goes on with it")
+    assert read_journal(left)
+
+
 def test_the_acceptance_is_recorded_at_once(wms: RunningWms) -> None:
     """While the job still runs: a fact, a parameter, and "Submitting To CE" before it in the logging info."""
     job_id = submit(wms, "pause")

@@ -224,6 +224,27 @@ def test_rescheduling_has_an_end(wms: RunningWms) -> None:
     assert wms.status(job_id) == ("Failed", "Maximum of reschedulings reached")
 
 
+def test_beyond_the_maximum_a_running_job_is_ordered_to_stop(wms: RunningWms) -> None:
+    """Asked for by its owner: Failed, and its wrapper is told to end, and how; nothing that it says changes that."""
+    job_id, match = start(wms, "LCG.GivenUp.org")
+    for _ in range(3):
+        assert reschedule(wms, job_id).status_code == 200
+        match = wms.match(Site="LCG.GivenUp.org") or {}
+    report(wms, job_id, "Running", "Application", match["JobToken"])
+    assert reschedule(wms, job_id).status_code == 400
+
+    given_up = ("Failed", "Maximum of reschedulings reached")
+    assert wms.status(job_id) == given_up
+    assert wms.job(job_id)["EndExecTime"] is None, "it ends when its wrapper says so"
+    answer = wms.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {"CPUConsumed": 1.0}}, token=match["JobToken"])
+    (command,) = answer.json()
+    assert (command["command"], command["arguments"]) == ("Kill", given_up[1])
+    refused = report(wms, job_id, None, "Application Finished Successfully", match["JobToken"])
+    assert (refused["Status"], refused["MinorStatus"]) == given_up
+    assert given_up[1] in refused["Reason"]
+    assert wms.status(job_id) == given_up
+
+
 def test_preemption_does_not_count_against_the_job(wms: RunningWms) -> None:
     """A job that is preempted five times goes on, each time as another attempt."""
     job_id = wms.submit(SITE % "LCG.Preempt.org")

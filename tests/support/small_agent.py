@@ -73,7 +73,8 @@ class Records:
 
 @contextmanager
 def agent(folder: Path, url: str, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """The agent's process; it is killed at the end if it still runs. *options*: "drain", "Table.Option=value"."""
+    """The agent's process; it is killed at the end if it still runs. *options*: "drain", "patience=2",
+    "Table.Option=value"."""
     log = (folder / "agent.log").open("ab")
     with log:
         process = subprocess.Popen(
@@ -91,6 +92,7 @@ def main() -> int:
     folder, url, *options = sys.argv[1:]
     spawner = ZygoteSpawner(["tests.support.small_wrapper"])
     overrides: dict[str, dict[str, object]] = {}
+    patience = next((float(each.partition("=")[2]) for each in options if each.startswith("patience=")), 60.0)
     for option in options:
         name, _, value = option.partition("=")
         table, _, key = name.partition(".")
@@ -111,7 +113,7 @@ def main() -> int:
         write_wrapper=write_small_wrapper,
     )
     try:
-        return JobAgent(config, parts, SystemClock(), drain="drain" in options).run()
+        return JobAgent(config, parts, SystemClock(), drain="drain" in options, patience_seconds=patience).run()
     except JobspanError as error:
         logging.error("agent: %s", error)
         return 1

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runner.job.status import FINAL_STATUSES
 from runner.server.db.accounting_db import EVER, Span
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
@@ -145,8 +146,9 @@ class Accounting:
         transaction.commands.close_attempt(job_id, number, now_ns)
         row = transaction.jobs.get(job_id)
         if row is not None and job_states.current_attempt(row) == number:
-            transaction.jobs.change(job_id, {"AccountedFlag": True})
-            job_states.confirm_kill(transaction, row, now_ns=now_ns, source="Accounting", ended=True)
+            is_over = row["EndExecTime"] is None and row["Status"] in FINAL_STATUSES
+            transaction.jobs.change(job_id, {"AccountedFlag": True} | ({"EndExecTime": now_ns} if is_over else {}))
+            job_states.confirm_kill(transaction, row, now_ns=now_ns, source="Accounting")
 
 
 def book_estimate(transaction: Transaction, wms_id: str, job: Row, attempt: Row, end: End, now_ns: int) -> bool:

@@ -67,7 +67,7 @@ class JobCommands:
                 transaction.commands.acknowledge(command["CommandID"], now_ns)
                 row = rows[command["JobID"]]
                 if command["Attempt"] == job_states.current_attempt(row):
-                    job_states.confirm_kill(transaction, row, now_ns=now_ns, source="JobWrapper", ended=False)
+                    job_states.confirm_kill(transaction, row, now_ns=now_ns, source="JobWrapper")
 
 
 def _own_job(identity: Identity) -> list[int]:

@@ -86,13 +86,18 @@ class JobManager:
                 if row is not None and right is Right.RESET:
                     transaction.jobs.change(job_id, {"PreemptedCounter": row["RescheduleCounter"]})
                     row = transaction.jobs.get(job_id)
-                refusal = "Not found" if row is None else self._refusal(transaction, row, preempted)
+                by_wrapper = identity.job is not None
+                refusal = (
+                    "Not found" if row is None else self._refusal(transaction, row, preempted, by_wrapper=by_wrapper)
+                )
                 if refusal or row is None:
                     failed[str(job_id)] = {"detail": refusal, **_kept(transaction.jobs.get(job_id))}
                 else:
                     success[str(job_id)] = self._reschedule(transaction, row, preempted)
         if success:
             self._context.received.put(int(job_id) for job_id in success)
+        if failed:  # one of them may have been given up while it runs
+            self._context.commands_wait.ring()
         answer = {"failed": failed, "success": success}
         if failed and not success:
             raise InvalidRequestError(answer)
@@ -100,7 +105,7 @@ class JobManager:
 
     def put_back(self, transaction: Transaction, row: Row, *, counted: bool) -> bool:
         """A new attempt by the WMS's own decision; False if the job has had all of its attempts, and is Failed now."""
-        if self._refusal(transaction, row, preempted=not counted):
+        if self._refusal(transaction, row, preempted=not counted, by_wrapper=False):
             return False
         self._reschedule(transaction, row, preempted=not counted)
         return True
@@ -170,7 +175,7 @@ class JobManager:
             if sandbox is None or (sandbox["Owner"], sandbox["VO"]) != identity.owner or not sandbox["Stored"]:
                 raise InvalidRequestError(f"InputSandbox: {name} is not among your stored sandboxes; upload it first")
 
-    def _refusal(self, transaction: Transaction, row: Row, preempted: bool) -> str:
+    def _refusal(self, transaction: Transaction, row: Row, preempted: bool, *, by_wrapper: bool) -> str:
         """Why the job cannot be rescheduled. Beyond the maximum a job that could go on fails, as in DIRAC."""
         status = JobStatus(row["Status"])
         # DIRAC's rescheduleJob forces it: outputs that cannot be stored now are a reason to try again.
@@ -181,11 +186,19 @@ class JobManager:
         if preempted or row["RescheduleCounter"] - row["PreemptedCounter"] < most:
             return ""
         if status not in FINAL_STATUSES:
-            now_ns, minor = self._context.now_ns(), MinorStatus.MAXIMUM_OF_RESCHEDULINGS
-            changes = {"EndExecTime": now_ns}
-            job_states.move(transaction, row, Move(JobStatus.FAILED, minor, SOURCE, now_ns), changes)
-            job_states.follow_attempt(transaction, row, JobStatus.FAILED, minor, now_ns=now_ns, claim=None)
+            self._give_up(transaction, row, is_running=status in job_states.WITH_WRAPPER and not by_wrapper)
         return f"Maximum number of reschedules exceeded ({most})"
+
+    def _give_up(self, transaction: Transaction, row: Row, *, is_running: bool) -> None:
+        """Failed, as in DIRAC; but a job that is running is ordered to stop, and ends when its record arrives."""
+        now_ns, minor = self._context.now_ns(), MinorStatus.MAXIMUM_OF_RESCHEDULINGS
+        changes = {} if is_running else {"EndExecTime": now_ns}
+        job_states.move(transaction, row, Move(JobStatus.FAILED, minor, SOURCE, now_ns), changes)
+        if is_running:
+            job_states.take_from_wrapper(transaction, row, JobStatus.FAILED, minor)
+            transaction.commands.order(row["JobID"], job_states.current_attempt(row), "Kill", now_ns)
+        else:
+            job_states.follow_attempt(transaction, row, JobStatus.FAILED, minor, now_ns=now_ns, claim=None)
 
     def _reschedule(self, transaction: Transaction, row: Row, preempted: bool) -> dict[str, Any]:
         now_ns, job_id = self._context.now_ns(), row["JobID"]

@@ -124,14 +124,10 @@ def move_attempt(
     transaction.attempts.change(attempt["JobID"], attempt["Attempt"], changes)
 
 
-def confirm_kill(transaction: Transaction, row: Row, *, now_ns: int, source: str, ended: bool) -> None:
-    """The wrapper of a killed job knows, or has *ended*: "Marked for termination" becomes "Received Kill signal"."""
-    if row["Status"] not in (JobStatus.KILLED, JobStatus.DELETED):
-        return
-    changes = {"EndExecTime": now_ns} if ended and row["EndExecTime"] is None else {}
+def confirm_kill(transaction: Transaction, row: Row, *, now_ns: int, source: str) -> None:
+    """The wrapper of a killed job knows, or has ended: "Marked for termination" becomes "Received Kill signal"."""
     if row["Status"] != JobStatus.KILLED or row["MinorStatus"] != MinorStatus.MARKED_FOR_TERMINATION:
-        transaction.jobs.change(row["JobID"], changes)
         return
     minor = MinorStatus.RECEIVED_KILL_SIGNAL
-    move(transaction, row, Move(JobStatus.KILLED, minor, source, now_ns), changes)
+    move(transaction, row, Move(JobStatus.KILLED, minor, source, now_ns))
     follow_attempt(transaction, row, JobStatus.KILLED, minor, now_ns=now_ns, claim=None)

@@ -10,7 +10,7 @@ in the future.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from runner.job.status import JobStatus, MinorStatus, is_allowed
+from runner.job.status import GIVEN_UP, JobStatus, is_allowed
 from runner.server.db.schema import MICROSECOND
 
 ORDERS = frozenset({JobStatus.KILLED, JobStatus.DELETED})
@@ -103,7 +103,7 @@ class Rules:
         if self.by_wrapper and present.status in ORDERS and update.status != present.status:
             return f"the job is {present.status}; its wrapper has no say any more"
         if self.by_wrapper and _is_given_up(present) and (update.status, update.minor) != (None, None):
-            return "the job has failed since nothing was heard of it; that stands"
+            return f"the WMS has given the job up ({present.minor}); that stands"
         if self.by_wrapper and present.status is JobStatus.COMPLETED and update.status is JobStatus.DONE:
             return "a job with pending requests becomes Done by their executor alone"
         if update.status is not None and not is_allowed(present.status, update.status):
@@ -112,7 +112,7 @@ class Rules:
 
 
 def _is_given_up(present: Present) -> bool:
-    return present.status is JobStatus.FAILED and present.minor == MinorStatus.STALLED_PILOT_NOT_RUNNING
+    return present.status is JobStatus.FAILED and present.minor in GIVEN_UP
 
 
 def _applied(present: Present, update: Update, arrival_ns: int) -> tuple[Present, Record]:
