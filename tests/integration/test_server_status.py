@@ -64,6 +64,42 @@ def test_a_refused_status_is_answered_with_the_one_kept(wms: RunningWms, job: di
     assert wms.job(job["JobID"]) == before
 
 
+@pytest.mark.parametrize("back", ["Received", "Checking", "Staging", "Waiting", "Matched"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_job_that_was_handed_out_waits_again_by_a_reschedule_alone(
+    wms: RunningWms, job: dict[str, Any], back: str, force: bool
+) -> None:
+    """No status takes a job back to before its match, nor does force: the attempt is given away, a new one can be."""
+    job_id = running(wms, job)
+    wms.report(job_id, {"Status": "Rescheduled", "MinorStatus": "by hand"})
+    token = wms.admin_token if force else ""
+    body = {str(job_id): {datetime.now(UTC).isoformat(): {"Status": back, "Source": "Manual"}}}
+    answer = wms.call("PATCH", f"/api/jobs/status?force={force}", body, token=token).json()["success"][str(job_id)]
+    assert (answer["Status"], answer["Reason"]) == (
+        "Rescheduled",
+        f"attempt 1 was handed out, so that the job cannot become {back}; ask for a reschedule",
+    )
+    assert wms.call("POST", "/api/jobs/reschedule", {"job_ids": [job_id]}).status_code == 200
+    wms.settle()
+    match = wms.match(Site=wms.job(job_id)["Site"])
+    assert match
+    assert (match["JobID"], match["Attempt"]) == (job_id, 2)
+
+
+def test_a_running_job_does_not_become_received(wms: RunningWms, job: dict[str, Any]) -> None:
+    """A status alone cannot hand an attempt to a second wrapper while the first one runs."""
+    job_id = running(wms, job)
+    assert wms.report(job_id, {"Status": "Received"})["Status"] == "Running"
+    assert wms.match(Site=wms.job(job_id)["Site"]) is None
+
+
+def test_the_agent_of_a_match_says_how_far_it_is(wms: RunningWms, job: dict[str, Any]) -> None:
+    """A Matched job stays Matched with another minor status."""
+    said = {"Status": "Matched", "MinorStatus": "Submitting To CE"}
+    answer = wms.report(job["JobID"], said, token=job["JobToken"])
+    assert (answer["Status"], answer["MinorStatus"], answer.get("Reason")) == ("Matched", "Submitting To CE", None)
+
+
 def test_times_are_set_once_and_in_place(wms: RunningWms, job: dict[str, Any]) -> None:
     """Running sets StartExecTime, the end sets EndExecTime; neither moves with what follows."""
     job_id = running(wms, job)

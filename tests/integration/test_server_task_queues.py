@@ -206,6 +206,17 @@ def test_a_killed_job_leaves_its_queue(wms: RunningWms) -> None:
     assert wms.match(Site="LCG.Killed.org") is None
 
 
+def test_an_attempt_that_was_given_away_before_stops_nobody(wms: RunningWms) -> None:
+    """A job that waits although its attempt is with somebody gets the next attempt, and those behind it are given."""
+    bad = submit(wms, "LCG.Twice.org")
+    assert wms.match(Site="LCG.Twice.org")
+    good = submit(wms, "LCG.Twice.org")
+    with wms.context.databases.write() as transaction:
+        transaction.jobs.change(bad, {"Status": "Waiting"})
+    given = [wms.match(wait_seconds=WAIT_SECONDS, Site="LCG.Twice.org") for _ in range(2)]
+    assert [(each["JobID"], each["Attempt"]) for each in given if each] == [(good, 1), (bad, 2)]
+
+
 def test_jobs_of_one_queue_and_of_several_all_find_a_slot(wms: RunningWms) -> None:
     """Many agents that ask at once for jobs of many queues get each job once, and all of them."""
     jobs = {submit(wms, "LCG.Queues.org", f'Tags = "T{number % 5}";') for number in range(40)}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.job.status import FINAL_STATUSES, JobStatus, MinorStatus
@@ -158,6 +158,8 @@ class _Status:
     def take(self, updates: list[Update], rules: Rules) -> tuple[dict[str, Any], bool]:
         """The answer for this job, and whether a command was ordered."""
         row = self._row
+        if self._attempt is not None:
+            rules = replace(rules, handed_out=self._attempt["Attempt"])
         folded = fold(self._present(), self._completed(updates), arrival_ns=self._now_ns, policy=rules)
         if folded.late and self._claim is not None:
             history = self._transaction.logging.get([row["JobID"]])[row["JobID"]]

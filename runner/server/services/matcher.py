@@ -5,9 +5,11 @@ priorities, and then takes the first job of the first one that has one left.
 """
 
 import json
+import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from runner.job.description import from_mapping
@@ -19,6 +21,7 @@ from runner.server.db.site_mask_db import BANNED
 from runner.server.models import MatchParams
 from runner.server.services import job_states, shares
 from runner.server.services.context import ServiceContext
+from runner.server.services.job_manager import JobManager
 from runner.server.services.job_policy import Relation, Right, require
 from runner.server.services.job_states import Move
 from runner.server.services.job_tokens import JobTokens
@@ -39,6 +42,8 @@ FEW = 200
 SETTLE_SECONDS = 1.0
 #: With one of these the slot decides how many processors a job gets.
 _OPEN = frozenset({"MinNumberOfProcessors", "MaxNumberOfProcessors", "WholeNode"})
+
+log = logging.getLogger("jobspan.wms")
 
 #: Queues, each with its first job.
 FirstJobs: TypeAlias = Sequence[tuple[int, int]]
@@ -62,6 +67,7 @@ class Matcher:
         self._limiter = Limiter(context)
         self._offers = Offers(context)
         self._queues = KnownQueues()
+        self._manager = JobManager(context)
 
     def match(self, identity: Identity, slot: MatchParams) -> dict[str, Any] | None:
         """One job for *slot*, now; None when none fits.
@@ -166,9 +172,18 @@ class Matcher:
         return None
 
     def _claim(self, transaction: Transaction, row: Row, slot: MatchParams) -> JobClaims | None:
-        """Make the job's attempt the slot's, unless another server was first."""
+        """Make the job's attempt the slot's, unless another server was first.
+
+        An attempt is handed out once. A job that waits in one that was (somebody has changed its row) gets the next:
+        left where it is it would come first at every match.
+        """
         now_ns = self._context.now_ns()
         job_id, attempt = int(row["JobID"]), job_states.current_attempt(row)
+        if transaction.attempts.get(job_id, attempt, state_only=True) is not None:
+            log.error("job %d waits in attempt %d, which was handed out before: it gets the next one", job_id, attempt)
+            self._manager.put_back(transaction, row, counted=False)
+            transaction.later.append(partial(self._context.received.put, [job_id]))
+            return None
         claims = JobClaims(job_id, attempt, secrets.token_hex(16))
         changes = {"Site": slot.Site} if slot.Site else {}
         if not job_states.claim(transaction, row, Move(JobStatus.MATCHED, ASSIGNED, SOURCE, now_ns), changes):

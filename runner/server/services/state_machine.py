@@ -1,10 +1,10 @@
 """The fold of status updates into a job's status. Pure.
 
 Order is by the time of the updates, not by their arrival (DiracX): an update no younger than the
-newest record is late, and only logged. Three things differ on purpose. A refused transition
+newest record is late, and only logged. Four things differ on purpose. A refused transition
 changes nothing at all (DiracX applies its minor status and times). An order to kill is never late,
-so that a clock that runs ahead cannot make a job unkillable. And no record is kept with a time
-in the future.
+so that a clock that runs ahead cannot make a job unkillable. No record is kept with a time in the
+future. And no status takes a job whose attempt was handed out back to before its match.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,11 @@ from runner.job.status import GIVEN_UP, JobStatus, is_allowed
 from runner.server.db.schema import MICROSECOND
 
 ORDERS = frozenset({JobStatus.KILLED, JobStatus.DELETED})
+#: On the way to a wrapper, which an attempt goes once: nothing but its number tells two executions apart.
+_BEFORE_A_WRAPPER = frozenset({
+    JobStatus.SUBMITTING, JobStatus.RECEIVED, JobStatus.CHECKING, JobStatus.STAGING, JobStatus.WAITING,
+    JobStatus.MATCHED,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,12 @@ def fold(present: Present, updates: Iterable[Update], *, arrival_ns: int, policy
 class Rules:
     """Who reports decides what is possible."""
 
-    #: An administrator may set any status.
+    #: An administrator may set any status, but for those that would hand out an attempt once more.
     forced: bool = False
     #: People kill; a wrapper only confirms that it was killed.
     by_wrapper: bool = False
+    #: The number of the job's attempt, once a slot was given it.
+    handed_out: int | None = None
 
     def is_order(self, update: Update) -> bool:
         """Whether *update* is an order to kill or delete, which has no order in time."""
@@ -98,15 +105,20 @@ class Rules:
 
     def refusal(self, present: Present, update: Update) -> str:
         """Why *update* is impossible; empty when it is not."""
-        if self.forced:
-            return ""
         if self.by_wrapper and present.status in ORDERS and update.status != present.status:
             return f"the job is {present.status}; its wrapper has no say any more"
         if self.by_wrapper and _is_given_up(present) and (update.status, update.minor) != (None, None):
             return f"the WMS has given the job up ({present.minor}); that stands"
         if self.by_wrapper and present.status is JobStatus.COMPLETED and update.status is JobStatus.DONE:
             return "a job with pending requests becomes Done by their executor alone"
-        if update.status is not None and not is_allowed(present.status, update.status):
+        if update.status in (None, present.status):
+            return ""
+        if self.handed_out is not None and update.status in _BEFORE_A_WRAPPER:
+            return (
+                f"attempt {self.handed_out} was handed out, so that the job cannot become {update.status}; "
+                "ask for a reschedule"
+            )
+        if not self.forced and not is_allowed(present.status, update.status):
             return f"a job that is {present.status} cannot become {update.status}"
         return ""
 
