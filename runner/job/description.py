@@ -59,6 +59,8 @@ class JobDescription:
     #: Empty: anywhere.
     sites: tuple[str, ...] = ()
     banned_sites: tuple[str, ...] = ()
+    #: Empty: any.
+    computing_elements: tuple[str, ...] = ()
     platform: str = ""
     tags: tuple[str, ...] = ()
     priority: int | None = None

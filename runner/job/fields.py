@@ -269,6 +269,7 @@ FIELDS: dict[str, Rule] = {
     "ProcessingType": Rule("processing_type", name_at_most(32), _same),
     "Site": Rule("sites", texts, _same),
     "BannedSites": Rule("banned_sites", texts, _same),
+    "GridCE": Rule("computing_elements", texts, _same),
     "Platform": Rule("platform", name_at_most(255), _same),
     "Tags": Rule("tags", texts, _same),
     "Priority": Rule("priority", whole(0, 1000), _same),
@@ -280,7 +281,7 @@ ALIASES = {"Tag": "Tags"}
 #: DIRAC's keys that change nothing here; they are kept and handed on.
 KEPT = frozenset({
     "AncestorDepth", "Checksum", "CPUScalingFactor", "DebugLFNs", "DIRACSetup", "DIRACVersion", "ExtraOptions",
-    "GridCE", "InputDataPolicy", "InputDataType", "JobConfigArgs", "JobExecDir", "JobID", "JobMode",
+    "InputDataPolicy", "InputDataType", "JobConfigArgs", "JobExecDir", "JobID", "JobMode",
     "JobRequirements", "LogFilePath", "LogLevel", "LogTargetPath", "MaxRAM",
     "MinRAM", "Origin", "OutputDataDirectory", "OutputMode", "Owner", "OwnerDN",
     "OwnerGroup", "OwnerName", "Parameter", "ParameterNumber", "PayloadResults", "Rank", "Requirements", "RunNumber",

@@ -67,8 +67,6 @@ class Requirements:
     @classmethod
     def of(cls, description: JobDescription, *, owner: str = "", owner_group: str = "", vo: str = "") -> "Requirements":
         """What a job with *description* asks for."""
-        elements = description.extra.get("GridCE", ())
-        elements = (elements,) if isinstance(elements, str) else tuple(elements)
         least, most = description.processors_range
         return cls(
             owner=owner,
@@ -77,7 +75,7 @@ class Requirements:
             job_type=description.job_type,
             sites=_set(description.sites),
             banned_sites=_set(description.banned_sites),
-            computing_elements=_set(elements),
+            computing_elements=_set(description.computing_elements),
             platform="" if description.platform in ANYWHERE else description.platform,
             tags=tuple(sorted(set(description.tags))),
             cpu_work_seconds=_segment(description.cpu_time_seconds),
@@ -91,7 +89,8 @@ class Requirements:
     def from_text(cls, text: str) -> "Requirements":
         """What `text` of equal requirements says."""
         values: dict[str, Any] = json.loads(text)
-        listed: dict[str, Any] = {name: tuple(each) for name, each in values.items() if isinstance(each, list)}
+        # Lists are of texts. Once others were taken in: as texts, too, they are what no slot has.
+        listed: dict[str, Any] = {key: tuple(map(str, each)) for key, each in values.items() if isinstance(each, list)}
         return cls(**{**values, **listed})
 
     @property

@@ -3,6 +3,9 @@
 import logging
 import threading
 
+from sqlalchemy.exc import DataError, SQLAlchemyError
+
+from runner.server.errors import DatabaseAwayError
 from runner.server.inbox import Handed, Inbox
 from runner.server.services.context import ServiceContext
 from runner.server.services.optimization_mind import Advanced, OptimizationMind
@@ -55,7 +58,7 @@ class OptimizerThreads:
             handed = inbox.take(1 if slowly else BATCH, LOOK_SECONDS)
             try:
                 if handed:
-                    self._follow(self._advance(handed, slowly))
+                    self._take_on(handed, slowly)
                 elif not slowly:
                     inbox.put(self._overlooked())
             except Exception as error:  # noqa: BLE001 - a full disk or a busy database passes; the thread must outlive it
@@ -64,6 +67,28 @@ class OptimizerThreads:
                 inbox.done(handed)
                 if slowly:
                     self._in_slow_hands.difference_update(each.number for each in handed)
+
+    def _take_on(self, handed: list[Handed], slowly: bool) -> None:
+        """All at once; if that breaks, each by itself, and a job that breaks it alone has failed.
+
+        Raises:
+            SQLAlchemyError, DatabaseAwayError, OSError, MemoryError: these are no job's fault.
+        """
+        try:
+            self._follow(self._advance(handed, slowly))
+        except DataError as error:  # the one error of a database that is about what it was given
+            self._apart(handed, slowly, error)
+        except (SQLAlchemyError, DatabaseAwayError, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug that one description meets must not hold up the others
+            self._apart(handed, slowly, error)
+
+    def _apart(self, handed: list[Handed], slowly: bool, error: Exception) -> None:
+        if len(handed) == 1:
+            self._mind.give_up(handed[0].number, error)
+            return
+        for each in handed:
+            self._take_on([each], slowly)
 
     def _advance(self, handed: list[Handed], slowly: bool) -> Advanced:
         numbers = [each.number for each in handed]

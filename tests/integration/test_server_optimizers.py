@@ -1,6 +1,7 @@
 """The optimizers: in their own threads, in the right order, durable, with steps of others."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from runner.errors import ConfigError
+from runner.server.db.job_db import DESCRIPTIONS
 from runner.server.services import optimizers
 from runner.server.services.context import ServiceContext
 from runner.server.services.optimization_mind import OptimizationMind
@@ -153,3 +156,31 @@ def test_a_job_that_was_rescheduled_meanwhile_is_left_alone(tmp_path: Path) -> N
         assert mind.advance([job_id]).held == {}
         assert wms.status(job_id)[0] == "Waiting"
         assert len(wms.logging_info(job_id)) == 4
+
+
+NESTED = {"Executable": "/bin/echo", "GridCE": ["a", ["b", "c"]]}
+
+
+@pytest.mark.parametrize("text", ['Executable = "/bin/echo"; GridCE = {"a", {"b", "c"}};', json.dumps(NESTED)])
+def test_a_computing_element_has_a_name(tmp_path: Path, text: str) -> None:
+    """A list among the computing elements is refused at the submission, in every language."""
+    with served(tmp_path) as wms:
+        answer = wms.call("POST", "/api/jobs/jdl", [text])
+        assert (answer.status_code, "GridCE" in answer.text) == (400, True)
+
+
+def test_a_description_that_breaks_a_step_fails_its_job_alone(tmp_path: Path) -> None:
+    """The others of its batch get through; what an earlier version took in is told as the original would."""
+    with served(tmp_path) as wms:
+        jobs = [wms.submit(jdl_of(str(number))) for number in range(3)]
+        with wms.context.databases.write() as transaction:
+            broken = update(DESCRIPTIONS).where(DESCRIPTIONS.c.JobID == jobs[1])
+            transaction.connection.execute(broken, {"Description": json.dumps(NESTED)})
+            for job_id in jobs:
+                transaction.jobs.change(job_id, {"Status": "Received", "MinorStatus": "Job accepted"})
+        wms.context.received.put(jobs)
+        wms.settle()
+        assert [wms.status(job_id)[0] for job_id in jobs] == ["Waiting", "Failed", "Waiting"]
+        job = wms.job(jobs[1])
+        assert (job["MinorStatus"], "GridCE" in job["ApplicationStatus"]) == ("Illegal Job JDL", True)
+        assert job["EndExecTime"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner.job.matching import Requirements
 from runner.server.app import open_context
 from runner.server.db.engine import Transaction
 from runner.server.models import MatchParams
@@ -215,6 +216,22 @@ def test_an_attempt_that_was_given_away_before_stops_nobody(wms: RunningWms) -> 
         transaction.jobs.change(bad, {"Status": "Waiting"})
     given = [wms.match(wait_seconds=WAIT_SECONDS, Site="LCG.Twice.org") for _ in range(2)]
     assert [(each["JobID"], each["Attempt"]) for each in given if each] == [(good, 1), (bad, 2)]
+
+
+def test_a_queue_that_asks_for_lists_stops_nobody(wms: RunningWms) -> None:
+    """Demands as an earlier version took them in are met by no slot, are told by why, and hold up no other job."""
+    bad = submit(wms, "LCG.Lists.org")
+    wanted = Requirements(owner="alice", owner_group="local_user", vo="local", computing_elements=(["ce1"],))  # type: ignore[arg-type]
+    with wms.context.databases.write() as transaction:
+        queue_id = transaction.task_queues.find_or_add(wanted.digest, "local", 0, wanted.text)
+        transaction.jobs.change(bad, {"TaskQueueID": queue_id})
+    good = submit(wms, "LCG.Lists.org")
+    match = wms.match(wait_seconds=WAIT_SECONDS, Site="LCG.Lists.org", GridCE="ce1")
+    assert match
+    assert match["JobID"] == good
+    why = wms.call("GET", f"/api/jobspan/jobs/{bad}/why")
+    assert why.status_code == 200
+    wms.call("POST", "/api/jobspan/jobs/kill", {"job_ids": [bad]})
 
 
 def test_jobs_of_one_queue_and_of_several_all_find_a_slot(wms: RunningWms) -> None:

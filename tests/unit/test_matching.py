@@ -23,6 +23,7 @@ OFFER = SlotOffer(
         {"Tags": ["GPU"]},
         {"NumberOfProcessors": 2},
         {"GridCE": "ce1"},
+        {"GridCE": ["ce2", ["ce1"]]},  # a list of one is what it holds
     ],
 )
 def test_a_job_whose_demands_are_met_fits(demands: dict[str, object]) -> None:

@@ -4,12 +4,13 @@ Each step leaves DIRAC's status: Checking, with the name of the step that comes 
 What stands there is all that has to outlive the process: a job goes on at the step that it names.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.job.description import from_mapping
-from runner.job.status import JobStatus
+from runner.job.status import JobStatus, MinorStatus
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
 from runner.server.services import job_states
@@ -19,6 +20,7 @@ from runner.server.services.optimizers import JOB_PATH, JOB_SCHEDULING, JobUnder
 from runner.server.services.task_queues import queue_of
 
 PILOT_AGENT_SUBMISSION = "Pilot Agent Submission"
+log = logging.getLogger("jobspan.wms")
 ON_THEIR_WAY = (JobStatus.RECEIVED, JobStatus.CHECKING)
 
 
@@ -66,6 +68,16 @@ class OptimizationMind:
             self._context.jobs_wait.ring()
         held = {int(each.row["JobID"]): each.hold_seconds for each in courses if each.hold_seconds}
         return Advanced([int(each.row["JobID"]) for each in courses if each.is_slow], held)
+
+    def give_up(self, job_id: int, error: Exception) -> None:
+        """No step can do anything with the job, which is Failed from now on: for what *error* says."""
+        with self._context.databases.write() as transaction:
+            for row in _under_way(transaction, [job_id]):
+                course = _Course(row, {})
+                cause = f"{type(error).__name__}: {str(error)!a}"
+                _stop(course, JOB_PATH, Verdict(MinorStatus.ILLEGAL_JOB_JDL, cause))
+                self._write(transaction, course)
+                log.error("job %d cannot be optimized and fails: %s", job_id, cause)
 
     def left(self, older_than_ns: int) -> list[int]:
         """Jobs of which nobody has said anything since that moment, and which are not through."""
