@@ -143,6 +143,47 @@ def test_a_job_that_stays_silent_fails_with_an_estimate_and_a_kill(site: Site) -
         assert refused["Reason"]
 
 
+@pytest.mark.parametrize(
+    ("factor", "told", "cpu_seconds"),
+    [
+        (2.0, {"CPUConsumed": 1e17, "WallClockTime": 1}, 0),
+        (2.0, {"CPUConsumed": 9e13}, 0),  # normalised it is more than can be
+        (2.0, {"CPUConsumed": 1, "WallClockTime": 1e14}, 1),
+        (1e300, {"CPUConsumed": 1}, 1),
+    ],
+)
+def test_a_heartbeat_that_no_record_holds_counts_for_nothing(
+    site: Site, factor: float, told: dict[str, float], cpu_seconds: float
+) -> None:
+    """The job fails as any other, and its estimate has what the WMS saw itself instead of what cannot be."""
+    job_id = site.wms.submit()
+    match = site.wms.match(CPUNormalizationFactor=factor) or {}
+    site.report(match, {"Status": "Running"})
+    site.clock.advance(20.0)
+    assert site.beat(match, **told) == []
+    assert site.passes(FAILED + 80) == Looked(stalled=1, failed=1)
+    (record,) = site.accounting(job_id)["Records"]
+    assert (record["WallClockTime"], record["CPUTime"]) == (pytest.approx(20, abs=0.1), cpu_seconds)
+    assert inconsistencies(Record(record)) == ()
+
+
+def test_a_job_that_breaks_a_look_breaks_it_for_itself_alone(site: Site) -> None:
+    """Whatever stands in the row of one attempt: others are failed, taken back and estimated all the same."""
+    broken, silent = site.running(), site.running()
+    done = site.running()
+    site.report(done, {"Status": "Done"})
+    lost = site.running()
+    site.report(lost, {"Status": "Done"})
+    site.wms.submit()
+    assert site.wms.match()
+    with site.wms.context.databases.write() as transaction:
+        for each in (broken, done):
+            transaction.attempts.change(each["JobID"], 1, {"LastHeartbeat": '{"Time": "never"}'})
+    assert site.passes(FAILED + 80) == Looked(stalled=2, failed=1, taken_back=1, estimated=1)
+    assert [site.wms.status(each["JobID"])[0] for each in (broken, silent)] == ["Stalled", "Failed"]
+    assert len(site.accounting(lost["JobID"])["Records"]) == 1
+
+
 def test_a_late_true_record_supersedes_the_estimate_and_both_are_visible(site: Site) -> None:
     """The wrapper's record counts, the agent's would not displace it, the estimate stays in the history."""
     match = site.running()

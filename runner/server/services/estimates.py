@@ -17,6 +17,8 @@ from telemetry.ledger.record import Record, Value
 from telemetry.ledger.schema import SCHEMA, SCHEMA_VERSION, STAGE_FIELDS
 
 METHOD = "heartbeat"
+#: Seconds, normalised or not, and factors: who says more has told nothing. A record holds somewhat more.
+MOST = 1e14
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def estimate(wms_id: str, job: Row, attempt: Row, description: Mapping[str, Any]
     """The record of *attempt* as `wms`."""
     processors = from_mapping(dict(description)).number_of_processors or 1
     slot = json.loads(attempt["Slot"]) if attempt["Slot"] else {}
-    factor = float(slot.get("CPUNormalizationFactor", 1.0))
-    seen = _seen(attempt, processors)
+    factor = _told(slot, "CPUNormalizationFactor", MOST) or 1.0
+    seen = _seen(attempt, processors, MOST / max(1.0, factor))
     empty: dict[str, Value] = {spec.name: _nothing(spec.type) for spec in SCHEMA if not spec.nullable}
     return Record(
         {
@@ -114,20 +116,27 @@ def _times(job: Row, attempt: Row, seen: _Seen) -> dict[str, Value]:
     }
 
 
-def _seen(attempt: Row, processors: int) -> _Seen:
+def _seen(attempt: Row, processors: int, most_cpu_seconds: float) -> _Seen:
     end_us = last_sign_ns(attempt) // 1000
     start_us = int(attempt["RunningTime"] or end_us * 1000) // 1000
     wall_us = max(0, end_us - start_us)
     beat = json.loads(attempt["LastHeartbeat"]) if attempt["LastHeartbeat"] else {}
-    told_us = round(max(0.0, float(beat.get("WallClockTime") or 0.0)) * 1e6 / processors)
+    told_us = round((_told(beat, "WallClockTime", end_us * processors / 1e6) or 0.0) * 1e6 / processors)
+    cpu_seconds = _told(beat, "CPUConsumed", most_cpu_seconds)
     beaten_us = parse_utc(str(beat["Time"])) // 1000 if beat else start_us
     return _Seen(
         end_us=end_us,
         wall_us=max(wall_us, told_us),
-        cpu_us=round(max(0.0, float(beat.get("CPUConsumed") or 0.0)) * 1e6),
+        cpu_us=round((cpu_seconds or 0.0) * 1e6),
         uncertain_us=max(0, end_us - beaten_us),
-        beaten=beat.get("CPUConsumed") is not None,
+        beaten=cpu_seconds is not None,
     )
+
+
+def _told(said: Mapping[str, Any], name: str, most: float) -> float | None:
+    """The number *name*, which is not below 0; None if it was not said, or cannot be."""
+    value = said.get(name)
+    return max(0.0, float(value)) if value is not None and value <= most else None
 
 
 def _nothing(kind: str) -> Value:

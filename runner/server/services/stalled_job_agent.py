@@ -12,10 +12,12 @@ spares them the work.
 
 import logging
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
+from runner.errors import JobspanError
 from runner.job.status import JobStatus, MinorStatus
 from runner.server.db.engine import Transaction
 from runner.server.db.job_db import Row
@@ -138,7 +140,8 @@ class _Look:
         """Take *step* for each job in a transaction of its own; how many it has changed."""
         changed = 0
         for job_id, before_ns in jobs:
-            with self._context.databases.write() as transaction:
+            is_changed = False
+            with _by_itself(job_id), self._context.databases.write() as transaction:
                 row = transaction.jobs.get(job_id)
                 attempt = transaction.attempts.get(job_id, job_states.current_attempt(row)) if row is not None else None
                 is_changed = row is not None and attempt is not None and step(transaction, row, attempt, before_ns)
@@ -190,7 +193,7 @@ class _Look:
             wanted = transaction.attempts.unaccounted(job_states.WITH_WRAPPER, before_ns)
         made = 0
         for job_id, number in wanted:
-            with self._context.databases.write() as transaction:
+            with _by_itself(job_id), self._context.databases.write() as transaction:
                 row, attempt = transaction.jobs.get(job_id), transaction.attempts.get(job_id, number)
                 if row is None or attempt is None or last_sign_ns(attempt) >= before_ns:
                     continue
@@ -201,3 +204,16 @@ class _Look:
     def _move(self, transaction: Transaction, row: Row, status: JobStatus, minor: str) -> None:
         job_states.move(transaction, row, Move(status, minor, SOURCE, self._now_ns))
         job_states.take_from_wrapper(transaction, row, status, minor)
+
+
+@contextmanager
+def _by_itself(job_id: int) -> Iterator[None]:
+    """What stands in the rows of one job ends its own step and no other's; the next look tries again.
+
+    A record that cannot be, a description that an earlier version took in: users have a say in all of these. What
+    the database itself says goes for every job, and ends the look.
+    """
+    try:
+        yield
+    except (JobspanError, LookupError, TypeError, ValueError) as error:
+        log.error("%s: job %d is left as it is: %s: %s", SOURCE, job_id, type(error).__name__, error)
