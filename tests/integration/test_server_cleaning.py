@@ -28,7 +28,7 @@ class Site:
 
     def __init__(self, wms: RunningWms, clock: JumpClock, contents: Path) -> None:
         self.wms = wms
-        self._contents = contents
+        self.contents = contents
         self._clock = clock
         self._agent = JobCleaningAgent(wms.context)
 
@@ -41,7 +41,7 @@ class Site:
 
     def kept(self) -> list[bytes]:
         """All contents that are stored."""
-        return sorted(path.read_bytes() for path in self._contents.rglob("*") if path.is_file())
+        return sorted(path.read_bytes() for path in self.contents.rglob("*") if path.is_file())
 
     def announce(self, content: bytes) -> requests.Response:
         """Ask for the upload of *content*."""
@@ -91,6 +91,21 @@ def test_a_sandbox_without_a_job_expires(store: Site) -> None:
     assert store.look_after(HOUR + 1).sandboxes == 1
     assert [store.code(each) for each in (free, used, wanted)] == [404, 200, 200]
     assert store.kept() == [b"used", b"wanted"]
+
+
+def test_a_content_that_cannot_be_removed_keeps_no_other(site: Site) -> None:
+    """What is in the way of one sandbox's content stays for the next look; all else is cleaned by this one."""
+    for content in (b"first", b"second"):
+        site.upload(content)
+    first = min(site.contents.iterdir(), key=lambda path: int(path.name))
+    first.unlink()
+    first.mkdir()
+    assert site.look_after(3 * HOUR).sandboxes == 2
+    assert site.kept() == []
+    first.rmdir()
+    site.look_after(1)
+    with site.wms.context.databases.read() as transaction:
+        assert transaction.sandboxes.removed(10) == []
 
 
 def test_a_removed_sandbox_can_be_brought_again(store: Site) -> None:

@@ -53,9 +53,9 @@ class JobCleaningAgent:
                 return None
         cleaned = Cleaned(
             jobs=self._jobs(settings.job_retention_seconds),
-            sandboxes=self._sandboxes(settings.sandbox_retention_seconds),
             pilot_messages=self._pilots(settings.pilot_log_retention_seconds),
             task_queues=self._queues(),
+            sandboxes=self._sandboxes(settings.sandbox_retention_seconds),  # the last: their store may be away
         )
         for each in fields(cleaned):
             if count := getattr(cleaned, each.name):
@@ -106,7 +106,11 @@ class JobCleaningAgent:
         with self._context.databases.read() as transaction:
             removed = transaction.sandboxes.removed(MOST)
         for each in removed:
-            self._context.contents.remove([Sandbox.of(each)])
+            try:
+                self._context.contents.remove([Sandbox.of(each)])
+            except OSError as error:  # something is in the way of this one: the next look tries again
+                log.warning("%s: the content of sandbox %d stays: %s", LEASE, each["SBId"], error.strerror)
+                continue
             with self._context.databases.write() as transaction:
                 transaction.sandboxes.forget(each["SBId"])
 
