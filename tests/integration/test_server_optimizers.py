@@ -161,6 +161,13 @@ def test_a_job_that_was_rescheduled_meanwhile_is_left_alone(tmp_path: Path) -> N
 NESTED = {"Executable": "/bin/echo", "GridCE": ["a", ["b", "c"]]}
 
 
+def spoil(wms: RunningWms, job_id: int) -> None:
+    """Give the job a description that an earlier version took in."""
+    with wms.context.databases.write() as transaction:
+        broken = update(DESCRIPTIONS).where(DESCRIPTIONS.c.JobID == job_id)
+        transaction.connection.execute(broken, {"Description": json.dumps(NESTED)})
+
+
 @pytest.mark.parametrize("text", ['Executable = "/bin/echo"; GridCE = {"a", {"b", "c"}};', json.dumps(NESTED)])
 def test_a_computing_element_has_a_name(tmp_path: Path, text: str) -> None:
     """A list among the computing elements is refused at the submission, in every language."""
@@ -173,9 +180,8 @@ def test_a_description_that_breaks_a_step_fails_its_job_alone(tmp_path: Path) ->
     """The others of its batch get through; what an earlier version took in is told as the original would."""
     with served(tmp_path) as wms:
         jobs = [wms.submit(jdl_of(str(number))) for number in range(3)]
+        spoil(wms, jobs[1])
         with wms.context.databases.write() as transaction:
-            broken = update(DESCRIPTIONS).where(DESCRIPTIONS.c.JobID == jobs[1])
-            transaction.connection.execute(broken, {"Description": json.dumps(NESTED)})
             for job_id in jobs:
                 transaction.jobs.change(job_id, {"Status": "Received", "MinorStatus": "Job accepted"})
         wms.context.received.put(jobs)
@@ -184,3 +190,17 @@ def test_a_description_that_breaks_a_step_fails_its_job_alone(tmp_path: Path) ->
         job = wms.job(jobs[1])
         assert (job["MinorStatus"], "GridCE" in job["ApplicationStatus"]) == ("Illegal Job JDL", True)
         assert job["EndExecTime"]
+
+
+def test_a_job_of_before_that_nobody_can_read_keeps_no_server_from_starting(tmp_path: Path) -> None:
+    """Of the jobs that wait without a queue the others get theirs."""
+    with served(tmp_path) as wms:
+        broken, good = wms.submit(jdl_of("a")), wms.submit(jdl_of("b"))
+        spoil(wms, broken)
+        with wms.context.databases.write() as transaction:
+            for job_id in (broken, good):
+                transaction.jobs.change(job_id, {"TaskQueueID": None})
+    with served(tmp_path) as wms:
+        match = wms.match(Site="LCG.Opt.org")
+        assert match
+        assert match["JobID"] == good

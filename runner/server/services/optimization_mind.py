@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner.errors import DescriptionError
 from runner.job.description import from_mapping
 from runner.job.status import JobStatus, MinorStatus
 from runner.server.db.engine import Transaction
@@ -91,9 +92,14 @@ class OptimizationMind:
         for job_id in strays:
             with self._context.databases.write() as transaction:
                 row = transaction.jobs.get(job_id)
-                if row is not None and row["Status"] == JobStatus.WAITING:
+                if row is None or row["Status"] != JobStatus.WAITING:
+                    continue
+                try:
                     queue_id = queue_of(transaction, row, transaction.jobs.description(job_id))
-                    transaction.jobs.change(job_id, {"TaskQueueID": queue_id})
+                except DescriptionError as error:
+                    log.error("job %d has no queue, and gets none: %s", job_id, error)
+                    continue
+                transaction.jobs.change(job_id, {"TaskQueueID": queue_id})
         return len(strays)
 
     def _course(self, row: Row, description: Mapping[str, Any], slowly: bool) -> _Course:
