@@ -3,12 +3,21 @@
 import csv
 import io
 import json
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, select
 
+from runner.config import load
+from runner.server.db.accounting_db import RECORDS
+from runner.server.db.accounting_type_db import JOB_TYPE
+from runner.server.serve import migrate_database
+from runner.server.services.accounting_report import AccountingReport
 from runner.server.tokens import Role
+from telemetry.identity import attempt_uid
 from tests.support.ledger import matched, whole_life
 from tests.support.wms import RunningWms, running_wms
 
@@ -128,3 +137,81 @@ def test_history_and_witness_can_be_those_of_a_time(wms: RunningWms) -> None:
     later = "/api/jobspan/witness?start=2199-01-01T00:00:00Z"
     assert wms.call("GET", later, token=wms.admin_token).json() == {"Attempts": []}
     assert wms.call("GET", f"{path[:-1]}", token=wms.admin_token).status_code == 422
+
+
+def account_foreign(wms: RunningWms) -> str:
+    """A record of job 1 of another WMS, of zoe; its UID."""
+    wms_id = str(uuid.uuid4())
+    uid = attempt_uid(wms_id, 1, 1)
+    record = whole_life(matched(1, 1, uid=uid, wms_id=wms_id)).record()
+    body = dict(record.replace(User="zoe", VO="local", CPUTime=5000.0, EndTime="2026-01-01T09:00:00.000000Z"))
+    answer = wms.call("POST", "/api/jobspan/accounting", {"Records": [body]}, token=wms.admin_token).json()
+    assert answer["Results"][0]["Outcome"] == "inserted", answer
+    return uid
+
+
+@pytest.fixture(scope="module")
+def foreign(wms: RunningWms) -> Iterator[str]:
+    """The UID of a record of another WMS, of zoe, whose job has the number of a job of alice's; gone afterwards."""
+    uid = account_foreign(wms)
+    yield uid
+    with wms.context.databases.write() as transaction:
+        mine = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == uid)
+        transaction.connection.execute(delete(JOB_TYPE).where(JOB_TYPE.c.RecordID.in_(mine)))
+        transaction.connection.execute(delete(RECORDS).where(RECORDS.c["UID"] == uid))
+
+
+def exported(wms: RunningWms, token: str, query: str = "") -> list[str]:
+    rows = wms.call("GET", f"/api/jobspan/accounting/export?{query}", token=token).json()["Rows"]
+    return [row["UID"] for row in rows]
+
+
+def test_a_record_of_another_wms_is_that_of_the_user_it_names(wms: RunningWms, foreign: str) -> None:
+    """Not of whoever has the job with that number here; administrators see it, and users of ours never do."""
+    assert [(row["User"], row["Jobs"], row["CPUTime"]) for row in sums(wms, "group_by=User&where=User=zoe")] == [
+        ("zoe", 1, 5000.0)
+    ]
+    assert [row["Jobs"] for row in sums(wms, "group_by=User&where=User=alice")] == [3]
+    assert foreign in exported(wms, wms.admin_token)
+    assert len(exported(wms, wms.user_token)) == 3
+    assert foreign not in exported(wms, wms.user_token)
+    zoe = wms.token_for("zoe", Role.USER)
+    assert sums(wms, "group_by=User", zoe) == []
+    assert exported(wms, zoe) == []
+
+
+def test_what_a_caller_may_not_see_is_not_answered_with_what_he_may(wms: RunningWms) -> None:
+    """Sums and records of another user, or of another VO, are none; those of the own name and VO are there."""
+    assert sums(wms, "group_by=User&where=User=bob", wms.user_token) == []
+    assert exported(wms, wms.user_token, "where=User=bob") == []
+    assert sums(wms, "group_by=VO&where=VO=cms") == []
+    assert exported(wms, wms.admin_token, "where=VO=cms") == []
+    asked = "group_by=User&where=User=alice&where=VO=local"
+    assert [(row["User"], row["Jobs"]) for row in sums(wms, asked, wms.user_token)] == [("alice", 3)]
+
+
+def test_rows_of_foreign_records_are_made_anew_as_they_were(wms: RunningWms, foreign: str) -> None:
+    """A server that starts makes the rows that are missing: again under the user that the record names."""
+    with wms.context.databases.write() as transaction:
+        mine = select(RECORDS.c.RecordID).where(RECORDS.c["UID"] == foreign)
+        transaction.connection.execute(delete(JOB_TYPE).where(JOB_TYPE.c.RecordID.in_(mine)))
+    assert AccountingReport(wms.context).fill() == 1
+    assert [row["CPUTime"] for row in sums(wms, "group_by=User&where=User=zoe")] == [5000.0]
+
+
+def test_rows_that_an_earlier_version_wrote_for_foreign_records_are_put_right(tmp_path: Path) -> None:
+    """A migration corrects them, and leaves what is known of a job of ours that was removed since."""
+    with running_wms(tmp_path) as wms:
+        account(wms, "LCG.One.org", "2026-01-01T10:10:00.000000Z", 1.0)
+        account_foreign(wms)
+        with wms.context.databases.write() as transaction:
+            transaction.remove_job(1)
+            run = transaction.connection.exec_driver_sql
+            run("UPDATE accounting_type_job SET \"User\" = 'alice'")
+            run('ALTER TABLE accounting_type_job DROP COLUMN "WMSID"')
+            run("UPDATE alembic_version SET version_num = '0007'")
+    assert migrate_database(load(folder=tmp_path, environment={}))[0] == "0007"
+    with running_wms(tmp_path) as wms:
+        found = [(row["User"], row["Jobs"]) for row in sums(wms, "group_by=User")]
+        assert found == [("alice", 1), ("zoe", 1)]
+        assert len(exported(wms, wms.user_token)) == 1

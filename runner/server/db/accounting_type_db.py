@@ -29,6 +29,8 @@ KEYS = {
     "VO": 64, "User": 64, "UserGroup": 128, "JobGroup": 64, "JobType": 64, "JobClass": 64, "ProcessingType": 64,
     "Site": 100, "FinalMajorStatus": 32, "FinalMinorStatus": 128,
 }  # fmt: skip
+#: What records are found by too: the WMS that had the attempt.
+_FOUND_BY = {**KEYS, "WMSID": 36}
 #: What is summed up.
 VALUES = (
     "CPUTime", "NormCPUTime", "ExecTime", "WallClockTime", "InputDataSize", "OutputDataSize", "InputDataFiles",
@@ -43,6 +45,7 @@ JOB_TYPE = Table(
     *(Column(name, Double, nullable=False) for name in VALUES),
     Column("HashHigh", BigInteger),  # the fingerprint of the record: see telemetry.ledger.fingerprint
     Column("HashLow", BigInteger),
+    Column("WMSID", String(_FOUND_BY["WMSID"])),
     Index("accounting_by_end", "VO", "EndTime"),
 )
 
@@ -56,8 +59,8 @@ class AccountingTypeDB:
     def add(
         self, record_id: int, end_ns: int, keys: Mapping[str, str], values: Mapping[str, float], hashes: tuple[int, int]
     ) -> None:
-        """A row for the record with that number."""
-        cut = {name: keys[name][:length] for name, length in KEYS.items()}
+        """A row for the record with that number; *keys*: those of the type, and `WMSID`."""
+        cut = {name: keys[name][:length] for name, length in _FOUND_BY.items()}
         high, low = hashes
         row = {"RecordID": record_id, "EndTime": end_ns, "HashHigh": high, "HashLow": low, **cut, **values}
         self._connection.execute(insert(JOB_TYPE), row)
@@ -83,7 +86,8 @@ class AccountingTypeDB:
     def sums(self, wanted: Mapping[str, Any], group_by: Sequence[str], bucket_ns: int | None) -> list[Row]:
         """Number of records, and sum of each value, for each bucket of time and each combination of *group_by*.
 
-        A record counts in the bucket in which it ended. *wanted*: `VO`, perhaps other keys, `start_ns`, `end_ns`.
+        A record counts in the bucket in which it ended. *wanted*: `VO`, perhaps other keys, `WMSID`,
+        `start_ns`, `end_ns`.
         """
         by: list[ColumnElement[Any]] = [JOB_TYPE.c[name] for name in group_by]
         if bucket_ns is not None:

@@ -41,6 +41,8 @@ class AccountingReport:
         if unknown := [name for name in group_by if name not in KEYS]:
             raise InvalidRequestError(f"Unknown key {unknown[0]}; there are {', '.join(KEYS)}")
         chosen = self._visible(identity, wanted)
+        if chosen is None:
+            return []
         bucket_ns = None if bucket_seconds is None else bucket_seconds * NANOSECONDS
         with self._context.databases.read() as transaction:
             rows = transaction.accounting_types.sums(chosen, list(dict.fromkeys(group_by)), bucket_ns)
@@ -51,6 +53,8 @@ class AccountingReport:
     def export(self, identity: Identity, wanted: Mapping[str, Any], first: int, count: int) -> list[dict[str, Any]]:
         """The records that count, whole, in the order in which the attempts ended."""
         chosen = self._visible(identity, wanted)
+        if chosen is None:
+            return []
         with self._context.databases.read() as transaction:
             return [json.loads(body) for body in transaction.accounting_types.bodies(chosen, first, count)]
 
@@ -86,19 +90,27 @@ class AccountingReport:
             if not rows:
                 return total
 
-    def _visible(self, identity: Identity, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    def _visible(self, identity: Identity, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What of *wanted* the caller may see; None: he asks for nothing but what he may not.
+
+        Records of another WMS are for administrators alone: its users need not be ours of the same name.
+        """
         owner = visible_owner(identity, Right.READ_RECORDS)
-        return {**wanted, "VO": identity.vo} | ({} if owner is None else {"User": owner[0]})
+        seen = {"VO": identity.vo} | ({} if owner is None else {"User": owner[0], "WMSID": self._context.wms_id})
+        is_hidden = any(wanted.get(name, value) != value for name, value in seen.items())
+        return None if is_hidden else {**wanted, **seen}
 
 
 def add_type(transaction: Transaction, record_id: int, record: Mapping[str, Any]) -> None:
     """Write the columns of the Job type for a record that is stored under that number.
 
-    Whose it is, this WMS knows better than the node, as long as it knows the job.
+    Whose it is, this WMS knows better than the node, as long as it knows the attempt: a job of another WMS may have
+    the number of one that is here.
     """
     end_ns = parse_utc(str(record["EndTime"])) if record.get("EndTime") else parse_utc(str(record["RecordTime"]))
-    keys = {name: str(record.get(name) or "") for name in KEYS}
-    if (job := transaction.jobs.get(int(record["JobID"]))) is not None:
+    keys = {name: str(record.get(name) or "") for name in (*KEYS, "WMSID")}
+    attempt = transaction.attempts.by_uid(str(record["UID"]))
+    if attempt is not None and (job := transaction.jobs.get(attempt["JobID"])) is not None:
         keys |= {"VO": job["VO"], "User": job["Owner"], "UserGroup": job["OwnerGroup"]}
     values = {name: float(record.get(name) or 0.0) for name in accounting_type_db.VALUES}
     transaction.accounting_types.add(record_id, end_ns, keys, values, fingerprint(record))

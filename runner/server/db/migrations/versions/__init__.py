@@ -9,4 +9,5 @@
 | v0005_metrics_targets | where agents and wrappers serve their metrics |
 | v0006_console | sessions of the web console, usage of jobs over time |
 | v0007_fingerprints | fingerprints of accounting records, for digests by hour |
+| v0008_foreign_records | sums that tell the records of other WMS from our own |
 """
