@@ -373,6 +373,57 @@ def test_an_administrator_revokes_a_token_by_its_id(wms: RunningWms) -> None:
     assert wms.call("DELETE", "/api/auth/access-tokens/nothing", token=admin).status_code == 400
 
 
+@pytest.mark.parametrize("by", ["administrator", "operator, by its id", "operator, who has it"])
+def test_a_refresh_token_that_is_revoked_ends_its_session(wms: RunningWms, by: str) -> None:
+    """Whoever revokes it, and in whatever way he names it: nobody gets a token for it any more."""
+    shown = logged_in(wms)["refresh_token"]
+    jti = wms.context.mint.read_refresh(shown)
+    if by == "administrator":
+        admin = wms.token_for("carl", Role.ADMIN)
+        assert wms.call("DELETE", f"/api/auth/access-tokens/{jti}", token=admin).status_code == 200
+    else:
+        assert Registry(wms.context).revoke_token(shown if "has it" in by else jti) == jti
+    refused = refresh(wms, shown)
+    assert (refused.status_code, "session is over" in refused.json()["detail"]) == (401, True)
+    assert last_events(wms, 1) == ["session revoked"]
+
+
+def test_a_refresh_token_that_an_earlier_version_has_revoked_is_refused(wms: RunningWms) -> None:
+    """Such a version wrote it among the single tokens: it counts no more, and neither does its session."""
+    shown = logged_in(wms)["refresh_token"]
+    jti = wms.context.mint.read_refresh(shown)
+    wms.context.mint.revoke(frozenset({jti}))
+    assert refresh(wms, shown).status_code == 401
+    with wms.context.databases.read() as transaction:
+        assert (transaction.auth.token(jti) or {})["Status"] == "Revoked"
+
+
+@pytest.mark.parametrize("way", ["device code", "redirection"])
+@pytest.mark.parametrize("ending", ["password", "remove", "logout", "groups"])
+def test_a_login_that_was_approved_ends_with_the_others(wms: RunningWms, ending: str, way: str) -> None:
+    """It gives no tokens after the operator has ended all logins of the user, or taken the group from him."""
+    registry, name = Registry(wms.context), f"eve-{ending}-{way[:6]}"
+    registry.add(name, ["local_user"], PASSWORD)
+    if way == "device code":
+        asked = begin(wms)
+        assert Browser().log_in(asked.json()["verification_uri_complete"], name, PASSWORD).status_code == 200
+        fields = {"grant_type": DEVICE, "device_code": asked.json()["device_code"]}
+    else:
+        answer = Browser().log_in(authorize(wms), name, PASSWORD)
+        code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
+        fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": VERIFIER}
+    if ending == "password":
+        registry.set_password(name, "another one for eve")
+    elif ending == "remove":
+        registry.remove(name)
+    elif ending == "logout":
+        assert registry.end_sessions(name) == 0
+    else:
+        registry.set_groups(name, ["local_admin"])
+    refused = token(wms, **fields)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
 def test_a_revocation_is_kept_as_long_as_the_token_would_have_counted(wms: RunningWms) -> None:
     """A server that starts knows it from the database; when the token is over nothing is kept of it."""
     shown = wms.token_for("zoe", Role.USER)

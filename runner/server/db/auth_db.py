@@ -140,7 +140,9 @@ class AuthDB:
         self._connection.execute(update(REFRESH_TOKENS).where(where), {"Status": REVOKED})
 
     def revoke_user(self, name: str, vo: str) -> int:
-        """End all sessions of a user; how many there were."""
+        """End all sessions of a user, and his logins that were approved; how many sessions there were."""
+        flows = (FLOWS.c.UserName == name, FLOWS.c["VO"] == vo)
+        self._connection.execute(delete(FLOWS).where(*flows))
         mine = (REFRESH_TOKENS.c.UserName == name, REFRESH_TOKENS.c["VO"] == vo, REFRESH_TOKENS.c.Status == ACTIVE)
         console = (CONSOLE_SESSIONS.c.UserName == name, CONSOLE_SESSIONS.c["VO"] == vo)
         ended = self._connection.execute(delete(CONSOLE_SESSIONS).where(*console)).rowcount

@@ -186,6 +186,8 @@ class LoginFlows:
             raise GrantError("expired_token", "the time to log in is over; begin again")
         if flow["UserName"] is None:
             raise GrantError("authorization_pending", "nobody has entered the code yet")
+        if not self._registry.is_member(transaction, flow["UserName"], flow["VO"], flow["GroupName"]):
+            raise GrantError("invalid_grant", f"{flow['UserName']} is not in group {flow['GroupName']} any more")
         return flow
 
     def _redeem(self, transaction: Transaction, flow: Row, address: str) -> dict[str, Any]:

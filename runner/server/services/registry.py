@@ -139,18 +139,21 @@ class Registry:
         return code
 
     def revoke_token(self, text: str) -> str:
-        """Revoke a token, given as it is or by its id; the id.
+        """Revoke a token, given as it is or by its id; the id. Of a refresh token the session ends.
 
         Raises:
             UnauthenticatedError: a token that is none of this WMS. InvalidRequestError: neither token nor id.
         """
         revocations = Revocations(self._context)
-        if "." not in text:
-            revocations.revoke_unseen(text, ("", self._vo), "", "the operator")
-            return text
-        jti = self._context.mint.name(text)[0]
-        revocations.revoke(text, "", "the operator")
-        return jti
+        if "." in text:
+            try:
+                text = self._context.mint.read_refresh(text)
+            except UnauthenticatedError:
+                jti = self._context.mint.name(text)[0]
+                revocations.revoke(text, "", "the operator")
+                return jti
+        revocations.revoke_unseen(text, ("", self._vo), "", "the operator")
+        return text
 
     def audit(self, limit: int) -> list[dict[str, Any]]:
         """The newest entries of the audit log, the newest first."""

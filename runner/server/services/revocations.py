@@ -1,10 +1,13 @@
 """Revocations: single tokens that count no more before their time is over.
 
-They stand in the database until they would have ended by themselves. Every process of the WMS knows
-them by heart, and looks each second for new ones, so that verifying a token
-asks no database.
+With a refresh token its session ends. All others stand in the database until they would have ended by
+themselves. Every process of the WMS knows them by heart, and looks each second for new ones, so that
+verifying a token asks no database.
 """
 
+from runner.server.db.auth_db import REVOKED
+from runner.server.db.engine import Transaction
+from runner.server.db.job_db import Row
 from runner.server.errors import InvalidRequestError, UnauthenticatedError
 from runner.server.services.context import ServiceContext
 from runner.server.services.job_policy import Relation, Right, require
@@ -55,8 +58,23 @@ class Revocations:
         """
         if not JTI.fullmatch(jti):
             raise InvalidRequestError("the id of a token (jti) has 32 hexadecimal digits")
+        with self._context.databases.write(durable=True) as transaction:
+            row = transaction.auth.token(jti)
+            if row is not None:
+                self.end_session(transaction, row, address, f"revoked by {by}")
+                return
         longest_ns = round(self._context.settings.longest_token_seconds * NANOSECONDS)
         self._write(jti, self._context.now_ns() + longest_ns, user, address, by)
+
+    def end_session(
+        self, transaction: Transaction, row: Row, address: str, reason: str, event: str = "session revoked"
+    ) -> None:
+        """End the session of the refresh token *row*, unless it is over."""
+        if row["Status"] == REVOKED:
+            return
+        transaction.auth.revoke_session(row["SessionID"])
+        detail = f"session {row['SessionID']}: {reason}"
+        self._context.audit(transaction.auth, event, (row["UserName"], row["VO"]), address=address, detail=detail)
 
     def _write(self, jti: str, expiry_ns: int, user: tuple[str, str], address: str, by: str) -> None:
         with self._context.databases.write(durable=True) as transaction:

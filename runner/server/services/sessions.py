@@ -74,8 +74,9 @@ class Sessions:
                 self._use(transaction, row)
                 login = Login(row["UserName"], row["VO"], row["GroupName"], client_id, address)
                 return self._grant(transaction, login, row["SessionID"], row["SessionTime"], jti)
-            if row is not None and row["Status"] != REVOKED:
-                self._end(transaction, row, address, refusal)
+            if row is not None:
+                event = "reuse detected" if refusal == REUSED else "session revoked"
+                self._revocations.end_session(transaction, row, address, refusal, event)
         raise UnauthenticatedError(refusal)
 
     def revoke(self, token: str, client_id: str, address: str) -> None:
@@ -88,8 +89,8 @@ class Sessions:
             return
         with self._context.databases.write(durable=True) as transaction:
             row = transaction.auth.token(jti)
-            if row is not None and row["Status"] != REVOKED:
-                self._end(transaction, row, address, "logged out")
+            if row is not None:
+                self._revocations.end_session(transaction, row, address, "logged out")
 
     def listing(self, identity: Identity) -> list[dict[str, Any]]:
         """The sessions that the caller sees: his own, an administrator everybody's."""
@@ -123,8 +124,7 @@ class Sessions:
             require(identity, Right.REVOKE_SESSION, Relation.OWN if own else Relation.OTHER)
             if row is None:
                 raise UnknownObjectError("there is no such refresh token")
-            if row["Status"] != REVOKED:
-                self._end(transaction, row, address, f"revoked by {identity.name}")
+            self._revocations.end_session(transaction, row, address, f"revoked by {identity.name}")
 
     def _use(self, transaction: Transaction, row: Row) -> None:
         """Exchanged once, or once more after a lost answer: then nobody has what that one has brought."""
@@ -175,7 +175,7 @@ class Sessions:
             return "Invalid JWT"
         if row["Status"] == USED and not self._may_repeat(transaction, row):
             return REUSED
-        if row["Status"] == REVOKED:
+        if row["Status"] == REVOKED or row["JTI"] in self._context.mint.revoked:
             return "this session is over; log in again"
         if row["ClientID"] != client_id:
             return "this refresh token is another program's"
@@ -184,12 +184,6 @@ class Sessions:
         if not self._registry.is_member(transaction, row["UserName"], row["VO"], row["GroupName"]):
             return f"{row['UserName']} is not in group {row['GroupName']} any more"
         return ""
-
-    def _end(self, transaction: Transaction, row: Row, address: str, reason: str) -> None:
-        transaction.auth.revoke_session(row["SessionID"])
-        event = "reuse detected" if reason == REUSED else "session revoked"
-        detail = f"session {row['SessionID']}: {reason}"
-        self._context.audit(transaction.auth, event, (row["UserName"], row["VO"]), address=address, detail=detail)
 
 
 def check_client(client_id: str) -> None:
