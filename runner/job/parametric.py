@@ -6,6 +6,7 @@ second row of them, named A; all rows have the same length. In every text of the
 becomes the value, ``%(A)s`` that of row A and ``%n`` the number of the job, from 0 on.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -15,6 +16,7 @@ from runner.job.description import JobDescription, from_mapping
 from runner.job.fields import PARAMETRIC
 
 ROW = "Parameters"
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 def is_parametric(description: JobDescription) -> bool:
@@ -60,7 +62,7 @@ def _values(parts: Mapping[str, Any], most: int, source: str, field: str) -> lis
     if isinstance(listed, tuple) and all(isinstance(each, str) for each in listed):
         values, count = list(listed), len(listed)
     else:
-        values, count = [], int(listed) if isinstance(listed, str) and listed.isascii() and listed.isdigit() else 0
+        values, count = [], int(listed) if isinstance(listed, str) and _COUNT.fullmatch(listed) else 0
     if not 0 < count <= most:
         raise DescriptionError(f"must be a list, or a number, of 1 to {most} values", source=source, field=field)
     if values:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from runner.server.db.pilots_logging_db import STOPS
 from runner.server.tokens import Role
 from tests.support.wms import RunningWms, running_wms
 
@@ -218,6 +220,10 @@ def test_a_killed_pilot_gets_no_more_jobs(wms: RunningWms) -> None:
     assert wms.call("POST", "/api/jobspan/pilots/doomed/kill", token=wms.admin_token).status_code == 204
     job_id = wms.submit(at("LCG.Doomed.org"))
     slot = {"PilotStamp": "doomed", "Site": "LCG.Doomed.org"}
+    assert wms.call("POST", "/api/jobspan/match", slot).status_code == 403  # a user learns nothing of it
+    taken = select(STOPS.c.TakenTime).where(STOPS.c.PilotStamp == "doomed")
+    with wms.context.databases.read() as transaction:
+        assert transaction.connection.scalar(taken) is None
     answer = wms.call("POST", "/api/jobspan/match", slot, token=wms.pilot_token).json()
     assert answer == {"Job": None, "Stop": True}
     wanted = {"PilotStamp": "doomed", "Jobs": []}

@@ -1,6 +1,7 @@
 """SandboxStore: presigned round trips, and everything that must not work."""
 
 import hashlib
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -116,6 +117,16 @@ def test_an_endless_upload_is_refused_unread(wms: RunningWms) -> None:
     assert send(target, b"x" * 200_000).status_code == 413
     chunks = requests.post(target["url"], data=iter([b"x" * 1000] * 3), timeout=60)
     assert chunks.status_code == 411
+
+
+@in_folder
+@pytest.mark.parametrize("length", ["99999999999", "0" * 30 + "99999999999", "0" * 5000 + "1"])
+def test_a_body_that_is_announced_as_too_large_is_not_read(wms: RunningWms, length: str) -> None:
+    """However the number is written: zeros before it do not hide it."""
+    where = urlsplit(wms.url)
+    with socket.create_connection((where.hostname or "", where.port or 0), 60) as connection:
+        connection.sendall(f"POST /api/jobs/search HTTP/1.1\r\nHost: wms\r\nContent-Length: {length}\r\n\r\n".encode())
+        assert connection.recv(1 << 16).split(b" ")[1] == b"413"
 
 
 @in_folder

@@ -47,6 +47,8 @@ def test_values_reach_every_text() -> None:
     [
         ("Parameters = 21;", "1 to 20"),
         ("Parameters = 0;", "1 to 20"),
+        (f"Parameters = {'9' * 5000};", "1 to 20"),
+        ("Parameters = \u0662;", "1 to 20"),
         ('Parameters = "many";', "1 to 20"),
         ('Parameters = {"a"}; Parameters.B = {"1", "2"};', "different lengths"),
         ("Parameters = 2; ParameterStart = north;", "must be a number"),

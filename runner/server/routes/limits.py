@@ -6,6 +6,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runner.server.routes.sandboxes import STORE_PATH
 from runner.server.settings import MULTIPART_OVERHEAD_BYTES, ServerSettings
 
+#: A longer number is too large, or has zeros before it.
+MOST_DIGITS = 18
+
 
 class BodyLimit:
     """Looks at the announced length before anything else does. Bodies without one are refused (411)."""
@@ -31,6 +34,6 @@ class BodyLimit:
         most = self._settings.max_body_bytes
         if scope["path"] == STORE_PATH:
             most = self._settings.max_sandbox_bytes + MULTIPART_OVERHEAD_BYTES
-        if not length.isdigit() or int(length[:20]) > most:
+        if not length.isdigit() or len(length) > MOST_DIGITS or int(length) > most:
             return JSONResponse({"detail": f"the body is too large; at most {most} bytes are taken"}, 413)
         return None

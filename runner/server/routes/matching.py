@@ -10,6 +10,7 @@ from runner.server.observing import told
 from runner.server.routes.dependencies import Caller, JobPath, RenewingCaller, Served, poll
 from runner.server.routes.jobs import status_update
 from runner.server.routes.lines import in_line, lines_of
+from runner.server.services.job_policy import Relation, Right, require
 from runner.server.services.job_state_update import Report
 from runner.server.services.job_tokens import with_claim
 
@@ -21,6 +22,7 @@ STOP = {"Job": None, "Stop": True}
 @router.post("/match")
 async def match(slot: MatchParams, request: Request, caller: Caller, services: Served) -> Response:
     """Ask for a job, and wait for one."""
+    require(caller, Right.MATCH, Relation.GENERAL)  # before it hears whether the pilot is to stop
 
     def look() -> dict[str, Any] | None:
         if services.pilots_logging.is_stopped(slot.PilotStamp):

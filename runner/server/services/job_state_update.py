@@ -348,7 +348,7 @@ def _parameter(name: str, value: Any) -> Any:
         return value
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidValueError(f"parameter {name} must be a number, not {str(value)[:80]!r}") from error
     if not math.isfinite(number):
         raise InvalidValueError(f"parameter {name} must be finite")
