@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runner.server.tokens import Role
+from telemetry.clock import parse_utc
 from tests.support.wms import RunningWms, running_wms
 
 ATTRIBUTES = """
@@ -162,6 +163,11 @@ def test_search_pages(wms: RunningWms) -> None:
         ([where("UserPriority", "eq", "7")], "c"),
         ([where("SubmissionTime", "gt", "2026-01-01")], "abc"),
         ([where("SubmissionTime", "lt", "2026-01-01T00:00:00Z")], ""),
+        ([where("UserPriority", "lt", 1 << 40), where("RescheduleCounter", "neq", str(1 << 40))], "abc"),
+        ([where("SubmissionTime", "gt", "0001")], "abc"),
+        ([where("SubmissionTime", "lt", "9999-12-31T23:59:59.999999Z")], "abc"),
+        ([where("SubmissionTime", "eq", "9999")], ""),
+        ([where("StartExecTime", "not in", [])], "abc"),
         ([where("PilotStamp", "eq", "none")], ""),
         ([where("VerifiedFlag", "eq", "true")], "abc"),
     ],
@@ -189,7 +195,21 @@ def operators(wms: RunningWms) -> tuple[RunningWms, str]:
         ({"parameters": ["Nope"]}, 400),
         ({"sort": [{"parameter": "Nope", "direction": "asc"}]}, 400),
         ({"search": [where("JobID", "eq", "abc")]}, 400),
+        ({"search": [where("JobID", "eq", "9" * 30)]}, 400),
+        ({"search": [where("JobID", "gt", f"-{1 << 63}1")]}, 400),
+        ({"search": [where("JobID", "in", ["1", "9" * 255])]}, 400),
+        ({"search": [where("UserPriority", "eq", str(1 << 63))]}, 400),
+        ({"search": [where("RescheduleCounter", "neq", "9" * 30)]}, 400),
         ({"search": [where("SubmissionTime", "gt", "yesterday")]}, 400),
+        ({"search": [where("SubmissionTime", "gt", "2026-13")]}, 400),
+        ({"search": [where("SubmissionTime", "gt", "20260101")]}, 400),
+        ({"search": [where("SubmissionTime", "gt", "0001-01-01T00:00+14:00")]}, 400),
+        ({"search": [where("SubmissionTime", "like", "2026%")]}, 400),
+        ({"search": [where("SubmissionTime", "not like", "2026%")]}, 400),
+        ({"search": [where("StartExecTime", "regex", "^2026")]}, 400),
+        ({"search": [where("SubmissionTime", "in", [str(year) for year in range(1000, 2000)])]}, 400),
+        ({"parameters": ["JobName"], "distinct": True, "sort": [{"parameter": "Nope", "direction": "asc"}]}, 400),
+        ({"parameters": ["JobName"], "distinct": True, "sort": [{"parameter": "JobID", "direction": "asc"}]}, 400),
         ({"search": [where("JobID", "~", 1)]}, 422),
         ({"search": [where("JobName", "regex", "(a+)+$")]}, 422),
         ({"search": [where("JobName", "regex", "(")]}, 422),
@@ -208,6 +228,69 @@ def test_search_sort_and_distinct(operators: tuple[RunningWms, str]) -> None:
     body = {"parameters": ["JobName"], "search": mine, "sort": [{"parameter": "JobName", "direction": "desc"}]}
     assert [row["JobName"] for row in search(wms, **body).json()] == ["op-c", "op-b", "op-a"]
     assert search(wms, parameters=["JobGroup"], search=mine, distinct=True).json() == [{"JobGroup": group}]
+
+
+def test_search_distinct_rows_in_order(operators: tuple[RunningWms, str]) -> None:
+    """They come in the order that was asked for, then by what they show, on every page alike; unknown values first."""
+    wms, group = operators
+    body = {"search": [where("JobGroup", "eq", group)], "distinct": True}
+    by_name = {**body, "parameters": ["JobName"], "sort": [{"parameter": "JobName", "direction": "desc"}]}
+    assert [row["JobName"] for row in search(wms, **by_name).json()] == ["op-c", "op-b", "op-a"]
+    pages = [search(wms, f"?page={page}&per_page=2", **by_name) for page in (1, 2)]
+    assert [row["JobName"] for page in pages for row in page.json()] == ["op-c", "op-b", "op-a"]
+    assert pages[0].headers["Content-Range"] == "jobs 0-1/3"
+    shown = {**body, "parameters": ["UserPriority", "JobName", "StartExecTime"]}
+    order = [{"parameter": name, "direction": "desc"} for name in ("StartExecTime", "UserPriority")]
+    assert [row["JobName"] for row in search(wms, **shown, sort=order).json()] == ["op-c", "op-a", "op-b"]
+    with_history = {**body, "parameters": ["JobName", "LoggingInfo"]}
+    by_start = [{"parameter": "StartExecTime", "direction": "asc"}, {"parameter": "UserPriority", "direction": "desc"}]
+    assert [row["JobName"] for row in search(wms, **with_history, sort=by_start).json()] == ["op-c", "op-a", "op-b"]
+
+
+SUBMITTED = datetime(2026, 2, 28, 23, 59, 59, 500000, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def submitted(wms: RunningWms) -> int:
+    """A job that was submitted in the last second of a February."""
+    job_id = wms.submit('Executable = "/bin/true"; JobGroup = "submitted";')
+    with wms.context.databases.write() as transaction:
+        transaction.jobs.change(job_id, {"SubmissionTime": parse_utc(SUBMITTED.isoformat())})
+    return job_id
+
+
+@pytest.mark.parametrize(
+    ("period", "before", "after"),
+    [
+        ("2026", "2025", "2027"),
+        ("2026-02", "2026-01", "2026-03"),
+        ("2026-02-28", "2026-02-27", "2026-03-01"),
+        ("2026-02-28T23", "2026-02-28 22", "2026-03-01T00"),
+        ("2026-02-28 23:59", "2026-02-28T23:58", "2026-03-01 00:00"),
+        ("2026-02-28T23:59Z", "2026-03-01T00:58+01:00", "2026-02-28 23:00:00-01:00"),
+        ("2026-02-28T23:59:59", "2026-02-28T23:59:58", "2026-03-01T00:00:00"),
+        ("2026-02-28T23:59:59Z", "2026-02-28 23:59:58Z", "2026-03-01T00:00:00Z"),
+        ("2026-02-28T23:59:59.5Z", "2026-02-28T23:59:59.499999Z", "2026-02-28T23:59:59.500001"),
+    ],
+)
+def test_search_by_times(wms: RunningWms, submitted: int, period: str, before: str, after: str) -> None:
+    """A moment stands for all of the year, month, day ... that it names, as in DiracX, with every operator."""
+    expected = {
+        ("eq", period): True, ("eq", before): False, ("eq", after): False,
+        ("neq", period): False, ("neq", before): True, ("neq", after): True,
+        ("gt", period): False, ("gt", before): True, ("gt", after): False,
+        ("lt", period): False, ("lt", before): False, ("lt", after): True,
+    }  # fmt: skip
+    mine = where("JobGroup", "eq", "submitted")
+    for (compared, value), found in expected.items():
+        answer = search(wms, parameters=["JobID"], search=[mine, where("SubmissionTime", compared, value)])
+        assert answer.json() == ([{"JobID": submitted}] if found else []), (compared, value)
+    for compared, values, found in (
+        ("in", [before, period], True), ("in", [before, after], False), ("in", [], False),
+        ("not in", [before, period], False), ("not in", [before, after], True), ("not in", [], True),
+    ):  # fmt: skip
+        answer = search(wms, parameters=["JobID"], search=[mine, where("SubmissionTime", compared, values)])
+        assert answer.json() == ([{"JobID": submitted}] if found else []), (compared, values)
 
 
 def test_summary(operators: tuple[RunningWms, str]) -> None:
@@ -368,6 +451,9 @@ def test_heartbeats_leave_other_statuses_alone(wms: RunningWms, job_id: int) -> 
         ({"JobName": "x"}, 400),
         ({"Status": "Done"}, 400),
         ({"PayloadPID": "abc"}, 422),
+        ({"PayloadPID": 10**400}, 422),
+        ({"PayloadPID": 10**4299}, 422),
+        ({"NormCPUTime(s)": "9" * 5000}, 422),
         ({"Site": "x" * 101}, 422),
         ({"x" * 256: 1}, 422),
     ],
@@ -413,6 +499,40 @@ def test_pilots(wms: RunningWms) -> None:
     found = wms.call("POST", "/api/pilots/search", body).json()
     assert found == [{"Status": "Running", "BenchMark": 12.3, "PilotJobReference": "ref"}]
     assert wms.call("POST", "/api/pilots/summary", {"grouping": ["VO"]}).json()[0]["VO"] == "local"
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        (where("CurrentJobID", "eq", "9" * 30), 400),
+        (where("CurrentJobID", "in", ["9" * 30]), 400),
+        (where("BenchMark", "gt", "fast"), 400),
+        (where("BenchMark", "lt", "nan"), 400),
+        (where("BenchMark", "in", ["9" * 255]), 200),
+        (where("BenchMark", "eq", "1" + "0" * 400), 400),
+        (where("SubmissionTime", "like", "2026%"), 400),
+    ],
+)
+def test_pilots_are_searched_by_values_that_fit(wms: RunningWms, spec: dict[str, Any], code: int) -> None:
+    """What is no number, or none that a column can have, is refused in words."""
+    answer = wms.call("POST", "/api/pilots/search", {"search": [spec]})
+    assert (answer.status_code, type(answer.json())) == (code, list if code == 200 else dict)
+
+
+def test_distinct_pilots(wms: RunningWms) -> None:
+    """Each combination of what was asked for comes once, in the order that was asked for."""
+    for number, site in enumerate(("LCG.B.org", "LCG.A.org", "LCG.B.org")):
+        pilot = {"pilot_stamp": f"distinct-{number}", "vo": "local", "grid_type": "Distinct", "grid_site": site}
+        assert wms.call("POST", "/api/pilots/", pilot, token=wms.pilot_token).status_code == 201
+    body = {"parameters": ["GridSite"], "search": [where("GridType", "eq", "Distinct")], "distinct": True}
+    order = [{"parameter": "GridSite", "direction": "desc"}]
+    found = [wms.call("POST", "/api/pilots/search", {**body, **more}).json() for more in ({}, {"sort": order})]
+    assert [[row["GridSite"] for row in rows] for rows in found] == [
+        ["LCG.A.org", "LCG.B.org"],
+        ["LCG.B.org", "LCG.A.org"],
+    ]
+    hidden = {"sort": [{"parameter": "PilotID", "direction": "asc"}]}
+    assert wms.call("POST", "/api/pilots/search", {**body, **hidden}).status_code == 400
 
 
 # --- reschedule and form ----------------------------------------------------------------------

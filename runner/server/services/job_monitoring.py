@@ -67,20 +67,21 @@ class JobMonitoring:
         """Jobs that meet all conditions; with `LoggingInfo` among the parameters also their history.
 
         Raises:
-            InvalidRequestError: an unknown column.
+            InvalidRequestError: an unknown column; distinct rows sorted by what they do not have.
         """
         names = [name for name in wanted.parameters or ATTRIBUTES if name != LOGGING_INFO]
         with_history = LOGGING_INFO in (wanted.parameters or ())
+        is_by_job = with_history or not wanted.distinct
         chosen = [query.column(COLUMNS, name) for name in dict.fromkeys(names)]
         with self._context.databases.read() as transaction:
             authorize_general(transaction, identity, Right.SEARCH)
-            if with_history or not wanted.distinct:
+            if is_by_job:
                 chosen.append(JOBS.c.JobID.label("_id"))
             statement = query.filtered(select(*chosen), COLUMNS, wanted.search).where(JOBS.c["VO"] == identity.vo)
-            statement = statement.distinct() if wanted.distinct else statement
-            statement = (
-                query.ordered(statement, COLUMNS, wanted.sort, "JobID") if "_id" in _names(chosen) else statement
-            )
+            if is_by_job:
+                statement = query.ordered(statement, COLUMNS, wanted.sort, "JobID")
+            else:
+                statement = query.distinct(statement, wanted.sort)
             total, rows = query.search(transaction.connection, statement, first, count)
             histories = transaction.logging.get(row["_id"] for row in rows) if with_history else {}
         result = []
@@ -209,7 +210,3 @@ def _first(rows: Iterable[Row], name: str) -> str:
 
 def _shown(name: str, value: Any) -> Any:
     return utc_text(value) if name in TIMES and value is not None else value
-
-
-def _names(columns: Iterable[Any]) -> Mapping[str, Any]:
-    return {column.key: column for column in columns}

@@ -74,18 +74,25 @@ class PilotManager:
                 transaction.pilots.change(stamp, {**values, "LastUpdateTime": self._context.now_ns()})
 
     def search(self, identity: Identity, wanted: SearchParams, first: int, count: int) -> Page:
-        """Pilots that meet all conditions; a condition on JobID finds the pilots of a job."""
+        """Pilots that meet all conditions; a condition on JobID finds the pilots of a job.
+
+        Raises:
+            InvalidRequestError: an unknown column; distinct rows sorted by what they do not have.
+        """
         require(identity, Right.SEARCH_PILOTS, Relation.GENERAL)
         names = list(dict.fromkeys(wanted.parameters or PILOTS.columns.keys()))
         chosen = [query.column(COLUMNS, name) for name in names]
         # The order is by columns that are asked for: PostgreSQL takes no others where rows are to be distinct.
         order = dict.fromkeys((*(spec.parameter for spec in wanted.sort), "PilotID"))
-        hidden = [query.column(COLUMNS, name).label(f"_{name}") for name in order]
+        hidden = [] if wanted.distinct else [query.column(COLUMNS, name).label(f"_{name}") for name in order]
         statement = select(*chosen, *hidden).select_from(PILOTS).where(PILOTS.c["VO"] == identity.vo)
         if "JobID" in {*names, *(spec.parameter for spec in wanted.search), *(spec.parameter for spec in wanted.sort)}:
             statement = statement.outerjoin(JOB_TO_PILOT, JOB_TO_PILOT.c.PilotStamp == PILOTS.c.PilotStamp)
         statement = query.filtered(statement, COLUMNS, wanted.search)
-        statement = query.ordered(statement, COLUMNS, wanted.sort, "PilotID").distinct()
+        if wanted.distinct:
+            statement = query.distinct(statement, wanted.sort)
+        else:
+            statement = query.ordered(statement, COLUMNS, wanted.sort, "PilotID").distinct()
         with self._context.databases.read() as transaction:
             total, rows = query.search(transaction.connection, statement, first, count)
         return Page([_shown(row) for row in rows], first, total)
