@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.commands.context import Context
-from runner.commands.reporting import add_outputs, quoted, show, whole, write_csv, write_page, write_parquet
+from runner.commands.reporting import (
+    add_outputs,
+    file_maker,
+    quoted,
+    show,
+    whole,
+    write_csv,
+    write_page,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     from dashboards.report_page import Report
@@ -77,9 +86,7 @@ def _write_csv(outcome: "Outcome", report: "Report", path: Path) -> None:
     if outcome.file is None:
         write_csv(report.main_table, path)
         return
-    import duckdb
-
-    with duckdb.connect() as connection:
+    with file_maker() as connection:
         source = f"read_parquet({quoted(outcome.file)})"
         rows = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - a path, quoted
         columns = ", ".join(_harmless_column(name) if kind == "VARCHAR" else _name(name) for name, kind, *_ in rows)

@@ -2,8 +2,10 @@
 
 import argparse
 import csv
+import errno
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ from runner.commands.terminal import Terminal
 from runner.errors import ConfigError
 
 if TYPE_CHECKING:
+    import duckdb
+
     from dashboards.report_page import Report, Table
 
 #: Rows of a table that a terminal shows.
@@ -84,7 +88,8 @@ def whole(path: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # nor can it be removed where it could not be written
+            part.unlink()
 
 
 def write_page(report: "Report", path: Path) -> None:
@@ -116,17 +121,31 @@ def write_parquet(table: "Table", path: Path) -> None:
     Raises:
         ConfigError: the extra is not installed.
     """
-    from runner.commands.extras import needs_extra
-
-    with needs_extra("reports", "Parquet"):
-        import duckdb
     fields = ", ".join(f'"{each.name}" {_PARQUET_TYPES.get(each.kind, "VARCHAR")}' for each in table.columns)
-    with duckdb.connect() as connection:
+    with file_maker() as connection:
         connection.execute(f"CREATE TABLE report ({fields})")
         if table.rows:
             marks = ", ".join("?" * len(table.columns))
             connection.executemany(f"INSERT INTO report VALUES ({marks})", [list(row) for row in table.rows])  # noqa: S608 - marks only
         connection.execute(f"COPY report TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+
+
+@contextmanager
+def file_maker() -> "Iterator[duckdb.DuckDBPyConnection]":
+    """An empty database, for the files that it writes.
+
+    Raises:
+        ConfigError: the extra is not installed. OSError: a file cannot be written, as whoever else writes one has it.
+    """
+    from runner.commands.extras import needs_extra
+
+    with needs_extra("reports", "Parquet"):
+        import duckdb
+    try:
+        with duckdb.connect() as connection:
+            yield connection
+    except duckdb.IOException as error:
+        raise OSError(errno.EIO, str(error).partition("\n")[0]) from error
 
 
 def json_text(report: "Report") -> str:

@@ -152,6 +152,17 @@ def test_reconciliation_names_the_extra_that_it_needs(wms: RunningWms) -> None:
     assert "jobspan reconcile needs duckdb; install it with: pip install 'jobspan[reports]'" in result.stderr
 
 
+def test_a_file_that_cannot_be_written_is_an_error_in_words(jobspan: Jobspan, tmp_path: Path) -> None:
+    """Exit code 2 and one line that names it, for a month and for a reconciliation."""
+    (tmp_path / "a.csv").write_text("UID\n")
+    path = tmp_path / "nowhere" / "x"
+    sides = [part for name in "ab" for part in ("--source", f"{name}=csv:{tmp_path / 'a.csv'}")]
+    for command in (("report", "--month", MONTH, "--parquet"), ("reconcile", *sides, "--csv")):
+        code, _, err = jobspan(*command, path)
+        assert (code, err.count("\n")) == (2, 1), err
+        assert f"{path}: cannot be written" in err
+
+
 @pytest.mark.parametrize("arguments", [("2026-13",), ("May",), (MONTH, "--closing-date", "soon")])
 def test_what_is_no_month_or_date_is_refused(jobspan: Jobspan, arguments: tuple[str, ...]) -> None:
     """Exit code 2 and one line, no traceback."""

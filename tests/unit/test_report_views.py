@@ -17,6 +17,7 @@ from runner.commands.reporting import show, write_csv, write_parquet
 from runner.commands.terminal import Terminal
 from runner.commands.views import month_view, reconciliation_view
 from runner.config import Config
+from runner.errors import ConfigError
 from telemetry.clock import NANOSECONDS
 from telemetry.ledger.monthly import CLOSING_DAY, Gap, Month, MonthFold
 from telemetry.reconcile.result import ClassTotal, Difference, Finding, Outcome, Side
@@ -118,6 +119,19 @@ def test_the_files_list_what_is_known_without_such_a_file(tmp_path: Path) -> Non
         assert [row["class"] for row in csv.DictReader(file)] == ["wall", "missing_in_batch"]
     rows = duckdb.sql(f"SELECT class, cores, core_hours FROM '{paths['parquet']}'").fetchall()
     assert rows == [("wall", 8, 1.5), ("missing_in_batch", 8, 1.5)]
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize("form", ["html", "csv", "parquet", "metrics"])
+@pytest.mark.parametrize("folder", ["nowhere", "file"])
+def test_a_place_that_cannot_be_written_is_named(folder: str, form: str, has_file: bool, tmp_path: Path) -> None:
+    """A folder that is not there, or is none, is an error in words, whoever writes the file."""
+    everything = tmp_path / "all.parquet"
+    duckdb.sql(f"COPY (SELECT 'wall' AS kind) TO '{everything}'")
+    (tmp_path / "file").touch()
+    found = outcome(file=everything if has_file else None)
+    with pytest.raises(ConfigError, match=rf"{folder}/d: cannot be written \(.+\)"):
+        reconciled(found, tmp_path, **{form: tmp_path / folder / "d"})
 
 
 def many(count: int) -> Report:
