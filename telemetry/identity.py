@@ -17,6 +17,7 @@ UserName: TypeAlias = Callable[[str], str]
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 1
+_UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 #: How a name looks that is none any more.
 _PSEUDONYM = re.compile(r"hashed-[0-9a-f]{32}")
 
@@ -24,6 +25,11 @@ _PSEUDONYM = re.compile(r"hashed-[0-9a-f]{32}")
 def attempt_uid(wms_id: str, job_id: int, attempt: int) -> str:
     """UID of one attempt: uuid5 of the WMS's random id and "JobID/Attempt"."""
     return str(uuid.uuid5(uuid.UUID(wms_id), f"{job_id}/{attempt}"))
+
+
+def is_attempt_uid(text: str) -> bool:
+    """Whether *text* may be an `attempt_uid`: no other system names its jobs so."""
+    return _UID.fullmatch(text) is not None
 
 
 def diracx_wms_id(issuer: str, vo: str) -> str:

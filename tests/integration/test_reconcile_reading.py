@@ -4,12 +4,14 @@ import csv
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from telemetry.ledger.formats import apel, auditor
 from telemetry.ledger.record import Record
 from telemetry.live.otlp import log_line
 from telemetry.live.spans import render
@@ -258,3 +260,52 @@ def test_slurm_is_read_as_pilots(bench: Workbench, tmp_path: Path) -> None:
     assert loaded.level == "pilot"
     assert (row["batch"], row["site"], row["cores"], row["cpu_us"]) == ("17", "S", 4, 3_000_000_000)
     assert row["start_us"] == 1_793_523_600_000_000  # 09:00 UTC
+
+
+@pytest.mark.parametrize("form", ["apel", "auditor"])
+def test_what_others_wrote_is_never_held_as_a_whole(form: str, bench: Workbench, tmp_path: Path) -> None:
+    """A file may be larger than memory: what is held of it does not grow with it."""
+    (record, _), *_ = attempts()
+    render = apel.individual if form == "apel" else auditor.render
+    (one,) = render([record])
+    count = 4000
+    with (tmp_path / "many").open("w") as file:
+        file.writelines([one] * count)
+    tracemalloc.start()
+    try:
+        loaded = load(bench, parse(f"x={form}:{tmp_path / 'many'}"), Window(), nobody)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert bench.value(f"SELECT count(*) FROM {loaded.relation}") == count
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_sums_beside_single_jobs_are_refused(number: int, bench: Workbench, tmp_path: Path) -> None:
+    """They would count the same twice, whichever comes first."""
+    made = [record for record, _ in attempts()]
+    forms = [*apel.individual(made), *apel.summary(made)]
+    (tmp_path / "both").write_text(forms[number] + forms[1 - number])
+    with pytest.raises(SourceError, match="count the same twice"):
+        load(bench, parse(f"x=apel:{tmp_path / 'both'}"), Window(), nobody)
+    (tmp_path / "sums").write_text(forms[1])
+    assert load(bench, parse(f"x=apel:{tmp_path / 'sums'}"), Window(), nobody).level == "sum"
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "htcondor-batch-ce-01-prod.example.org#17.0#1793491200",
+        "9b2f0c1e-58a4-4d7e-9f3c-6a1d2e3f4a5b",  # a random UUID, as other systems give them
+        "9b2f0c1e58a45d7e9f3c6a1d2e3f4a5b",
+    ],
+)
+def test_a_name_of_others_is_never_taken_for_ours(foreign: str, bench: Workbench, tmp_path: Path) -> None:
+    """A record of ours comes back under its UID; whatever else names a job names one of the batch system."""
+    (record, _), *_ = attempts()
+    (line,) = auditor.render([record])
+    (tmp_path / "lines").write_text(line + line.replace(record.text("UID"), foreign))
+    loaded = load(bench, parse(f"x=auditor:{tmp_path / 'lines'}"), Window(), nobody)
+    named = {(row["key"], row["batch"]) for row in rows(bench, loaded.relation)}
+    assert named == {(record.text("UID"), None), (None, foreign)}

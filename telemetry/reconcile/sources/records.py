@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from telemetry.identity import is_attempt_uid
 from telemetry.ledger.formats.usage import SummedUsage, Usage
 from telemetry.ledger.record import InvalidRecord, Record
 from telemetry.reconcile.columns import BODY, COLUMNS, RECORD_FIELDS, from_record, literal, select_list
@@ -89,7 +90,7 @@ def kept(bench: Workbench, name: str, rows: Iterable[Values], types: Mapping[str
 def of_usage(usages: Iterable[Usage]) -> Iterator[Values]:
     """Our columns of what formats of others tell of a job. A record of ours comes back under its UID."""
     for each in usages:
-        is_ours = each.uid.count("-") == 4  # as a UUID has
+        is_ours = is_attempt_uid(each.uid)
         yield {
             "key": each.uid if is_ours else None,
             "batch": None if is_ours else each.uid or None,
