@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from telemetry.ledger.formats import apel, auditor
 from telemetry.ledger.formats.usage import FormatError, SummedUsage, Usage
@@ -33,6 +34,7 @@ WHOLE: Mapping[str, float] = {"ledger": 0, "events": 0}
 WITNESSES: Mapping[str, float] = {SEEN: 0, COUNTERS: 0}
 _ALL: Mapping[str, float] = {**KINDS, **FETCHED, **WHOLE, **WITNESSES}
 
+_Told = TypeVar("_Told", Usage, SummedUsage)
 Fetch = Callable[[Wanted], Iterable[Mapping[str, Any]]]
 
 
@@ -147,16 +149,22 @@ def _foreign(bench: Workbench, wanted: Wanted) -> tuple[Level, str]:
     )
     try:
         with ExitStack() as stack:
-            usages = list(parse(_lines(files.paths(wanted.where), stack)))
+            usages = parse(_lines(files.paths(wanted.where), stack))
+            first = next(usages, None)
+            given = chain(() if first is None else (first,), usages)
+            if isinstance(first, SummedUsage):
+                summed = records.of_summed(_only(SummedUsage, given, wanted.name))
+                return "sum", records.sums(bench, wanted.name, summed)
+            return "attempt", records.columns(bench, wanted.name, records.of_usage(_only(Usage, given, wanted.name)))
     except (FormatError, UnicodeDecodeError) as error:
         raise SourceError(f"{wanted.name}: {error}") from error
-    summed = [each for each in usages if isinstance(each, SummedUsage)]
-    single = [each for each in usages if isinstance(each, Usage)]
-    if summed and single:
-        raise SourceError(f"{wanted.name}: sums and single jobs together count the same twice; name them apart")
-    if summed:
-        return "sum", records.sums(bench, wanted.name, records.of_summed(summed))
-    return "attempt", records.columns(bench, wanted.name, records.of_usage(single))
+
+
+def _only(kind: type[_Told], usages: Iterable[Usage | SummedUsage], name: str) -> Iterator[_Told]:
+    for each in usages:
+        if not isinstance(each, kind):
+            raise SourceError(f"{name}: sums and single jobs together count the same twice; name them apart")
+        yield each
 
 
 def _lines(paths: Iterable[Path], stack: ExitStack) -> Iterator[str]:
