@@ -250,14 +250,16 @@ def test_a_table_that_is_not_understood_is_refused(options: str, said: str, benc
 
 
 def test_slurm_is_read_as_pilots(bench: Workbench, tmp_path: Path) -> None:
-    """What sacct prints becomes pilots, of the site that is told."""
+    """What sacct prints becomes pilots, of the site that is told; a torn line is a problem and not the end of all."""
     (tmp_path / "jobs.txt").write_text(
         "JobIDRaw|NodeList|Start|End|ElapsedRaw|TotalCPU|AllocCPUS|State\n"
         "17|wn1|2026-11-01T10:00:00|2026-11-01T11:00:00|3600|00:50:00|4|COMPLETED\n"
+        "18|wn1|2026-11-01T1"
     )
     loaded = load(bench, parse(f"b=sacct:{tmp_path / 'jobs.txt'},site=S,zone=Europe/Berlin"), Window(), nobody)
     (row,) = rows(bench, loaded.relation)
     assert loaded.level == "pilot"
+    assert loaded.problems == ("b: 1 lines of sacct cannot be read, such as '18|wn1|2026-11-01T1'",)
     assert (row["batch"], row["site"], row["cores"], row["cpu_us"]) == ("17", "S", 4, 3_000_000_000)
     assert row["start_us"] == 1_793_523_600_000_000  # 09:00 UTC
 

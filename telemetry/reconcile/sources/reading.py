@@ -32,6 +32,8 @@ FETCHED: Mapping[str, float] = {"wms": 3600, "sql": 3600}
 WHOLE: Mapping[str, float] = {"ledger": 0, "events": 0}
 #: What others saw of the attempts that whole records are about.
 WITNESSES: Mapping[str, float] = {SEEN: 0, COUNTERS: 0}
+#: So much of a line that cannot be read is shown.
+_SHOWN = 80
 _ALL: Mapping[str, float] = {**KINDS, **FETCHED, **WHOLE, **WITNESSES}
 
 _Told = TypeVar("_Told", Usage, SummedUsage)
@@ -86,7 +88,7 @@ def _read(
         case "otlp":
             return "attempt", *otlp.read(bench, wanted.name, files.paths(wanted.where), spread)
         case "sacct":
-            return "pilot", _sacct(bench, wanted), []
+            return "pilot", *_sacct(bench, wanted)
         case "prometheus":
             return "sum", _prometheus(bench, wanted, window), []
         case "apel" | "auditor":
@@ -125,12 +127,20 @@ def _grace(wanted: Wanted) -> float:
         raise SourceError(f"{wanted.name}: grace={given} is no number of seconds") from error
 
 
-def _sacct(bench: Workbench, wanted: Wanted) -> str:
+def _sacct(bench: Workbench, wanted: Wanted) -> tuple[str, list[str]]:
     options = wanted.options
+    unread, example = 0, ""
+
+    def note(line: str) -> None:
+        nonlocal unread, example
+        unread, example = unread + 1, example or line[:_SHOWN]
+
     with ExitStack() as stack:
         lines = _lines(files.paths(wanted.where), stack)
-        rows = sacct.pilots(lines, site=options.get("site", ""), zone=options.get("zone", ""))
-        return records.columns(bench, wanted.name, rows)
+        rows = sacct.pilots(lines, unread=note, site=options.get("site", ""), zone=options.get("zone", ""))
+        relation = records.columns(bench, wanted.name, rows)
+    told = f"{wanted.name}: {unread} lines of sacct cannot be read, such as {example!r}"
+    return relation, [told] if unread else []
 
 
 def _prometheus(bench: Workbench, wanted: Wanted, window: Window) -> str:

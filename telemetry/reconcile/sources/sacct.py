@@ -8,8 +8,7 @@ Slurm writes local times without a zone; which of the two 02:30 of an autumn nig
 States are all taken in which something was used, OUT_OF_MEMORY and CANCELLED too.
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -19,28 +18,38 @@ from telemetry.reconcile.sources.wanted import SourceError
 _IDS = ("JobIDRaw", "JobID")
 _CORES = ("AllocCPUS", "NCPUS", "ReqCPUS")
 _US = 1_000_000
+#: What Slurm writes where there is no time yet, or never.
+_NO_TIME = ("", "Unknown", "None")
 _Row: TypeAlias = Mapping[str, str]
 
 
-def pilots(lines: Iterable[str], *, site: str = "", zone: str = "") -> Iterator[Mapping[str, Any]]:
-    """Our columns of every job that has ended.
+def pilots(
+    lines: Iterable[str], *, unread: Callable[[str], object], site: str = "", zone: str = ""
+) -> Iterator[Mapping[str, Any]]:
+    """Our columns of every job that has started; one that runs has no end yet. *unread* hears of lines that cannot be
+    read.
 
     Raises:
         SourceError: a column is missing, or the zone is unknown.
     """
-    rows = csv.DictReader(lines, delimiter="|")
-    names = rows.fieldnames or ()
+    bare = (line.rstrip("\r\n") for line in lines)
+    names = next(bare, "").split("|")
     identity, cores = _first(_IDS, names), _first(_CORES, names)
     missing = [name for name in ("Start", "End", "TotalCPU") if name not in names]
     if missing or not identity or not cores or not {"ElapsedRaw", "Elapsed"} & set(names):
-        raise SourceError(f"sacct: columns are missing (there are {', '.join(names) or 'none'})")
+        raise SourceError(f"sacct: columns are missing (there are {', '.join(filter(None, names)) or 'none'})")
     try:
         local: tzinfo = ZoneInfo(zone) if zone else UTC
     except (KeyError, ValueError, OSError) as error:
         raise SourceError(f"sacct: there is no time zone {zone!r}") from error
-    for row, steps in _jobs(rows, identity):
-        if pilot := _pilot(row, identity, cores, local):
+    for row, steps in _jobs(_rows(bare, names, unread), identity):
+        try:
+            pilot = _pilot(row, identity, cores, local)
             is_complete = all(_moments(each["End"], local) for each in steps)
+        except ValueError:
+            unread("|".join(row.values()))
+            continue
+        if pilot is not None:
             yield {**pilot, "cpu_us": pilot["cpu_us"] if is_complete else None, "site": site or None}
 
 
@@ -61,6 +70,18 @@ def _first(wanted: Iterable[str], names: Iterable[str]) -> str:
     return next((each for each in wanted if each in known), "")
 
 
+def _rows(lines: Iterable[str], names: Sequence[str], unread: Callable[[str], object]) -> Iterator[_Row]:
+    """Each line by the names of its columns: sacct quotes nothing, so whatever has another number of them is torn, or
+    has the delimiter in a name."""
+    for line in lines:
+        fields = line.split("|")
+        if len(fields) == len(names):
+            if fields != names:  # the head of a further file
+                yield dict(zip(names, fields, strict=True))
+        elif line:
+            unread(line)
+
+
 def _jobs(rows: Iterable[_Row], identity: str) -> Iterator[tuple[_Row, list[_Row]]]:
     """Each job with the steps that follow it."""
     job: _Row | None = None
@@ -77,32 +98,44 @@ def _jobs(rows: Iterable[_Row], identity: str) -> Iterator[tuple[_Row, list[_Row
 
 
 def _pilot(row: _Row, identity: str, cores: str, local: tzinfo) -> dict[str, Any] | None:
-    wall_us = duration_us(row.get("ElapsedRaw") or row.get("Elapsed") or "")
+    """Our columns of a job; None: it has not started.
+
+    Raises:
+        ValueError: a value is none.
+    """
     starts, ends = _moments(row["Start"], local), _moments(row["End"], local)
-    if not starts or not ends or wall_us is None:
-        return None  # it has not started, or not ended
+    if not starts:
+        return None
+    wall_us, cpu_us = duration_us(row.get("ElapsedRaw") or row.get("Elapsed") or ""), duration_us(row["TotalCPU"])
+    if wall_us is None or (cpu_us is None and row["TotalCPU"]):
+        raise ValueError("a duration is none")
     start_us, end_us = min(
-        ((start, end) for start in starts for end in ends), key=lambda pair: abs(pair[1] - pair[0] - wall_us)
+        ((start, end) for start in starts for end in ends),
+        key=lambda pair: abs(pair[1] - pair[0] - wall_us),
+        default=(starts[0], None),
     )
     return {
         "batch": row[identity],
         "host": row.get("NodeList") or None,
         "cores": int(row[cores] or 0),
         "wall_us": wall_us,
-        "cpu_us": duration_us(row["TotalCPU"]),
+        "cpu_us": None if end_us is None else cpu_us,
         "start_us": start_us,
         "end_us": end_us,
     }
 
 
 def _moments(text: str, local: tzinfo) -> list[int]:
-    """The moment that *text* names; two in the hour that an autumn night has twice, none for `Unknown`."""
+    """The moment that *text* names; two in the hour that an autumn night has twice, none for `Unknown`.
+
+    Raises:
+        ValueError: it is no time.
+    """
+    if text in _NO_TIME:
+        return []
     if text.isdigit():
         return [int(text) * _US]  # SLURM_TIME_FORMAT=%s
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return []
+    moment = datetime.fromisoformat(text)
     if moment.tzinfo is not None:
         return [round(moment.timestamp() * _US)]
     return sorted({round(moment.replace(tzinfo=local, fold=fold).timestamp() * _US) for fold in (0, 1)})
