@@ -116,10 +116,12 @@ def _with_sums(bench: Workbench, first: Surveyed, loaded: Loaded, allowed: Toler
 def _with_pilots(
     bench: Workbench, sides: tuple[Loaded, Loaded], allowed: Tolerances, now_us: int, window: Window
 ) -> _Compared:
-    # Pilots that end within the window, with all that ran in them, also before it.
-    first, other = survey(bench, sides[0], window.wider(), under="of_pilots"), survey(bench, sides[1], window)
+    # Pilots that end within the window, with all that ran in them, also before it. Which these are shows when all are
+    # known: what has ended in one that goes on beyond the window is not missing.
+    first = survey(bench, sides[0], window.wider(), under="of_pilots")
+    asked, other = survey(bench, sides[1], window), survey(bench, sides[1], Window(), under="all_pilots")
     mine, theirs = prepare(bench, first, first.records), prepare(bench, other, other.records)
-    return _Compared(sides=(other.side,), totals=tuple(pilots.compare(bench, mine, theirs, allowed, now_us, window)))
+    return _Compared(sides=(asked.side,), totals=tuple(pilots.compare(bench, mine, theirs, allowed, now_us, window)))
 
 
 def _with_attempts(

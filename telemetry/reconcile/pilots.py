@@ -2,7 +2,7 @@
 
 A pilot's CPU is that of its payloads, of their wrappers, and the rest: the agent's share, and what else the site runs
 in a pilot (`overhead`). Its core time is that of its attempts, and what no attempt had (`idle`). Both are no fault up
-to a share; payloads with more than their pilot are.
+to a share; payloads with more than their pilot are. A pilot that runs is not due.
 """
 
 from telemetry.reconcile.columns import literal
@@ -25,8 +25,8 @@ def compare(
     _make_cases(bench, attempts, pilots, allowed, now_us)
     begin(bench)
     grace_us = now_us - round(pilots.loaded.grace_seconds * _US)
-    bench.run(f"DELETE FROM cases WHERE r_end_us IS NULL AND NOT ({inside(window, 'l_end_us')})")
-    young = f"r_end_us IS NULL AND l_end_us > {grace_us}"
+    bench.run(f"DELETE FROM cases WHERE ({inside(window, 'coalesce(r_end_us, l_end_us)')}) IS NOT TRUE")
+    young = f"r_end_us IS NULL AND (is_known OR l_end_us > {grace_us})"  # known and without an end: it runs
     bench.run(
         f"INSERT INTO faults SELECT id, 'missing', {literal(right)}, l_core_us / 1e6, NULL, l_core_us {_HOURS},"
         f" {literal(f'{right} does not know the pilot: another batch system, or its record is lost')}, false"
@@ -74,7 +74,8 @@ def _make_cases(bench: Workbench, attempts: Prepared, pilots: Prepared, allowed:
     jobs = (
         f"SELECT batch, {place} AS place, any_value(site) AS site, any_value(host) AS host, max(cores) AS cores,"
         " sum(wall_us)::BIGINT AS wall_us, CASE WHEN count(cpu_us) = count(*) THEN sum(cpu_us)::BIGINT END AS cpu_us,"
-        f" sum(wall_us * coalesce(cores, 1))::BIGINT AS core_us, min(start_us) AS start_us, max(end_us) AS end_us,"
+        " sum(wall_us * coalesce(cores, 1))::BIGINT AS core_us, min(start_us) AS start_us,"
+        " CASE WHEN count(end_us) = count(*) THEN max(end_us) END AS end_us,"
         f" bit_or({own}) AS flags FROM {pilots.loose} GROUP BY batch, place"
     )
     bench.run(
@@ -86,7 +87,8 @@ def _make_cases(bench: Workbench, attempts: Prepared, pilots: Prepared, allowed:
         " pilot, l.payloads, l.cores AS l_cores, r.cores AS r_cores, l.cpu_us AS l_cpu_us, r.cpu_us AS r_cpu_us,"
         " l.own_cpu_us, l.core_us AS l_core_us, r.core_us AS r_core_us, l.start_us AS l_start_us, r.start_us AS"
         " r_start_us,"
-        " l.end_us AS l_end_us, r.end_us AS r_end_us, r.wall_us AS r_wall_us, r.flags AS r_flags"
+        " l.end_us AS l_end_us, r.end_us AS r_end_us, r.wall_us AS r_wall_us, r.flags AS r_flags,"
+        " r.batch IS NOT NULL AS is_known"
         f" FROM ({summed}) l FULL JOIN ({jobs}) r ON l.batch = r.batch AND l.place = r.place"
     )
 

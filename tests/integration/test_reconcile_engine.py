@@ -11,7 +11,7 @@ from telemetry.reconcile.engine import reconcile
 from telemetry.reconcile.result import Finding, Outcome
 from telemetry.reconcile.settings import Window
 from tests.support import injected
-from tests.support.sides import SECOND, attempt, classes, compared, of_file, workbench
+from tests.support.sides import SECOND, START_US, attempt, classes, compared, of_file, workbench
 
 ATTEMPTS = 100_000
 
@@ -231,6 +231,47 @@ def test_a_window_has_no_false_borders(tmp_path: Path) -> None:
     outcome = compared(tmp_path / "c", left, pilots, level="pilot", window=window)
     assert {each.pilot for each in outcome.differences} == {"p3", "p4", "p5"}
     assert {each.name for each in outcome.differences} == {"idle"}
+
+
+def packed(number: int) -> list[dict[str, Any]]:
+    """The attempts of a pilot, one right after the other, and the pilot, which ends twenty seconds after them."""
+    begin = int(attempt(3 * number)["start_us"])
+    hours = [begin + n * 3600 * SECOND for n in range(4)]
+    ran = [attempt(3 * number + n, start_us=hours[n], end_us=hours[n + 1]) for n in range(3)]
+    end = hours[3] + 20 * SECOND
+    return [*ran, pilot(number, start_us=begin, end_us=end, wall_us=end - begin)]
+
+
+@pytest.mark.parametrize("border", ["since", "until"])
+def test_a_pilot_is_of_the_window_in_which_it_ends(border: str, tmp_path: Path) -> None:
+    """One that ends just after the window is not asked about, with the attempts that ended within; in the next window
+    it is whole."""
+    *ran, its_pilot = packed(0)
+    moment = int(ran[-1]["end_us"]) + SECOND
+    window = Window(until_us=moment) if border == "until" else Window(since_us=moment)
+    outcome = compared(tmp_path, ran, [its_pilot], level="pilot", window=window)
+    assert classes(outcome) == ({} if border == "until" else {"matched": 1})
+
+
+def test_a_pilot_that_runs_is_not_due(tmp_path: Path) -> None:
+    """What has ended in it waits for its end, however long ago that was; so does a pilot that was requeued, and one in
+    which nothing has ended. One that the batch system does not know is missing all the same."""
+    made = [packed(number) for number in range(4)]
+    running: dict[str, object] = {"end_us": None, "cpu_us": None}
+    pilots = [
+        {**made[0][-1], **running},
+        made[1][-1],
+        {**made[1][-1], **running, "start_us": made[1][-1]["end_us"], "wall_us": 60 * SECOND},
+        made[2][-1],
+        pilot(20, **running),
+    ]
+    ran = [each for ended in made for each in ended[:-1]]
+    outcome = compared(tmp_path, ran, pilots, level="pilot")
+    assert classes(outcome) == {"matched": 1, "pending": 3, "missing_in_right": 1}
+    assert [each.pilot for each in outcome.differences] == ["p3"]
+    past = Window(since_us=START_US, until_us=int(made[3][-1]["end_us"]))
+    outcome = compared(tmp_path / "past", ran, pilots, level="pilot", window=past)
+    assert classes(outcome) == {"matched": 1, "pending": 2, "missing_in_right": 1}
 
 
 @pytest.mark.parametrize("first", [1, 25, 1000])
