@@ -84,6 +84,11 @@ def literal(text: str) -> str:
 
 def from_record(held: Mapping[str, str]) -> str:
     """A select list that makes our columns of a table of accounting records, whose columns and types are *held*."""
+    return select_list(of_record(held))
+
+
+def of_record(held: Mapping[str, str]) -> dict[str, str]:
+    """The expressions of that list."""
     made = {column: converted(column, field, held) for column, field in RECORD_FIELDS.items()}
     for column in ("start_us", "end_us", "arrived_us"):
         if held.get(RECORD_FIELDS[column]) == "VARCHAR":  # a record's times have a zone, or are UTC
@@ -93,17 +98,26 @@ def from_record(held: Mapping[str, str]) -> str:
     made["grp"] = f"concat_ws('/', {', '.join(groups)})" if groups else "NULL"
     if BODY in held:
         made["body"] = name(BODY)
-    return select_list(made)
-
-
-def from_mapping(mapping: Mapping[str, str], held: Mapping[str, str], zone: str = "") -> str:
-    """A select list that makes our columns of any table by *mapping*, from our FIELDS to the table's columns."""
-    return select_list({FIELDS[ours]: converted(FIELDS[ours], theirs, held, zone) for ours, theirs in mapping.items()})
+    return made
 
 
 def select_list(made: Mapping[str, str]) -> str:
     """All columns in their order, NULL where *made* has no expression."""
-    return ", ".join(f"TRY_CAST({made.get(each, 'NULL')} AS {kind}) AS {each}" for each, kind in COLUMNS.items())
+    return ", ".join(f"{_cast(each, made.get(each, 'NULL'))} AS {each}" for each in COLUMNS)
+
+
+def unread(made: Mapping[str, str], fields: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
+    """For each column of *made* that its table's field (by *fields*) tells as a text, and that is none itself: the
+    condition that something is told which cannot be read."""
+    return {
+        column: f"coalesce(trim({name(fields[column])}), '') <> '' AND {_cast(column, expression)} IS NULL"
+        for column, expression in made.items()
+        if held.get(fields.get(column, "")) == "VARCHAR" and COLUMNS[column] != "VARCHAR"
+    }
+
+
+def _cast(column: str, expression: str) -> str:
+    return f"TRY_CAST({expression} AS {COLUMNS[column]})"
 
 
 def converted(column: str, field: str, held: Mapping[str, str], zone: str = "") -> str:
@@ -136,12 +150,13 @@ def _moment(source: str, kind: str, zone: str) -> str:
 def _duration(source: str, kind: str) -> str:
     if kind != "VARCHAR":
         return f"round({source} * 1000000)"
-    # As batch systems print them: [[days-]hours:]minutes:seconds
+    # As batch systems print them: [days-][hours:]minutes:seconds
     days = f"CASE WHEN contains({source}, '-') THEN TRY_CAST(split_part({source}, '-', 1) AS DOUBLE) ELSE 0 END"
     parts = f"list_reverse(string_split(split_part({source}, '-', -1), ':'))"
     part = f"coalesce(TRY_CAST({parts}[{{0}}] AS DOUBLE), 0)"
     sum_of = f"{part.format(1)} + 60 * {part.format(2)} + 3600 * {part.format(3)}"
-    clock = f"CASE WHEN contains({source}, ':') THEN 86400 * ({days}) + {sum_of} END"
+    is_clock = rf"regexp_full_match({source}, '\s*(\d+-)?(\d+:)?\d+:\d+(\.\d*)?\s*')"
+    clock = f"CASE WHEN {is_clock} THEN 86400 * ({days}) + {sum_of} END"
     return f"round(coalesce(TRY_CAST({source} AS DOUBLE), {clock}) * 1000000)"
 
 

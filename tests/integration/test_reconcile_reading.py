@@ -238,6 +238,54 @@ def test_csv_of_records_and_of_others(bench: Workbench, tmp_path: Path) -> None:
     assert (second["start_us"], second["end_us"]) == (1_796_122_800_000_000, 1_796_126_490_000_000)  # 11:00 in winter
 
 
+#: Values that are none, by the column that they stand in, and others that are read.
+UNREAD = {
+    "Elapsed": ["5 h 12 min", "1 day, 2:00:00", "1:xx:03", "1:02:03:04", "nan", "-01:00:00"],
+    "TotalCPU": ["1.234,5"],
+    "NCPUS": ["4 cores"],
+    "End": ["31.10.2026 23:59:59"],
+}
+READ = {"Elapsed": "1-02:03:04.5", "TotalCPU": "12:30", "NCPUS": "4", "End": "2026-10-31T23:59:59"}
+MAPPED = "uid=Job,wall=Elapsed,cpu=TotalCPU,cores=NCPUS,end=End"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_values_that_cannot_be_read_are_told(kind: str, bench: Workbench, tmp_path: Path) -> None:
+    """What is not read is not compared, so it must be said, by its column; nothing at all is no value."""
+    made = [{"Job": "fine", **READ}, {"Job": "empty", **dict.fromkeys(READ, " ")}]
+    made += [{"Job": value, **READ, column: value} for column, values in UNREAD.items() for value in values]
+    path = tmp_path / "site.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(made[0]))
+        writer.writeheader()
+        writer.writerows(made)
+    if kind == "parquet":
+        bench.run(f"COPY (FROM read_csv('{path}', all_varchar = true)) TO '{path.with_suffix('.parquet')}'")
+    loaded = load(bench, parse(f"site={kind}:{path.with_suffix('.' + kind)},{MAPPED}"), Window(), nobody)
+    assert set(loaded.problems) == {
+        "site: 6 values of Elapsed (wall) cannot be read",
+        "site: 1 values of TotalCPU (cpu) cannot be read",
+        "site: 1 values of NCPUS (cores) cannot be read",
+        "site: 1 values of End (end) cannot be read",
+    }
+    found = {row["key"]: row for row in rows(bench, loaded.relation)}
+    assert [found["fine"][each] for each in ("wall_us", "cpu_us", "cores")] == [93_784_500_000, 750_000_000, 4]
+    assert all(found[each]["wall_us"] is None for each in ["empty", *UNREAD["Elapsed"]])
+
+
+def test_values_of_records_that_cannot_be_read_are_told(bench: Workbench, tmp_path: Path) -> None:
+    """The same of tables with our own names: of a record, and of the engine's columns."""
+    (tmp_path / "records.csv").write_text("UID,WallClockTime,EndTime\na,1.5,soon\nb,x,2026-10-31T23:59:59Z\n")
+    (tmp_path / "columns.csv").write_text("key,wall_us,end_us\na,1,2\nb,1 s,2\n")
+    loaded = load(bench, parse(f"a=csv:{tmp_path / 'records.csv'}"), Window(), nobody)
+    assert set(loaded.problems) == {
+        "a: 1 values of WallClockTime (wall) cannot be read",
+        "a: 1 values of EndTime (end) cannot be read",
+    }
+    loaded = load(bench, parse(f"b=csv:{tmp_path / 'columns.csv'}"), Window(), nobody)
+    assert loaded.problems == ("b: 1 values of wall_us (wall) cannot be read",)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [("", "neither ours nor told"), (",uid=Nobody", "no column Nobody"), (",colour=A", "colour is no field")],

@@ -82,9 +82,9 @@ def _read(
     """What a record of the source stands for, the relation of them, and what could not be read."""
     match wanted.kind:
         case "parquet":
-            return _level(wanted), files.parquet(bench, wanted), []
+            return _level(wanted), *files.parquet(bench, wanted)
         case "csv":
-            return _level(wanted), files.csv(bench, wanted), []
+            return _level(wanted), *files.csv(bench, wanted)
         case "otlp":
             return "attempt", *otlp.read(bench, wanted.name, files.paths(wanted.where), spread)
         case "sacct":
