@@ -57,10 +57,13 @@ class Accounts:
 
     def month(self, month: Month, closing: date) -> MonthReport:
         """The records of a month, and the attempts that have none."""
-        fold = MonthFold(month, closing, SystemClock().utc_ns())
+        fold = MonthFold(month, closing, SystemClock().utc_ns(), self._is_recorded)
         for record, arrived_ns in self.records(month.bounds):
             fold.add(record, arrived_ns)
         for seen in self._client.witness(ended=month.bounds):
             end_ns = parse_utc(str(seen["EndTime"]))
             fold.add_attempt(str(seen["UID"]), int(seen["JobID"]), int(seen["Attempt"]), end_ns)
         return fold.report()
+
+    def _is_recorded(self, uid: str, job_id: int) -> bool:
+        return any(past.record.get("UID") == uid for past in self._keeper.accounting_history(job_id))

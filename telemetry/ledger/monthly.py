@@ -1,11 +1,11 @@
 """A month of accounting: what was used by VO, group, site and cores; what is missing of it, and what came late. Pure.
 
-An attempt belongs to the month in which it ended. After the closing date nothing that arrives changes what was
-reported, so whatever came later, and what is not there at all, is told apart.
+An attempt belongs to the month in which it ended by the clock of its node. After the closing date nothing that arrives
+changes what was reported, so whatever came later, and what is not there at all, is told apart.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
@@ -144,6 +144,8 @@ class MonthFold:
     month: Month
     closing: date
     now_ns: int
+    #: Whether an attempt (UID, JobID) has a record at all, of whatever month.
+    is_recorded: Callable[[str, int], bool]
     _sums: dict[Share, _Sum] = field(default_factory=dict)
     _held: set[str] = field(default_factory=set)
     _gaps: list[Gap] = field(default_factory=list)
@@ -172,8 +174,13 @@ class MonthFold:
             self._note("estimated", record, arrived_ns)
 
     def add_attempt(self, uid: str, job_id: int, attempt: int, end_ns: int) -> None:
-        """An attempt that has ended in this month, as the WMS has seen; after all records."""
-        if uid not in self._held and self.now_ns - end_ns > GRACE_SECONDS * NANOSECONDS:
+        """An attempt that has ended in this month, as the WMS has seen; after all records.
+
+        That learns of an end later than the node, of a stalled job's much later: what has no record in this month may
+        have one in another.
+        """
+        is_due = uid not in self._held and self.now_ns - end_ns > GRACE_SECONDS * NANOSECONDS
+        if is_due and not self.is_recorded(uid, job_id):
             gap = Gap(
                 uid=uid, job_id=job_id, attempt=attempt, kind="missing", site="", end=utc_text(end_ns), arrived="",
                 core_hours=None,

@@ -19,6 +19,7 @@ from runner.config import load
 from telemetry.clock import NANOSECONDS, utc_text
 from telemetry.ledger.formats import apel, auditor, dirac, ogf
 from telemetry.ledger.formats.usage import SummedUsage, Usage
+from telemetry.ledger.monthly import Month
 from tests.support.clock import NOON_UTC_NS, JumpClock
 from tests.support.ledger import matched, whole_life
 from tests.support.tree import ROOT
@@ -126,6 +127,33 @@ def test_a_month_is_shown_on_the_terminal(jobspan: Jobspan) -> None:
     assert "LCG.One.org" in out
     code, out, _ = jobspan("report", "--month", "2025-12")
     assert (code, "0 attempts, 0.000 core hours; complete." in out) == (0, True)
+
+
+def test_an_attempt_at_the_border_of_two_months_is_missing_in_neither(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The WMS learns of an end after the node, of a stalled job's much later: the attempt belongs to the month of its
+    record, and in the month of the WMS's clock it is not missed. One that has no record at all is."""
+    with running_wms(tmp_path / "site", clock=JumpClock()) as site:
+        recorded, lost = match(site, "LCG.One.org"), match(site, "LCG.One.org")
+        send(site, recorded, 1, "LCG.One.org")
+        later = Month.of("2026-02").start_ns + DAY_NS
+
+        def end(*jobs: dict[str, Any]) -> None:
+            numbers = ", ".join(str(each["JobID"]) for each in jobs)
+            with site.context.databases.write() as transaction:
+                statement = f"UPDATE job_attempts SET EndTime = {later} WHERE JobID IN ({numbers})"
+                transaction.connection.exec_driver_sql(statement)
+
+        def verdict(month: str) -> tuple[int, str]:
+            code = cli.main(["--folder", str(site.folder), "report", "--month", month])
+            return code, capsys.readouterr().out.splitlines()[1]
+
+        end(recorded)
+        assert verdict(MONTH) == (0, "1 attempts, 1.000 core hours; complete.")
+        assert verdict("2026-02") == (0, "0 attempts, 0.000 core hours; complete.")
+        end(lost)
+        assert verdict("2026-02") == (1, "0 attempts, 0.000 core hours; of those that ended in 2026-02: 1 missing.")
 
 
 #: `jobspan` where the extra [reports] is not installed.

@@ -3,6 +3,7 @@
 import csv
 import json
 from argparse import Namespace
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -183,10 +184,10 @@ def test_tables_become_files_with_their_types(tmp_path: Path) -> None:
 # --- the month itself -----------------------------------------------------------------------------
 
 
-def fold(now_ns: int = NOON_UTC_NS * 2) -> MonthFold:
-    """Of the month in which the tests' attempts end."""
+def fold(now_ns: int = NOON_UTC_NS * 2, recorded: Collection[str] = ()) -> MonthFold:
+    """Of the month in which the tests' attempts end; those that are *recorded* in another one have a record too."""
     month = Month.of("2026-01")
-    return MonthFold(month, month.closing_date, now_ns)
+    return MonthFold(month, month.closing_date, now_ns, lambda uid, _: uid in recorded)
 
 
 def test_only_the_estimate_of_the_wms_is_no_measurement() -> None:
@@ -209,6 +210,14 @@ def test_what_ended_a_moment_ago_is_not_missed_yet() -> None:
         each.add_attempt("u", 1, 1, NOON_UTC_NS)
     assert young.report().is_complete
     assert [gap.kind for gap in old.report().gaps] == ["missing"]
+
+
+def test_what_is_recorded_in_another_month_is_not_missing() -> None:
+    """The node's clock says to which month an attempt belongs; that of the WMS may say another one."""
+    month = fold(recorded=["u"])
+    month.add_attempt("u", 1, 1, NOON_UTC_NS)
+    month.add_attempt("v", 1, 2, NOON_UTC_NS)
+    assert [gap.uid for gap in month.report().gaps] == ["v"]
 
 
 def test_the_closing_date_is_in_time_to_its_last_moment() -> None:
