@@ -90,7 +90,7 @@ def _read(
         case "sacct":
             return "pilot", *_sacct(bench, wanted)
         case "prometheus":
-            return "sum", _prometheus(bench, wanted, window), []
+            return "sum", *_prometheus(bench, wanted, window)
         case "apel" | "auditor":
             return *_foreign(bench, wanted), []
         case kind if kind in (*FETCHED, *WHOLE, *WITNESSES):
@@ -143,13 +143,13 @@ def _sacct(bench: Workbench, wanted: Wanted) -> tuple[str, list[str]]:
     return relation, [told] if unread else []
 
 
-def _prometheus(bench: Workbench, wanted: Wanted, window: Window) -> str:
+def _prometheus(bench: Workbench, wanted: Wanted, window: Window) -> tuple[str, list[str]]:
     since, until = (None if each is None else each / 1e6 for each in (window.since_us, window.until_us))
     options = wanted.options
-    found = prometheus.sums(
+    found, problems = prometheus.sums(
         wanted.where, site_label=options.get("by", ""), matching=options.get("matching", ""), since=since, until=until
     )
-    return records.sums(bench, wanted.name, found)
+    return records.sums(bench, wanted.name, found), [f"{wanted.name}: {each}" for each in problems]
 
 
 def _foreign(bench: Workbench, wanted: Wanted) -> tuple[Level, str]:
