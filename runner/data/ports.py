@@ -65,6 +65,14 @@ class StorageElement(Protocol):
         """
         ...
 
+    def check_place(self, pfn: str, lfn: str) -> None:
+        """Hold *pfn* against where `put` stores *lfn*: what a request or a catalogue says of places is not trusted.
+
+        Raises:
+            NotFoundError: it is another place.
+        """
+        ...
+
     def remove(self, pfn: str) -> None:
         """Remove the file *pfn*; one that is not there is removed already.
 

@@ -54,7 +54,7 @@ class FolderStorageElement:
             UnavailableError: the folder cannot be written, or is full.
             RefusedError: not to be replaced, and there is a file of that name with other content.
         """
-        name = "/".join(parts_of(checked(lfn).lstrip("/")))
+        name = _place(lfn)
         target = self._folder / name
         if not replace and self._holds(name, source):
             return f"file://{quote(str(target))}"
@@ -70,6 +70,15 @@ class FolderStorageElement:
             why = "is full" if is_disk_full(error) else f"cannot take {lfn}: {error.strerror}"
             raise UnavailableError(f"{self._name} {why}") from error
         return f"file://{quote(str(target))}"
+
+    def check_place(self, pfn: str, lfn: str) -> None:
+        """Hold *pfn* against where `put` stores *lfn*.
+
+        Raises:
+            NotFoundError: it is another place.
+        """
+        if self._name_of(pfn) != _place(lfn):
+            raise NotFoundError(f"{pfn} is not where {self._name} keeps {lfn}")
 
     def remove(self, pfn: str) -> None:
         """Remove the file *pfn*; one that is not there is removed already.
@@ -107,12 +116,18 @@ class FolderStorageElement:
 
     def _name_of(self, pfn: str) -> str:
         """The file of *pfn*, relative to the folder. What the catalogue says is not trusted."""
-        url = urlsplit(pfn)
-        path = unquote(url.path)
         inside = f"{self._folder}/"
-        if url.scheme != "file" or url.netloc or not path.startswith(inside):
-            raise NotFoundError(f"{pfn} is no file of {self._name}")
-        return path[len(inside) :]
+        with contextlib.suppress(ValueError):  # no URL at all
+            url = urlsplit(pfn)
+            path = unquote(url.path)
+            if url.scheme == "file" and not url.netloc and path.startswith(inside):
+                return path[len(inside) :]
+        raise NotFoundError(f"{pfn} is no file of {self._name}")
+
+
+def _place(lfn: str) -> str:
+    """Where *lfn* is kept, relative to the folder of an element."""
+    return "/".join(parts_of(checked(lfn).lstrip("/")))
 
 
 def open_elements(folder: Path, names: Iterable[str]) -> Mapping[str, FolderStorageElement]:

@@ -2,6 +2,8 @@
 
 Names and meanings are DIRAC's. A file is looked at before it is believed: size and checksum must be
 what the request says, and a name that the catalogue knows with other content is never overwritten.
+An executor may touch every user's files, so neither a request nor the catalogue names one by its place:
+that must be the one at which the storage element keeps the logical name.
 """
 
 import tempfile
@@ -38,7 +40,7 @@ class Operations:
         self._parts = parts
         self._kinds: Mapping[str, Callable[[ClaimedRequest, Operation], None]] = {
             requests.REPLICATE_AND_REGISTER: self._each_file(self._replicate_and_register),
-            requests.PUT_AND_REGISTER: self._each_file(self._put_and_register),
+            requests.PUT_AND_REGISTER: self._put_and_register,
             requests.REGISTER_FILE: self._each_file(self._register_file),
             requests.REMOVE_REPLICA: self._each_file(self._remove_replica),
             requests.SET_FILE_STATUS: self._set_file_status,
@@ -67,20 +69,25 @@ class Operations:
         pfn = file.pfn or (known.pfns.get(operation.source_se, "") if known is not None else "")
         if not pfn:
             raise NotFoundError(f"{operation.catalog} knows no {file.lfn} at {operation.source_se}")
-        with self._brought(self._element(operation.source_se), pfn, file) as path:
+        source = self._element(operation.source_se)
+        source.check_place(pfn, file.lfn)
+        with self._brought(source, pfn, file) as path:
             self._put(operation, file, path)
 
-    def _put_and_register(self, operation: Operation, file: RequestFile) -> None:
+    def _put_and_register(self, request: ClaimedRequest, operation: Operation) -> None:
         folder = self._parts.failover_folder
         if folder is None:
             raise PermanentJobError("there is no FailoverFolder here", error_type="no_failover_folder")
-        known = self._known(operation, file)
-        if known is None or operation.target_se not in known.pfns:
-            with self._brought(folder, file.pfn, file) as path:
-                self._put(operation, file, path)
-        folder.remove(file.pfn)
+        for file in operation.files:
+            folder.check_place(file.pfn, requests.waiting_name(request.job_id, request.attempt, file.lfn))
+            known = self._known(operation, file)
+            if known is None or operation.target_se not in known.pfns:
+                with self._brought(folder, file.pfn, file) as path:
+                    self._put(operation, file, path)
+            folder.remove(file.pfn)
 
     def _register_file(self, operation: Operation, file: RequestFile) -> None:
+        self._element(operation.target_se).check_place(file.pfn, file.lfn)
         self._known(operation, file)
         pfns = {operation.target_se: file.pfn}
         self._parts.catalog.register(_replica(file, pfns), operation.catalog)
@@ -94,8 +101,11 @@ class Operations:
         if not others:
             raise RefusedError(f"{file.lfn} lies at {operation.target_se} only")
         wanted = RequestFile(lfn=file.lfn, size_bytes=known.size_bytes, adler32=known.adler32)
-        with self._brought(self._element(others[0]), known.pfns[others[0]], wanted):
-            self._element(operation.target_se).remove(known.pfns[operation.target_se])
+        element, other = self._element(operation.target_se), self._element(others[0])
+        element.check_place(known.pfns[element.name], file.lfn)
+        other.check_place(known.pfns[other.name], file.lfn)
+        with self._brought(other, known.pfns[other.name], wanted):
+            element.remove(known.pfns[element.name])
         self._parts.catalog.remove(file.lfn, operation.target_se, operation.catalog)
 
     def _set_file_status(self, request: ClaimedRequest, operation: Operation) -> None:

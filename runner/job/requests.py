@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from runner.errors import PermanentJobError
 
@@ -141,6 +142,11 @@ def request_name(job_name: str, job_id: int) -> str:
     return f"{prefix}job_{job_id}"
 
 
+def waiting_name(job_id: int, attempt: int, lfn: str) -> str:
+    """Under what name the output *lfn* of an attempt waits in the failover folder."""
+    return f"/{job_id}.{attempt}{lfn}"
+
+
 def parse_request(text: bytes, source: str) -> CombinedRequest:
     """The request in *text*, which nobody has looked at; *source* is named in errors.
 
@@ -253,8 +259,20 @@ def _check_files(kind: str, files: tuple[RequestFile, ...], where: str) -> None:
         raise invalid(f"{where}: {kind} without Files")
     if kind != REMOVE_REPLICA and not all(each.adler32 for each in files):
         raise invalid(f"{where}: {kind} needs the Checksum of every file")
-    if kind in (PUT_AND_REGISTER, REGISTER_FILE) and not all(each.pfn for each in files):
-        raise invalid(f"{where}: {kind} needs the PFN of every file")
+    for each in files if kind in (PUT_AND_REGISTER, REGISTER_FILE) else ():
+        if not each.pfn:
+            raise invalid(f"{where}: {kind} needs the PFN of every file")
+        if not _may_be_place(each.pfn, each.lfn):
+            raise invalid(f"{where}: {each.pfn} is no place of {each.lfn}")
+
+
+def _may_be_place(pfn: str, lfn: str) -> bool:
+    """Whether an element might keep *lfn* at *pfn*; whether it does, the element says when the request is executed."""
+    try:
+        path = unquote(urlsplit(pfn).path)
+    except ValueError:
+        return False
+    return path.endswith(lfn) and ".." not in path.split("/")
 
 
 def _arguments(kind: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:

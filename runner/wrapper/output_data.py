@@ -135,7 +135,7 @@ def _leave_in_folder(
     folder = attempt.parts.failover_folder
     if folder is None:
         raise why
-    name = f"/{attempt.job_id}.{attempt.parts.arguments.attempt}{lfn}"
+    name = requests.waiting_name(attempt.job_id, attempt.parts.arguments.attempt, lfn)
     replica = patient(partial(_store, attempt, folder, found.name, name))
     file = replace(_request_file(replica, pfn=replica.pfns[folder.name]), lfn=lfn)
     attempt.pending.operations += [

@@ -177,6 +177,53 @@ def test_no_other_file_is_read(wms: RunningWms, config: Config, tmp_path: Path) 
     assert wms.status(job_id) == ("Completed", "Pending Requests")
 
 
+def test_a_file_of_another_user_is_neither_copied_nor_removed(wms: RunningWms, config: Config) -> None:
+    """Who calls another user's file his own, by the request or in the catalogue, gets neither its content nor its
+    end: a physical name counts only as the place that the element itself gives to the logical name."""
+    theirs = stored(config, element(config, "SE-F"), f"/local/user/o/other{LFN}")
+    mine = {name: theirs[name] for name in theirs if name != "PFN"}
+    moves = (step("ReplicateAndRegister", mine, "SE-USER", "SE-F"), step("RemoveReplica", mine, "SE-F"))
+    pending(wms, step("RegisterFile", theirs, "SE-F"), *moves)
+    pending(wms, step("RegisterFile", {**theirs, "PFN": f"file:///elsewhere{LFN}"}, "SE-F"), *moves)
+    pending(wms, step("ReplicateAndRegister", theirs, "SE-USER", "SE-F"))
+    by_request = run(config)
+    registered = replicas(wms)
+    register(wms, theirs, "SE-F")
+    pending(wms, *moves)
+    copied = run(config)
+    register(wms, stored(config, element(config, "SE-USER")), "SE-USER")
+    pending(wms, step("RemoveReplica", mine, "SE-F"))
+    removed = run(config)
+
+    assert {status for status, _ in (*by_request, *copied, *removed)} == {"Failed"}
+    assert len(by_request) == 3
+    assert all("is no file of" in error or "is not where" in error for _, error in (*by_request, *copied, *removed))
+    assert registered == {}
+    assert Path(theirs["PFN"].removeprefix("file://")).read_text() == "content"
+
+
+def test_a_waiting_file_of_another_job_stays(wms: RunningWms, config: Config, tmp_path: Path) -> None:
+    """PutAndRegister takes what its own attempt has left in the failover folder, and nobody else's."""
+    theirs = stored(config, FolderStorageElement("FailoverFolder", tmp_path / "waiting"), f"/7.1{LFN}")
+    pending(wms, step("PutAndRegister", theirs, "SE-USER"))
+
+    assert run(config)[0][0] == "Failed"
+    assert replicas(wms) == {}
+    assert Path(theirs["PFN"].removeprefix("file://")).read_text() == "content"
+
+
+def test_the_wms_takes_no_request_for_a_file_under_another_name(wms: RunningWms) -> None:
+    """Who sends such a request himself, past the wrapper, hears it at once and in words."""
+    job_id = wms.submit()
+    token = (wms.match() or {})["JobToken"]
+    file = {"LFN": LFN, "Size": 1, "Checksum": "1", "PFN": "file:///storage/SE-F/local/user/o/other/thesis.dat"}
+    body = {"RequestName": "r", "JobID": job_id, "Operations": [step("RegisterFile", file, "SE-F")]}
+    answer = wms.call("POST", "/api/jobspan/requests", body, token=token)
+
+    assert answer.status_code == 400
+    assert f"is no place of {LFN}" in answer.text
+
+
 @pytest.mark.parametrize("others", [False, True])
 def test_the_last_replica_is_never_removed(wms: RunningWms, config: Config, others: bool) -> None:
     """Neither the only one, nor one whose other copy is damaged."""
@@ -306,17 +353,22 @@ class Counting:
         """Nothing."""
 
 
+def registering(catalog: Counting, name: str, staging: Path) -> OperationParts:
+    """What RegisterFile at the element *name*, the folder /se, needs."""
+    elements = {name: FolderStorageElement(name, Path("/se"))}
+    return OperationParts(
+        catalog=catalog, reports=None, storage_elements=elements, failover_folder=None, staging=staging
+    )  # type: ignore[arg-type]
+
+
 def test_two_executors_never_do_one_operation_twice(wms: RunningWms, config: Config) -> None:
     """Four executors at once on twelve requests: every operation is executed exactly once."""
     for number in range(12):
-        files = [
-            {"LFN": f"/local/{number}/{each}", "Size": 1, "Checksum": "1", "PFN": "file:///x"} for each in range(2)
-        ]
+        lfns = [f"/local/{number}/{each}" for each in range(2)]
+        files = [{"LFN": lfn, "Size": 1, "Checksum": "1", "PFN": f"file:///se{lfn}"} for lfn in lfns]
         pending(wms, *(step("RegisterFile", file, "SE-F") for file in files))
     catalog = Counting()
-    parts = OperationParts(
-        catalog=catalog, reports=None, storage_elements={}, failover_folder=None, staging=config.folder
-    )  # type: ignore[arg-type]
+    parts = registering(catalog, "SE-F", config.folder)
 
     def work() -> None:
         client = WmsClient(wms.url, FileToken(config.tokens_folder / "admin.token"))
@@ -342,7 +394,7 @@ class Queue:
         self.renewed = threading.Event()
         self.reports: list[tuple[int, str]] = []
         operation = {"Type": "RegisterFile", "TargetSE": "A", "Catalog": "C"}
-        files = [{"LFN": "/a/b", "Checksum": "1", "PFN": "x"}]
+        files = [{"LFN": "/a/b", "Checksum": "1", "PFN": "file:///se/a/b"}]
         self.request: ClaimedRequest | None = ClaimedRequest(
             request_id=1,
             name="r",
@@ -374,8 +426,7 @@ class Queue:
 
 
 def executor_on(queue: Queue, catalog: Counting, tmp_path: Path) -> RequestExecutor:
-    parts = OperationParts(catalog=catalog, reports=None, storage_elements={}, failover_folder=None, staging=tmp_path)  # type: ignore[arg-type]
-    return RequestExecutor(queue, Operations(parts), redact=str)
+    return RequestExecutor(queue, Operations(registering(catalog, "A", tmp_path)), redact=str)
 
 
 def test_a_catalogue_that_is_away_is_asked_again(tmp_path: Path) -> None:

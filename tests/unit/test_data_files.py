@@ -115,7 +115,9 @@ def test_storage_keeps_what_it_gets(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "storage").rglob("*") if path.is_file()) == ["x y.dat"]
 
 
-@pytest.mark.parametrize("pfn", ["file:///etc/passwd", "http://x/y", "file://{se}/../secret", "file://host{se}/a", "x"])
+@pytest.mark.parametrize(
+    "pfn", ["file:///etc/passwd", "http://x/y", "file://{se}/../secret", "file://host{se}/a", "x", "file://[x"]
+)
 def test_storage_gives_only_its_own(tmp_path: Path, pfn: str) -> None:
     """A physical name that is not of this element, whoever told it to the catalogue, is not found."""
     element = FolderStorageElement("SE-USER", tmp_path / "se")
@@ -130,6 +132,22 @@ def test_storage_gives_only_its_own(tmp_path: Path, pfn: str) -> None:
         with pytest.raises(NotFoundError):
             element.get(name, tmp_path / "target", link=False)
     assert not (tmp_path / "target").exists()
+
+
+def test_one_place_for_each_name(tmp_path: Path) -> None:
+    """Where `put` stores a file is the only place of its name, however the URL spells it; near it is not there."""
+    element = FolderStorageElement("SE-USER", tmp_path / "se")
+    (tmp_path / "source").write_text("x")
+    lfn, root = "/lhcb/user/a/alice/x y.dat", f"file://{tmp_path}/se"
+    element.check_place(element.put(tmp_path / "source", lfn), lfn)
+    element.check_place(f"{root}{lfn}", lfn)
+    for pfn in (
+        f"{root}/lhcb/user/b/bob/x", f"{root}/sub{lfn}", f"{root}/../se{lfn}", f"{root}/.{lfn}", f"{root}{lfn}/",
+        f"{root}/{lfn}", f"file://host{tmp_path}/se{lfn}", f"file://{tmp_path}/other{lfn}", f"file://{lfn}", lfn,
+        f"{root}/lhcb/user/b/bob/..%2f..%2fa/alice/x y.dat", "",
+    ):  # fmt: skip
+        with pytest.raises(NotFoundError):
+            element.check_place(pfn, lfn)
 
 
 def test_storage_that_is_away(tmp_path: Path) -> None:

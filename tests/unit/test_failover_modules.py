@@ -156,7 +156,7 @@ def test_failover_request(tmp_path: Path, well: bool, status: str) -> None:
     commons = {"InputData": "LFN:/local/a;LFN:/local/b;"}
     module = FailoverRequest(step(tmp_path, workflow_commons=commons, workflow_ok=well))
     module.file_report.set_file_status(7, "/local/b", "Problematic")
-    file = RequestFile(lfn="/local/user/x/out", size_bytes=1, adler32="00000001", pfn="file:///x")
+    file = RequestFile(lfn="/local/user/x/out", size_bytes=1, adler32="00000001", pfn="file:///se/local/user/x/out")
     module.operations.append(Operation(type=REGISTER_FILE, target_se="SE-USER", catalog="FileCatalog", files=(file,)))
     result = module.execute()
     request = parse_request((tmp_path / "7_3_request.json").read_bytes(), "7_3_request.json")
