@@ -14,6 +14,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(context: Context) -> int:
     from runner.commands.fetching import fetch_output
     from runner.commands.jobs import find
+    from runner.commands.terminal import one_line
     from runner.compose.kinds import open_client
 
     number, client = context.arguments.id, open_client(context.config)
@@ -21,7 +22,7 @@ def _run(context: Context) -> int:
     target = context.arguments.to or Path(f"output-{number}")
     files = fetch_output(client, number, target)
     for name in files:
-        context.terminal.line(str(target / name))
+        context.terminal.line(one_line(target / name))
     context.terminal.json({"job_id": number, "folder": str(target.absolute()), "files": files})
     return 0
 

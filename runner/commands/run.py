@@ -124,7 +124,7 @@ def _tell(context: Context, result: dict[str, Any]) -> None:
     for each in result["attempt_folders"]:
         terminal.line(f"journal      {each}/control")
     for each in result["output"]:
-        terminal.line(f"output       {each}")
+        terminal.line(f"output       {one_line(each)}")
 
 
 COMMAND = Command(

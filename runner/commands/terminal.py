@@ -63,7 +63,10 @@ class Terminal:
     def json(self, value: Any) -> None:
         """The one value of `--json`; nothing otherwise."""
         if self.as_json:
-            print(json.dumps(value, indent=2, ensure_ascii=not _speaks_utf8()), flush=True)
+            text = json.dumps(value, indent=2, ensure_ascii=not _speaks_utf8())
+            if any("\ud800" <= character <= "\udfff" for character in text):  # a file's name that is no text
+                text = json.dumps(value, indent=2)
+            print(text, flush=True)
 
     def paint(self, text: str, colour: str) -> str:
         """*text* in *colour*, where there are colours."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from runner.errors import PermanentJobError
 
 PREFIX = "LFN:"
-_PLAIN = re.compile(r"(/[^/\0\n]{1,255}){2,}")
+_PLAIN = re.compile(r"(/[^/\0\n\ud800-\udfff]{1,255}){2,}")
 _LONGEST = 255
 
 

@@ -30,6 +30,8 @@ _REFUSED = {
 }
 #: Pax keys that change what a member is; those of GNU.sparse too. Others (times, owners, comments) are not for us.
 _REFUSED_KEYS = ("linkpath", "GNU.sparse", "hdrcharset", "SCHILY.realsize")
+#: As which we read names anyway: UTF-8, and bytes that are none stay as they are.
+_CHARSETS = ("BINARY", "ISO-IR 10646 2000 UTF-8")
 
 
 class ByteSource(Protocol):
@@ -149,6 +151,8 @@ def _extension(kind: bytes, content: bytes) -> dict[str, str]:
         return {"path": _text(content)}
     found: dict[str, str] = {}
     for key, value in _records(content):
+        if key == "hdrcharset" and value in _CHARSETS:
+            continue
         if key.startswith(_REFUSED_KEYS):
             raise HostileArchiveError(f"the archive has a pax header with {key}")
         if key in ("path", "size"):

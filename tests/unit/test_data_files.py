@@ -190,7 +190,7 @@ def test_names_of_output_data(file: str, path: str, lfn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "lfn", ["relative/x", "/one", "/a/../b", "/a//b", "/a/b/", "/a/\nb", "/a/./b", "/a/" + "x" * 256]
+    "lfn", ["relative/x", "/one", "/a/../b", "/a//b", "/a/b/", "/a/\nb", "/a/./b", "/a/" + "x" * 256, "/a/\udce9"]
 )
 def test_no_logical_names(lfn: str) -> None:
     """What is no absolute, normal path is no LFN."""
