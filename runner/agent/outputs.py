@@ -137,7 +137,7 @@ class _Saving:
         dropped = sum(selection.dropped.values())
         parameters: dict[str, Scalar] = {}
         if selection.missing and started:
-            parameters["OutputSandboxMissingFiles"] = ", ".join(selection.missing)
+            parameters["OutputSandboxMissingFiles"] = selection.missing_files
         if selection.dropped:
             parameters["OutputSandboxDroppedBytes"] = dropped
         if parameters:

@@ -3,7 +3,9 @@
 An archive is untrusted. Only regular files and folders come out of it, only below the folder they
 are meant for, and only as many and as large as `ArchiveLimits` says. It is unpacked into a new
 folder, step by step relative to open folders and without following links, and what is there is
-moved in by renaming when all of it was good: a bad archive changes nothing.
+moved in by renaming when all of it was good: a bad archive changes nothing. `pack` holds itself to
+the same limits, so that whatever it writes can be unpacked: how well a file can be compressed says
+nothing about its being hostile, and bytes, entries and depth bound what a bomb can do.
 """
 
 import bz2
@@ -29,6 +31,8 @@ from runner.data.transfers import is_disk_full
 from runner.errors import HostileArchiveError, PermanentJobError, TransientJobError
 
 _CHUNK_BYTES = 64 << 10
+#: What a file of ours takes in a tar archive beside its content, at most: headers with a long name, and padding.
+_ENTRY_BYTES = 4096
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What a frame of zstd may ask for as memory, bytes: the most that `zstd --long` makes.
@@ -39,16 +43,44 @@ _BAD_INPUT = (EOFError, zlib.error, zstandard.ZstdError, gzip.BadGzipFile)
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveLimits:
-    """How much may come out of an archive."""
+    """How much may come out of an archive, and go into one."""
 
     entries: int = 100_000
     total_bytes: int = 20 << 30
-    #: Bytes out for each byte in, looked at beyond `ratio_from_bytes`: a small file of zeros is no bomb.
-    ratio: int = 250
-    ratio_from_bytes: int = 64 << 20
     depth: int = 32
     name_bytes: int = 255
     path_bytes: int = 1024
+
+
+LIMITS = ArchiveLimits()
+
+
+class Listing:
+    """What may stand in one archive: what `unpack` would refuse is not taken here."""
+
+    def __init__(self, limits: ArchiveLimits = LIMITS) -> None:
+        self._limits = limits
+        self._files: set[tuple[str, ...]] = set()
+        self._folders: set[tuple[str, ...]] = set()
+        self._bytes = 0
+
+    def add(self, name: str, size_bytes: int = 0) -> None:
+        """The file *name*, and the folders in which it is.
+
+        Raises:
+            HostileArchiveError: it breaks a rule, or is too much. It is not taken.
+        """
+        parts = tuple(_parts(name, self._limits, is_file=True))
+        folders = {parts[:end] for end in range(1, len(parts))}
+        if parts in self._files or parts in self._folders or folders & self._files:
+            raise HostileArchiveError(f"the archive has {name!r} twice")
+        if len(self._files) + len(self._folders) + len(folders - self._folders) >= self._limits.entries:
+            raise _too_many(self._limits)
+        if self._bytes + size_bytes > self._limits.total_bytes:
+            raise _too_large(self._limits)
+        self._files.add(parts)
+        self._folders |= folders
+        self._bytes += size_bytes
 
 
 @dataclass(frozen=True)
@@ -64,7 +96,7 @@ def unpack(
     folder: Path,
     *,
     staging: Path,
-    limits: ArchiveLimits | None = None,
+    limits: ArchiveLimits = LIMITS,
     check: Callable[[], None] = lambda: None,
 ) -> Unpacked:
     """Bring what is in *archive* (tar.gz, tar.bz2 or tar.zst, told by content) into *folder*.
@@ -82,8 +114,7 @@ def unpack(
     new.mkdir(mode=0o700)
     try:
         with archive.open("rb") as file, _decompressed(file) as stream:
-            size = os.fstat(file.fileno()).st_size
-            unpacked = _Unpacking(_Bounded(stream, size, limits or ArchiveLimits(), check), new).run()
+            unpacked = _Unpacking(_Bounded(stream, limits, check), new).run()
         _move_in(new, folder)
         return unpacked
     except _BAD_INPUT as error:
@@ -97,7 +128,10 @@ def unpack(
 
 
 def pack(
-    files: Sequence[tuple[str, Callable[[], int]]], archive: Path, check: Callable[[], None] = lambda: None
+    files: Sequence[tuple[str, Callable[[], int]]],
+    archive: Path,
+    check: Callable[[], None] = lambda: None,
+    limits: ArchiveLimits = LIMITS,
 ) -> int:
     """Write *files* (a name, and what opens it for reading) to the new tar.zst *archive*; its bytes.
 
@@ -105,7 +139,11 @@ def pack(
 
     Raises:
         OSError: a file cannot be read, the disk is full. Nothing is left then.
+        HostileArchiveError: `unpack` would refuse it. Nothing is left then.
     """
+    listing = Listing(limits)
+    for name, opener in files:
+        listing.add(name, size_of(opener))
     try:
         with archive.open("xb") as target:
             compressor = zstandard.ZstdCompressor(level=3).stream_writer(target, closefd=False)
@@ -132,6 +170,19 @@ def packed_size(opener: Callable[[], int], at_most_bytes: int, check: Callable[[
             check()
             total += len(compressor.compress(piece))
     return total + len(compressor.flush())
+
+
+def size_of(opener: Callable[[], int]) -> int:
+    """Bytes of a file as it lies there.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = opener()
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
 
 
 def _add(tar: tarfile.TarFile, name: str, opener: Callable[[], int], check: Callable[[], None]) -> None:
@@ -176,12 +227,12 @@ def _decompressed(file: BinaryIO) -> Iterator[ByteSource]:
 class _Bounded:
     """A decompressed stream that ends with an error when more comes out than may."""
 
-    def __init__(self, source: ByteSource, size_bytes: int, limits: ArchiveLimits, check: Callable[[], None]) -> None:
+    def __init__(self, source: ByteSource, limits: ArchiveLimits, check: Callable[[], None]) -> None:
         self.limits = limits
         self._source = source
         self._check = check
         self._total = 0
-        self._most = min(limits.total_bytes, max(limits.ratio_from_bytes, limits.ratio * size_bytes))
+        self._most = limits.total_bytes + _ENTRY_BYTES * (limits.entries + 8)
 
     def read(self, size: int) -> bytes:
         self._check()
@@ -191,7 +242,7 @@ class _Bounded:
             raise damaged(str(error)) from error
         self._total += len(piece)
         if self._total > self._most:
-            raise HostileArchiveError(f"more than {self._most} bytes come out of the archive")
+            raise _too_large(self.limits)
         return piece
 
 
@@ -220,7 +271,9 @@ class _Unpacking:
         return Unpacked(self._files, self._bytes)
 
     def _take(self, root: int, member: Member) -> None:
-        parts = self._parts(member)
+        parts = _parts(member.name, self._limits, is_file=member.kind == "file")
+        if self._bytes + member.size_bytes > self._limits.total_bytes:
+            raise _too_large(self._limits)
         if not parts:
             return
         folders = parts if member.kind == "folder" else parts[:-1]
@@ -233,21 +286,6 @@ class _Unpacking:
                 os.close(fd)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise HostileArchiveError(f"the archive has {member.name!r} twice") from error
-
-    def _parts(self, member: Member) -> list[str]:
-        """The steps of a member's name, if it keeps the rules."""
-        limits, name = self._limits, member.name
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/"):
-            raise HostileArchiveError(f"the archive has an absolute path: {name!r}")
-        if ".." in parts:
-            raise HostileArchiveError(f"the archive has a path that leads upwards: {name!r}")
-        if "\0" in name or (member.kind == "file" and (not parts or name.endswith("/"))):
-            raise HostileArchiveError(f"the archive has a file without a proper name: {name!r}")
-        encoded = [len(os.fsencode(part)) for part in parts]
-        if len(parts) > limits.depth or max(encoded, default=0) > limits.name_bytes or sum(encoded) > limits.path_bytes:
-            raise HostileArchiveError(f"the archive has a path that is too long or too deep: {name[:80]!r} ...")
-        return parts
 
     def _enter(self, root: int, folders: list[str]) -> int:
         fd = os.dup(root)
@@ -282,7 +320,30 @@ class _Unpacking:
     def _count(self) -> None:
         self._entries += 1
         if self._entries > self._limits.entries:
-            raise HostileArchiveError(f"the archive has more than {self._limits.entries} entries")
+            raise _too_many(self._limits)
+
+
+def _parts(name: str, limits: ArchiveLimits, *, is_file: bool) -> list[str]:
+    """The steps of a member's *name*, if it keeps the rules."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/"):
+        raise HostileArchiveError(f"the archive has an absolute path: {name!r}")
+    if ".." in parts:
+        raise HostileArchiveError(f"the archive has a path that leads upwards: {name!r}")
+    if "\0" in name or (is_file and (not parts or name.endswith("/"))):
+        raise HostileArchiveError(f"the archive has a file without a proper name: {name!r}")
+    encoded = [len(os.fsencode(part)) for part in parts]
+    if len(parts) > limits.depth or max(encoded, default=0) > limits.name_bytes or sum(encoded) > limits.path_bytes:
+        raise HostileArchiveError(f"the archive has a path that is too long or too deep: {name[:80]!r} ...")
+    return parts
+
+
+def _too_many(limits: ArchiveLimits) -> HostileArchiveError:
+    return HostileArchiveError(f"the archive has more than {limits.entries} entries")
+
+
+def _too_large(limits: ArchiveLimits) -> HostileArchiveError:
+    return HostileArchiveError(f"more than {limits.total_bytes} bytes come out of the archive")
 
 
 def _move_in(new: Path, folder: Path) -> None:

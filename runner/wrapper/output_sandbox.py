@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from runner.data.archives import opener, pack, packed_size
+from runner.data.archives import LIMITS, Listing, opener, pack, packed_size, size_of
 from runner.data.below import find_below, open_below
+from runner.errors import HostileArchiveError
 from runner.job.status import JobStatus, MinorStatus
 from runner.wrapper.attempt import Attempt
 from runner.wrapper.interruptible import Patient
@@ -31,6 +32,11 @@ class Selection:
     missing: tuple[str, ...]
     #: Bytes that do not fit, by file: the middle of a stream, all of another file.
     dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def missing_files(self) -> str:
+        """What is missing, as a parameter of the job; a question mark for what is no text."""
+        return ", ".join(self.missing).encode("utf-8", "replace").decode()
 
 
 class _TooLarge(Exception):
@@ -59,7 +65,7 @@ def upload_output_sandbox(attempt: Attempt, patient: Patient) -> None:
             selection, size = pack_within(selection, archive, cuts, limit, attempt.std_names)
             attributes.update({MOVED_FILES: len(selection.items), MOVED_BYTES: size})
         if selection.missing and attempt.payload_started:
-            attempt.report.set_job_parameter("OutputSandboxMissingFiles", ", ".join(selection.missing))
+            attempt.report.set_job_parameter("OutputSandboxMissingFiles", selection.missing_files)
         if selection.dropped:
             attempt.report.set_job_parameter("OutputSandboxDroppedBytes", sum(selection.dropped.values()))
         if selection.items:
@@ -72,17 +78,24 @@ def upload_output_sandbox(attempt: Attempt, patient: Patient) -> None:
 
 
 def collect(work: Path, patterns: Sequence[str], owner: int | None) -> Selection:
-    """The readable regular files below *work* that *patterns* mean, each once; patterns that mean none are missing."""
+    """The readable regular files below *work* that *patterns* mean, each once.
+
+    Patterns that mean none are missing, and so are files that no archive takes, for their name or their number.
+    """
     items: dict[str, Item] = {}
+    listing = Listing()
     missing: list[str] = []
     for pattern in patterns:
         found = find_below(work, pattern)
         if not found:
             missing.append(pattern)
         for each in found:
+            if each.name in items:
+                continue
             try:
                 os.close(open_below(work, each.name, owner=owner))
-            except OSError:
+                listing.add(each.name)
+            except (OSError, HostileArchiveError):
                 missing.append(each.name)
             else:
                 items[each.name] = (each.name, opener(work, each.name, owner))
@@ -105,7 +118,7 @@ def pack_within(
             if (size := pack(fitting.items, archive, check)) <= limit_bytes:
                 return fitting, size
             archive.unlink()
-        except _TooLarge:
+        except (_TooLarge, HostileArchiveError):  # too many bytes, before or after they were compressed
             pass
         fitting, is_cut = _without_last(fitting) if is_cut else fit(selection, limit_bytes, streams, cuts), True
     return fitting, 0
@@ -113,7 +126,7 @@ def pack_within(
 
 def _without_last(selection: Selection) -> Selection:
     *kept, (name, opener) = selection.items
-    dropped = {**selection.dropped, name: selection.dropped.get(name, 0) + _size(opener)}
+    dropped = {**selection.dropped, name: selection.dropped.get(name, 0) + size_of(opener)}
     return Selection(tuple(kept), (*selection.missing, name), dropped)
 
 
@@ -123,7 +136,7 @@ def fit(selection: Selection, limit_bytes: int, streams: Sequence[str], cuts: "C
     Streams leave other files half of the room, if these need it.
     """
     room = limit_bytes - _ENTRY_BYTES * (1 + len(streams))
-    sized = [(packed_size(item[1], limit_bytes, cuts.check), item) for item in selection.items]
+    sized = [(_weight(item[1], limit_bytes, cuts.check), item) for item in selection.items]
     others = sorted((size + _ENTRY_BYTES, item) for size, item in sized if item[0] not in streams)
     written = [(size, item) for size, item in sized if item[0] in streams]
     share = max(1, (room - min(room // 2, sum(size for size, _ in others))) // max(1, len(written)))
@@ -144,16 +157,14 @@ def fit(selection: Selection, limit_bytes: int, streams: Sequence[str], cuts: "C
             kept.append(item)
         else:
             missing.append(item[0])
-            dropped[item[0]] = _size(item[1])
+            dropped[item[0]] = size_of(item[1])
     return Selection(tuple(kept), tuple(missing), dropped)
 
 
-def _size(opener: Callable[[], int]) -> int:
-    fd = opener()
-    try:
-        return os.fstat(fd).st_size
-    finally:
-        os.close(fd)
+def _weight(opener: Callable[[], int], limit_bytes: int, check: Callable[[], None]) -> int:
+    """What of *limit_bytes* a file takes: compressed, or as a share of what may come out of an archive."""
+    share = size_of(opener) * limit_bytes // LIMITS.total_bytes
+    return share if share > limit_bytes else max(share, packed_size(opener, limit_bytes, check))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from runner import cli
+from runner.data.archives import opener, pack
 from runner.wms.client import WmsClient
 from runner.wms.stores import WmsSandboxStore
 from tests.support.waiting import eventually
@@ -224,6 +226,32 @@ def test_output_is_fetched_and_unpacked(jobspan: Jobspan, wms: RunningWms, tmp_p
     assert result["files"] == ["std.out"]
     assert (tmp_path / "here" / "std.out").read_text() == "hello\n"
     assert jobspan("output", job_id, "--to", "here")[0] == cli.USAGE
+
+
+def test_names_of_files_that_are_no_text(jobspan: Jobspan, wms: RunningWms, tmp_path: Path) -> None:
+    """A file of the payload's that is no UTF-8, or would steer the terminal, arrives; its name is shown harmlessly."""
+    job_id, client = running_job(jobspan, wms, tmp_path, "NAMES.org")
+    names = [os.fsdecode(b"caf\xe9.txt"), "\x1b[31mred\nline"]
+    (tmp_path / "x").write_text("content")
+    pack([(name, opener(tmp_path, "x")) for name in names], tmp_path / "o.tar.zst")
+    WmsSandboxStore(client, job_id=job_id).upload_output(tmp_path / "o.tar.zst")
+    result = value(jobspan("output", job_id, "--to", "here", "--json"))
+    code, out, err = jobspan("output", job_id, "--to", "there")
+
+    assert sorted(result["files"]) == sorted(names)
+    assert {each.read_text() for each in (tmp_path / "here").iterdir()} == {"content"}
+    assert (code, err, sorted(out.splitlines())) == (0, "", ["there/caf.txt", "there/red line"])
+
+
+def test_an_input_that_no_node_would_take(jobspan: Jobspan, tmp_path: Path) -> None:
+    """What could not be unpacked beside the payload is refused when the job is submitted, in words."""
+    with (tmp_path / "huge.dat").open("wb") as file:
+        file.truncate(21 << 30)
+    (tmp_path / "job.yaml").write_text("Executable: /bin/true\nSite: NOWHERE.org\nInputSandbox: [huge.dat]\n")
+    code, out, err = jobspan("submit", "job.yaml")
+
+    assert (code, out) == (cli.FAILED, "")
+    assert f"more than {20 << 30} bytes" in err
 
 
 def test_a_hostile_output_leaves_nothing(jobspan: Jobspan, wms: RunningWms, tmp_path: Path) -> None:

@@ -228,6 +228,29 @@ def test_compressible_output_is_cut_less(tmp_path: Path) -> None:
     assert bench.store.output() == {"std.out": text}
 
 
+def test_every_output_sandbox_can_be_unpacked(tmp_path: Path) -> None:
+    """Whatever a payload leaves: what no archive takes is named as missing, or cut, and the rest arrives."""
+    deep = "/".join(["d"] * 40)
+
+    def act(work: Path) -> None:
+        (work / deep).mkdir(parents=True)
+        (work / deep / "far").write_text("x")
+        for name in ("std.out", "huge.bin"):
+            with (work / name).open("wb") as file:
+                file.truncate(21 << 30)
+        (work / os.fsdecode(b"caf\xe9.txt")).write_text("coffee")
+        with (work / os.fsdecode(b"th\xe9.bin")).open("wb") as file:
+            file.truncate(21 << 30)
+
+    bench = Bench(tmp_path, {"OutputSandbox": ["*"]}, {"output_sandbox_limit_bytes": 64 << 10})
+    bench.payload.act = act
+    assert bench.run() == 0
+    files = bench.store.output()
+    assert set(files) - {"std.err"} == {"std.out", os.fsdecode(b"caf\xe9.txt")}
+    assert b"bytes left out: OutputSandboxLimit" in files["std.out"]
+    assert bench.parameters["OutputSandboxMissingFiles"] == f"{deep}/far, huge.bin, th?.bin"
+
+
 def test_default_output_and_error_file(tmp_path: Path) -> None:
     """A job that names no files gets the configured ones; names of its own win."""
     options = {"default_output_file": "o.txt", "default_error_file": "e.txt"}

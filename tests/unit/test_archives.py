@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from runner.data.archives import ArchiveLimits, opener, pack, packed_size, unpack
+from runner.data.archives import LIMITS, ArchiveLimits, opener, pack, packed_size, unpack
 from runner.errors import HostileArchiveError, PermanentJobError
 from tests.support.tars import COMPRESSORS, entry, snapshot, tar, write
 
@@ -22,7 +22,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
     return tmp_path / "archive", tmp_path / "target", tmp_path / "staging"
 
 
-def refuse(folders: tuple[Path, Path, Path], data: bytes, limits: ArchiveLimits | None = None) -> str:
+def refuse(folders: tuple[Path, Path, Path], data: bytes, limits: ArchiveLimits = LIMITS) -> str:
     """Unpack *data*, which must be refused with nothing changed anywhere; the message."""
     archive, target, staging = folders
     write(archive, data)
@@ -85,6 +85,7 @@ def test_what_tar_itself_writes_is_read(folders: tuple[Path, Path, Path], tmp_pa
         (entry("odd", kind=b"Z"), "unknown type"),
         (entry("sparse", b"x", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.realsize": "99999999"}), "GNU.sparse"),
         (entry("linked", b"x", pax_headers={"linkpath": "/etc/passwd"}), "linkpath"),
+        (entry("latin", b"x", pax_headers={"hdrcharset": "ISO-8859-1"}), "hdrcharset"),
         (entry("big", b"x", pax_headers={"comment": "x" * 100_000}), "extension header"),
         (entry("a/" * 40 + "b", b"x"), "too deep"),
         (entry("n" * 300, b"x"), "too long"),
@@ -107,8 +108,10 @@ def test_one_name_twice_is_refused(folders: tuple[Path, Path, Path], second: tup
 
 def test_bombs_are_refused(folders: tuple[Path, Path, Path]) -> None:
     """More bytes, entries or folders than allowed end the unpacking early, with nothing left."""
-    limits = ArchiveLimits(total_bytes=1 << 20, ratio_from_bytes=1 << 16, ratio=10, entries=50)
+    limits = ArchiveLimits(total_bytes=1 << 18, entries=50)
     assert "bytes come out" in refuse(folders, tar(entry("zeros", bytes(1 << 19))), limits)
+    assert "bytes come out" in refuse(folders, tar(*(entry(f"f{i}", bytes(10_000)) for i in range(40))), limits)
+    assert "bytes come out" in refuse(folders, tar(entry("a", b"1")) + bytes(1 << 20), limits)
     assert "entries" in refuse(folders, tar(*(entry(f"f{i}") for i in range(60))), limits)
     assert "entries" in refuse(folders, tar(entry("a/" * 30 + "x"), entry("b/" * 30 + "x")), limits)
 
@@ -189,4 +192,43 @@ def test_failed_packing_leaves_nothing(folders: tuple[Path, Path, Path], tmp_pat
     """A file that vanished ends the packing with an error and no half archive."""
     with pytest.raises(FileNotFoundError):
         pack([("x", opener(tmp_path, "vanished"))], folders[0])
+    assert not folders[0].exists()
+
+
+def test_repetitive_files_are_no_bombs(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """However well it was compressed, by ten thousand to one, what was packed comes out again."""
+    archive, target, staging = folders
+    with (tmp_path / "out").open("wb") as file:
+        for _ in range(100):
+            file.write(b"event processed\n" * (1 << 16))
+    size = pack([("std.out", opener(tmp_path, "out"))], archive)
+    unpacked = unpack(archive, target, staging=staging)
+
+    assert unpacked.bytes == 100 << 20 > 5000 * size
+    assert (target / "std.out").stat().st_size == 100 << 20
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "words"),
+    [
+        (["a", "b"], [600, 600], "bytes"),
+        (["a/b/c", "a/b/d", "e/f/g"], [1, 1, 1], "entries"),
+        (["a/" * 32 + "x"], [1], "too deep"),
+        (["n" * 256], [1], "too long"),
+        (["../x"], [1], "upwards"),
+        (["/x"], [1], "absolute"),
+        (["x", "./x"], [1, 1], "twice"),
+        (["a", "a/b"], [1, 1], "twice"),
+        ([""], [1], "proper name"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_not_packed(
+    folders: tuple[Path, Path, Path], tmp_path: Path, names: list[str], sizes: list[int], words: str
+) -> None:
+    """Who packs hears at once what who unpacks would say, and nothing is left."""
+    for size in sizes:
+        (tmp_path / str(size)).write_bytes(bytes(size))
+    files = [(name, opener(tmp_path, str(size))) for name, size in zip(names, sizes, strict=True)]
+    with pytest.raises(HostileArchiveError, match=words):
+        pack(files, folders[0], limits=ArchiveLimits(total_bytes=1000, entries=5))
     assert not folders[0].exists()
