@@ -2,6 +2,7 @@
 
 from runner.failover.module_base import GracefulTermination, ModuleBase
 from runner.failover.reports import PROCESSED, UNUSED
+from runner.job.requests import SET_FILE_STATUS
 
 
 class FailoverRequest(ModuleBase):
@@ -22,7 +23,10 @@ class FailoverRequest(ModuleBase):
 
     def _execute(self) -> None:
         """Input files are Processed, or Unused (by force) when the workflow has failed; what was said before stands."""
-        said = self.file_report.files
+        earlier = [each for each in self.earlier_operations() if each.type == SET_FILE_STATUS]
+        said = {status["LFN"] for each in earlier for status in each.arguments["Statuses"]} | set(
+            self.file_report.files
+        )
         status = PROCESSED if self.all_is_well else UNUSED
         for lfn in self.input_data_list:
             if lfn not in said:

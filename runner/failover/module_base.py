@@ -8,18 +8,20 @@ A step returns None for success. RuntimeError means that the module has failed, 
 that it ends here and all is well. Whatever happens, `finalize` is called at the very end.
 """
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runner.errors import JobspanError
 from runner.failover.reports import FileReport, JobReport
-from runner.job.requests import CombinedRequest, Operation, read_request
+from runner.job.requests import CombinedRequest, Operation, combined, parse_request
 from telemetry.facts import Scalar
 
 #: What of an output must be known before it can be uploaded.
@@ -71,6 +73,8 @@ class ModuleBase:
         self.file_report = FileReport()
         #: What shall be done when the job has ended, in order.
         self.operations: list[Operation] = []
+        #: What of it stands in the request file already.
+        self._left: tuple[Operation, ...] = ()
 
     def execute(self) -> ModuleResult:
         """Run the module."""
@@ -185,7 +189,10 @@ class ModuleBase:
         return chosen
 
     def generate_failover_file(self) -> Path | None:
-        """Write what is pending into `<production>_<task>_request.json`, for the wrapper; None: nothing is.
+        """Add what is pending to `<production>_<task>_request.json`, for the wrapper; None: nothing is.
+
+        In DIRAC the modules of a workflow share one Request. Here each is a process of its own, so what
+        earlier ones have left in the file stays, before what this one adds.
 
         Raises:
             RuntimeError: the request would not be valid.
@@ -194,16 +201,38 @@ class ModuleBase:
         operations = [*self.operations, *self.file_report.forwarded(), *([report] if report else [])]
         if not operations:
             return None
-        name = f"job_{self.job_id}_request"
-        request = CombinedRequest(name=name, job_id=self.job_id, operations=tuple(operations))
-        try:
-            read_request(request.to_mapping())
-        except JobspanError as error:
-            raise RuntimeError(f"the failover request is not valid: {error}") from error
-        path = self.step.folder / f"{self.step.production_id}_{self.step.prod_job_id}_request.json"
-        _write(path, request)
+        name, path = f"job_{self.job_id}_request", self._request_file
+        mine = CombinedRequest(name=name, job_id=self.job_id, operations=tuple(operations))
+        with _alone_in(self.step.folder):
+            earlier = CombinedRequest(name=name, job_id=self.job_id, operations=self.earlier_operations())
+            try:
+                request = combined(name, self.job_id, [earlier, mine], 0.0)
+                text = json.dumps(request.to_mapping()).encode()
+                self._left = parse_request(text, path.name).operations[len(earlier.operations) :]
+            except JobspanError as error:
+                raise RuntimeError(f"the failover request is not valid: {error}") from error
+            _write(path, text)
         self.log.info("%s: %s", path.name, request.digest)
         return path
+
+    def earlier_operations(self) -> tuple[Operation, ...]:
+        """What earlier modules of this workflow have left to be done when the job has ended, in order."""
+        try:
+            request = parse_request(self._request_file.read_bytes(), self._request_file.name)
+        except FileNotFoundError:
+            return ()
+        except JobspanError as error:
+            self.log.warning("what is there is replaced: %s", error)
+            return ()
+        if request.job_id != self.job_id:
+            self.log.warning("%s is of job %d, and is replaced", self._request_file.name, request.job_id)
+            return ()
+        count = len(request.operations) - len(self._left)
+        return request.operations[:count] if request.operations[count:] == self._left else request.operations
+
+    @property
+    def _request_file(self) -> Path:
+        return self.step.folder / f"{self.step.production_id}_{self.step.prod_job_id}_request.json"
 
     def _report(self, say: Callable[[], None]) -> None:
         """A report that cannot be written is kept for the request, and is no failure of the module."""
@@ -243,7 +272,19 @@ def _masked(files: Mapping[str, dict[str, str]], types: list[str], steps: list[s
     }
 
 
-def _write(path: Path, request: CombinedRequest) -> None:
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other module reads and writes the request of *folder* meanwhile, if its file system has locks."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _write(path: Path, text: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(request.to_mapping()))
+    part.write_bytes(text)
     part.replace(path)

@@ -1,6 +1,7 @@
 """ModuleBase and FailoverRequest: the original's contract, in a folder and without any WMS."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,62 @@ def test_failover_request(tmp_path: Path, well: bool, status: str) -> None:
     assert [each["ApplicationStatus"] for each in lines(tmp_path)] == (
         ["Job Finished Successfully", "Workflow successful, end of FailoverRequest module execution."] if well else []
     )
+
+
+def test_modules_of_a_workflow_share_one_request(tmp_path: Path) -> None:
+    """Each module is a process of its own: what one has left is not lost to the next, stands before it, and what it
+    said of a file stands; a module that writes twice writes its own part once."""
+    first = ModuleBase(step(tmp_path))
+    first.file_report.set_file_status(7, "/local/a", "Problematic")
+    first.generate_failover_file()
+    first.file_report.set_file_status(7, "/local/c", "Problematic")
+    first.generate_failover_file()
+    for name in ("/local/a", "/local/b"):
+        assert FailoverRequest(step(tmp_path, workflow_commons={"InputData": name})).execute().ok
+    (path,) = tmp_path.glob("*request*")
+    operations = parse_request(path.read_bytes(), path.name).operations
+
+    assert [[(each["LFN"], each["Status"]) for each in found.arguments["Statuses"]] for found in operations] == [
+        [("/local/a", "Problematic"), ("/local/c", "Problematic")], [("/local/b", "Processed")],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("there", ["[", '{"JobID": 99, "Operations": [{"Type": "SetFileStatus"}]}', "{}"])
+def test_what_is_not_of_this_job_is_replaced(tmp_path: Path, there: str) -> None:
+    """A file of that name that is no request, or another job's, is no module's of this workflow."""
+    (tmp_path / "7_3_request.json").write_text(there)
+    module = FailoverRequest(step(tmp_path, workflow_commons={"InputData": "/local/a"}))
+    assert module.execute().ok
+    (operation,) = parse_request((tmp_path / "7_3_request.json").read_bytes(), "x").operations
+    assert operation.arguments["Statuses"] == [{"LFN": "/local/a", "Status": "Processed"}]
+
+
+def test_modules_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Modules that write at the same time wait for each other."""
+    modules = [FailoverRequest(step(tmp_path, workflow_commons={"InputData": f"/local/{n}"})) for n in range(20)]
+    threads = [threading.Thread(target=each.execute) for each in modules]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    found = parse_request((tmp_path / "7_3_request.json").read_bytes(), "x").operations
+    assert {each.arguments["Statuses"][0]["LFN"] for each in found} == {f"/local/{number}" for number in range(20)}
+
+
+def test_a_request_that_the_wrapper_would_not_read(tmp_path: Path) -> None:
+    """What is too long together is a failure of the module that adds to it; what was there stays."""
+    first = ModuleBase(step(tmp_path))
+    first.file_report.set_file_status(7, "/local/a", "Problematic")
+    path = first.generate_failover_file()
+    assert path is not None
+    before = path.read_bytes()
+    second = ModuleBase(step(tmp_path))
+    for number in range(1000):
+        for production in range(6):
+            second.file_report.set_file_status(production, f"/local/{'x' * 50}{number}", "Processed")
+    with pytest.raises(RuntimeError, match="not valid"):
+        second.generate_failover_file()
+    assert path.read_bytes() == before
 
 
 def test_failover_request_outside_a_job(tmp_path: Path) -> None:
