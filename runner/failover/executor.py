@@ -21,8 +21,8 @@ from runner.job.requests import ClaimedRequest, OperationOutcome, read_operation
 DONE = "Done"
 #: How often a report is tried; later the lease ends, and somebody does the operation again.
 REPORT_TRIES = 4
-#: A request that was tried longer ago than so many others may be due again.
-MOST_EXCLUDED = 1000
+#: So many requests are named in one call.
+MOST_AT_ONCE = 1000
 log = logging.getLogger("jobspan.requests")
 
 
@@ -60,13 +60,33 @@ class RequestExecutor:
         Raises:
             UnavailableError: the WMS does not answer. RefusedError: this is not ours to do.
         """
+        return self._run_due() if request_ids is None else self._run_named(request_ids)
+
+    def _run_due(self) -> list[Executed]:
+        """The queue gives what waits longest: one that comes again comes after all that were due, and is the last."""
         executed: list[Executed] = []
+        tried: set[int] = set()
         while not self._stop.is_set():
-            tried = [each.request_id for each in executed[-MOST_EXCLUDED:]]
-            request = self._queue.claim_request(request_ids, tried)
+            last = [each.request_id for each in executed[-MOST_AT_ONCE:]]
+            request = self._queue.claim_request(None, last)
             if request is None:
                 break
             executed.append(self._execute(request))
+            if request.request_id in tried:
+                break
+            tried.add(request.request_id)
+        return executed
+
+    def _run_named(self, request_ids: Sequence[int]) -> list[Executed]:
+        executed: list[Executed] = []
+        left = list(dict.fromkeys(request_ids))
+        while left and not self._stop.is_set():
+            some = left[:MOST_AT_ONCE]
+            request = self._queue.claim_request(some)
+            done = some if request is None else [request.request_id]
+            left = [each for each in left if each not in done]
+            if request is not None:
+                executed.append(self._execute(request))
         return executed
 
     def serve(self, polling_seconds: float) -> None:

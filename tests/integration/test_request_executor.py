@@ -16,7 +16,7 @@ from runner.data.ports import Replica
 from runner.data.storage import FolderStorageElement
 from runner.data.transfers import adler32_of
 from runner.errors import RefusedError, UnavailableError
-from runner.failover.executor import RequestExecutor
+from runner.failover.executor import MOST_AT_ONCE, RequestExecutor
 from runner.failover.operations import OperationParts, Operations
 from runner.job.requests import ClaimedRequest
 from runner.wms.client import WmsClient
@@ -427,6 +427,50 @@ class Queue:
 
 def executor_on(queue: Queue, catalog: Counting, tmp_path: Path) -> RequestExecutor:
     return RequestExecutor(queue, Operations(registering(catalog, "A", tmp_path)), redact=str)
+
+
+class Failing:
+    """Implements `RequestQueue`: requests that fail each time and are due again at once, behind the others."""
+
+    def __init__(self, count: int) -> None:
+        self.waiting = list(range(count))
+        self.tried: list[int] = []
+
+    def claim_request(self, request_ids: Any = None, without: Any = ()) -> ClaimedRequest | None:
+        """The one that waits longest."""
+        assert len(self.tried) < 3 * len(self.waiting), "this never ends"
+        assert len(request_ids or ()) <= 10_000
+        assert len(without) <= 10_000
+        named = self.waiting if request_ids is None else [each for each in self.waiting if each in request_ids]
+        found = next((each for each in named if each not in without), None)
+        if found is None:
+            return None
+        self.waiting.remove(found)
+        self.waiting.append(found)
+        self.tried.append(found)
+        operations = [{"Type": "ForwardDISET", "Arguments": {"Call": "nothing"}}]
+        return ClaimedRequest(
+            request_id=found, name="r", job_id=1, attempt=1, claim="c", lease_seconds=60.0, operations=operations
+        )
+
+    def renew_request(self, request: ClaimedRequest) -> None:
+        """Always."""
+
+    def report_operation(self, request: ClaimedRequest, order: int, outcome: str, error: str = "") -> str:
+        """It waits again."""
+        return "Waiting"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_run_ends_however_many_requests_keep_failing(tmp_path: Path, named: bool) -> None:
+    """Each of them is tried, and none again and again: its tries are not used up within one run."""
+    count = MOST_AT_ONCE + 5
+    queue = Failing(count)
+    executor = RequestExecutor(queue, Operations(registering(Counting(), "A", tmp_path)), redact=str)
+    executed = executor.run(list(range(count)) if named else None)
+
+    assert {each.request_id for each in executed} == set(range(count))
+    assert len(queue.tried) == len(executed) == (count if named else count + 1)
 
 
 def test_a_catalogue_that_is_away_is_asked_again(tmp_path: Path) -> None:
