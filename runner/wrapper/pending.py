@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 from runner.data.below import find_below, open_below
 from runner.data.lfn import Owner
@@ -26,6 +26,7 @@ from telemetry.journal import JournalFull
 REQUEST_FILES = "*_request.json"
 REPORT_FILE = "job_report.jsonl"
 MOST_REQUEST_FILES = 50
+#: Of a job report, from its beginning and from its end.
 LARGEST_REPORT_BYTES = 1 << 20
 MOST_PARAMETERS = 100
 LONGEST_TEXT = 4096
@@ -174,8 +175,17 @@ def _with_reportable(operation: Operation) -> Operation:
 
 
 def _report_lines(attempt: Attempt) -> Iterator[dict[str, Any]]:
+    """The lines of the report; of a long one the first, and the last: these say how far the application came."""
     try:
-        text = _read(attempt, REPORT_FILE, LARGEST_REPORT_BYTES)
+        with _opened(attempt, REPORT_FILE) as file:
+            text = file.read(LARGEST_REPORT_BYTES)
+            tail_at = os.fstat(file.fileno()).st_size - LARGEST_REPORT_BYTES
+            if (left_out := tail_at - len(text)) > 0:
+                log.warning("%s: %d bytes in its middle are left out", REPORT_FILE, left_out)
+                file.seek(tail_at - 1)
+                text = text.rpartition(b"\n")[0] + b"\n" + file.read(LARGEST_REPORT_BYTES + 1).partition(b"\n")[2]
+            else:
+                text += file.read(LARGEST_REPORT_BYTES)
     except PermanentJobError:  # most payloads have none
         return
     for line in text.splitlines():
@@ -188,18 +198,24 @@ def _report_lines(attempt: Attempt) -> Iterator[dict[str, Any]]:
 
 
 def _read(attempt: Attempt, name: str, most_bytes: int) -> bytes:
+    with _opened(attempt, name) as file:
+        return file.read(most_bytes)
+
+
+def _opened(attempt: Attempt, name: str) -> BinaryIO:
     try:
         fd = open_below(attempt.parts.folders.work, name, owner=attempt.payload_uid)
     except OSError as error:
         raise requests.invalid(f"{name} cannot be read: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
-        return file.read(most_bytes)
+    return os.fdopen(fd, "rb")
 
 
 def _reportable(parameters: Mapping[Any, Any]) -> dict[str, Scalar]:
     """What of *parameters* a payload may say."""
-    kept = [(name, value) for name, value in parameters.items() if _is_reportable(name, value)]
-    return dict(kept[:MOST_PARAMETERS])
+    kept = dict([each for each in parameters.items() if _is_reportable(*each)][:MOST_PARAMETERS])
+    if len(kept) < len(parameters):
+        log.warning("%d parameters of the payload are left out", len(parameters) - len(kept))
+    return kept
 
 
 def _is_reportable(name: object, value: object) -> bool:

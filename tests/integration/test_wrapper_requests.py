@@ -302,3 +302,22 @@ def test_reports_of_the_payload(tmp_path: Path) -> None:
     assert found == ["step 2"]
     assert bench.parameters["Events"] == 11
     assert not {"OutputSandbox", "Site", "List", "", "Long", "Half"} & set(bench.parameters)
+
+
+@pytest.mark.parametrize("count", [1000, 20_000, 100_000])
+def test_the_last_word_of_a_long_report_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    """However much an application has said, its last status and parameters are the WMS's; what is skipped is logged."""
+    report = "".join(
+        json.dumps({"ApplicationStatus": f"step {each} of {count}, {'.' * 40}", "Parameters": {"Step": each}}) + "\n"
+        for each in range(count)
+    )
+    bench = Bench(tmp_path, {})
+    bench.payload.act = payload(job_report__jsonl=json.dumps({"Parameters": {"First": 1}}) + "\n" + report)
+    bench.run()
+    found = [each.application_status for each in bench.facts(StatusChanged) if each.application_status]
+
+    assert [each.partition(",")[0] for each in found] == [f"step {count - 1} of {count}"]
+    assert (bench.parameters["First"], bench.parameters["Step"]) == (1, count - 1)
+    assert ("left out" in caplog.text) == (len(report) > 2 << 20)
