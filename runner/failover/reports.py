@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from runner.job.requests import FORWARD_DISET, JOB_REPORT, SET_FILE_STATUS, Operation
+from runner.job.requests import FORWARD_DISET, JOB_REPORT, SET_FILE_STATUS, Operation, is_plain
 from telemetry.facts import Scalar
 
 REPORT_FILE = "job_report.jsonl"
@@ -25,12 +25,19 @@ class JobReport:
 
     def set_application_status(self, status: str, send_flag: bool) -> None:
         """Say how far the application is; without *send_flag* with the next `commit`."""
-        self._application = status
+        # Often the words of an error, in which any text may stand.
+        self._application = status.encode("utf-8", "replace").decode().replace("\0", "?")
         if send_flag:
             self.commit()
 
     def set_job_parameter(self, name: str, value: Scalar, send_flag: bool) -> None:
-        """Set a parameter of the job; without *send_flag* with the next `commit`."""
+        """Set a parameter of the job; without *send_flag* with the next `commit`.
+
+        Raises:
+            ValueError: it is none: the wrapper would leave it out.
+        """
+        if value is None or not is_plain(value) or not is_plain(name):
+            raise ValueError(f"the parameter {name!r} is not a plain value, but {type(value).__name__} {value!r:.80}")
         self._parameters[name] = value
         if send_flag:
             self.commit()

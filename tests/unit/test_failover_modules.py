@@ -11,7 +11,7 @@ from runner.errors import ConfigError, DescriptionError
 from runner.failover import modules
 from runner.failover.failover_request import FailoverRequest
 from runner.failover.module_base import GracefulTermination, ModuleBase, Step
-from runner.job.requests import REGISTER_FILE, Operation, RequestFile, parse_request
+from runner.job.requests import REGISTER_FILE, Operation, RequestFile, is_plain, parse_request
 
 STEPS = ["_resolve_input_variables", "_initialize", "_set_command", "_execute_command", "_execute"]
 OUTPUTS = [
@@ -115,6 +115,29 @@ def test_application_status_and_parameters(tmp_path: Path) -> None:
 
     assert before == []
     assert lines(tmp_path) == [{"ApplicationStatus": "kept", "Parameters": {"Events": 10, "Files": 2}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x", Path("/x")), ("x", float("nan")), ("x", "caf\udce9"), ("x", [1]), ("x", None), ("x", {"a": 1}),
+        ("x", "a\0b"), ("x\udce9", 1), (Path("x"), 1),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_is_none_fails_the_module(tmp_path: Path, name: Any, value: Any) -> None:
+    """`execute` never raises for it: the module has failed, and says which parameter; others are reported."""
+
+    class Telling(ModuleBase):
+        def _execute(self) -> None:
+            self.set_job_parameter("Events", 10)
+            self.set_job_parameter(name, value)
+
+    result = Telling(step(tmp_path)).execute()
+
+    assert not result.ok
+    assert repr(name) in result.message
+    assert [line.get("Parameters") for line in lines(tmp_path)] == [{"Events": 10}, None]
+    assert all(is_plain(line.get("ApplicationStatus")) for line in lines(tmp_path))
 
 
 @pytest.mark.parametrize(
