@@ -3,6 +3,8 @@
 import errno
 import os
 import platform
+import re
+import stat
 import struct
 from pathlib import Path
 
@@ -10,6 +12,10 @@ from runner.process.command import PayloadCommand
 
 #: Linux takes no single argument longer than this (MAX_ARG_STRLEN).
 _LONGEST_ARGUMENT_BYTES = 131072
+#: So often Linux goes on from a script to its interpreter.
+_MOST_INTERPRETERS = 5
+#: The interpreter in the first line of a script, as Linux reads it.
+_FIRST_LINE = re.compile(rb"#![ \t]*([^ \t\n\0]+)")
 #: e_machine of an ELF file to what `uname -m` calls it.
 _MACHINES = {3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86_64", 183: "aarch64",
              243: "riscv64", 258: "loongarch64"}  # fmt: skip
@@ -17,6 +23,13 @@ _MACHINES = {3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm
 
 def explain(step: str, number: int, command: PayloadCommand) -> str:
     """The cause of errno *number* in *step* of the start of *command*, with what can be found out about it."""
+    try:
+        return _explain(step, number, command)
+    except OSError:  # whoever may not look at what was to be started has the errno alone
+        return f"{command.argv[0]} could not be started: {_words(number)}"
+
+
+def _explain(step: str, number: int, command: PayloadCommand) -> str:
     name = command.argv[0]
     if not command.folder.is_dir():
         return f"the working directory {command.folder} does not exist"
@@ -32,22 +45,24 @@ def explain(step: str, number: int, command: PayloadCommand) -> str:
     if step == "fork":
         return f"{name} could not be started: no process can be made here now ({os.strerror(number)})"
     if step != "exec":
-        return f"{name} could not be started: ended before its start ({os.strerror(number) if number else 'killed'})"
+        return f"{name} could not be started: ended before its start ({_words(number)})"
     return _explain_exec(number, command)
+
+
+def _words(number: int) -> str:
+    return os.strerror(number) if number else "killed"
 
 
 def _explain_exec(number: int, command: PayloadCommand) -> str:
     name = command.argv[0]
     path = _existing(command)
+    if path is not None and number in (errno.ENOENT, errno.ENOTDIR, errno.ENOEXEC):
+        return f"{name} cannot be executed: {_unusable(number, path, command.folder)}"
     if number in (errno.ENOENT, errno.ENOTDIR):
-        if path is not None:
-            return f"{name} cannot be executed: {_missing_interpreter(path)}"
         where = "" if "/" in name else f" in PATH ({command.environment.get('PATH', 'not set')})"
         return f"{name} was not found{where}"
     if number == errno.EACCES:
         return f"{name} cannot be executed: {_forbidden(path)}"
-    if number == errno.ENOEXEC:
-        return f"{name} cannot be executed: {_unknown_format(path)}"
     if number == errno.ETXTBSY:
         return f"{name} cannot be executed: a process still has {path} open for writing"
     if number == errno.E2BIG:
@@ -65,29 +80,43 @@ def _existing(command: PayloadCommand) -> Path | None:
     return None
 
 
-def _missing_interpreter(path: Path) -> str:
+def _unusable(number: int, path: Path, folder: Path, levels: int = _MOST_INTERPRETERS) -> str:
+    """Why the kernel can do nothing with *path*: of a script whose interpreter is there, why not with that one."""
     if not path.exists():
         return f"{path} is a link to nothing"
-    first = _head(path).split(b"\n", 1)[0]
-    if first.startswith(b"#!"):
-        interpreter = first[2:].strip(b" \t").split(b" ", 1)[0].decode(errors="replace")
-        hint = "; the file has Windows line ends" if interpreter.endswith("\r") else ""
-        return f"its interpreter {interpreter.strip()} does not exist{hint}"
+    if not levels:  # a circle, closed only after the kernel had looked
+        return os.strerror(number)
+    try:
+        head = _head(path)
+    except OSError:
+        return f"{os.strerror(number)}; {path} cannot be read to say more"
+    first = _FIRST_LINE.match(head)
+    name = first[1].decode(errors="replace") if first else ""
+    if first and (interpreter := folder / os.fsdecode(first[1])).exists():
+        return f"its interpreter {name}: {_unusable(number, interpreter, folder, levels - 1)}"
+    if number == errno.ENOEXEC:
+        return _unknown_format(head)
+    if first:
+        hint = "; the file has Windows line ends" if name.endswith("\r") else ""
+        return f"its interpreter {name.strip()} does not exist{hint}"
     return "the loader that it was linked for does not exist on this machine"
 
 
 def _forbidden(path: Path | None) -> str:
     if path is None or not os.access(path.parent, os.X_OK):
         return "a folder on its way may not be searched"
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"{path} leads to {os.path.realpath(path)}: {error.strerror}"
+    if stat.S_ISDIR(mode):
         return f"{path} is a folder"
-    if not path.stat().st_mode & 0o111:
+    if not mode & 0o111:
         return f"{path} is not marked executable; chmod +x it"
     return "permission denied: by its mode, by its interpreter's, or because its file system is mounted noexec"
 
 
-def _unknown_format(path: Path | None) -> str:
-    head = _head(path) if path else b""
+def _unknown_format(head: bytes) -> str:
     if head.startswith(b"\x7fELF") and len(head) >= 20:
         order = ">" if head[5] == 2 else "<"
         (machine,) = struct.unpack_from(f"{order}H", head, 18)
@@ -108,8 +137,5 @@ def _too_long(command: PayloadCommand) -> str:
 
 
 def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(256)
-    except OSError:
-        return b""
+    with path.open("rb") as file:
+        return file.read(256)

@@ -19,7 +19,8 @@ import pytest
 from runner.errors import PayloadStartError, TransientJobError
 from runner.process import linux
 from runner.process.keeper import LIFE_LOCK, Keeper
-from runner.process.starter import PayloadUser, Starter, StarterEvent, TreeEnded
+from runner.process.start_failure import explain
+from runner.process.starter import PayloadCommand, PayloadUser, Starter, StarterEvent, TreeEnded
 from telemetry.clock import NANOSECONDS, SystemClock
 from telemetry.facts import KillFinished, PayloadEnded, PayloadStarted, SignalSent, UsageSettled
 from telemetry.journal import Journal, is_written, read_journal
@@ -127,6 +128,20 @@ def open_folder() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o711)
         yield folder
+
+
+@pytest.fixture
+def ordinary_user(open_folder: Path) -> Iterator[None]:
+    """Whoever may not go everywhere, and owns the open folder: who runs the tests, unless that is root."""
+    if os.geteuid():
+        yield
+        return
+    os.chown(open_folder, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.root
@@ -640,6 +655,92 @@ def test_why_it_did_not_start(tmp_path: Path, name: str, content: bytes | None, 
 
         at_best(2.0, seconds)
         assert end(it.run("/bin/true")).exit_code == 0
+
+
+def _script(path: Path, interpreter: Path) -> None:
+    path.write_text(f"#! {interpreter}\t-x\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "content", "number", "words"),
+    [
+        ("foreign", _elf(22), errno.ENOEXEC, "another architecture (s390x)"),
+        ("text", b"hello\n", errno.ENOEXEC, "neither a program nor a script"),
+        ("dangling", None, errno.ENOENT, "dangling does not exist"),
+    ],
+)
+def test_why_the_interpreter_of_a_script_did_not_start(
+    tmp_path: Path, interpreter: str, content: bytes | None, number: int, words: str
+) -> None:
+    """A script whose interpreter is there is told of by what is wrong with that one, also behind another script."""
+    with stage(tmp_path) as it:
+        (it.work / "dangling").symlink_to("/no/such/program")
+        if content is not None:
+            (it.work / interpreter).write_bytes(content)
+            (it.work / interpreter).chmod(0o755)
+        _script(it.work / "script", it.work / interpreter)
+        _script(it.work / "outer", it.work / "script")
+        for name in ("script", "outer"):
+            with pytest.raises(PayloadStartError) as caught:
+                it.starter.start(it.command(f"./{name}"))
+            said = str(caught.value)
+            assert (caught.value.errno, said.endswith(words) or words in said.rpartition(": ")[2]) == (number, True), (
+                said
+            )
+            assert f"its interpreter {it.work / interpreter}" in said
+            assert (f"its interpreter {it.work / 'script'}: " in said) == (name == "outer")
+
+
+def test_an_interpreter_without_its_loader(tmp_path: Path) -> None:
+    """An interpreter that is there, but not what it was linked for, is not told of as missing."""
+    with stage(tmp_path) as it:
+        loaded = Path("/bin/true").read_bytes()
+        at = loaded.index(b"/ld-linux")
+        (it.work / "noloader").write_bytes(loaded[:at] + b"/no-loader"[: len(b"/ld-linux")] + loaded[at + 9 :])
+        (it.work / "noloader").chmod(0o755)
+        _script(it.work / "script", it.work / "noloader")
+        with pytest.raises(
+            PayloadStartError, match=r"its interpreter \S*/noloader: the loader .* does not exist"
+        ) as caught:
+            it.starter.start(it.command("./script"))
+        assert caught.value.errno == errno.ENOENT
+        with pytest.raises(PayloadStartError, match=r"noloader cannot be executed: the loader .* does not exist"):
+            it.starter.start(it.command("./noloader"))
+
+
+def test_a_link_to_where_one_may_not_go(open_folder: Path, ordinary_user: None) -> None:
+    """That, too, is an exec that failed for good, with its cause in words; not something that passes."""
+    with stage(open_folder) as it:
+        locked = it.work / "locked"
+        locked.mkdir()
+        _script(locked / "program", Path("/bin/sh"))
+        (it.work / "link").symlink_to(locked / "program")
+        locked.chmod(0)
+        try:
+            with pytest.raises(PayloadStartError) as caught:
+                it.starter.start(it.command("link", PATH=str(it.work)))
+        finally:
+            locked.chmod(0o700)
+    assert caught.value.errno == errno.EACCES
+    assert str(caught.value).endswith(f"{it.work}/link leads to {locked}/program: Permission denied")
+
+
+@pytest.mark.parametrize(("step", "number", "words"), [("exec", errno.ENOENT, "No such file"), ("fork", 0, "killed")])
+def test_what_cannot_be_looked_at(open_folder: Path, ordinary_user: None, step: str, number: int, words: str) -> None:
+    """Where even looking for the cause fails, the errno is told."""
+    locked = open_folder / "locked"
+    (locked / "work").mkdir(parents=True)
+    command = PayloadCommand(
+        argv=("./program",), environment={}, folder=locked / "work", stdout=locked / "o", stderr=locked / "e"
+    )
+    locked.chmod(0)
+    try:
+        said = explain(step, number, command)
+    finally:
+        locked.chmod(0o700)
+    assert said.startswith("./program could not be started: ")
+    assert words in said
 
 
 def test_too_long_arguments(tmp_path: Path) -> None:
