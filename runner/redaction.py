@@ -1,7 +1,7 @@
 """What must appear nowhere: secrets are masked in every text that leaves the job or reaches a log.
 
 Secret are the contents of token files, the values of environment names that say so
-(`config.SECRET_NAME`), values of collector headers, and the userinfo of URLs.
+(`config.SECRET_NAME`), of ours and in a wrapper of the job's, values of collector headers, and the userinfo of URLs.
 """
 
 import logging
@@ -19,7 +19,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), *, token_files: Iterable[Path] = ()) -> None:
         #: Longest first: one may be the beginning of another. (To compile them to a pattern costs 1 ms each.)
-        self._secrets: tuple[str, ...] = ()
+        self.secrets: tuple[str, ...] = ()
         for secret in secrets:
             self.add(secret)
         for path in token_files:
@@ -55,14 +55,14 @@ class Redactor:
         Of one with several lines (a key) each line is masked by itself, too: output is shown line by line.
         """
         parts = {secret.strip(), *(line.strip() for line in secret.splitlines())}
-        new = {part for part in parts if len(part) >= SECRET_LEAST_LENGTH}.difference(self._secrets)
+        new = {part for part in parts if len(part) >= SECRET_LEAST_LENGTH}.difference(self.secrets)
         if not new:
             return
-        self._secrets = tuple(sorted((*self._secrets, *new), key=len, reverse=True))
+        self.secrets = tuple(sorted((*self.secrets, *new), key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
         """*text* without secrets."""
-        for secret in self._secrets:
+        for secret in self.secrets:
             text = text.replace(secret, MASK)
         return USERINFO.sub(f"{MASK}@", text) if "://" in text else text
 

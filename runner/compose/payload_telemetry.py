@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.compose.lone import is_alone
-from runner.config import Config
+from runner.config import Config, secrets_of
 from runner.redaction import Redactor
 from runner.wrapper.arguments import WrapperArguments
 from runner.wrapper.environment import service_name
@@ -94,6 +94,7 @@ class PayloadTelemetry:
             attempt=arguments.attempt,
             service_name=service_name(arguments),
             since_utc_ns=self._clock.utc_ns(),
+            hidden=Redactor(secrets_of(arguments.description.environment)).secrets,
         )
         self._redact.add(key.secret)
         issue(control, key)

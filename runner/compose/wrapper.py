@@ -15,7 +15,7 @@ from runner.compose.lone import LoneJob, OwnMetrics, ship_without_agent
 from runner.compose.payload_telemetry import PayloadTelemetry
 from runner.compose.records import Records
 from runner.computing.birth import Birth, current
-from runner.config import Config, load
+from runner.config import Config, load, secrets_of
 from runner.data.storage import open_elements, open_failover_folder
 from runner.errors import JobspanError, TransientJobError
 from runner.process.cancel import Cancel
@@ -93,7 +93,8 @@ def wrapper_main(arguments_path: Path) -> int:
     control = given.folders.control
     token = FileToken(control / "job.token")
     redact = Redactor.of(given.config)
-    redact.add(token.token())
+    for secret in (token.token(), *secrets_of(given.arguments.description.environment)):
+        redact.add(secret)
     log_to_stderr(redact)
     harden()
     clock = SystemClock()

@@ -158,7 +158,9 @@ class Desk:
 
     def _receive(self, job: _Job, key: PayloadKey, signal: Signal, body: bytes, content_type: str) -> Received:
         def mask(text: str) -> str:
-            return self._mask(text).replace(key.secret, "***")
+            for secret in (key.secret, *key.hidden):
+                text = text.replace(secret, "***")
+            return self._mask(text)
 
         terms = Terms(
             key=key,

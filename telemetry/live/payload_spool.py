@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +33,8 @@ _LOOK_SECONDS = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class PayloadKey:
-    """Whose telemetry it is that comes with *secret*. *since_utc_ns* is when that began."""
+    """Whose telemetry it is that comes with *secret*. *since_utc_ns* is when that began; *hidden* is what the job has
+    brought along that nobody else may see."""
 
     secret: str
     uid: str
@@ -41,9 +42,19 @@ class PayloadKey:
     attempt: int
     service_name: str
     since_utc_ns: int
+    hidden: Sequence[str] = ()
 
     @classmethod
-    def new(cls, *, uid: str, job_id: int, attempt: int, service_name: str, since_utc_ns: int) -> "PayloadKey":
+    def new(
+        cls,
+        *,
+        uid: str,
+        job_id: int,
+        attempt: int,
+        service_name: str,
+        since_utc_ns: int,
+        hidden: Sequence[str] = (),
+    ) -> "PayloadKey":
         """With a secret of its own."""
         return cls(
             secret=secrets.token_urlsafe(32),
@@ -52,6 +63,7 @@ class PayloadKey:
             attempt=attempt,
             service_name=service_name,
             since_utc_ns=since_utc_ns,
+            hidden=hidden,
         )
 
     def token(self, control: Path) -> str:
@@ -143,6 +155,6 @@ def _lock(fd: int, within_seconds: float) -> None:
 
 def _read(fd: int) -> PayloadKey | None:
     try:
-        return PayloadKey(**json.loads(os.read(fd, 1 << 16)))
+        return PayloadKey(**json.loads(os.read(fd, os.fstat(fd).st_size)))
     except (ValueError, TypeError):  # not written to its end, or by another version
         return None

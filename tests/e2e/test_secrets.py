@@ -24,8 +24,12 @@ from tests.support.site import DEADLINE_SECONDS, Site, running_site
 from tests.support.waiting import eventually
 
 CANARY = "canary-5f0d0e1b7c"
+#: One that the job itself brings along.
+OWN = "canary-own-93b1c4d2"
 #: Where tokens and keys belong; everything else must be without them.
 KEPT = ("tokens/", "wms/keys.json", "/control/job.token", "wms/wms.sqlite")
+#: Where the WMS keeps descriptions as they were given.
+DESCRIPTIONS = {"job_descriptions"}
 
 
 def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,9 +39,13 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
     with running_site(tmp_path / "site", JobWrapper={"CleanUpFlag": False}) as site:
         token = (site.config.tokens_folder / "pilot.token").read_text().strip()
         shown = site.submit(
-            Executable="/bin/sh", Arguments=f"-c 'env; echo {CANARY} {token}'", Shell=False, OutputSandbox=["std.out"]
-        )
-        broken = site.submit(Executable=f"/nowhere/{CANARY}", OutputSandbox=["std.out"])
+            Executable="/bin/sh", Arguments=f"-c 'env; echo {CANARY} {token} $API_TOKEN'", Shell=False,
+            OutputSandbox=["std.out"], ExecutionEnvironment=[f"API_TOKEN={OWN}"],
+        )  # fmt: skip
+        broken = site.submit(
+            Executable=f"/nowhere/{CANARY}/$API_TOKEN", OutputSandbox=["std.out"],
+            ExecutionEnvironment=[f"API_TOKEN={OWN}"],
+        )  # fmt: skip
         site.wait(shown, "Done")
         site.wait(broken, "Failed")
         site.wait_record(broken)
@@ -50,17 +58,20 @@ def test_no_secret_is_found_in_what_a_job_leaves(tmp_path: Path, monkeypatch: py
         spans = eventually(lambda: _saying(file, "jobspan/accounting"), DEADLINE_SECONDS)
         environment = (site.wait_folder(shown) / "work" / "std.out").read_text()
 
-    for secret in (CANARY, token, job_token):
+    for secret in (CANARY, OWN, token, job_token):
         assert secret not in scraped + spans  # also the WMS's own
     assert "SITE_DB_PASSWORD" not in environment
-    assert CANARY not in peek
-    assert token not in peek
-    assert _places(site.config.folder, CANARY) == {
-        # What the job itself says and prints is its own.
-        f"jobs/{shown}.1/control/Wrapper_{shown}.json",
-        f"jobs/{broken}.1/control/Wrapper_{broken}.json",
-        f"jobs/{shown}.1/work/std.out",
-    }
+    assert f"API_TOKEN={OWN}" in environment  # what the job names it keeps
+    for secret in (CANARY, OWN, token):
+        assert secret not in peek
+    for secret in (CANARY, OWN):
+        assert _places(site.config.folder, secret) == {
+            # What the job itself says and prints is its own.
+            f"jobs/{shown}.1/control/Wrapper_{shown}.json",
+            f"jobs/{broken}.1/control/Wrapper_{broken}.json",
+            f"jobs/{shown}.1/work/std.out",
+        }
+        assert _tables(site, secret) == DESCRIPTIONS
     assert _places(site.config.folder, job_token) == set()
     assert _places(site.config.folder, token) == {
         f"jobs/{shown}.1/control/Wrapper_{shown}.json",
@@ -142,6 +153,11 @@ def _command_lines(agent: int, *others: int) -> bytes:
         found |= young
     assert found.keys() > {agent, *others}
     return "".join(found.values()).encode()
+
+
+def _tables(site: Site, secret: str) -> set[str]:
+    """The tables of the WMS in which *secret* stands."""
+    return {line.split('"')[1] for line in _dumped(site).splitlines() if secret in line}
 
 
 def _dumped(site: Site) -> str:

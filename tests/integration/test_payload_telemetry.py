@@ -40,7 +40,7 @@ from telemetry.live.traces import depth_first, job_trace
 from telemetry.outbox import Acknowledgements
 from tests.support.attempts import play, uid_of
 from tests.support.collector import Collector, Reply, collector
-from tests.support.payload_door import SECRET, Doorway, bomb, doorway, logs, span, text, traces
+from tests.support.payload_door import OWN_SECRET, SECRET, Doorway, bomb, doorway, logs, span, text, traces
 from tests.support.waiting import eventually
 
 TRACE, PAYLOAD = trace_id(uid_of()), span_id(uid_of(), "job/execute/payload")
@@ -121,17 +121,18 @@ def test_what_comes_again_is_taken_once(way: Doorway) -> None:
 
 
 def test_secrets_are_masked(way: Doorway) -> None:
-    """In names, attributes, events, resource, bytes and bodies of logs; also the one that lets the payload in."""
+    """In names, attributes, events, resource, bytes and bodies of logs; also the one that lets the payload in, and
+    those that its job has brought along."""
     hidden = base64_of(f"<{SECRET}>")
     sent = span(
         name=f"get {SECRET}",
         attributes=[text("url", "https://me:pw@host/" + SECRET), {"key": "raw", "value": {"bytesValue": hidden}}],
-        events=[{"name": "x", "attributes": [text("token", way.key.secret)]}],
+        events=[{"name": "x", "attributes": [text("token", way.key.secret), text("own", OWN_SECRET)]}],
     )
     assert way.send(sent, process_command=f"--password {SECRET}").status == 200
     assert way.post("/v1/logs", logs({"body": {"kvlistValue": {"values": [text("a", SECRET)]}}})).status == 200
     kept = spool(way.control, "traces").read_text() + spool(way.control, "logs").read_text()
-    assert [each for each in (SECRET, way.key.secret, hidden) if each in kept] == []
+    assert [each for each in (SECRET, OWN_SECRET, way.key.secret, hidden) if each in kept] == []
     assert way.spans()[0].name == "get ***"
 
 

@@ -24,6 +24,8 @@ from telemetry.live.payload_spool import PayloadKey, issue, spool
 from tests.support.attempts import uid_of
 
 SECRET = "correct-horse-battery"
+#: What the job brings along.
+OWN_SECRET = "own-horse-battery"
 LIMITS = Limits(requests_per_second=1000.0, items=1000, total_bytes=1 << 20)
 DEADLINE_SECONDS = 20.0
 
@@ -99,7 +101,9 @@ def doorway(folder: Path, *, port: int = 0, **limits: Any) -> Iterator[Doorway]:
     control = folder / "jobs" / "7.1" / "control"
     control.mkdir(parents=True, exist_ok=True)
     clock = SystemClock()
-    key = PayloadKey.new(uid=uid_of(), job_id=7, attempt=1, service_name="analysis", since_utc_ns=clock.utc_ns())
+    key = PayloadKey.new(
+        uid=uid_of(), job_id=7, attempt=1, service_name="analysis", since_utc_ns=clock.utc_ns(), hidden=(OWN_SECRET,)
+    )
     issue(control, key)
     counts = PayloadCounts()
 
