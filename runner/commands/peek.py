@@ -1,6 +1,7 @@
 """`jobspan peek`: the last lines of a job's output."""
 
 import argparse
+import sys
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 #: How long one call to the agent waits for lines.
 WAIT_SECONDS = 2.0
+#: Calls between two looks at whether the job is over: so many an agent answers at once.
+MOST_ANSWERS = 8
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(context: Context) -> int:
     from runner.commands import jobs
     from runner.compose.kinds import open_client
-    from runner.errors import ConfigError
+    from runner.compose.peeks import peek_at
+    from runner.errors import ConfigError, UnavailableError
 
     client = open_client(context.config)
     if context.arguments.follow:
@@ -36,20 +40,21 @@ def _run(context: Context) -> int:
             raise ConfigError("--follow prints lines as they come, --json one value; leave one of them out")
         return _follow(context, client)
     jobs.find(client, [context.arguments.id])
-    look = _look(context)
-    if look is None:
-        _show_heartbeat(context, client)
+    try:
+        look = peek_at(context.config, context.arguments.id, context.arguments.stream)
+    except UnavailableError as error:
+        _show_heartbeat(context, client, str(error))
     else:
         _show(context, look)
     return 0
 
 
-def _show_heartbeat(context: Context, client: "WmsClient") -> None:
+def _show_heartbeat(context: Context, client: "WmsClient", why: str) -> None:
     terminal, number = context.terminal, context.arguments.id
     peek = _peek(client, number)
     text = clean(peek.standard_output).rstrip("\n")
-    if text and context.arguments.stream != "both":
-        terminal.line("(no agent shows this job here: both streams, as of the last heartbeat)")
+    if context.arguments.stream != "both":
+        terminal.line(f"({clean(why)}; both streams, as of the last heartbeat)")
     terminal.line(text or f"job {number} has shown no output yet; it comes with the heartbeat")
     terminal.json({"job_id": number, "time": peek.time, "standard_output": peek.standard_output})
 
@@ -57,27 +62,18 @@ def _show_heartbeat(context: Context, client: "WmsClient") -> None:
 def _show(context: Context, look: "JobPeek") -> None:
     terminal, number = context.terminal, context.arguments.id
     most = context.config.job_wrapper.max_job_peek_lines
-    shown = {}
+    shown, skipped = {}, {}
     for name, stream in look.streams.items():
-        lines = [*stream.lines, *([stream.open_line] if stream.open_line else [])]
-        shown[name] = lines[-most:] if most else []
+        lines = [*stream.lines, *([(stream.next, stream.open_line)] if stream.open_line else [])]
+        lines = lines[-most:] if most else []
+        shown[name] = [line for _, line in lines]
+        skipped[name] = lines[0][0] if lines else stream.next
         for line in shown[name]:
             terminal.line(clean(line))
     if not any(shown.values()):
         terminal.line(f"job {number} has written nothing yet")
     text = "".join(f"{line}\n" for lines in shown.values() for line in lines)
-    terminal.json({"job_id": number, "time": "", "standard_output": text, "streams": shown})
-
-
-def _look(context: Context) -> "JobPeek | None":
-    """What the agent on this folder shows; None when it does not."""
-    from runner.compose.peeks import peek_at
-    from runner.errors import UnavailableError
-
-    try:
-        return peek_at(context.config, context.arguments.id, context.arguments.stream)
-    except UnavailableError:
-        return None
+    terminal.json({"job_id": number, "time": "", "standard_output": text, "streams": shown, "skipped_bytes": skipped})
 
 
 class _Follower:
@@ -96,7 +92,7 @@ class _Follower:
         from runner.compose.peeks import peek_at
         from runner.errors import UnavailableError
 
-        arguments, is_more = self._context.arguments, True
+        arguments, is_more, answers = self._context.arguments, True, 0
         while is_more:
             after = self._after or {"stdout": 0, "stderr": 0}
             try:
@@ -108,9 +104,8 @@ class _Follower:
                     return
                 self._pause.wait(error.retry_after_seconds)
                 continue
-            if look is None:
-                return
-            is_more = self._print(look) and to_the_end
+            answers += 1
+            is_more = self._print(look) and (to_the_end or (look.is_full and answers < MOST_ANSWERS))
 
     def _print(self, look: "JobPeek") -> bool:
         """Whether there was anything."""
@@ -120,7 +115,10 @@ class _Follower:
             if not is_first:
                 return True
         for name, stream in look.streams.items():
-            for line in stream.lines:
+            skipped = stream.start - self._after.get(name, 0)
+            if skipped > 0:
+                print(f"({skipped} bytes of {name} are not shown)", file=sys.stderr, flush=True)
+            for _, line in stream.lines:
                 self._context.terminal.line(clean(line))
             self._after[name] = stream.next
         return any(stream.lines for stream in look.streams.values())

@@ -43,37 +43,40 @@ class OutputDoor:
         Of each stream come its totals and lines, each with the byte at which it begins: with *after* those from
         that byte on, else the last ones; `next` is where to go on.
         """
-        with self._mutex:
-            output = self._output
-        if output is None:
-            return {"accepted": False, "reason": "the payload has not started yet"}
         after = positions(command.get("after"))
-        try:
-            streams = {each: self._stream(output, each, after.get(each)) for each in output.streams}
-        except OSError as error:
-            return {"accepted": False, "reason": f"the output cannot be read now: {error.strerror}"}
-        return {"accepted": True, "streams": streams}
+        return _page(self._whole(after), after)
 
     def keep(self) -> None:
         """The payload has ended: keep the last of its output for those who ask later."""
-        answer = self.answer({})
+        answer = self._whole({})
         # The output itself is where it was; a disk without room must not fail the job for a copy of its tail.
         with contextlib.suppress(OSError):
             fd = os.open(self._control / KEPT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "w") as file:
                 json.dump(answer, file)
 
-    def _stream(self, output: ExecutionThread, stream: Stream, after: int | None) -> dict[str, Any]:
-        excerpt = output.excerpt(stream, after or 0)
+    def _whole(self, after: Mapping[Stream, int]) -> dict[str, Any]:
+        """All that can be looked at from *after* on."""
+        with self._mutex:
+            output = self._output
+        if output is None:
+            return {"accepted": False, "reason": "the payload has not started yet"}
+        try:
+            streams = {each: self._stream(output, each, after.get(each, 0)) for each in output.streams}
+        except OSError as error:
+            return {"accepted": False, "reason": f"the output cannot be read now: {error.strerror}"}
+        return {"accepted": True, "streams": streams}
+
+    def _stream(self, output: ExecutionThread, stream: Stream, after: int) -> dict[str, Any]:
+        excerpt = output.excerpt(stream, after)
         position, lines = excerpt.piece.start, []
         for line in excerpt.piece.data.split(b"\n"):
             lines.append((position, line))
             position += len(line) + 1
         lines = [each for each in lines if each[0] < excerpt.piece.end]  # nothing stands after the last newline
-        lines, rest = (lines[-MOST_LINES:], []) if after is None else (lines[:MOST_LINES], lines[MOST_LINES:])
         return {
             "lines": [[position, self._redact(text_of(line))] for position, line in lines],
-            "next": rest[0][0] if rest else excerpt.piece.end,
+            "next": excerpt.piece.end,
             "open_line": self._redact(text_of(excerpt.open_line)),
             "total_lines": excerpt.seen.lines,
             "total_bytes": excerpt.seen.bytes,
@@ -89,10 +92,20 @@ def kept_answer(control: Path, after: Mapping[Stream, int]) -> dict[str, Any]:
     Raises:
         OSError, ValueError: it has kept nothing that can be read.
     """
-    answer = json.loads((control / KEPT).read_text())
+    return _page(dict(json.loads((control / KEPT).read_text())), after)
+
+
+def _page(answer: dict[str, Any], after: Mapping[Stream, int]) -> dict[str, Any]:
+    """Of *answer* what one call gets: of each stream the first lines from *after* on, or else the last ones."""
     for stream, told in answer.get("streams", {}).items():
-        told["lines"] = [line for line in told["lines"] if line[0] >= after.get(stream, 0)]
-    return dict(answer)
+        begin = after.get(stream)
+        if begin is None:
+            told["lines"] = told["lines"][-MOST_LINES:]
+            continue
+        lines = [line for line in told["lines"] if line[0] >= begin]
+        told["lines"], rest = lines[:MOST_LINES], lines[MOST_LINES:]
+        told["next"] = rest[0][0] if rest else told["next"]
+    return answer
 
 
 def positions(value: object) -> dict[Stream, int]:

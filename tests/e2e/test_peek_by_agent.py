@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from runner.compose.clients import URL_FILE
+from runner.process.output import EXCERPT_BYTES
 from runner.server.keys import KeyRing
 from runner.server.tokens import Identity, Role, TokenMint
 from telemetry.clock import SystemClock
@@ -203,9 +204,51 @@ def test_the_console_shows_what_the_agent_shows(site: Site, job: Echo) -> None:
     assert "shows them now" not in browser.open(f"{url}/console/jobs/{job.job_id}").page.text
 
 
+def peek_command(site: Site, job_id: int, *options: str) -> list[str]:
+    """`jobspan peek` as a user calls it."""
+    return [sys.executable, "-m", "runner.cli", "--folder", str(site.config.folder), "peek", str(job_id), *options]
+
+
+def test_the_command_follows_much_and_says_what_it_leaves_out(site: Site) -> None:
+    """`--follow` prints all that the agent can show, also what is written just before the end, and tells how much is
+    missing; so does JSON."""
+    first, last = (f"seq 1 {most}" for most in (30_000, 5_000))
+    script = f"{first}; mkfifo fifo; read line < fifo; {last}; echo THE-END"
+    job_id = site.submit(Executable=script, Shell=True, CPUTime=600)
+    work = site.wait_folder(job_id) / "work"
+    eventually(lambda: (work / "fifo").exists(), DEADLINE_SECONDS)
+    whole = subprocess.run(["/bin/sh", "-c", f"{first}; {last}; echo THE-END"], capture_output=True, check=True).stdout
+
+    with subprocess.Popen(peek_command(site, job_id, "--follow"), stdout=-1, stderr=-1) as follow:
+        assert follow.stdout is not None
+        assert follow.stderr is not None
+        told = re.fullmatch(r"\((\d+) bytes of stdout are not shown\)\n", follow.stderr.readline().decode())
+        assert told is not None
+        lines = [*iter(follow.stdout.readline, b"30000\n"), b"30000\n"]
+        (work / "fifo").write_text("go on\n")
+        shown, missing = b"".join(lines) + follow.stdout.read(), follow.stderr.read()
+        assert follow.wait(20) == 0
+    assert (shown, missing) == (whole[int(told[1]) :], b"")
+    assert len(shown) > EXCERPT_BYTES - 100
+    done = subprocess.run(peek_command(site, job_id, "--json"), capture_output=True, check=True, timeout=60)
+    said = json.loads(done.stdout)
+    assert said["standard_output"].encode() == whole[said["skipped_bytes"]["stdout"] :]
+    assert said["skipped_bytes"]["stderr"] == 0
+
+
+def test_the_command_says_why_a_stream_is_not_shown(site: Site) -> None:
+    """Where both streams are in one file there is none but stdout, and that is said."""
+    job_id = site.submit(Executable="echo out; echo err >&2", Shell=True, StdOutput="one", StdError="one", CPUTime=600)
+    site.wait(job_id, "Done")
+    command = peek_command(site, job_id, "--stream", "stderr")
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("(both streams of this job are in one file: stdout; ")
+
+
 def test_the_command_follows_one_stream(site: Site, job: Echo) -> None:
     """`jobspan peek --stream stdout --follow` prints each line once, soon, up to the last, and no other stream's."""
-    command = [sys.executable, "-m", "runner.cli", "--folder", str(site.config.folder), "peek", str(job.job_id)]
+    command = peek_command(site, job.job_id)
     shown = subprocess.run([*command, "--stream", "stderr"], capture_output=True, text=True, timeout=20)
     assert (shown.returncode, shown.stdout) == (0, "oops\n"), shown
     with subprocess.Popen([*command, "--stream", "stdout", "--follow"], stdout=subprocess.PIPE, text=True) as follow:

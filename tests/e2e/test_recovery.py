@@ -238,7 +238,7 @@ def test_a_wrapper_outlives_its_agent_and_is_found_again(tmp_path: Path) -> None
         with next_agent(site, "next"):
             assert is_alive(payload.pid)
             look = eventually(lambda: peeked(site, job_id), DEADLINE_SECONDS, "a peek")
-            assert look.streams["stdout"].lines == ("to stdout",)
+            assert look.streams["stdout"].lines == ((0, "to stdout"),)
             site.kill(job_id)
             ended = site.wait_fact(job_id, AttemptEnded)
             record = site.wait_record(job_id)

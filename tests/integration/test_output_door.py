@@ -115,6 +115,24 @@ def test_what_is_kept(
     assert kept_answer(tmp_path, {"stdout": 13})["streams"]["stdout"]["lines"] == []
 
 
+def test_all_that_can_be_looked_at_is_kept(
+    door: OutputDoor, tmp_path: Path, thread: ExecutionThread, write: Callable[[bytes], None]
+) -> None:
+    """Who follows a payload that says much at its end gets it all afterwards, as before a bounded number of lines at
+    once; without a position the last ones come."""
+    write(b"x\n" * 20_000 + b"end")
+    thread.finish()
+    door.keep()
+    position, seen = 0, 0
+    while lines := (found := kept_answer(tmp_path, {"stdout": position})["streams"]["stdout"])["lines"]:
+        assert len(lines) <= MOST_LINES
+        assert lines[0][0] == position
+        position, seen = found["next"], seen + len(lines)
+    assert (seen, position) == (20_001, 40_003)
+    last = kept_answer(tmp_path, {})["streams"]["stdout"]
+    assert (len(last["lines"]), last["lines"][-1], last["next"]) == (MOST_LINES, [40_000, "end"], 40_003)
+
+
 def test_no_room_to_keep_it(tmp_path: Path, door: OutputDoor, thread: ExecutionThread) -> None:
     """That the tail cannot be kept is no error of the job."""
     (tmp_path / KEPT).mkdir()
