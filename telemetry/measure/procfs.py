@@ -60,14 +60,16 @@ def deep_look(pids: Iterable[int], *, with_pss: bool) -> DeepLook:
     """Swap and context switches of *pids*, and their proportional memory where it is asked for.
 
     The kernel walks all of a process's pages for its proportional memory, and holds up its `mmap` meanwhile.
+    Switches of threads that have ended are told by wait4 alone, when their process has.
     """
     swap_kib = voluntary = involuntary = 0
     pss_kib: int | None = None
     for pid in pids:
         status = _lines(_read(f"/proc/{pid}/status"))
         swap_kib += _number(status.get(b"VmSwap"))
-        voluntary += _number(status.get(b"voluntary_ctxt_switches"))
-        involuntary += _number(status.get(b"nonvoluntary_ctxt_switches"))
+        for each in _of_threads(pid, status):
+            voluntary += _number(each.get(b"voluntary_ctxt_switches"))
+            involuntary += _number(each.get(b"nonvoluntary_ctxt_switches"))
         rollup = _lines(_read(f"/proc/{pid}/smaps_rollup")) if with_pss else {}
         if b"Pss" in rollup:
             pss_kib = (pss_kib or 0) + _number(rollup[b"Pss"])
@@ -233,14 +235,26 @@ def _number(value: bytes | None) -> int:
     return int(value.split()[0]) if value else 0
 
 
+def _of_threads(pid: int, status: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
+    """The status of each thread of *pid*, whose own *status* counts as that of its first thread."""
+    if _number(status.get(b"Threads")) <= 1:
+        yield status
+    else:
+        yield from (_lines(_read(f"/proc/{pid}/task/{thread}/status")) for thread in _threads(pid))
+
+
+def _threads(pid: int) -> list[str]:
+    """The living threads of *pid*; none when it is gone."""
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def children(pid: int) -> list[int]:
     """Children of all threads of *pid*; a thread can fork as well."""
     found: list[int] = []
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
-        return found
-    for thread in threads:
+    for thread in _threads(pid):
         try:
             with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
                 found.extend(int(child) for child in _whole(file.fileno()).split())

@@ -171,6 +171,32 @@ def test_a_deep_look() -> None:
     assert procfs.deep_look([999_999_999], with_pss=True).pss_bytes is None
 
 
+#: Four threads, each of which gives its processor away 500 times and lives on; then the kernel's sum for the process.
+RESTLESS = """
+import resource, select, threading
+done, end = threading.Barrier(5), threading.Event()
+def rest():
+    for _ in range(500): select.select([], [], [], 1e-5)
+    done.wait()
+    end.wait()
+for _ in range(4): threading.Thread(target=rest).start()
+done.wait()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, flush=True)
+input()
+end.set()
+"""
+
+
+def test_a_deep_look_at_threads() -> None:
+    """Context switches of a living process are those of all its threads, and not of the first one only."""
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", RESTLESS], stdin=-1, stdout=-1) as it:
+        assert it.stdout
+        told = int(it.stdout.readline())
+        seen = procfs.deep_look([it.pid], with_pss=False)
+        it.communicate(b"\n", 10)
+    assert seen.voluntary_switches >= told >= 4 * 500
+
+
 #: Takes so much memory, and never more than that for a moment.
 FILLED = "x = bytearray({mib} << 20)\nx[::4096] = b'x' * len(x[::4096])\n"
 QUICK = JobWrapperConfig(
