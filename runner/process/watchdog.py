@@ -152,8 +152,6 @@ class Watchdog(threading.Thread):
         """A payload runs: watch it."""
         with self._mutex:
             state = self._state
-            if (self._work / IDLE_VARIABLE).exists():
-                self._limits = replace(self._limits, ratio_percent=None)
             state.payload = _Payload(starter, output, RatioWindow(self._limits), Stillness(self._limits))
             state.sample_at = 0.0
             state.heartbeat_at = min(state.heartbeat_at, time.monotonic() + _FIRST_HEARTBEAT_SECONDS)
@@ -175,7 +173,7 @@ class Watchdog(threading.Thread):
         for fact in state.punctuality.notice(moment):
             self._tell(fact)
         reading = self._look()
-        found = list(hits(self._limits, reading, self._trends(reading)))
+        found = self._excused(list(hits(self._limits, reading, self._trends(reading))))
         if self._cancel.cause is None:
             self._act(found, reading.wall_seconds)
         now = time.monotonic()
@@ -231,6 +229,17 @@ class Watchdog(threading.Thread):
             ratio_percent=payload.window.add(reading.payload),
             still_seconds=payload.stillness.add(reading.payload.awake_seconds, written),
         )
+
+    def _excused(self, found: list[LimitHit]) -> list[LimitHit]:
+        """*found*, but for the stall of a payload whose folder says by a file that it may idle: from then on it may.
+
+        (Looked for when it matters, as DIRAC does: payloads make it before they wait for something.)
+        """
+        rest = [each for each in found if each.limit != "stall"]
+        if len(rest) == len(found) or not os.path.exists(self._work / IDLE_VARIABLE):
+            return found
+        self._limits = replace(self._limits, ratio_percent=None)
+        return rest
 
     def _act(self, found: list[LimitHit], wall_seconds: float) -> None:
         """Warn, tell the payload that its time is nearly up, or have the job ended: by the first limit that kills."""

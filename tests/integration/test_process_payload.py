@@ -263,12 +263,22 @@ def test_a_warning_ends_nothing(tmp_path: Path, made: list[Job]) -> None:
     assert job.cancel.cause is None
 
 
+#: Says that it may idle when it is being watched already, and idles for longer than CPUSampleTime.
+IDLE = """
+import select
+open("release").readline()
+open("DISABLE_WATCHDOG_CPU_WALLCLOCK_CHECK", "w").close()
+select.select([], [], [], 1.6)
+"""
+
+
 def test_a_payload_that_computes_elsewhere_may_idle(tmp_path: Path, made: list[Job]) -> None:
-    """DIRAC's file in the job's folder switches the CPU/wall ratio off."""
-    (tmp_path / "DISABLE_WATCHDOG_CPU_WALLCLOCK_CHECK").touch()
+    """DIRAC's file in the job's folder switches the CPU/wall ratio off, also when the payload itself makes it: it
+    counts in the moment in which the payload would be taken for stalled."""
     job = Job(tmp_path, replace(CONFIG, cpu_sample_time_seconds=1.0, polling_time_seconds=0.05))
     made.append(job)
-    result = job.run(sys.executable, "-I", "-S", "-c", "import select; select.select([], [], [], 1.6)")
+    with releasing(tmp_path, lambda: any(each.processes for each in job.journal.facts(UsageSampled))):
+        result = job.run(sys.executable, "-I", "-S", "-c", IDLE)
     assert (result.exit_code, result.killed) == (0, None)
     assert job.journal.facts(LimitHit) == []
 
