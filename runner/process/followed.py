@@ -66,6 +66,7 @@ class Followed:
     def read(self, is_enough: Callable[[], bool] = lambda: False) -> Iterator[bytes]:
         """What is new, in pieces, until *is_enough*; each must have been taken in before the next is asked for.
 
+        Of a hole that the payload has left only the end comes; it counts in `taken_bytes` as a whole.
         A file that is shorter than before was emptied: what it holds now is new, and `shrunk` tells.
 
         Raises:
@@ -84,6 +85,8 @@ class Followed:
             self.taken_bytes += len(data)
             yield data
             self._bound()
+            if data.endswith(b"\0"):
+                self._skip_hole(size)
 
     @property
     def held_bytes(self) -> int:
@@ -101,6 +104,19 @@ class Followed:
         offset = self.offset - (self.taken_bytes - start)
         is_clean = offset == self.first_offset or os.pread(self.fd, 1, offset - 1).isspace()
         return Piece(start, os.pread(self.fd, self.taken_bytes - start, offset), is_clean)
+
+    def _skip_hole(self, size: int) -> None:
+        """Should we stand in a hole, go on shortly before its end: a payload makes terabytes of zeros by one call."""
+        try:
+            data_at = os.lseek(self.fd, self.offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nobody can tell: then it is read
+                return
+            data_at = os.fstat(self.fd).st_size  # a hole up to the end, unless it was emptied just now
+        skipped = min(data_at, size) - READ_BYTES - self.offset
+        if skipped > 0:
+            self.offset += skipped
+            self.taken_bytes += skipped
 
     def _bound(self) -> None:
         """Drop the middle, once what we have read of the file exceeds the limit: half is head, a quarter tail.

@@ -19,7 +19,8 @@ from runner.process.followed import Followed, Punch, punch_hole
 from runner.process.peek import Peek, Piece, last_words, shown, whole_words
 from telemetry.facts import OutputSeen, Stream
 
-#: A drain of more than this shows a payload in a hurry, which is looked at more often than every PollingTime.
+#: A drain of more than this shows a payload in a hurry, which is looked at more often than every PollingTime. Whoever
+#: asks reads no more before he gets his answer: the watchdog looks at all limits at every poll.
 _HURRY_BYTES = 32 << 20
 _SHORTEST_PAUSE_SECONDS = 0.02
 #: So much longer rests who follows a quiet file while somebody else asks for it.
@@ -122,9 +123,9 @@ class ExecutionThread(threading.Thread):
     """Reads along with the payload: exact totals of lines and bytes, and the last MaxJobPeekLines lines.
 
     It wakes up every PollingTime, sooner while much is written, more rarely while somebody else asks as often;
-    whoever asks (`seen`, `peek`, `excerpt`, `finish`) makes it up to date at once. With
-    OutputFileAction = truncate it keeps the files within OutputFileLimit; beyond that they can grow by
-    what is written between two looks.
+    whoever asks (`seen`, `peek`, `excerpt`) makes it up to date at once, unless very much is new: then the answer
+    is behind, and the thread goes on. With OutputFileAction = truncate it keeps the files within OutputFileLimit;
+    beyond that they can grow by what is written between two looks.
     """
 
     def __init__(self, files: OutputFiles, *, config: JobWrapperConfig, punch: Punch = punch_hole) -> None:
@@ -138,6 +139,8 @@ class ExecutionThread(threading.Thread):
         self._tails = {stream: Followed(fd, limit, punch) for stream, fd in files.fds.items()}
         self._last: dict[Stream, Piece] = {}
         self._mutex = threading.Lock()
+        #: Taken before the mutex by whoever asks: who reads on sees that somebody waits, and lets him in.
+        self._turn = threading.Lock()
         self._wake_up = threading.Event()
         self._is_over = False
         self._was_asked = False
@@ -157,7 +160,7 @@ class ExecutionThread(threading.Thread):
             self._wake_up.clear()
             with self._mutex:
                 # Whoever finishes is not as nice as this thread, and reads the rest sooner.
-                self._drain(lambda: self._is_over)
+                self._drain(lambda: self._is_over or self._turn.locked())
             haste = (self._taken_bytes() - before) / self._hurry_bytes
             before = self._taken_bytes()
             pause_seconds = min(self._longest_pause_seconds, pause_seconds * (2.0 if haste < 1 else 1 / haste))
@@ -169,7 +172,7 @@ class ExecutionThread(threading.Thread):
 
     def seen(self) -> tuple[OutputSeen, ...]:
         """The totals of each stream, up to date. Both streams in one file are told as stdout."""
-        with self._mutex:
+        with self._turn, self._mutex:
             self._look()
             return tuple(self._seen(stream) for stream in self._tails)
 
@@ -178,9 +181,9 @@ class ExecutionThread(threading.Thread):
 
         Whoever knows that it has *ended* gets the last word too, if no newline follows it.
         """
-        with self._mutex:
-            self._look()
-            return self._peek.text(ended=ended or bool(self._last))
+        with self._turn, self._mutex:
+            is_all = self._look()
+            return self._peek.text(ended=(ended and is_all) or bool(self._last))
 
     def excerpt(self, stream: Stream, position: int = 0) -> Excerpt:
         """What *stream* has got from *position* on, up to date; EXCERPT_BYTES from its end at most.
@@ -189,8 +192,8 @@ class ExecutionThread(threading.Thread):
             KeyError: there is no such stream of its own: both streams are in one file, told as stdout.
             OSError: the file cannot be read now.
         """
-        with self._mutex:
-            self._drain()
+        with self._turn, self._mutex:
+            self._look()
             tail, ended = self._tails[stream], bool(self._last)
             piece = self._last[stream].after(position) if ended else tail.back(position, EXCERPT_BYTES)
             whole = shown(piece, EXCERPT_BYTES, ended=ended)
@@ -210,16 +213,30 @@ class ExecutionThread(threading.Thread):
     @property
     def held_bytes(self) -> int:
         """Bytes that the longer file has, without what was dropped: what OutputFileLimit is held against."""
-        with self._mutex:
+        with self._turn, self._mutex:
             self._look()
             return max(tail.held_bytes for tail in self._tails.values())
 
-    def finish(self) -> tuple[OutputSeen, ...]:
-        """The final totals, when nobody writes any more; ends the thread and closes the files. Idempotent."""
+    def catch_up(self) -> None:
+        """Read all that is left, when nobody writes any more; whoever asks meanwhile is let in.
+
+        Ends the thread. Idempotent.
+        """
         self._is_over = True
         self._wake_up.set()
         if self.ident is not None and self is not threading.current_thread():
             self.join()
+        is_asked = True
+        while is_asked:
+            with self._turn:  # who has asked comes first
+                pass
+            with self._mutex:
+                self._drain(self._turn.locked)
+                is_asked = self._turn.locked()
+
+    def finish(self) -> tuple[OutputSeen, ...]:
+        """The final totals, when nobody writes any more; ends the thread and closes the files. Idempotent."""
+        self.catch_up()
         seen = self.seen()
         with self._mutex:
             if self._files.fds:
@@ -236,20 +253,23 @@ class ExecutionThread(threading.Thread):
 
     def _seen(self, stream: Stream) -> OutputSeen:
         tail = self._tails[stream]
-        return replace(self._peek.seen(stream), dropped_bytes=tail.dropped_bytes, shrunk=tail.shrunk)
+        counted = self._peek.seen(stream)  # holes, which have no lines, were not shown to it
+        return replace(counted, bytes=tail.taken_bytes, dropped_bytes=tail.dropped_bytes, shrunk=tail.shrunk)
 
     def _taken_bytes(self) -> int:
         return sum(tail.taken_bytes for tail in self._tails.values())
 
-    def _look(self) -> None:
-        """Drain for somebody who asks. A payload in a hurry is the thread's business again."""
+    def _look(self) -> bool:
+        """Drain for somebody who asks; whether that was all. A payload in a hurry is the thread's business again."""
         before = self._taken_bytes()
-        self._drain()
+        self._drain(lambda: self._taken_bytes() - before >= _HURRY_BYTES)
         self._was_asked = True
-        if self._taken_bytes() - before >= self._hurry_bytes:
+        taken = self._taken_bytes() - before
+        if taken >= self._hurry_bytes:
             self._wake_up.set()
+        return taken < _HURRY_BYTES
 
-    def _drain(self, is_enough: Callable[[], bool] = lambda: False) -> None:
+    def _drain(self, is_enough: Callable[[], bool]) -> None:
         if not self._files.fds:
             return
         for stream, tail in self._tails.items():

@@ -99,6 +99,7 @@ def run(
         _give_up(starter, prepared, isinstance(error, TransientJobError))
         raise
     finally:
+        output.catch_up()  # however long that takes: the job is watched until then
         watchdog.detach()
         seen = output.finish()
     for each in seen:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.config import JobWrapperConfig
-from runner.process.followed import Followed
+from runner.process.followed import Followed, punch_hole
 from runner.process.output import ExecutionThread, OutputFiles, open_for_payload
 from telemetry.facts import OutputSeen
 from tests.support.waiting import eventually
@@ -185,6 +185,68 @@ def test_filled_again_between_two_looks(tmp_path: Path) -> None:
         followed.close_gap()
         assert followed.shrunk == 1
     assert path.read_bytes() == b"b" * 300_000
+
+
+#: What nobody could read through within a test.
+SPARSE = 400 << 30
+
+
+@pytest.mark.parametrize("action", ["truncate", "off"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "truncate -s {size} std.out; echo; echo the end",
+        "echo begin; truncate -s {size} std.out; echo; echo the end",
+        "echo begin; truncate -s 100G std.out; echo middle; truncate -s {size} std.out; echo; echo the end",
+    ],
+)
+def test_a_payload_that_makes_a_hole(payload: Make, action: str, script: str) -> None:
+    """A file that has become long without being written is not read through: its bytes and lines are exact, its end is
+    shown, and it is kept within OutputFileLimit like any other."""
+    job = payload({"output_file_action": action})
+    seen = job.run("/bin/sh", "-c", script.format(size=SPARSE))[0]
+    assert (seen.lines, seen.bytes) == (script.count("echo"), SPARSE + len("\nthe end\n"))
+    assert job.thread.peek() == "the end\n"
+    assert job.thread.excerpt("stdout").piece.data == b"the end\n"
+    status = (job.folder / "std.out").stat()
+    if action == "truncate":
+        assert status.st_size <= LIMIT + 200
+        assert job.text.endswith(b"\nthe end\n")
+        assert seen.dropped_bytes > SPARSE - LIMIT
+    else:
+        assert (seen.dropped_bytes, status.st_size) == (0, seen.bytes)
+
+
+@pytest.mark.parametrize("action", ["truncate", "off"])
+def test_a_file_that_ends_with_a_hole(payload: Make, action: str) -> None:
+    """Up to the end of a file its bytes count, though nothing follows the hole."""
+    job = payload({"output_file_action": action})
+    seen = job.run("/bin/sh", "-c", f"echo begin; truncate -s {SPARSE} std.out")[0]
+    assert (seen.lines, seen.bytes) == (2, SPARSE)
+
+
+@pytest.mark.parametrize("reader", ["thread", "finish"])
+def test_who_reads_on_lets_in_whoever_asks(payload: Make, reader: str) -> None:
+    """However much there is to read, who asks is answered before all of it was: he waits for a piece at most."""
+    told: list[OutputSeen] = []
+
+    def punch(fd: int, offset: int, length: int) -> None:
+        if asker.ident is None:
+            asker.start()
+            eventually(job.thread._turn.locked, DEADLINE_SECONDS)
+        punch_hole(fd, offset, length)
+
+    job = payload(punch=punch)
+    asker = threading.Thread(target=lambda: told.extend(job.thread.seen()))
+    lines = 50 << 17
+    (job.folder / "std.out").write_bytes(b"a line\n\n" * lines)
+    if reader == "thread":
+        job.thread.start()
+        eventually(lambda: told, DEADLINE_SECONDS)
+    seen = job.thread.finish()[0]
+    asker.join(DEADLINE_SECONDS)
+    assert 0 < told[0].bytes < seen.bytes
+    assert (seen.lines, seen.bytes) == (2 * lines, 8 * lines)
 
 
 def test_descendants_write_on(payload: Make) -> None:

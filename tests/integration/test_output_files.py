@@ -64,6 +64,18 @@ def test_a_million_lines(tmp_path: Path, thread: ExecutionThread) -> None:
     assert thread.finish()[0].lines == 1_000_000
 
 
+def test_nobody_who_asks_reads_for_long(tmp_path: Path, thread: ExecutionThread) -> None:
+    """Where very much is new an answer is behind, and each further one less; the last word is not told before it is
+    known to be the last."""
+    lines = 80 << 17
+    (tmp_path / "std.out").write_bytes(b"a word\n\n" * lines + b"the last word")
+    assert thread.peek(ended=True).endswith("a word\n\n")
+    told = [thread.seen()[0].bytes for _ in range(3)]
+    assert told[0] < told[1] == told[2] == 8 * lines + 13
+    assert thread.peek(ended=True).endswith("the last word")
+    assert thread.finish()[0].lines == 2 * lines + 1
+
+
 def test_a_truncated_file_goes_on(tmp_path: Path, thread: ExecutionThread) -> None:
     """A payload that empties its output loses nothing of the count: what comes then is new."""
     path = tmp_path / "std.out"

@@ -332,6 +332,28 @@ def test_the_last_heartbeat_has_the_last_word(job: Job) -> None:
     assert job.journal.facts(HeartbeatMade)[-1].values["StandardOutput"] == "the last word"
 
 
+def test_output_with_a_hole(tmp_path: Path, made: list[Job]) -> None:
+    """A payload whose output becomes long without being written ends when it ends: exact totals, and its last word in
+    the last heartbeat."""
+    job = Job(tmp_path, replace(CONFIG, output_file_limit_bytes=1 << 20, polling_time_seconds=60.0))
+    made.append(job)
+    result = job.run(
+        "/bin/sh", "-c", "for n in 1 2 3 4 5 6 7 8; do truncate -s ${n}00G std.out; printf ' the last word'; done"
+    )
+    assert [(each.lines, each.bytes) for each in result.output] == [(1, (800 << 30) + 14), (0, 0)]
+    assert str(job.journal.facts(HeartbeatMade)[-1].values["StandardOutput"]).endswith("the last word")
+
+
+def test_output_with_a_hole_has_its_limit(tmp_path: Path, made: list[Job]) -> None:
+    """The watchdog is not held up by it: what it would do to a long file it does."""
+    job = Job(tmp_path, replace(CONFIG, output_file_action="kill"))
+    made.append(job)
+    os.mkfifo(tmp_path / "never")
+    result = job.run("/bin/sh", "-c", "truncate -s 400G std.out; read line <>never")
+    assert result.killed is not None
+    assert [each.limit for each in job.journal.facts(LimitHit)] == ["output_size"]
+
+
 def test_nothing_is_told_before_a_stage(tmp_path: Path, made: list[Job]) -> None:
     """Limits hold from the first look on; samples and heartbeats begin with the first stage, whichever comes first, the
     look or the stage: so a job has the same facts each time."""
