@@ -304,6 +304,29 @@ def test_what_is_no_telemetry_is_refused(
     assert way.send(span()).status == 200
 
 
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [
+        (f"{'0' * 12}{payload_http.MOST_BYTES + 1}", 413),
+        ("9" * 5000, 413),
+        (f"{'0' * 5000}{payload_http.MOST_BYTES + 1}", 413),
+        ("0" * 5000, 400),  # nothing, and that is no telemetry
+        ("+5", 411),
+        ("1_0", 411),
+        ("\xb2", 411),
+        ("", 411),
+    ],
+    ids=lambda value: str(value)[:10],
+)
+def test_a_length_is_judged_as_the_number_that_it_is(way: Doorway, length: str, status: int) -> None:
+    """Whatever zeros stand before it: what is too large is refused before anything of it is read, what is no number
+    too, and the door stays open."""
+    with contextlib.closing(raw(way)) as caller:
+        caller.sendall(head(way).removesuffix(b"\r\n") + f"Content-Length: {length}\r\n\r\n".encode("latin-1"))
+        assert b" %d " % status in answer_of(caller)
+    assert way.send(span()).status == 200
+
+
 def test_a_bomb_takes_no_memory() -> None:
     """Of what gzip hides no more is unpacked than may be sent."""
     hidden = bomb(64 << 20)
