@@ -183,7 +183,8 @@ _delivery = Group(
         ),
         Alert(
             name="JobspanOutboxStuck",
-            expression=f"min_over_time({_pending}[6h]) > 0",
+            # A series that has just begun has no smallest value of six hours, only one of all it has.
+            expression=f"min_over_time({_pending}[6h]) > 0 and {_pending} offset 6h > 0",
             hold="",
             urgency="page",
             summary="{{ $labels.sink }} has not taken all from {{ $labels.instance }} for six hours",
