@@ -8,7 +8,7 @@ TracesData or LogsData in OTLP/JSON, that is proto3 JSON with ids in hex and enu
 import base64
 import binascii
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -186,22 +186,31 @@ def _parse(line: bytes, member: str) -> dict[str, Any]:
 
 
 def _span(span: Values, resource: Values) -> SpanValue:
+    """Of a span ids and times are required; proto3 JSON leaves out all else that is empty."""
     status = span.get("status", {})
     return SpanValue(
         trace_id=str(span["traceId"]),
         span_id=str(span["spanId"]),
         parent_span_id=str(span.get("parentSpanId", "")),
-        name=str(span["name"]),
+        name=str(span.get("name", "")),
         kind=int(span.get("kind", 0)),
         start_ns=int(span["startTimeUnixNano"]),
         end_ns=int(span["endTimeUnixNano"]),
         attributes=_attributes(span),
         events=tuple(
-            EventValue(name=str(each["name"]), at_ns=int(each.get("timeUnixNano", 0)), attributes=_attributes(each))
+            EventValue(
+                name=str(each.get("name", "")),
+                at_ns=int(each.get("timeUnixNano", 0)),
+                attributes=_attributes(each),
+            )
             for each in span.get("events", ())
         ),
         links=tuple(
-            LinkValue(trace_id=str(each["traceId"]), span_id=str(each["spanId"]), attributes=_attributes(each))
+            LinkValue(
+                trace_id=str(each.get("traceId", "")),
+                span_id=str(each.get("spanId", "")),
+                attributes=_attributes(each),
+            )
             for each in span.get("links", ())
         ),
         is_error=status.get("code") == _STATUS_ERROR,
@@ -211,7 +220,11 @@ def _span(span: Values, resource: Values) -> SpanValue:
 
 
 def _attributes(holder: Values) -> dict[str, Any]:
-    return {each["key"]: _plain(each.get("value", {})) for each in holder.get("attributes", ())}
+    return _by_key(holder.get("attributes", ()))
+
+
+def _by_key(pairs: Iterable[Values]) -> dict[str, Any]:
+    return {each.get("key", ""): _plain(each.get("value", {})) for each in pairs}
 
 
 def _plain(value: Values) -> Any:
@@ -225,7 +238,7 @@ def _plain(value: Values) -> Any:
             case "arrayValue":
                 return [_plain(each) for each in content.get("values", ())]
             case "kvlistValue":
-                return {each["key"]: _plain(each.get("value", {})) for each in content.get("values", ())}
+                return _by_key(content.get("values", ()))
             case "bytesValue":
                 return base64.b64decode(content)
             case _:

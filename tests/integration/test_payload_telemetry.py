@@ -113,6 +113,26 @@ def test_logs_belong_to_the_payload(way: Doorway) -> None:
     assert all(each.startswith(f"{uid_of()}/payload/") for each in ids)
 
 
+@pytest.mark.parametrize(
+    "bare",
+    [
+        {"name": ""},
+        {"events": [{"attributes": [text("a", "b")]}]},
+        {"links": [{}]},
+        {"attributes": [{"value": {"stringValue": "b"}}]},
+        {"attributes": [{"key": "a"}]},
+        {"attributes": [{"key": "a", "value": {"kvlistValue": {"values": [{"value": {"intValue": "0"}}, {}]}}}]},
+        {"attributes": [{"key": "a", "value": {"arrayValue": {"values": [{}]}}}]},
+        {"kind": 0, "status": {}, "parentSpanId": ""},
+    ],
+    ids=str,
+)
+def test_what_is_empty_hides_nothing(way: Doorway, bare: dict[str, Any]) -> None:
+    """JSON leaves out what is empty: a span that was taken can be read, whatever it lacks, and with it the others."""
+    assert way.send(span(1), span(2, **bare)).json == {}
+    assert [each.span_id for each in way.spans()] == [span(1)["spanId"], span(2)["spanId"]]
+
+
 def test_what_comes_again_is_taken_once(way: Doorway) -> None:
     """An exporter whose answer was lost sends its batch again: it is told the same, and the spool has it once."""
     body = traces(span())
