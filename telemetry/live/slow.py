@@ -7,11 +7,13 @@ while fewer than half of the spans are slow, as averages and percentiles would. 
 """
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from telemetry import catalogue as names
 from telemetry.live.lines import complete_lines
@@ -132,13 +134,41 @@ def slow_stages(files: Iterable[Path], wanted: Wanted) -> SlowReport:
     return times.report()
 
 
+class _Root(NamedTuple):
+    """What the root of an attempt says of it."""
+
+    site: str
+    job_type: str
+    job_id: int
+    attempt: int
+    node: str
+    end_ns: int
+
+
+class _Part(NamedTuple):
+    """A stage, or what the WMS did before; with the id of a parent an operation, which counts if that is a stage."""
+
+    name: str
+    parent_span_id: str
+    start_ns: int
+    end_ns: int
+    is_skipped: bool
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What was read of an attempt so far: collectors put its spans into several lines. Of copies the last one."""
+
+    root: _Root | None = None
+    parts: dict[str, _Part] = field(default_factory=dict)
+
+
 class _Times:
-    """The times of all attempts, each attempt once: of copies the last one."""
+    """The times of all attempts, each attempt once."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._kinds: dict[Kind, Kind] = {}
-        self._attempts: dict[str, tuple[int, list[tuple[Kind, Timed]]]] = {}
+        self._attempts: dict[str, _Attempt] = defaultdict(_Attempt)
         self._damaged = 0
 
     def read(self, path: Path) -> None:
@@ -156,12 +186,17 @@ class _Times:
     def _take(self, spans: Sequence[SpanValue]) -> None:
         by_trace: dict[str, list[SpanValue]] = defaultdict(list)
         for span in spans:
-            by_trace[span.trace_id].append(span)
+            if names.JOB_UID not in span.resource:  # what a payload has sent may have any name
+                by_trace[span.trace_id].append(span)
         for trace_id, of_trace in by_trace.items():
             root = next((span for span in of_trace if span.name == names.ROOT_SPAN), None)
-            if root is not None and self._is_wanted(root):
-                timed = [(self._same(kind), times) for kind, times in _timed(root, of_trace, self._wanted.stage)]
-                self._attempts[trace_id] = (root.end_ns, timed)
+            if root is not None and not self._is_wanted(root):
+                continue
+            parts = dict(_parts(of_trace, self._wanted.stage))
+            if root is not None:
+                self._attempts[trace_id].root = _root(root)
+            if parts:
+                self._attempts[trace_id].parts.update(parts)
 
     def _is_wanted(self, root: SpanValue) -> bool:
         wanted, site = self._wanted, root.resource.get(names.SITE_NAME, "")
@@ -171,18 +206,18 @@ class _Times:
             and wanted.job_type in ("", root.attributes.get(names.JOB_TYPE, ""))
         )
 
-    def _same(self, kind: Kind) -> Kind:
-        """One object a kind, however many spans there are."""
-        return self._kinds.setdefault(kind, kind)
-
     def report(self) -> SlowReport:
         now: dict[Kind, list[Timed]] = defaultdict(list)
         earlier: dict[Kind, list[float]] = defaultdict(list)
-        attempts = 0
-        for end_ns, timed in self._attempts.values():
-            attempts += end_ns >= self._wanted.since_ns
-            for kind, times in timed:
-                if end_ns >= self._wanted.since_ns:
+        attempts = earlier_attempts = 0
+        for trace_id, attempt in self._attempts.items():
+            if attempt.root is None:
+                continue
+            is_now = attempt.root.end_ns >= self._wanted.since_ns
+            attempts += is_now
+            earlier_attempts += not is_now
+            for kind, times in _timed(trace_id, attempt.root, attempt.parts):
+                if is_now:
                     now[kind].append(times)
                 else:
                     earlier[kind].append(times.seconds)
@@ -191,37 +226,59 @@ class _Times:
         return SlowReport(
             kinds=tuple(sorted(kinds, key=lambda each: (-each.lost_seconds, each.kind))),
             attempts=attempts,
-            earlier_attempts=len(self._attempts) - attempts,
+            earlier_attempts=earlier_attempts,
             spans=sum(len(spans) for spans in now.values()),
             damaged=self._damaged,
         )
 
 
-def _timed(root: SpanValue, spans: Sequence[SpanValue], stage: str) -> Iterator[tuple[Kind, Timed]]:
-    """The stages of an attempt with what the WMS did before; of the stage *stage*, if one is named, its operations."""
-    stages = {span.span_id: str(span.attributes.get(names.STAGE_NAME, "")) for span in spans if _is_stage(span)}
-    site, job_type = str(root.resource.get(names.SITE_NAME, "")), str(root.attributes.get(names.JOB_TYPE, ""))
+def _root(span: SpanValue) -> _Root:
+    return _Root(
+        site=str(span.resource.get(names.SITE_NAME, "")),
+        job_type=str(span.attributes.get(names.JOB_TYPE, "")),
+        job_id=int(span.attributes.get(names.JOB_ID, 0)),
+        attempt=int(span.attributes.get(names.JOB_ATTEMPT, 0)),
+        node=str(span.resource.get(names.HOST_NAME, "")),
+        end_ns=span.end_ns,
+    )
+
+
+def _parts(spans: Sequence[SpanValue], stage: str) -> Iterator[tuple[str, _Part]]:
+    """By span id the stages among *spans* with what the WMS did before; of the stage *stage*, if one is named, only
+    itself and its operations. Those whose parent is in another line may be its."""
+    here = {span.span_id: _name(span) for span in spans}
     for span in spans:
-        what = stages.get(span.span_id) or (span.name if span.name in _OF_WMS else "")
-        if not what and stage and stages.get(span.parent_span_id) == stage:
-            what = f"{stage}/{span.name}"
-        skipped = span.attributes.get(names.STAGE_RESULT) == "skip"
-        if what and not skipped and (not stage or what.partition("/")[0] == stage):
+        name, parent = here[span.span_id], ""
+        if not name and stage and span.parent_span_id and here.get(span.parent_span_id, stage) == stage:
+            name, parent = f"{stage}/{span.name}", span.parent_span_id
+        if name and (not stage or parent or name == stage):
+            is_skipped = span.attributes.get(names.STAGE_RESULT) == "skip"
+            yield span.span_id, _Part(sys.intern(name), parent, span.start_ns, span.end_ns, is_skipped)
+
+
+def _name(span: SpanValue) -> str:
+    """Of a stage, or of what the WMS did before; empty for all else."""
+    if names.STAGE_NAME in span.attributes and names.STAGE_RESULT in span.attributes:
+        return str(span.attributes[names.STAGE_NAME])
+    return span.name if span.name in _OF_WMS else ""
+
+
+def _timed(trace_id: str, root: _Root, parts: Mapping[str, _Part]) -> Iterator[tuple[Kind, Timed]]:
+    """What counts of an attempt."""
+    stages = {span_id for span_id, part in parts.items() if not part.parent_span_id}
+    for part in parts.values():
+        if not part.is_skipped and (not part.parent_span_id or part.parent_span_id in stages):
             yield (
-                Kind(site, job_type, what),
+                Kind(root.site, root.job_type, part.name),
                 Timed(
-                    seconds=(span.end_ns - span.start_ns) / 1e9,
-                    start_ns=span.start_ns,
-                    job_id=int(root.attributes.get(names.JOB_ID, 0)),
-                    attempt=int(root.attributes.get(names.JOB_ATTEMPT, 0)),
-                    trace_id=root.trace_id,
-                    node=str(root.resource.get(names.HOST_NAME, "")),
+                    seconds=(part.end_ns - part.start_ns) / 1e9,
+                    start_ns=part.start_ns,
+                    job_id=root.job_id,
+                    attempt=root.attempt,
+                    trace_id=trace_id,
+                    node=root.node,
                 ),
             )
-
-
-def _is_stage(span: SpanValue) -> bool:
-    return names.STAGE_NAME in span.attributes and names.STAGE_RESULT in span.attributes
 
 
 def _elsewhere(medians: Mapping[Kind, float]) -> dict[Kind, float | None]:

@@ -17,6 +17,7 @@ from telemetry.live.slow import LEAST_USUAL, Kind, SlowReport, Wanted, slow_stag
 NOW_NS = 1_800_000_000 * NANOSECONDS
 DAY_NS = 86_400 * NANOSECONDS
 STEPS = ("execute", "execute/http")
+UID = names.JOB_UID.encode()
 SINCE = Wanted(since_ns=NOW_NS - DAY_NS)
 
 
@@ -174,6 +175,38 @@ def test_copies_count_once_and_damage_is_counted(tmp_path: Path) -> None:
     report = looked(tmp_path, line(1, 10), line(1, 12), damaged)
     assert (report.attempts, report.spans, report.damaged) == (1, 1, 1)
     assert report.kinds[0].median_seconds == 12
+
+
+def cut(line: bytes, *parts: tuple[int, ...]) -> list[bytes]:
+    """*line* as several, each with the spans of these positions."""
+    whole = json.loads(line)["resourceSpans"][0]
+    (scope,) = whole["scopeSpans"]
+    cuts = [[scope["spans"][each] for each in part] for part in parts]
+    documents = [{"resourceSpans": [{**whole, "scopeSpans": [{"spans": spans}]}]} for spans in cuts]
+    return [json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in documents]
+
+
+@pytest.mark.parametrize("parts", [((0,), (1, 2)), ((1, 2), (0,)), ((2,), (0, 1)), ((1,), (2,), (0,))], ids=str)
+@pytest.mark.parametrize("stage", ["", "execute"])
+def test_an_attempt_that_was_cut_is_one(tmp_path: Path, stage: str, parts: tuple[tuple[int, ...], ...]) -> None:
+    """A collector may have put its root, its stages and their operations into lines of their own, in any order: it
+    counts as if it were whole, alone and beside a copy that is."""
+    whole, pieces, wanted = line(1, 10), cut(line(1, 10), *parts), Wanted(since_ns=SINCE.since_ns, stage=stage)
+    expected = looked(tmp_path, whole, wanted=wanted)
+    assert expected.spans == (2 if stage else 1)
+    for lines in (pieces, [whole, *pieces], [*pieces, whole]):
+        assert looked(tmp_path, *lines, wanted=wanted) == expected
+
+
+def test_only_the_parts_of_the_job_count(tmp_path: Path) -> None:
+    """Whatever a payload calls its spans, in the trace of its attempt: they are no stage, no operation, no queue."""
+    (sent,) = cut(line(1, 10), (1, 2))
+    sent = sent.replace(b'"http"', b'"queue"').replace(b"000002", b"00000b").replace(b"000003", b"00000c")
+    sent = sent.replace(b'"resource":{"attributes":[', b'"resource":{"attributes":[{"key":"%b","value":{}},' % UID)
+    assert (sent.count(b'"queue"'), sent.count(UID)) == (1, 1)
+    for stage in ("", "execute", "queue"):
+        wanted = Wanted(since_ns=SINCE.since_ns, stage=stage)
+        assert looked(tmp_path, line(1, 10), sent, wanted=wanted) == looked(tmp_path, line(1, 10), wanted=wanted)
 
 
 def test_what_is_too_old_is_not_looked_at(tmp_path: Path) -> None:
