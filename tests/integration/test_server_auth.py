@@ -185,8 +185,9 @@ def test_a_form_is_good_in_one_browser_for_one_login(wms: RunningWms) -> None:
     sent = browser.send(name="bea", secret=PASSWORD, user_code=other.json()["user_code"])
     assert sent.status_code == 403
     browser.open(asked.json()["verification_uri_complete"])
-    foreign = browser.send(name="bea", secret=PASSWORD, headers={"Origin": "https://evil.example"})
-    assert foreign.status_code == 403
+    for origin in ("https://evil.example", "http://["):
+        foreign = browser.send(name="bea", secret=PASSWORD, headers={"Origin": origin})
+        assert foreign.status_code == 403, origin
     assert {redeem(wms, each).json()["error"] for each in (asked, other)} == {"authorization_pending"}
     assert browser.send(name="bea", secret=PASSWORD, headers={"Origin": wms.url}).status_code == 303
 

@@ -22,7 +22,7 @@ from starlette.datastructures import URL
 from dashboards import console as pages
 from dashboards.console import Frame, Link
 from runner.server.errors import ForbiddenError, ServiceError, UnauthenticatedError, UnknownObjectError
-from runner.server.routes.dependencies import Served, Services, address_of
+from runner.server.routes.dependencies import Served, Services, address_of, is_from_here
 from runner.server.routes.failures import HEADERS, STATUS_CODES
 from runner.server.services.console_sessions import SESSION_SECONDS, ConsoleSession
 from runner.server.services.job_policy import Relation, Right, is_allowed
@@ -139,8 +139,7 @@ def check_origin(request: Request) -> None:
     Raises:
         ForbiddenError: it is from elsewhere.
     """
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if not is_from_here(request):
         raise ForbiddenError("this form is from another site")
 
 

@@ -113,6 +113,12 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def is_from_here(request: Request) -> bool:
+    """Whether a form was sent by one of our own pages, as far as the browser says (RFC 6454: scheme://host)."""
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
+
+
 Served: TypeAlias = Annotated[Services, Depends(_services)]
 Caller: TypeAlias = Annotated[Identity, Depends(_caller)]
 RenewingCaller: TypeAlias = Annotated[Identity, Depends(_renewing)]

@@ -22,7 +22,7 @@ from runner.server.errors import (
     TooManyAttemptsError,
     UnauthenticatedError,
 )
-from runner.server.routes.dependencies import Served, Services, address_of
+from runner.server.routes.dependencies import Served, Services, address_of, is_from_here
 from runner.server.routes.failures import HEADERS, STATUS_CODES
 from runner.server.services.login_flows import FLOW_SECONDS, Redirection
 from runner.server.services.registry import Proof
@@ -126,10 +126,12 @@ def _check_form(request: Request, services: Services, user_code: str, token: str
         made = services.context.mint.read_presigned(PURPOSE, token)
     except UnauthenticatedError:
         made = {}
-    origin = request.headers.get("origin")
-    same = origin is None or urlsplit(origin).netloc == request.headers.get("host")
     nonce = _digest(request.cookies.get(COOKIE, ""))
-    if not same or made.get("user_code") != user_code or not hmac.compare_digest(str(made.get("nonce", "")), nonce):
+    if (
+        not is_from_here(request)
+        or made.get("user_code") != user_code
+        or not hmac.compare_digest(str(made.get("nonce", "")), nonce)
+    ):
         raise ForbiddenError("this form is not, or no longer, good; here is a fresh one")
 
 
