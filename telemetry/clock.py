@@ -54,10 +54,13 @@ def parse_utc(text: str) -> int:
     """Nanoseconds since 1970 of an ISO 8601 *text*; naive times are refused.
 
     Raises:
-        ValueError: not ISO 8601, or without a zone.
+        ValueError: not ISO 8601, without a zone, or of a year that UTC does not have.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; write it in UTC, ending in Z")
-    moment = moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is of no year from 1 to 9999 in UTC") from error
     return int(moment.replace(microsecond=0).timestamp()) * NANOSECONDS + moment.microsecond * 1000

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from telemetry.live.slow import KindTimes, SlowNode, SlowReport, SlowSpan
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+#: Fifty years: of much longer ago there is no date.
+_LONGEST_SECONDS = 50 * 365 * 86400
 _KINDS = ("STAGE", "TYPE", "SITE", "SPANS", "MEDIAN", "USUAL", "95 %", "ELSEWHERE", "SLOW", "LOST")
 _SPANS = ("JOB", "ATTEMPT", "STAGE", "SITE", "NODE", "BEGAN", "TOOK", "USUAL", "TIMES")
 
@@ -34,12 +36,13 @@ def _duration(text: str) -> int:
     """Seconds.
 
     Raises:
-        ArgumentTypeError: not a number with a unit.
+        ArgumentTypeError: not a number with a unit, or more than fifty years.
     """
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-    if not found:
+    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else None
+    if seconds is None or seconds > _LONGEST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90m, 12h, 1d or 2w")
-    return int(found[1]) * _SECONDS[found[2]]
+    return seconds
 
 
 def _count(text: str) -> int:

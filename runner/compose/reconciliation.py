@@ -26,6 +26,8 @@ from telemetry.reconcile.workbench import Workbench, open_workbench
 
 #: Kinds whose records may be those of a WMS, so that these need not be fetched once more.
 _OF_RECORDS = ("otlp", "parquet", "csv", *FETCHED)
+#: A WMS has no times from then on, nor before 1970; much later ones would be too large for a database.
+_LATEST_US = parse_utc("2200-01-01T00:00:00Z") // 1000
 #: So many differences of a node's own ledgers are listed; of other sources, the engine's default.
 _LISTED_OF_NODE = 100_000
 
@@ -178,7 +180,8 @@ def _moment(text: str) -> int | None:
     """Microseconds since 1970 of a day, or of a moment in UTC."""
     if not text:
         return None
-    try:
-        return parse_utc(f"{text}T00:00:00Z" if len(text) == len("2026-11-21") else text) // 1000
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is no time; write 2026-11-21, or 2026-11-21T12:00:00Z") from error
+    with suppress(ValueError):
+        moment_us = parse_utc(f"{text}T00:00:00Z" if len(text) == len("2026-11-21") else text) // 1000
+        if 0 <= moment_us < _LATEST_US:
+            return moment_us
+    raise ConfigError(f"{text!r} is no time; write 2026-11-21, or 2026-11-21T12:00:00Z")

@@ -7,7 +7,7 @@ changes what was reported, so whatever came later, and what is not there at all,
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from telemetry.clock import NANOSECONDS, utc_text
@@ -154,8 +154,7 @@ class MonthFold:
     @property
     def _closed_ns(self) -> int:
         """The first moment after the closing date."""
-        after = self.closing + timedelta(days=1)
-        return int(datetime(after.year, after.month, after.day, tzinfo=UTC).timestamp()) * NANOSECONDS
+        return ((self.closing - date(1970, 1, 1)).days + 1) * 86400 * NANOSECONDS  # no date is after the last one
 
     def add(self, record: Record, arrived_ns: int) -> None:
         """A record that counts, and when it came."""

@@ -93,6 +93,12 @@ def test_an_error_cannot_steer_the_terminal(
     assert capsys.readouterr().err == "jobspan: no way\n"
 
 
+NO_TIMES = (
+    *("nan", "-1", "0000-01-01", "0001-01-01", "0001-01-01T00:00:00+14:00", "1969-12-31"),
+    *("2200-01-01", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00", "99999-01-01"),
+)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -108,7 +114,11 @@ def test_an_error_cannot_steer_the_terminal(
         ["submit", "absent.jdl"],
         ["run", "absent.jdl"],
         ["demo", "--jobs", "absent"],
+        *(["reconcile", f"{option}={text}"] for option in ("--since", "--until") for text in NO_TIMES),
+        *(["report", f"--month={text}"] for text in ("nan", "-1", "0000-01", "1969-12", "2200-01", "99999-01")),
+        *(["report", "--month=2026-11", f"--closing-date={text}"] for text in ("nan", "0000-01-01", "99999-01-01")),
     ],
+    ids=" ".join,
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Wrong arguments, files and configurations end with 2 and one line that says what to do."""

@@ -27,6 +27,13 @@ def test_naive_times_are_refused(text: str) -> None:
         parse_utc(text)
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_times_that_utc_does_not_have_are_refused(text: str) -> None:
+    """A moment that is in another year in UTC, and there is no such year."""
+    with pytest.raises(ValueError, match="year"):
+        parse_utc(text)
+
+
 def test_the_machine_has_one_boot() -> None:
     """The system's clocks advance, and the boot id stays."""
     clock, again = SystemClock(), SystemClock()

@@ -248,7 +248,11 @@ def test_the_command_says_what_comes_next(tmp_path: Path, capsys: pytest.Capture
     assert main([*given, "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert [each["job_id"] for each in values["slowest"]] == [99]
-    assert main(["--folder", str(tmp_path / "site"), "slow", "--since", "yesterday"]) == 2
-    assert "no time such as" in capsys.readouterr().err
+    for option in ("--since", "--usual"):
+        for text in ("yesterday", "-1d", "nan", "1e400d", "\u0661d", "3000w", "999999w"):
+            assert main(["--folder", str(tmp_path / "site"), "slow", f"{option}={text}"]) == 2, text
+            assert "no time such as" in capsys.readouterr().err
+        assert main(["--folder", str(tmp_path / "site"), "slow", f"{option}=2600w"]) == 0
+    capsys.readouterr()
     assert main(["--folder", str(tmp_path / "site"), "slow", "--from", str(tmp_path / "none")]) == 2
     assert "there is no file" in capsys.readouterr().err
