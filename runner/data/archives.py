@@ -37,6 +37,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What a frame of zstd may ask for as memory, bytes: the most that `zstd --long` makes.
 _ZSTD_WINDOW_BYTES = 1 << 27
+#: More than this comes out of an archive only while a twentieth of the disk stays free: a bomb takes none of it from
+#: others, and a little one is not refused for a disk that is nearly full.
+_ROOM_FROM_BYTES = 64 << 20
 #: What the decompressors raise for bad input.
 _BAD_INPUT = (EOFError, zlib.error, zstandard.ZstdError, gzip.BadGzipFile)
 
@@ -108,7 +111,7 @@ def unpack(
     Raises:
         HostileArchiveError: it breaks a rule.
         PermanentJobError: it is damaged, or has a folder where *folder* has a file.
-        TransientJobError: the disk is full.
+        TransientJobError: the disk is full, or would nearly be.
     """
     new = staging / f"unpacking-{uuid.uuid4().hex}"
     new.mkdir(mode=0o700)
@@ -276,6 +279,7 @@ class _Unpacking:
             raise _too_large(self._limits)
         if not parts:
             return
+        self._leave_room(root, member.size_bytes)
         folders = parts if member.kind == "folder" else parts[:-1]
         try:
             fd = self._enter(root, folders)
@@ -286,6 +290,16 @@ class _Unpacking:
                 os.close(fd)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise HostileArchiveError(f"the archive has {member.name!r} twice") from error
+
+    def _leave_room(self, root: int, size_bytes: int) -> None:
+        if self._bytes + size_bytes <= _ROOM_FROM_BYTES:
+            return
+        disk = os.statvfs(root)
+        if size_bytes > (disk.f_bavail - disk.f_blocks // 20) * disk.f_frsize:
+            raise TransientJobError(
+                f"no room to unpack {size_bytes} bytes more: a twentieth of the disk is left free",
+                error_type="disk_full",
+            )
 
     def _enter(self, root: int, folders: list[str]) -> int:
         fd = os.dup(root)
