@@ -233,7 +233,7 @@ def test_the_closing_date_is_in_time_to_its_last_moment() -> None:
 
 def test_a_month_may_never_be_closed() -> None:
     """With the last day that there is nothing comes too late."""
-    month = MonthFold(Month.of("2026-02"), date.max, 0)
+    month = MonthFold(Month.of("2026-02"), date.max, 0, lambda *_: False)
     month.add(whole_life(matched(1)).record(), Month.of("2199-12").start_ns)
     assert month.report().is_complete
 
