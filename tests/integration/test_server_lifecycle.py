@@ -237,8 +237,7 @@ def test_beyond_the_maximum_a_running_job_is_ordered_to_stop(wms: RunningWms) ->
     assert wms.status(job_id) == given_up
     assert wms.job(job_id)["EndExecTime"] is None, "it ends when its wrapper says so"
     answer = wms.call("PATCH", "/api/jobs/heartbeat", {str(job_id): {"CPUConsumed": 1.0}}, token=match["JobToken"])
-    (command,) = answer.json()
-    assert (command["command"], command["arguments"]) == ("Kill", given_up[1])
+    assert [(each["command"], each["arguments"]) for each in answer.json()] == [("Kill", given_up[1])]
     refused = report(wms, job_id, None, "Application Finished Successfully", match["JobToken"])
     assert (refused["Status"], refused["MinorStatus"]) == given_up
     assert given_up[1] in refused["Reason"]

@@ -94,6 +94,7 @@ def test_too_many_operations() -> None:
     "operation",
     [
         {"Type": "PutAndRegister", "TargetSE": "A", "Catalog": "C", "Files": [{**FILE, "PFN": "file:///etc/shadow"}]},
+        {**MOVE, "Type": "PutAndRegister", "Catalog": "C", "Files": [{**FILE, "PFN": f"file:///waits{FILE['LFN']}"}]},
         {**MOVE, "Files": [{**FILE, "LFN": "/lhcb/user/b/bob/1/x"}]},
         {**MOVE, "Files": [{**FILE, "LFN": "/lhcb/user/a/alice2/x"}]},
         {"Type": "ForwardDISET", "Arguments": {"Call": "Accounting", "Records": [{}]}},
