@@ -34,10 +34,14 @@ class Site:
 
     def look_after(self, seconds: int) -> Cleaned:
         """Let time pass; what the next look removes."""
-        self._clock.advance(seconds)
+        self.advance(seconds)
         looked = self._agent.look()
         assert looked is not None
         return looked
+
+    def advance(self, seconds: int) -> None:
+        """Let time pass."""
+        self._clock.advance(seconds)
 
     def kept(self) -> list[bytes]:
         """All contents that are stored."""
@@ -60,6 +64,22 @@ class Site:
             form = {"data": answer.json()["fields"], "files": {"file": ("file", content)}}
             assert self.wms.session.post(answer.json()["url"], timeout=60, **form).status_code == 204
         return answer
+
+
+def ended(wms: RunningWms) -> dict[str, Any]:
+    """The match of a job that has failed."""
+    wms.submit()
+    match = wms.match()
+    assert match is not None
+    wms.report(match["JobID"], {"Status": "Failed"}, token=match["JobToken"])
+    return match
+
+
+def account(wms: RunningWms, match: dict[str, Any]) -> None:
+    """Send the record of its attempt."""
+    fact = matched(match["JobID"], 1, uid=match["UID"], wms_id=match["WMSID"])
+    records = [dict(whole_life(fact).record())]
+    wms.call("POST", "/api/jobspan/accounting", {"Records": records}, token=match["JobToken"])
 
 
 @pytest.fixture
@@ -181,20 +201,25 @@ def test_a_quota_holds_when_many_announce_at_once(site: Site) -> None:
 def test_a_job_is_forgotten_some_time_after_its_end(site: Site) -> None:
     """Only when it is over and its attempt accounted for; the record stays in the sums."""
     wms = site.wms
-    match = [wms.match() for _ in range(2) if wms.submit()]
-    done, unaccounted = (each or {} for each in match)
+    done, unaccounted = ended(wms), ended(wms)
     waiting = wms.submit()
-    for each in (done, unaccounted):
-        wms.report(each["JobID"], {"Status": "Failed"}, token=each["JobToken"])
-    fact = matched(done["JobID"], 1, uid=done["UID"], wms_id=done["WMSID"])
-    record = dict(whole_life(fact).record())
-    wms.call("POST", "/api/jobspan/accounting", {"Records": [record]}, token=done["JobToken"])
+    account(wms, done)
     assert site.look_after(HOUR - 60).jobs == 0
     assert site.look_after(120).jobs == 1
     left = [row["JobID"] for row in wms.call("POST", "/api/jobs/search", {}).json()]
     assert left == [unaccounted["JobID"], waiting]
     (sums,) = wms.call("GET", "/api/jobspan/accounting/summary", token=wms.admin_token).json()["Rows"]
     assert sums["Jobs"] == 1
+
+
+def test_jobs_that_must_be_kept_keep_no_other(site: Site) -> None:
+    """However many older jobs are not accounted for, one that is goes: a look goes on where the last one ended."""
+    agent = JobCleaningAgent(site.wms.context, most=2)
+    kept = [ended(site.wms)["JobID"] for _ in range(3)]
+    account(site.wms, ended(site.wms))
+    site.advance(2 * HOUR)
+    assert [looked.jobs for _ in range(3) if (looked := agent.look())] == [0, 1, 0]
+    assert [row["JobID"] for row in site.wms.call("POST", "/api/jobs/search", {}).json()] == kept
 
 
 def test_queues_and_logs_that_nobody_needs_are_removed(site: Site) -> None:

@@ -17,7 +17,7 @@ from runner.errors import ConfigError
 from runner.server.sandboxes.bucket import Bucket
 from runner.server.sandboxes.contents import Sandbox
 from runner.server.sandboxes.s3 import S3Contents
-from runner.server.services.job_cleaning_agent import JobCleaningAgent
+from runner.server.services.job_cleaning_agent import Cleaned, JobCleaningAgent
 from telemetry.clock import SystemClock
 from tests.support.stores import S3Server
 from tests.support.waiting import eventually
@@ -140,6 +140,28 @@ def test_a_server_that_goes_away_and_comes_back(own: S3Server, tmp_path: Path, p
         wms.settle()
         assert JobCleaningAgent(wms.context).look() is not None
         assert [path.read_bytes() for path in bucket.rglob("*") if path.is_file()] == [CONTENT]
+
+
+def test_an_object_that_cannot_be_removed_keeps_no_other(s3: S3Server, tmp_path: Path) -> None:
+    """While the server is there and fails for one object alone, all others are cleaned; that one is tried again."""
+    bucket = s3.bucket()
+    options = {"WMS": {**s3.options(bucket), "SandboxRetention": 1e-9}}
+    with running_wms(tmp_path, clock=SystemClock(), overrides=options) as wms:  # only we clean
+        for content in (b"first", b"second"):
+            target = announce(wms, content).json()
+            assert bring(target["url"], target["fields"], content).status_code == 204
+            assert announce(wms, content).json()["url"] is None
+        first = bucket / wms.context.wms_id / "1"
+        kept = first.rename(tmp_path / "kept")
+        first.symlink_to("1")  # a link to itself: no path goes through it
+        agent = JobCleaningAgent(wms.context)
+        assert agent.look() == Cleaned(sandboxes=2)
+        assert [path.read_bytes() for path in bucket.rglob("*") if path.is_file()] == []
+        first.unlink()
+        kept.rename(first)
+        assert [path.read_bytes() for path in bucket.rglob("*") if path.is_file()] == [b"first"]
+        assert agent.look() == Cleaned()
+        assert [path.read_bytes() for path in bucket.rglob("*") if path.is_file()] == []
 
 
 def test_a_server_that_refuses_us_is_named(own: S3Server, tmp_path: Path, patient_probes: None) -> None:

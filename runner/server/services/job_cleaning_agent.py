@@ -8,9 +8,13 @@ them the work.
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from runner.job.status import FINAL_STATUSES
+from runner.server.db.job_db import Row
+from runner.server.errors import StoreAwayError
 from runner.server.sandboxes.contents import Sandbox
 from runner.server.services.arrivals import note_arrival
 from runner.server.services.context import ServiceContext
@@ -18,7 +22,7 @@ from runner.server.services.job_endings import not_removable
 from telemetry.clock import NANOSECONDS
 
 LEASE = "JobCleaningAgent"
-#: Most jobs or sandboxes of one look.
+#: Most jobs, or sandboxes, of one look.
 MOST = 500
 #: What an agent offered is forgotten after so long.
 OFFER_SECONDS = 86400.0
@@ -40,9 +44,12 @@ class Cleaned:
 class JobCleaningAgent:
     """One look at a time; `runner.server.watch` calls it."""
 
-    def __init__(self, context: ServiceContext) -> None:
+    def __init__(self, context: ServiceContext, *, most: int = MOST) -> None:
+        """At most *most* jobs, and as many sandboxes, are looked at in one go."""
         self._context = context
+        self._most = most
         self._holder = secrets.token_hex(16)
+        self._looked_at = 0  # the JobID up to which the last look came; 0: through
 
     def look(self) -> Cleaned | None:
         """Clean once; None when another process does."""
@@ -66,12 +73,18 @@ class JobCleaningAgent:
         return self._context.now_ns() - round(seconds * NANOSECONDS)
 
     def _jobs(self, seconds: float) -> int:
-        """Jobs that have been over for that time; 0: all are kept."""
+        """Jobs that have been over for that time; 0: all are kept.
+
+        Each look goes on where the last one came to, so that jobs of which nothing may be forgotten yet, however many,
+        keep no other.
+        """
         if not seconds:
             return 0
         before_ns = self._before(seconds)
         with self._context.databases.read() as transaction:
-            old = transaction.jobs.with_status(FINAL_STATUSES, before_ns)[:MOST]
+            ended = transaction.jobs.with_status(FINAL_STATUSES, before_ns)
+        old = [job_id for job_id in ended if job_id > self._looked_at][: self._most]
+        self._looked_at = old[-1] if len(old) == self._most else 0
         removed = 0
         for job_id in old:
             with self._context.databases.write() as transaction:
@@ -86,7 +99,7 @@ class JobCleaningAgent:
         before_ns = dict.fromkeys(self._never_brought(), self._before(ANNOUNCED_SECONDS))
         if seconds:
             with self._context.databases.read() as transaction:
-                old = transaction.sandboxes.unassigned(self._before(seconds), MOST)
+                old = transaction.sandboxes.unassigned(self._before(seconds), self._most)
             before_ns |= dict.fromkeys(old, self._before(seconds))
         removed = 0
         for sandbox_id, before in before_ns.items():
@@ -98,21 +111,35 @@ class JobCleaningAgent:
     def _never_brought(self) -> list[int]:
         """Those whose upload cannot come any more; of what has come, it is noted."""
         with self._context.databases.read() as transaction:
-            announced = transaction.sandboxes.announced(self._before(ANNOUNCED_SECONDS), MOST)
-        return [each["SBId"] for each in announced if not note_arrival(self._context, each)]
+            announced = transaction.sandboxes.announced(self._before(ANNOUNCED_SECONDS), self._most)
+        never = []
+        for each in announced:
+            with self._by_itself(each):
+                if not note_arrival(self._context, each):
+                    never.append(int(each["SBId"]))
+        return never
 
     def _remove_contents(self) -> None:
         """Of what has no name any more: also what an earlier look could not remove, or was ended before it did."""
         with self._context.databases.read() as transaction:
-            removed = transaction.sandboxes.removed(MOST)
+            removed = transaction.sandboxes.removed(self._most)
         for each in removed:
-            try:
+            with self._by_itself(each):
                 self._context.contents.remove([Sandbox.of(each)])
-            except OSError as error:  # something is in the way of this one: the next look tries again
-                log.warning("%s: the content of sandbox %d stays: %s", LEASE, each["SBId"], error.strerror)
-                continue
-            with self._context.databases.write() as transaction:
-                transaction.sandboxes.forget(each["SBId"])
+                with self._context.databases.write() as transaction:
+                    transaction.sandboxes.forget(each["SBId"])
+
+    @contextmanager
+    def _by_itself(self, sandbox: Row) -> Iterator[None]:
+        """What is in the way of this one is for the next look, and keeps no other; a store that is away ends it."""
+        try:
+            yield
+        except OSError as error:
+            log.warning("%s: the content of sandbox %d stays: %s", LEASE, sandbox["SBId"], error.strerror)
+        except StoreAwayError:
+            if self._context.contents.problem():
+                raise
+            log.warning("%s: the store refuses the content of sandbox %d alone", LEASE, sandbox["SBId"])
 
     def _pilots(self, seconds: float) -> int:
         with self._context.databases.write() as transaction:
